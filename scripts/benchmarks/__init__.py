@@ -1,0 +1,1 @@
+"""The parts of scripts/bench.py, one file for each section of its table."""

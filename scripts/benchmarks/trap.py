@@ -1,0 +1,179 @@
+"""Driven 1-D harmonic trap with work, heat and exact log ratio booked at every step: thermosim against other engines.
+
+All engines do the same work in the same process by turns. Before anything is timed, the mean work and heat of each must
+agree with the exact means of the discretised process within 5 standard errors, and its log ratio with the identity
+log ratio = -(1 - h k/2) heat that holds for this move, replica by replica.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from benchmarks import trap_rivals
+from benchmarks.timing import Row, installed, interleaved, missing, target
+from benchmarks.trap_rivals import STIFFNESS, Booked, Drag, Run
+
+__all__ = ["case_text", "rows", "simulated"]
+
+TITLE = "Dragged trap, work and heat booked: 8192 replicas x 2000 steps, float64"
+
+
+def case_text(drag: Drag) -> str:
+    """The run as a user writes it."""
+    return f"""
+    [model]
+    name = "harmonic-trap"
+    dimension = 1
+    [theta]
+    dynamics = "protocol"
+    protocol = {{ center = {{ kind = "linear", initial = [0.0], final = [5.0] }} }}
+    [x]
+    dynamics = "ula"
+    time_step = {drag.time_step}
+    initial = "zero"
+    [ensemble]
+    replicas = {drag.replicas}
+    seed = {drag.seed}
+    [run]
+    steps = {drag.steps}
+    [record]
+    first = {drag.steps}
+    every = 1
+    variables = ["x", "work", "heat", "log_ratio_x"]
+    """
+
+
+def simulated(drag: Drag) -> Run:
+    """What a user gets: thermosim.simulate, from the case to the dataset."""
+    import thermosim
+
+    case = thermosim.load_case(case_text(drag))
+
+    def run() -> Booked:
+        last = thermosim.simulate(case, threads=drag.threads).isel(step=-1)
+        return Booked(last.x.values[:, 0], last.work.values, last.heat.values, last.log_ratio_x.values)
+
+    return run
+
+
+def kernel_alone(drag: Drag) -> Run:
+    """The compiled step loop on tiles that are there already, without case, frames and dataset."""
+    import thermosim
+    from thermosim.kernels import ledger, signatures
+    from thermosim.kernels.advance import advance
+    from thermosim.kernels.compile import compiled
+    from thermosim.plan import plan
+    from thermosim.tiles import BlockState
+
+    block = plan(thermosim.load_case(case_text(drag)))[0]
+    state = BlockState.at_start(block, drag.threads)
+    kernel, addresses = compiled(advance, signatures.ADVANCE), block.addresses
+    (theta_factor, x_factor), (theta_table, x_table) = block.factors(1, drag.steps), block.tables(1, drag.steps)
+    start = block.theta_protocol(0, 0).T
+    pool = ThreadPoolExecutor(drag.threads)
+
+    def advance_tile(position: int) -> None:
+        tile = state.tiles[position]
+        tile.theta[:] = start
+        for array in (tile.x, tile.theta_path, tile.x_path):
+            array[:] = 0.0
+        no_frames = tuple(np.empty((0, *shape, tile.width)) for shape in ((1,), (1, 1), (1,), (1,), (1, 1)))
+        kernel(
+            drag.seed, tile.first, 0, drag.steps, 1, -1, 1, False, True, False, False,
+            tile.theta, tile.memory, tile.x, tile.theta_path, tile.x_path,
+            state.constants[position], state.shared, state.theta_hyper[position], theta_factor,
+            state.x_hyper[position], x_factor, theta_table, x_table, *addresses, *no_frames, tile.scratch,
+        )  # fmt: skip
+
+    def lanes(name: str, *index: int) -> np.ndarray:
+        return np.concatenate([getattr(tile, name)[index][: tile.used] for tile in state.tiles])
+
+    def run() -> Booked:
+        list(pool.map(advance_tile, range(len(state.tiles))))
+        sums = (lanes("x_path", 0, row) for row in (ledger.WORK, ledger.HEAT, ledger.LOG_RATIO))
+        return Booked(lanes("x", 0, 0), *sums)
+
+    return run
+
+
+def exact_means(drag: Drag) -> tuple[float, float, float]:
+    """Means of final x, work and heat of the discretised process, from the moments of its Gaussian state."""
+    h, k, center = drag.time_step, STIFFNESS, drag.center
+    mean = variance = work = 0.0
+    for before, after in zip(center[:-1], center[1:], strict=True):
+        work += k * (before - after) * (mean - 0.5 * (before + after))
+        mean += -h * k * (mean - after)
+        variance = (1.0 - h * k) ** 2 * variance + 2.0 * h
+    energy = 0.5 * k * (variance + (mean - center[-1]) ** 2)
+    return mean, work, energy - 0.5 * k * center[0] ** 2 - work
+
+
+def require_agreement(name: str, booked: Booked, drag: Drag) -> None:
+    """Stop when an engine did not do the work. A step left out or a factor 2 is hundreds of standard errors off."""
+    for what, values, exact in zip(("x", "work", "heat"), booked[:3], exact_means(drag), strict=True):
+        if values is not None:
+            z = (values.mean() - exact) / (values.std(ddof=1) / np.sqrt(drag.replicas))
+            if not abs(z) < 5.0:
+                raise SystemExit(f"{name}: mean {what} is {values.mean():.6g}, exactly {exact:.6g}, z = {z:.1f}")
+    if booked.heat is not None and booked.log_ratio is not None:
+        identity = -(1.0 - 0.5 * drag.time_step * STIFFNESS) * booked.heat
+        if not np.allclose(booked.log_ratio, identity, rtol=1e-9, atol=1e-9):
+            raise SystemExit(f"{name}: the log ratio differs from -(1 - h k/2) heat")
+
+
+def rows(quick: bool) -> list[Row]:
+    """The lines of the table."""
+    drag = Drag(1024, 200) if quick else Drag(8192, 2000)
+    repeats = 2 if quick else 9
+    engines: dict[str, Run] = {"thermosim.simulate": simulated(drag), "thermosim, kernel alone": kernel_alone(drag)}
+    lines: dict[str, Row] = {}
+    rivals: list[tuple[str, Callable[[Drag], Run | None], str, str]] = [
+        ("C++, g++ -O3 -ffast-math, OpenMP simd", trap_rivals.cpp, "", "install g++"),
+        ("JAX lax.scan, jit", trap_rivals.jax_scan, "jax", "pip install thermosim[bench]"),
+        ("diffrax under vmap, nothing booked", trap_rivals.diffrax_solver, "diffrax", "pip install thermosim[bench]"),
+        ("numba prange, np.random", trap_rivals.numba_plain, "numba", "pip install numba"),
+        ("numpy, vectorised", trap_rivals.numpy_vectorised, "numpy", "pip install numpy"),
+    ]
+    for name, make, module, remedy in rivals:
+        run = make(drag) if not module or installed(module) else None
+        if run is None:
+            lines[name] = missing(name, remedy)
+        else:
+            engines[name] = run
+    results = {name: run() for name, run in engines.items()}  # also compiles and warms up
+    for name, booked in results.items():
+        require_agreement(name, booked, drag)
+    seconds = interleaved(engines, repeats)
+    nanoseconds = {name: 1e9 * s / (drag.replicas * drag.steps) for name, s in seconds.items()}
+    line = functools.partial(_line, nanoseconds)
+    lines |= {name: line(name) for name in engines}
+    shared = _same_numbers(results)
+    return [lines[name] for name in [*list(engines)[:2], *(rival[0] for rival in rivals)]] + shared
+
+
+def _line(nanoseconds: dict[str, float], name: str) -> Row:
+    """Figure, and ratio to thermosim.simulate; for C++ the time of the kernel alone over that of C++."""
+    figure = f"{nanoseconds[name]:.2f} ns per replica-step"
+    user = nanoseconds["thermosim.simulate"]
+    if name == "thermosim.simulate":
+        return Row(name, figure, "1")
+    if name.startswith("thermosim"):
+        return Row(name, figure, f"{nanoseconds[name] / user:.2f} x the time")
+    ratio = nanoseconds[name] / user
+    if name.startswith("C++"):
+        return Row(name, figure, f"thermosim takes {1 / ratio:.2f} x its time", **target(1 / ratio, below=1.4))
+    aim = {"JAX": 10.0, "numba": 12.0}.get(name.split()[0])
+    return Row(name, figure, f"{ratio:.1f} x slower", **(target(ratio, at_least=aim) if aim else {}))
+
+
+def _same_numbers(results: dict[str, Booked]) -> list[Row]:
+    """How far the work of single replicas differs between thermosim and C++, which share noise addresses."""
+    reference = [booked for name, booked in results.items() if name.startswith("C++")]
+    if not reference:
+        return []
+    difference = np.abs(results["thermosim.simulate"].work - reference[0].work).max()
+    return [Row("largest difference of one replica's work, C++", f"{difference:.1e} kT", **target(difference, below=1e-9))]

@@ -1,0 +1,55 @@
+"""thermosim: learning as a thermodynamic process. Ensembles of learning machines, every move booked as work or heat."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thermosim import analysis
+    from thermosim.case import Case, CaseError, load_case
+    from thermosim.ensemble import open_ensemble
+    from thermosim.model import Constant, Model, Observable, Parameter
+    from thermosim.models import MODELS
+    from thermosim.simulation import resume, simulate
+
+__all__ = [
+    "MODELS",
+    "Case",
+    "CaseError",
+    "Constant",
+    "Model",
+    "Observable",
+    "Parameter",
+    "__version__",
+    "analysis",
+    "load_case",
+    "open_ensemble",
+    "resume",
+    "simulate",
+]
+
+_HOME = {
+    "MODELS": "thermosim.models",
+    "Case": "thermosim.case",
+    "CaseError": "thermosim.case",
+    "load_case": "thermosim.case",
+    "open_ensemble": "thermosim.ensemble",
+    "resume": "thermosim.simulation",
+    "simulate": "thermosim.simulation",
+    "Constant": "thermosim.model",
+    "Model": "thermosim.model",
+    "Observable": "thermosim.model",
+    "Parameter": "thermosim.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line answers at once."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("thermosim")
+    if name == "analysis":
+        return importlib.import_module("thermosim.analysis")
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'thermosim' has no attribute {name!r}")

@@ -1,0 +1,37 @@
+"""What a run was made with, read from the ensemble alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import xarray as xr
+
+__all__ = ["axes", "setting", "settings"]
+
+_NOT_AXES = {"step", "replica", "sample", "theta_dim", "x_dim"}
+
+
+def settings(ds: xr.Dataset) -> dict[str, Any]:
+    """The complete case as run, defaults filled in: {"model": {...}, "theta": {...}, ...}."""
+    resolved: dict[str, Any] = json.loads(ds.attrs["settings"])
+    return resolved
+
+
+def axes(ds: xr.Dataset) -> list[str]:
+    """Names of the sweep axes, in order."""
+    return [key.rsplit(".", 1)[-1] for key in settings(ds)["sweep"]]
+
+
+def setting(ds: xr.Dataset, key: str) -> Any:
+    """The value of a dotted key such as "theta.learning_rate": the sweep's coordinate where it is an axis.
+
+    Returns a DataArray over the axis, or the plain value of the case. Raises KeyError when the case has no such key.
+    """
+    resolved = settings(ds)
+    if key in resolved["sweep"]:
+        return ds[key.rsplit(".", 1)[-1]]
+    value: Any = resolved
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -1,0 +1,169 @@
+"""The command line. Commands parse arguments, call the library and print; there is no physics here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="thermosim",
+    help="Learning as a thermodynamic process: run a case, check it against exact results, plot it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+FINE, CHECK_FAILED, BAD_CASE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; default all processors.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the case, as in --set run.steps=1000.")]
+
+
+def main() -> None:
+    """Entry point: every error a user can cause is a paragraph and an exit code, never a traceback."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    import click
+
+    if "--debug" in sys.argv:
+        raise error
+    if isinstance(error, click.exceptions.Abort):
+        return INTERRUPTED
+    if isinstance(error, click.ClickException):
+        error.show()
+        return BAD_CASE
+    from thermosim.case import CaseError
+    from thermosim.storage import StorageError
+
+    if isinstance(error, (CaseError, StorageError)):
+        print(f"thermosim: {error}", file=sys.stderr)
+        return BAD_CASE
+    print(f"thermosim: {type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where.", file=sys.stderr)
+    return BAD_CASE
+
+
+@app.command()
+def run(
+    case: Annotated[Path, typer.Argument(metavar="CASE", help="Case file (TOML).")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Ensemble file; default CASE's name with .h5 here.")] = None,
+    sets: Sets = None,
+    threads: Threads = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Run a case; ends with the table of measured against exact."""
+    from thermosim import terminal
+    from thermosim.case import load_case
+
+    loaded = load_case(case, _overrides(sets))
+    target = output or Path(case.stem + ".h5")
+    raise typer.Exit(terminal.run(loaded, target, threads=threads, overwrite=overwrite))
+
+
+@app.command()
+def resume(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output of an interrupted run.")],
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    """Go on with an interrupted run, to the bit; needs nothing but the file."""
+    from thermosim import terminal
+
+    raise typer.Exit(terminal.resume(file, threads=threads))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ensemble file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Measured, standard error, exact value and z, for everything the model knows exactly.
+
+    Exit code 0: consistent; 1: not; 2: nothing to compare.
+    """
+    from thermosim import terminal
+
+    raise typer.Exit(terminal.check(file, as_json=as_json))
+
+
+@app.command()
+def plot(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ensemble file.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Picture; default FILE's name with .png.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Draw the pictures this model's papers show."""
+    from thermosim import terminal
+
+    raise typer.Exit(terminal.plot(file, output or file.with_suffix(".png")))
+
+
+@app.command()
+def info(
+    target: Annotated[Path, typer.Argument(metavar="FILE or CASE", help="Ensemble file or case file.")],
+    sets: Sets = None,
+    debug: Debug = False,
+) -> None:
+    """What it is, how big, how long."""
+    from thermosim import terminal
+
+    raise typer.Exit(terminal.info(target, _overrides(sets)))
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model, for its constants.")] = None,
+    debug: Debug = False,
+) -> None:
+    """The models there are, or one model's constants and parameters."""
+    from thermosim import terminal
+
+    raise typer.Exit(terminal.models(name))
+
+
+@app.command()
+def cases(debug: Debug = False) -> None:
+    """The cases that come with thermosim."""
+    from thermosim import terminal
+
+    raise typer.Exit(terminal.cases())
+
+
+@app.command()
+def schema(debug: Debug = False) -> None:
+    """The JSON schema of a case file."""
+    from thermosim.sections import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def _overrides(sets: list[str] | None) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value is TOML, or else a string."""
+    import tomllib
+
+    pairs: dict[str, Any] = {}
+    for item in sets or []:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{item!r}: expected KEY=VALUE, as in --set run.steps=1000.", param_hint="--set")
+        try:
+            pairs[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            pairs[key.strip()] = value.strip()
+    return pairs

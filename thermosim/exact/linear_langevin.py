@@ -1,0 +1,219 @@
+"""Linear Langevin systems at a finite time step: one move of a Gaussian state, and what the ledger books on average.
+
+    phi(x) = (x - c)' K (x - c)/2,     F(x) = -K (x - c) + D x          K (n, n) symmetric, c (n), D (n, n)
+    x' = M x + s + N^{1/2} xi,         xi ~ N(0, 1)
+
+    ula        M = 1 + h (D - K),  s = h K c,              N = 2 h diag(T)
+    exact-ou   M = exp(-h K),      s = (1 - M) c,          N = T K^{-1} (1 - M M')       (no D, one temperature)
+
+A Gaussian state stays Gaussian, so means of everything quadratic in (x, x') are traces:
+
+    heat from bath i   Q_i = -(x'_i - x_i)(F_i + F'_i)/2                    sum_i Q_i = phi(x') - phi(x) - work of D
+    work of D          (x' - x).D(x + x')/2
+    log ratio          ula: sum_i [-Q_i + h (F'_i^2 - F_i^2)/4]/T_i;  exact-ou: -(phi(x') - phi(x))/T
+
+For a linear force the trapezoidal Q_i of a quadratic energy is exact, so at fixed K, c, D the log ratio of ula differs
+from -sum_i Q_i/T_i by the difference of a function of state alone: in a stationary state their means agree at any h.
+
+Units: kT; mobility 1. Signs as in the ledger. Temperatures are one per component, (n,), or a number.
+Sources: H. Risken, The Fokker-Planck Equation, ch. 6.5; S. S. Parsi, Entropy 26, 112 (2024), Eq. 26, for the move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import linalg
+
+__all__ = [
+    "Books",
+    "Gaussian",
+    "LinearForce",
+    "Transition",
+    "after",
+    "exact_ou_transition",
+    "mean_books",
+    "square_root",
+    "stationary_books",
+    "stationary_covariance",
+    "stationary_samples",
+    "stationary_state",
+    "temperatures",
+    "transition",
+]
+
+
+@dataclass(frozen=True)
+class LinearForce:
+    """F(x) = -K (x - c) + D x: stiffness K (n, n), center c (n), drive D (n, n)."""
+
+    stiffness: np.ndarray
+    center: np.ndarray
+    drive: np.ndarray
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """dF/dx, (n, n)."""
+        return np.asarray(self.drive - self.stiffness)
+
+    def mean_energy(self, state: Gaussian) -> float:
+        """Mean of phi in a Gaussian state."""
+        y = state.mean - self.center
+        return float(0.5 * (y @ self.stiffness @ y + np.sum(self.stiffness * state.covariance)))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A normal distribution of x: mean (n), covariance (n, n)."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """ln p(x) for x (..., n); shape (...)."""
+        lower = np.linalg.cholesky(self.covariance)
+        z = linalg.solve_triangular(lower, (x - self.mean).reshape(-1, len(self.mean)).T, lower=True)
+        constant = np.log(np.diag(lower)).sum() + 0.5 * len(self.mean) * np.log(2.0 * np.pi)
+        return np.asarray((-0.5 * np.sum(z**2, axis=0) - constant).reshape(x.shape[:-1]))
+
+
+@dataclass(frozen=True)
+class Transition:
+    """x' = matrix x + shift + Gaussian noise of this covariance."""
+
+    matrix: np.ndarray
+    shift: np.ndarray
+    noise: np.ndarray
+
+
+@dataclass(frozen=True)
+class Books:
+    """Mean entries of the ledger for one move: work of the drive, total heat, heat of each component (n), log ratio."""
+
+    work: float
+    heat: float
+    heat_of_component: np.ndarray
+    log_ratio: float
+
+
+def temperatures(temperature: ArrayLike, components: int) -> np.ndarray:
+    """One temperature per component, (n,)."""
+    return np.broadcast_to(np.asarray(temperature, float), (components,))
+
+
+def exact_ou_transition(
+    stiffness: np.ndarray, center: np.ndarray, time_step: float, temperature: ArrayLike
+) -> Transition:
+    """The exact transition of dx = -K (x - c) dt + sqrt(2 T) dB over `time_step`; K symmetric, one temperature.
+
+    Raises ValueError when the components have different temperatures.
+    """
+    values, vectors = np.linalg.eigh(stiffness)
+    matrix = (vectors * np.exp(-values * time_step)) @ vectors.T
+    variances = _one(temperature) * -np.expm1(-2.0 * values * time_step) / values
+    return Transition(matrix, center - matrix @ center, (vectors * variances) @ vectors.T)
+
+
+def transition(force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike) -> Transition:
+    """One move "ula" or "exact-ou". Raises ValueError for any other, or when exact-ou is asked of a driven system."""
+    n = len(force.center)
+    if dynamics == "exact-ou":
+        if np.any(force.drive):
+            raise ValueError("exact-ou moves in the trap alone: a driven system has no such transition")
+        return exact_ou_transition(force.stiffness, force.center, time_step, temperature)
+    if dynamics != "ula":
+        raise ValueError(f"no exact moments of the move {dynamics!r}: expected 'ula' or 'exact-ou'")
+    noise = 2.0 * time_step * np.diag(temperatures(temperature, n))
+    return Transition(np.eye(n) + time_step * force.matrix, time_step * force.stiffness @ force.center, noise)
+
+
+def after(state: Gaussian, move: Transition) -> Gaussian:
+    """The state after one move."""
+    covariance = move.matrix @ state.covariance @ move.matrix.T + move.noise
+    return Gaussian(move.matrix @ state.mean + move.shift, covariance)
+
+
+def mean_books(
+    state: Gaussian, force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike
+) -> tuple[Gaussian, Books]:
+    """The state after one move, and what the ledger books for it on average over noise and `state`."""
+    move = transition(force, dynamics, time_step, temperature)
+    new = after(state, move)
+    t = temperatures(temperature, len(force.center))
+    # covariance of x + x' (rows) with x' - x (columns), and means of both
+    across = new.covariance - state.covariance + state.covariance @ move.matrix.T - move.matrix @ state.covariance
+    displacement, total = new.mean - state.mean, new.mean + state.mean
+    force_total = force.matrix @ total + 2.0 * force.stiffness @ force.center
+    heats = -0.5 * (force_total * displacement + np.einsum("ij,ji->i", force.matrix, across))
+    work = 0.5 * float((force.drive @ total) @ displacement + np.sum(force.drive.T * across))
+    if dynamics == "exact-ou":
+        log_ratio = -float(heats.sum()) / float(t[0])
+    else:
+        squares = _mean_square_force(new, force) - _mean_square_force(state, force)
+        log_ratio = float(np.sum((-heats + 0.25 * time_step * squares) / t))
+    return new, Books(work, float(heats.sum()), heats, log_ratio)
+
+
+def stationary_covariance(matrix: np.ndarray, temperature: ArrayLike) -> np.ndarray:
+    """Covariance (n, n) of the stationary state of dx = A x dt + sqrt(2 T) dB: A S + S A' = -2 diag(T)."""
+    n = len(matrix)
+    covariance = linalg.solve_continuous_lyapunov(matrix, -2.0 * np.diag(temperatures(temperature, n)))
+    return np.asarray(0.5 * (covariance + covariance.T))
+
+
+def stationary_samples(matrix: np.ndarray, temperature: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Samples (n, R) of the stationary state of dx = A x dt + sqrt(2 T) dB, from normals (n, R).
+
+    matrix (n n, R or 1) holds A row by row, temperature (n, R or 1): each replica may have its own.
+    """
+    n, replicas = normal.shape
+    cases = np.concatenate([np.broadcast_to(matrix, (n * n, replicas)), np.broadcast_to(temperature, (n, replicas))])
+    distinct, which = np.unique(cases, axis=1, return_inverse=True)
+    samples = np.empty_like(normal)
+    for index, values in enumerate(distinct.T):
+        covariance = stationary_covariance(values[: n * n].reshape(n, n), values[n * n :])
+        chosen = which.ravel() == index
+        samples[:, chosen] = square_root(covariance) @ normal[:, chosen]
+    return samples
+
+
+def square_root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric root C of a covariance: C C' = covariance, (n, n)."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+
+
+def stationary_state(force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike) -> Gaussian:
+    """The stationary state of the finite-step chain: S = M S M' + N.
+
+    Raises ValueError when the chain has none: the time step is beyond the limit of stability.
+    """
+    move = transition(force, dynamics, time_step, temperature)
+    if (radius := np.abs(np.linalg.eigvals(move.matrix)).max()) >= 1.0:
+        raise ValueError(
+            f"no stationary state: {dynamics} at time step {time_step} multiplies deviations by {radius:.4g}"
+        )
+    mean = np.linalg.solve(np.eye(len(move.shift)) - move.matrix, move.shift)
+    covariance = linalg.solve_discrete_lyapunov(move.matrix, move.noise)
+    return Gaussian(mean, 0.5 * (covariance + covariance.T))
+
+
+def stationary_books(force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike) -> Books:
+    """Mean ledger entries of one move in the stationary state of the finite-step chain; divide by h for rates."""
+    state = stationary_state(force, dynamics, time_step, temperature)
+    return mean_books(state, force, dynamics, time_step, temperature)[1]
+
+
+def _mean_square_force(state: Gaussian, force: LinearForce) -> np.ndarray:
+    mean = force.matrix @ state.mean + force.stiffness @ force.center
+    spread = np.einsum("ij,jk,ik->i", force.matrix, state.covariance, force.matrix)
+    return np.asarray(mean**2 + spread)
+
+
+def _one(temperature: ArrayLike) -> float:
+    values = np.unique(np.asarray(temperature, float))
+    if len(values) > 1:
+        raise ValueError(f"components at different temperatures {values.tolist()}: exact-ou needs one temperature")
+    return float(values[0])

@@ -1,0 +1,138 @@
+"""The one place that talks to numba: flags, templates bound to a model, addresses, a disk cache that cannot go stale.
+
+Helpers shared by kernels carry `@inlined`. Everything the step loop calls by address (moves, gradients, energies) is
+a plain Python function. A move is a template: the global names it uses for the model (`energy`, `force`,
+`COMPONENTS`, ...) are bound when it is compiled, so the model's arithmetic is inlined into the loop over lanes and
+intermediate results never leave the registers.
+
+Arithmetic is strict IEEE-754, without any fastmath: fused multiply-adds are written out (`elementary.fma`), so the
+bits of a lane cannot depend on how a loop was vectorised, unrolled or cut into tiles.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import llvmlite.binding
+import numba
+from numba import types
+from numba.core import cgutils
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic
+
+__all__ = ["address_of", "bound", "compiled", "function_at", "inlined", "source_fingerprint"]
+
+# Without reference counting a view of an array costs nothing, and a kernel that allocates does not compile.
+class _DisjointArguments(Compiler):
+    """No two arrays that a kernel is given overlap: the compiler may keep what it loaded across a store."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+_FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": _DisjointArguments}
+_PACKAGE = Path(__file__).parent.parent
+
+# A loop over lanes touches a dozen rows that the compiler must prove disjoint at run time before it vectorises;
+# its default gives up at a few, which costs a factor of eight.
+llvmlite.binding.set_option("thermosim", "-vectorize-memory-check-threshold=100000")
+
+inlined: Callable[..., Any] = functools.partial(numba.njit, **_FLAGS)
+
+
+@functools.cache
+def source_fingerprint() -> str:
+    """Hash of every source a kernel may be built from, of numba, and of the processor it is built for."""
+    digest = hashlib.sha256()
+    for folder in ("kernels", "models"):
+        for source in sorted((_PACKAGE / folder).rglob("*.py")):
+            digest.update(source.read_bytes())
+    processor = llvmlite.binding.get_host_cpu_name()
+    for part in (numba.__version__, llvmlite.__version__, platform.python_version(), processor):
+        digest.update(part.encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def compiled(template: Callable[..., Any], signature: Any, **bindings: Any) -> Any:
+    """Machine code of `template` for `signature`, its global names in `bindings` bound to functions or numbers.
+
+    Functions among the bindings see the other bindings too. numba's own disk cache looks only at the file a function
+    is written in, so the cache folder is named after everything the code depends on.
+
+    Raises numba's errors when the function does not compile.
+    """
+    numbers = {name: value for name, value in bindings.items() if not callable(value)}
+    functions = {name: inlined(bound(value, numbers)) for name, value in bindings.items() if callable(value)}
+    key = hashlib.sha256(source_fingerprint().encode())
+    for name, value in sorted(bindings.items()) + [("", template)]:
+        key.update(name.encode())
+        key.update(_identity(value) if callable(value) else repr(value).encode())
+    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_cache_root() / key.hexdigest()[:24])
+    try:
+        return numba.njit([signature], cache=True, **_FLAGS)(bound(template, numbers | functions))
+    finally:
+        numba.config.CACHE_DIR = previous
+
+
+def address_of(template: Callable[..., Any], signature: Any, **bindings: Any) -> int:
+    """Where the machine code of `compiled(...)` starts: what the step loop takes to call it."""
+    result = compiled(template, signature, **bindings).get_compile_result(signature)
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+
+def function_at(signature: Any) -> Any:
+    """For kernels: turns an address into a first-class function of this signature.
+
+    numba can take the function itself as an argument, but spends 60 microseconds on each at every call.
+    """
+    function_type = types.FunctionType(signature)
+
+    @intrinsic
+    def at(typing_context: Any, address: Any) -> Any:
+        def build(context: Any, builder: Any, call: Any, arguments: Any) -> Any:
+            function = cgutils.create_struct_proxy(function_type)(context, builder)
+            pointer = context.get_value_type(types.voidptr)
+            function.c_addr = builder.inttoptr(arguments[0], pointer)
+            function.py_addr = context.get_constant_null(types.voidptr)
+            function.jit_addr = builder.inttoptr(arguments[0], pointer)
+            return function._getvalue()
+
+        return function_type(types.int64), build
+
+    return at
+
+
+def bound(template: Any, bindings: Mapping[str, Any]) -> FunctionType:
+    """The same function with these global names."""
+    scope = template.__globals__ | dict(bindings)
+    return FunctionType(template.__code__, scope, template.__name__, template.__defaults__, template.__closure__)
+
+
+def _identity(function: Callable[..., Any]) -> bytes:
+    """Name and source file of a function, the file's contents included: it may be a user's."""
+    source = Path(inspect.getsourcefile(function) or __file__).read_bytes()
+    return function.__qualname__.encode() + hashlib.sha256(source).digest()
+
+
+@functools.cache
+def _cache_root() -> Path:
+    """The user's cache folder, or a private temporary one where that cannot be written."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(base) / "thermosim" / "kernels"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            return root
+    except OSError:
+        return Path(tempfile.gettempdir()) / f"thermosim-kernels-{os.getuid()}"

@@ -1,0 +1,64 @@
+"""SGD of scale-invariant parameters under the three constraints of the ideal-gas theory.
+
+    fixed-lr      w' = w - eta (g + lambda w)                  effective learning rate eta/|w|^2
+    fixed-elr     w' = w - eta_eff |w|^2 (g + lambda w)
+    fixed-sphere  v = w - eta_eff r^2 g,  w' = r v/|v|         no weight decay; |v|/r - 1 measures the pressure
+
+Source: I. Sadrtdinov et al., "Can Stationary Distributions of Scale-Invariant Neural Networks Be Described by the
+Thermodynamics of an Ideal Gas?", arXiv 2511.07308, isotropic noise model.
+
+Rows of hyper: learning rate (eta or eta_eff), weight decay lambda, radius r. Booked: |w|^2 |g|^2, the squared gradient
+norm on the unit sphere, and on the sphere |v|/r - 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+from thermosim.kernels.compile import inlined
+from thermosim.kernels.elementary import fma
+from thermosim.kernels.lanes import dot
+from thermosim.kernels.ledger import GRADIENT_SQUARE, STRETCH
+
+FIXED_LR, FIXED_ELR, FIXED_SPHERE = 0, 1, 2
+CONSTRAINT = FIXED_LR  # bound when the move is compiled
+
+
+def constrained_sgd(theta, memory, gradient, hyper, normal, table, path, work):  # type: ignore[no-untyped-def]
+    """One step of theta (m, L) along -gradient (m, L)."""
+    parameters, lanes = theta.shape
+    learning_rate, weight_decay, radius = hyper[0], hyper[1], hyper[2]
+    norm, slope, shrink, stride = work[0], work[1], work[2], work[3]
+    booked = path[GRADIENT_SQUARE]
+    dot(theta, theta, norm)
+    dot(gradient, gradient, slope)
+    for lane in range(lanes):  # w' = shrink w - stride g
+        booked[lane] = fma(norm[lane], slope[lane], booked[lane])
+        if CONSTRAINT == FIXED_LR:
+            stride[lane] = learning_rate[lane]
+            shrink[lane] = fma(-learning_rate[lane], weight_decay[lane], 1.0)
+        elif CONSTRAINT == FIXED_ELR:
+            stride[lane] = learning_rate[lane] * norm[lane]
+            shrink[lane] = fma(-learning_rate[lane] * norm[lane], weight_decay[lane], 1.0)
+        else:
+            stride[lane] = learning_rate[lane] * radius[lane] * radius[lane]
+            shrink[lane] = 1.0
+    for i in range(parameters):
+        w, g = theta[i], gradient[i]
+        for lane in range(lanes):
+            w[lane] = fma(-stride[lane], g[lane], shrink[lane] * w[lane])
+    if CONSTRAINT == FIXED_SPHERE:
+        _return_to_sphere(theta, radius, norm, path[STRETCH])
+
+
+@inlined
+def _return_to_sphere(theta, radius, factor, booked):  # type: ignore[no-untyped-def]
+    dot(theta, theta, factor)
+    for lane in range(theta.shape[1]):
+        length = math.sqrt(factor[lane])
+        booked[lane] += length / radius[lane] - 1.0
+        factor[lane] = radius[lane] / length
+    for i in range(theta.shape[0]):
+        w = theta[i]
+        for lane in range(theta.shape[1]):
+            w[lane] *= factor[lane]

@@ -1,0 +1,59 @@
+"""Unadjusted Langevin (Euler-Maruyama), with its exact transition ratio.
+
+    x'_i = x_i + h F_i(x) + sqrt(2 h T_i) xi_i,      F = -d phi/dx + drive
+    ln p(x'|x) - ln p(x|x') = sum_i v_i (xi_i + v_i/2),      v_i = sqrt(h/(2 T_i)) (F_i(x) + F_i(x'))
+
+Source: Parsi 2024, Eq. 26. The second line is the logarithm of the ratio of the two Gaussian densities, with x' - x
+eliminated; in terms of the displacement it reads [(x' - x)(F + F')/2 + h (F'^2 - F^2)/4]/T. Its difference from
+-heat/T is the shadow term of the finite time step (D. A. Sivak, J. D. Chodera, G. E. Crooks, Phys. Rev. X 3, 011007
+(2013)).
+
+Bound from the model: energy, force, drive, COMPONENTS, TEMPERATURES (1, or one per component), DRIVEN.
+Rows of langevin: h, sqrt(2 h T_i), sqrt(h/(2 T_i)).
+"""
+
+from __future__ import annotations
+
+from thermosim.kernels.elementary import fma
+from thermosim.kernels.ledger import HEAT, LOG_RATIO, WORK
+
+COMPONENTS = TEMPERATURES = 1
+DRIVEN = False
+energy = force = drive = None
+
+
+def ula(  # type: ignore[no-untyped-def]
+    x, x_new, theta, constants, shared, table, langevin, normal, uniform, phi, path, jumped
+):
+    """One Euler-Maruyama step of every lane from x to x_new, both (n, L)."""
+    time_step, work, heat, log_ratio = langevin[0], path[WORK], path[HEAT], path[LOG_RATIO]
+    amplitude, kick = langevin[1 : 1 + TEMPERATURES], langevin[1 + TEMPERATURES :]
+    for lane in range(x.shape[1]):
+        energy_old = phi[lane]
+        if jumped:
+            energy_jumped = energy(x, theta, constants, shared, lane)
+            work[lane] += energy_jumped - energy_old
+            energy_old = energy_jumped
+        for i in range(COMPONENTS):
+            f = force(i, x, theta, constants, shared, lane)
+            if DRIVEN:
+                f += drive(i, x, theta, constants, shared, lane)
+            a = amplitude[i if TEMPERATURES > 1 else 0, lane]
+            x_new[i, lane] = fma(a, normal[i, lane], fma(time_step[lane], f, x[i, lane]))
+        energy_new = energy(x_new, theta, constants, shared, lane)
+        absorbed = energy_new - energy_old
+        phi[lane] = energy_new
+        logarithm = log_ratio[lane]
+        done = 0.0
+        for i in range(COMPONENTS):
+            f = force(i, x, theta, constants, shared, lane) + force(i, x_new, theta, constants, shared, lane)
+            if DRIVEN:
+                g = drive(i, x, theta, constants, shared, lane) + drive(i, x_new, theta, constants, shared, lane)
+                done += 0.5 * g * (x_new[i, lane] - x[i, lane])
+                f += g
+            v = kick[i if TEMPERATURES > 1 else 0, lane] * f
+            logarithm = fma(v, fma(0.5, v, normal[i, lane]), logarithm)
+        log_ratio[lane] = logarithm
+        heat[lane] += absorbed - done
+        if DRIVEN:
+            work[lane] += done

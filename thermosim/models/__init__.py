@@ -1,0 +1,13 @@
+"""The models, by the name a case calls them."""
+
+from __future__ import annotations
+
+from thermosim.model import Model
+from thermosim.models import harmonic_trap, isotropic_sphere, rotational_trap, two_beads
+
+__all__ = ["MODELS"]
+
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (isotropic_sphere.MODEL, harmonic_trap.MODEL, rotational_trap.MODEL, two_beads.MODEL)
+}

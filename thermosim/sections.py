@@ -1,0 +1,99 @@
+"""The sections of a case file: their keys, types, ranges and defaults. This is also the JSON schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["SECTIONS", "json_schema"]
+
+Schedule = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ThetaSection(_Section):
+    """How the parameters move."""
+
+    dynamics: Literal["sgd", "protocol", "frozen"] = Field("frozen", description="the move of theta")
+    constraint: Literal["fixed-lr", "fixed-elr", "fixed-sphere"] | None = Field(
+        None, description="what SGD of scale-invariant parameters holds fixed"
+    )
+    learning_rate: Schedule = Field(None, description="learning rate, a number or a schedule")
+    weight_decay: Schedule = Field(0.0, description="weight decay, a number or a schedule")
+    radius: float = Field(1.0, gt=0, description="|w| of the fixed sphere, or of the random start")
+    initial: str | None = Field(None, description="named start of the model")
+    protocol: dict[str, Any] = Field({}, description="prescribed value or schedule of each parameter group")
+
+
+class XSection(_Section):
+    """How the samples move."""
+
+    dynamics: Literal["ula", "exact-ou"] = Field(description="the move of x")
+    time_step: Schedule = Field(description="time step h of one move, a number or a schedule")
+    tau: int = Field(1, ge=1, description="moves of x per step")
+    temperature: Schedule = Field(1.0, description="temperature, a number, a schedule, or one number per component")
+    samples: int = Field(1, ge=1, description="independent chains per replica")
+    initial: Literal["equilibrium", "zero"] = Field("equilibrium", description="distribution of x at step 0")
+
+
+class EnsembleSection(_Section):
+    """How many replicas, and the seed of all their noise."""
+
+    replicas: int = Field(ge=1, description="replicas of every point of the sweep")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number")
+
+
+class RunSection(_Section):
+    """How long."""
+
+    steps: int = Field(ge=1, lt=2**48, description="steps of theta")
+    direction: Literal["forward", "reversed"] = Field("forward", description="reversed: protocol and moves in reverse order")
+
+
+class RecordSection(_Section):
+    """Which frames and variables are kept."""
+
+    first: int = Field(0, ge=0, description="first recorded step")
+    every: int | None = Field(None, ge=1, description="steps between frames; default a hundredth of the run")
+    variables: list[str] | None = Field(None, description="recorded variables; default all but theta_path sums unused")
+
+
+SECTIONS: dict[str, type[_Section]] = {
+    "theta": ThetaSection,
+    "x": XSection,
+    "ensemble": EnsembleSection,
+    "run": RunSection,
+    "record": RecordSection,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a case file; [model] takes the constants that `thermosim models NAME` lists."""
+    axis = {
+        "type": "object",
+        "properties": {
+            "values": {"type": "array"},
+            "logspace": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+            "linspace": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+            "num": {"type": "integer", "minimum": 2},
+        },
+        "additionalProperties": False,
+    }
+    properties: dict[str, Any] = {
+        "title": {"type": "string"},
+        "model": {"type": "object", "properties": {"name": {"type": "string"}, "file": {"type": "string"}}},
+        "sweep": {"type": "object", "additionalProperties": axis},
+    }
+    properties |= {name: section.model_json_schema() for name, section in SECTIONS.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "thermosim case",
+        "type": "object",
+        "properties": properties,
+        "required": ["model", "ensemble", "run"],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,196 @@
+"""Sealed segments, a manifest that says what is whole, and consolidation to one HDF5 file that xarray opens.
+
+While a run goes on, `out.h5.parts/` holds segments (each written under a temporary name, synced, renamed) and
+`manifest.json`, replaced atomically. A segment has frames of one block and the complete state after its last step: a
+run goes on from there. At the end the segments become `out.h5` (temporary name, then renamed) and the parts go.
+A killed run leaves readable parts; an HDF5 file is never appended to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+__all__ = ["FORMAT", "Parts", "StorageError", "consolidate", "parts_folder", "read_manifest"]
+
+FORMAT = 1
+_CHUNK_STEPS, _CHUNK_REPLICAS = 16, 512
+
+
+class StorageError(Exception):
+    """An output that cannot be written or read; the message says what to do."""
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the segments of an output lie while it is being made."""
+    return output.with_name(output.name + ".parts")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a parts folder."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{folder}: no readable manifest.json ({error}); this is not an output of thermosim.") from None
+    if manifest.get("format") != FORMAT:
+        raise StorageError(f"{folder}: format {manifest.get('format')}, this version of thermosim reads {FORMAT}.")
+    return manifest
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Write a whole file or nothing: temporary name, sync, rename, sync of the folder."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Parts:
+    """The segments of one output."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def create(cls, output: Path, manifest: dict[str, Any], overwrite: bool) -> Parts:
+        """Claim an output. Raises StorageError when it exists, or its folder cannot be written."""
+        folder = parts_folder(output)
+        existing = [path for path in (output, folder) if path.exists()]
+        if existing and not overwrite:
+            resume = f" To go on with an interrupted run: thermosim resume {output}." if folder.exists() else ""
+            raise StorageError(f"{existing[0]} exists already; nothing was changed. Use --overwrite, or another -o.{resume}")
+        try:
+            for path in existing:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            folder.mkdir(parents=True)
+            parts = cls(folder, manifest)
+            parts._write_manifest()
+        except OSError as error:
+            raise StorageError(f"{folder}: cannot be written: {error.strerror}. Choose another place with -o.") from None
+        return parts
+
+    def _write_manifest(self) -> None:
+        _replace(self.folder / "manifest.json", json.dumps(self.manifest, indent=1).encode())
+
+    def seal(
+        self, block: int, step: int, first_frame: int, frames: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]
+    ) -> None:
+        """Make frames (F, lanes, ...) and the state after `step` durable. Raises StorageError, earlier segments intact."""
+        number = len(self.manifest["segments"])
+        name = f"segment-{number:06d}.h5"
+        temporary = self.folder / (name + ".tmp")
+        count = len(next(iter(frames.values()), ()))
+        try:
+            with h5py.File(temporary, "w") as file:
+                for group, arrays in (("frames", frames), ("state", state)):
+                    for variable, array in arrays.items():
+                        file.create_dataset(f"{group}/{variable}", data=array)
+            digest = _digest(temporary, sync=True)
+            os.replace(temporary, self.folder / name)
+            self.manifest["segments"].append(
+                {"file": name, "block": block, "step": step, "first_frame": first_frame, "frames": count, "blake2b": digest}
+            )
+            self._write_manifest()
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if len(self.manifest["segments"]) > number:
+                self.manifest["segments"].pop()
+            raise StorageError(
+                f"{self.folder}: a segment could not be written: {error.strerror or error}. The {number} sealed before it "
+                f"are whole; make room, then: thermosim resume {self.output}"
+            ) from None
+
+    @property
+    def output(self) -> Path:
+        """The file these parts will become."""
+        return self.folder.with_name(self.folder.name.removesuffix(".parts"))
+
+    def read(self, segment: Mapping[str, Any], group: str) -> dict[str, np.ndarray]:
+        """Arrays of one segment: its "frames" or its "state". Raises StorageError when it is missing or damaged."""
+        path = self.folder / segment["file"]
+        try:
+            if _digest(path, sync=False) != segment["blake2b"]:
+                raise StorageError(f"{path}: damaged (its checksum differs from the manifest's).")
+            with h5py.File(path, "r") as file:
+                return {name: dataset[()] for name, dataset in file.get(group, {}).items()}
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error}") from None
+
+    def last_segment(self) -> dict[str, Any] | None:
+        """The newest segment."""
+        segments: list[dict[str, Any]] = self.manifest["segments"]
+        return segments[-1] if segments else None
+
+    def remove(self) -> None:
+        """Delete the parts."""
+        shutil.rmtree(self.folder)
+
+
+def _digest(path: Path, sync: bool) -> str:
+    with open(path, "rb") as file:
+        if sync:
+            os.fsync(file.fileno())
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def consolidate(parts: Parts, layout: Any) -> Path:
+    """Write the one file of a finished run, and remove the parts. `layout` is the `ensemble.Layout` of the manifest."""
+    import h5netcdf
+
+    output = parts.output
+    temporary = output.with_name(output.name + ".tmp")
+    try:
+        with h5netcdf.File(temporary, "w") as file:
+            file.dimensions = layout.dimension_sizes()
+            for name, (dims, values, attributes) in layout.coordinates().items():
+                variable = file.create_variable(name, dims, data=values)
+                variable.attrs.update(attributes)
+            for name, (dims, dtype, attributes) in layout.variables().items():
+                shape = [file.dimensions[dim].size for dim in dims]
+                caps = {"step": _CHUNK_STEPS, "replica": _CHUNK_REPLICAS}
+                chunks = tuple(max(1, min(n, caps.get(d, n))) for d, n in zip(dims, shape, strict=True))
+                variable = file.create_variable(name, dims, dtype, chunks=chunks)
+                variable.attrs.update(attributes)
+            for segment in parts.manifest["segments"]:
+                for name, array in parts.read(segment, "frames").items():
+                    where, block = layout.place(name, array, segment)
+                    file[name][where] = block
+            for name, where, values in layout.final_state(parts):
+                file[name][where] = values
+            file.attrs.update(layout.attributes(completed=True))
+        _digest(temporary, sync=True)
+        os.replace(temporary, output)
+        _sync_folder(output.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"{output}: could not be written: {error}. All segments are whole in {parts.folder}; make room, then: "
+            f"thermosim resume {output}"
+        ) from None
+    parts.remove()
+    return output
