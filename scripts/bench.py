@@ -2,14 +2,15 @@
 
     python scripts/bench.py [--quick] [--only trap|sphere|start|storage]
 
-Competitors that are not installed are named and skipped; `pip install "thermosim[bench]"` brings JAX and diffrax. Run it
-with an environment that has thermosim, such as .venv/bin/python, on a machine that does nothing else.
+Competitors that are not installed are named and skipped; `pip install "thermosim[bench]"` brings JAX and diffrax. Run
+it with an environment that has thermosim, such as .venv/bin/python, on a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import platform
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ def main() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    load = os.getloadavg()[0]
+    console = Console(width=None if sys.stdout.isatty() else 150)
     table = Table(title=f"thermosim on {_machine()}", title_justify="left")
     for heading in ("what", "measured", "compared", "target"):
         table.add_column(heading, overflow="fold")
@@ -45,6 +47,10 @@ def main() -> int:
             table.add_row(f"  {line.name}", line.figure, line.ratio, f"[{colour}]{line.target}[/{colour}]")
             missed += line.met is False
     console.print(table)
+    if load > 0.5:
+        console.print(
+            f"The load average was {load:.1f} at the start: others used this machine, figures may be too slow."
+        )
     if arguments.quick:
         console.print("A smoke test: targets are for the full run.")
         return 0
@@ -52,8 +58,6 @@ def main() -> int:
 
 
 def _machine() -> str:
-    import os
-
     import numba
     import numpy
 

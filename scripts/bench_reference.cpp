@@ -56,8 +56,8 @@ inline double logarithm(double value) {
 
 // Cosine and sine of 2 pi turn, 0 <= turn < 1: polynomials on an eighth of a turn either side, then the quadrant.
 inline void cos_sin_turn(double turn, double& cosine, double& sine) {
-    const double rounding = 6755399441055744.0;
-    const double shifted = 4.0 * turn + rounding, r = 4.0 * turn - (shifted - rounding), t = r * r;
+    // rint, since -ffast-math would cancel the usual (a + 1.5 2^52) - 1.5 2^52 and with it the polynomials
+    const double quarters = std::rint(4.0 * turn), r = 4.0 * turn - quarters, t = r * r;
     double s = t * 5.633933781537854e-08 - 3.59864335298231e-06;
     s = t * s + 0.0001604411507421909;
     s = t * s - 0.004681754132340976;
@@ -70,7 +70,7 @@ inline void cos_sin_turn(double turn, double& cosine, double& sine) {
     c = t * c + 0.25366950789986475;
     c = t * c - 1.2337005501361513;
     c = t * c + 1.0;
-    const word quadrant = bits_of(shifted);
+    const word quadrant = bits_of(quarters + 6755399441055744.0);
     const bool odd = quadrant & 1;
     cosine = float_of(bits_of(odd ? s : c) ^ (((quadrant + 1) & 2) << 62));
     sine = float_of(bits_of(odd ? c : s) ^ ((quadrant & 2) << 62));

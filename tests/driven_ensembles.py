@@ -23,7 +23,7 @@ TRAP: dict[str, Any] = {
             "stiffness": {
                 "kind": "linear",
                 "initial": [[1.6, 0.5], [0.5, 1.0]],
-                "final": [[1.3, -0.5], [-0.5, 2.2]],
+                "final": [[1.9, -0.5], [-0.5, 2.3]],
             },
         },
     },
@@ -127,7 +127,9 @@ def _one(settings: dict[str, Any], rng: np.random.Generator) -> dict[str, np.nda
         if backward:
             work = work + _energy(x, *now) - _energy(x, *old)
         frames.append((x, _energy(x, *now), work, heat, log_ratio))
-    return {name: np.stack(v) for name, v in zip(("x", "phi", "work", "heat", "log_ratio_x"), zip(*frames), strict=True)}
+    return {
+        name: np.stack(v) for name, v in zip(("x", "phi", "work", "heat", "log_ratio_x"), zip(*frames), strict=True)
+    }
 
 
 def simulate(settings: dict[str, Any], seed: int = 0) -> xr.Dataset:
@@ -135,7 +137,9 @@ def simulate(settings: dict[str, Any], seed: int = 0) -> xr.Dataset:
     rng = np.random.default_rng(seed)
     sweep = settings["sweep"]
     points = list(itertools.product(*sweep.values()))
-    cells = [_one(changed(settings, **{k.replace(".", "__"): v for k, v in zip(sweep, p, strict=True)}), rng) for p in points]
+    cells = [
+        _one(changed(settings, **{k.replace(".", "__"): v for k, v in zip(sweep, p, strict=True)}), rng) for p in points
+    ]
     names = [key.rsplit(".", 1)[-1] for key in sweep]
     shape = [len(values) for values in sweep.values()]
     single = settings["x"]["samples"] == 1

@@ -143,7 +143,9 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
         return path.read_text("utf-8"), path.resolve().parent, str(path)
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], 1)
-        hint = f" Did you mean {path.parent / near[0]}?" if near else " `thermosim cases` lists those that come with it."
+        hint = (
+            f" Did you mean {path.parent / near[0]}?" if near else " `thermosim cases` lists those that come with it."
+        )
         raise CaseError([f"no such file.{hint}"], str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise CaseError([f"cannot be read: {error}"], str(path)) from None
@@ -176,7 +178,9 @@ def _built_in() -> Mapping[str, Model]:
 def _find_model(raw: Raw, folder: Path) -> tuple[Model | None, list[str]]:
     section = raw.get("model")
     if not isinstance(section, dict) or not section.keys() & {"name", "file"}:
-        return None, ['model: missing. A case needs [model] with name = "..." (`thermosim models` lists them) or a file.']
+        return None, [
+            'model: missing. A case needs [model] with name = "..." (`thermosim models` lists them) or a file.'
+        ]
     if "file" in section:
         from thermosim.user_model import load_user_model
 
@@ -216,7 +220,9 @@ def _axes(sweep: Any) -> tuple[list[Axis], list[str]]:
             values = [float(v) for v in space(values[0], values[1], number)]
         axes.append(Axis(key, tuple(values), structural=False))
     names = [axis.name for axis in axes]
-    faults += [f"sweep: two axes are called {name!r}; sweep them in two cases." for name in names if names.count(name) > 1]
+    faults += [
+        f"sweep: two axes are called {name!r}; sweep them in two cases." for name in names if names.count(name) > 1
+    ]
     for axis in axes:
         if axis.key.split(".")[0] in ("sweep", "title", "record", "ensemble") or axis.key == "run.steps":
             faults.append(f'sweep."{axis.key}": cannot be an axis of one ensemble; make it several cases or use --set.')
@@ -265,7 +271,9 @@ def _constants(given: Mapping[str, Any], model: Model) -> tuple[dict[str, Any], 
     known = {constant.name: constant for constant in model.constants}
     values: dict[str, Any] = {"name": model.name}
     faults = [
-        _unknown(f"model.{key}", value, known) for key, value in given.items() if key not in known and key not in ("name", "file")
+        _unknown(f"model.{key}", value, known)
+        for key, value in given.items()
+        if key not in known and key not in ("name", "file")
     ]
     if "file" in given:
         values["file"] = given["file"]
@@ -307,7 +315,9 @@ def _worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> 
     if kind == "missing":
         return f"{key}: missing{meaning}."
     if kind == "literal_error":
-        near = difflib.get_close_matches(str(fault["input"]), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), 1)
+        near = difflib.get_close_matches(
+            str(fault["input"]), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), 1
+        )
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"{key} = {fault['input']!r}: expected {context['expected']}.{hint}"
     return f"{key} = {fault['input']!r}: {fault['msg'].lower().replace('input should be', 'expected')}{meaning}."

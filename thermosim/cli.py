@@ -18,19 +18,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-FINE, CHECK_FAILED, BAD_CASE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+FINE, BAD_CASE, FAULT, INTERRUPTED = 0, 2, 70, 130
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; default all processors.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the case, as in --set run.steps=1000.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the case, as in --set run.steps=1000."),
+]
 
 
 def main() -> None:
     """Entry point: every error a user can cause is a paragraph and an exit code, never a traceback."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        sys.exit(app(standalone_mode=False) or FINE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
@@ -53,26 +54,32 @@ def _explain(error: Exception) -> int:
     if isinstance(error, (CaseError, StorageError)):
         print(f"thermosim: {error}", file=sys.stderr)
         return BAD_CASE
-    print(f"thermosim: {type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where.", file=sys.stderr)
-    return BAD_CASE
+    print(
+        f"thermosim: {type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where.",
+        file=sys.stderr,
+    )
+    return FAULT
 
 
 @app.command()
 def run(
     case: Annotated[Path, typer.Argument(metavar="CASE", help="Case file (TOML).")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Ensemble file; default CASE's name with .h5 here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Ensemble file; default CASE's name with .h5 here.")
+    ] = None,
     sets: Sets = None,
     threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    picture: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the model's picture at the end.")] = True,
     debug: Debug = False,
 ) -> None:
-    """Run a case; ends with the table of measured against exact."""
+    """Run a case; ends with the table of measured against exact, and a picture."""
     from thermosim import terminal
     from thermosim.case import load_case
 
     loaded = load_case(case, _overrides(sets))
     target = output or Path(case.stem + ".h5")
-    raise typer.Exit(terminal.run(loaded, target, threads=threads, overwrite=overwrite))
+    raise typer.Exit(terminal.run(loaded, target, threads=threads, overwrite=overwrite, picture=picture))
 
 
 @app.command()
@@ -105,7 +112,9 @@ def check(
 @app.command()
 def plot(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Ensemble file.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Picture; default FILE's name with .png.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Picture; default FILE's name with .png.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Draw the pictures this model's papers show."""
@@ -121,9 +130,9 @@ def info(
     debug: Debug = False,
 ) -> None:
     """What it is, how big, how long."""
-    from thermosim import terminal
+    from thermosim import listings
 
-    raise typer.Exit(terminal.info(target, _overrides(sets)))
+    raise typer.Exit(listings.info(target, _overrides(sets)))
 
 
 @app.command()
@@ -132,17 +141,17 @@ def models(
     debug: Debug = False,
 ) -> None:
     """The models there are, or one model's constants and parameters."""
-    from thermosim import terminal
+    from thermosim import listings
 
-    raise typer.Exit(terminal.models(name))
+    raise typer.Exit(listings.models(name))
 
 
 @app.command()
 def cases(debug: Debug = False) -> None:
     """The cases that come with thermosim."""
-    from thermosim import terminal
+    from thermosim import listings
 
-    raise typer.Exit(terminal.cases())
+    raise typer.Exit(listings.cases())
 
 
 @app.command()

@@ -38,7 +38,9 @@ def make_manifest(case: Case, blocks: list[Block], variables: Mapping[str, Any],
         "packages": versions,
         "fingerprint": fingerprint,
         "steps": case.frame_steps().tolist(),
-        "axes": [{"name": a.name, "key": a.key, "values": list(a.values), "structural": a.structural} for a in case.axes],
+        "axes": [
+            {"name": a.name, "key": a.key, "values": list(a.values), "structural": a.structural} for a in case.axes
+        ],
         "replicas": case.settings["ensemble"]["replicas"],
         "blocks": [list(block.index) for block in blocks],
         "variables": dict(variables),
@@ -65,7 +67,8 @@ class Layout:
 
     def coordinates(self) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]]:
         """Dimensions, values and attributes of the coordinates."""
-        result = {"step": (("step",), np.array(self.manifest["steps"]), {"units": "1", "long_name": "step of theta"})}
+        labels = {"units": "1", "long_name": "step of theta"}
+        result: dict[str, Any] = {"step": (("step",), np.array(self.manifest["steps"]), labels)}
         for axis in self.axes:
             values, labels = np.array(axis["values"]), {"units": "1", "long_name": axis["key"], "key": axis["key"]}
             if values.ndim > 1:

@@ -1,4 +1,4 @@
-"""A model's forces against finite differences of its energy, on random states: run whenever a user's model is loaded."""
+"""A model's forces against finite differences of its energy, on random states; run when a user's model is loaded."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def force_faults(model: Model, settings: Mapping[str, Any]) -> list[str]:
     difference, force, slope = errors[worst]
     if difference <= _TOLERANCE:
         return []
-    return [
+    message = (
         f"model: force({worst}, ...) = {force:.6g} where minus the slope of energy is {slope:.6g} (finite differences "
-        f"at a random state): mend one of the two."
-    ]
+        "at a random state): mend one of the two."
+    )
+    return [message]
 
 
 def _random_states(model: Model, values: Mapping[str, Any]) -> SimpleNamespace:

@@ -152,7 +152,9 @@ class Block:
 
     def tables(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Prescribed theta, and what the move of x needs, at steps first..last; one row where nothing changes."""
-        moving = self.theta_dynamics == "protocol" and any(map(is_schedule, self.settings["theta"]["protocol"].values()))
+        moving = self.theta_dynamics == "protocol" and any(
+            map(is_schedule, self.settings["theta"]["protocol"].values())
+        )
         theta = self.theta_protocol(first, last) if moving else self.theta_protocol(1, 1)
         if "x" not in self.settings or self.settings["x"]["dynamics"] != "exact-ou":
             return theta, np.zeros((1, 0))

@@ -91,7 +91,12 @@ class Frames:
         return {name: np.empty((frames, lanes, *v["shape"])) for name, v in self._variables.items()}
 
     def gather(
-        self, tile: Tile, buffers: tuple[np.ndarray, ...], frames: int, bad: np.ndarray, gathered: Mapping[str, np.ndarray]
+        self,
+        tile: Tile,
+        buffers: tuple[np.ndarray, ...],
+        frames: int,
+        bad: np.ndarray,
+        gathered: Mapping[str, np.ndarray],
     ) -> None:
         """Copy a tile's frames to its lanes of `gathered`, NaN from the first bad frame of a lane on."""
         if not frames:

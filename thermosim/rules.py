@@ -17,7 +17,9 @@ __all__ = ["combination_faults", "number_faults", "recordable"]
 Settings = Mapping[str, Any]
 
 
-def number_faults(value: Any, minimum: float | None, maximum: float | None, exclusive: bool, meaning: str) -> str | None:
+def number_faults(
+    value: Any, minimum: float | None, maximum: float | None, exclusive: bool, meaning: str
+) -> str | None:
     """What is wrong with a number, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"expected a number; {meaning}."
@@ -55,7 +57,13 @@ def combination_faults(model: Model, settings: Settings) -> list[str]:
 
 
 def _schedule_faults(
-    key: str, value: Any, steps: int, meaning: str, exclusive: bool = False, shape: tuple[int, ...] = (), positive: bool = True
+    key: str,
+    value: Any,
+    steps: int,
+    meaning: str,
+    exclusive: bool = False,
+    shape: tuple[int, ...] = (),
+    positive: bool = True,
 ) -> list[str]:
     """Faults of a number or array of `shape`, or of a schedule of such."""
     if is_schedule(value):
@@ -66,7 +74,7 @@ def _schedule_faults(
         faults = [f"{key}: a {kind} schedule needs the key {name!r}." for name in sorted(needed - value.keys())]
         extra = value.keys() - needed - allowed
         faults += [
-            f"{key}.{name} = {value[name]!r}: a {kind} schedule has no such key; it takes {', '.join(sorted(needed | allowed))}."
+            f"{key}.{name} = {value[name]!r}: a {kind} schedule only has {', '.join(sorted(needed | allowed))}."
             for name in sorted(extra)
         ]
         if faults:
@@ -82,7 +90,9 @@ def _schedule_faults(
         return [f"{key} = {value!r}: takes values that are not finite; {meaning}."]
     low = min(values[1:].min(initial=np.inf), last.min())
     if positive and (low < 0 or (exclusive and low == 0)):
-        return [f"{key} = {value!r}: reaches {low:g}, expected {'more than' if exclusive else 'at least'} 0; {meaning}."]
+        return [
+            f"{key} = {value!r}: reaches {low:g}, expected {'more than' if exclusive else 'at least'} 0; {meaning}."
+        ]
     return []
 
 
@@ -102,13 +112,20 @@ def _theta_faults(model: Model, settings: Settings) -> list[str]:
         ]
         return faults
     if settings["run"]["direction"] == "reversed":
-        faults.append("run.direction = 'reversed': needs theta.dynamics = 'protocol' or 'frozen'; SGD has no given path back.")
+        faults.append(
+            "run.direction = 'reversed': needs theta.dynamics = 'protocol' or 'frozen'; SGD has no given path back."
+        )
     if model.stochastic_gradient is None:
-        return [*faults, f"theta.dynamics = 'sgd': model {model.name!r} has no stochastic gradient; use 'protocol' or 'frozen'."]
+        return [
+            *faults,
+            f"theta.dynamics = 'sgd': model {model.name!r} has no stochastic gradient; use 'protocol' or 'frozen'.",
+        ]
     if theta["learning_rate"] is None:
         faults.append("theta.learning_rate: missing; SGD needs a number or a schedule.")
     else:
-        faults += _schedule_faults("theta.learning_rate", theta["learning_rate"], steps, "learning rate of SGD", exclusive=True)
+        faults += _schedule_faults(
+            "theta.learning_rate", theta["learning_rate"], steps, "learning rate of SGD", exclusive=True
+        )
     faults += _schedule_faults("theta.weight_decay", theta["weight_decay"], steps, "weight decay of SGD")
     if model.scale_invariant and constraint is None:
         faults.append("theta.constraint: missing; scale-invariant parameters need fixed-lr, fixed-elr or fixed-sphere.")
@@ -116,15 +133,21 @@ def _theta_faults(model: Model, settings: Settings) -> list[str]:
         faults.append(f"theta.constraint = {constraint!r}: model {model.name!r} is not scale-invariant; remove it.")
     if constraint == "fixed-sphere" and theta["weight_decay"] != 0.0:
         faults.append(
-            f"theta.weight_decay = {theta['weight_decay']!r}: has no effect on a fixed sphere, where the radius is held; remove it."
+            f"theta.weight_decay = {theta['weight_decay']!r}: has no effect where the radius is held; remove it."
         )
     starts = list(model.initial_theta)
     start = theta["initial"] or (starts[0] if starts else None)
     if start not in starts:
         faults.append(f"theta.initial = {start!r}: model {model.name!r} can start from {', '.join(map(repr, starts))}.")
     constant = not (is_schedule(theta["learning_rate"]) or is_schedule(theta["weight_decay"]))
-    if start == "stationary" and constraint in ("fixed-lr", "fixed-elr") and not (constant and theta["weight_decay"] > 0):
-        faults.append("theta.initial = 'stationary': needs a constant learning rate and a constant weight decay above 0.")
+    if (
+        start == "stationary"
+        and constraint in ("fixed-lr", "fixed-elr")
+        and not (constant and theta["weight_decay"] > 0)
+    ):
+        faults.append(
+            "theta.initial = 'stationary': needs a constant learning rate and a constant weight decay above 0."
+        )
     return faults
 
 
@@ -140,7 +163,11 @@ def _protocol_faults(model: Model, settings: Settings) -> list[str]:
         group = groups[name]
         shape, key = group.shape(settings["model"]), f"theta.protocol.{name}"
         if shape in ((1,), (1, 1)) and not isinstance(value, list):
-            shape = np.shape(schedule_values(value, 1)[0]) if not is_schedule(value) or value.get("kind") in KINDS else shape
+            shape = (
+                np.shape(schedule_values(value, 1)[0])
+                if not is_schedule(value) or value.get("kind") in KINDS
+                else shape
+            )
         faults += _schedule_faults(key, value, settings["run"]["steps"], group.meaning, shape=shape, positive=False)
     return faults
 
@@ -148,7 +175,11 @@ def _protocol_faults(model: Model, settings: Settings) -> list[str]:
 def _x_faults(model: Model, settings: Settings) -> list[str]:
     x, steps = settings.get("x"), settings["run"]["steps"]
     if x is None:
-        return [] if model.energy is None else [f"x: missing; model {model.name!r} has samples x, give them a dynamics in [x]."]
+        return (
+            []
+            if model.energy is None
+            else [f"x: missing; model {model.name!r} has samples x, give them a dynamics in [x]."]
+        )
     if model.energy is None:
         return [f"x: model {model.name!r} has no samples x, only parameters theta; remove [x]."]
     faults = _schedule_faults("x.time_step", x["time_step"], steps, "time step of x", exclusive=True)
@@ -157,13 +188,17 @@ def _x_faults(model: Model, settings: Settings) -> list[str]:
     faults += _schedule_faults("x.temperature", temperature, steps, "temperature of x", exclusive=True, shape=shape)
     if x["dynamics"] == "exact-ou":
         if model.propagator is None:
-            faults.append(f"x.dynamics = 'exact-ou': model {model.name!r} has no exact propagator (it is not quadratic); use 'ula'.")
+            faults.append(f"x.dynamics = 'exact-ou': model {model.name!r} has no exact propagator; use 'ula'.")
         if isinstance(temperature, list):
-            faults.append("x.temperature: 'exact-ou' obeys detailed balance at one temperature; give one number, or use 'ula'.")
+            faults.append(
+                "x.temperature: 'exact-ou' obeys detailed balance at one temperature; give one number, or use 'ula'."
+            )
         if is_schedule(x["time_step"]) or is_schedule(temperature):
             faults.append("x.time_step, x.temperature: 'exact-ou' needs constants; use 'ula' with schedules.")
     if x["initial"] == "equilibrium" and model.equilibrium is None:
-        faults.append(f"x.initial = 'equilibrium': model {model.name!r} has no exact sampler; use initial = 'zero' and discard the start.")
+        faults.append(
+            f"x.initial = 'equilibrium': model {model.name!r} has no exact sampler; use 'zero' and discard the start."
+        )
     if x["initial"] == "equilibrium" and model.drive is not None and model.equilibrium is None:
         faults.append("x.initial: a driven system has no equilibrium to start from.")
     return faults

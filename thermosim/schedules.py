@@ -30,7 +30,7 @@ def is_schedule(value: Any) -> bool:
 
 
 def schedule_values(value: Any, steps: int, first: int = 0, last: int | None = None) -> np.ndarray:
-    """Values at steps first..last (inclusive; default 0..steps) of a run of `steps` steps: shape (last-first+1, ...)."""
+    """Values at steps first..last (inclusive; default 0..steps) of a run of `steps` steps: (last - first + 1, ...)."""
     times = np.arange(first, (steps if last is None else last) + 1)
     if not is_schedule(value):
         value = {"kind": "constant", "value": value}

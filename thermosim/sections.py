@@ -51,7 +51,9 @@ class RunSection(_Section):
     """How long."""
 
     steps: int = Field(ge=1, lt=2**48, description="steps of theta")
-    direction: Literal["forward", "reversed"] = Field("forward", description="reversed: protocol and moves in reverse order")
+    direction: Literal["forward", "reversed"] = Field(
+        "forward", description="reversed: protocol and moves in reverse order"
+    )
 
 
 class RecordSection(_Section):

@@ -7,9 +7,12 @@ is stored does not depend on the chunks, the tiles, the threads or the segments.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -145,7 +148,7 @@ def _run(
     threads = threads or os.cpu_count() or 1
     last = sink.manifest["segments"][-1] if sink.manifest["segments"] else None
     clock = _Clock(report, sum(block.lanes * block.steps for block in blocks))
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, _stop_requests() as stop:
         for block in blocks:
             if last is not None and block.number < last["block"]:
                 clock.skip(block.lanes * block.steps)
@@ -154,11 +157,33 @@ def _run(
             if last is not None and block.number == last["block"]:
                 state.restore(sink.read(last, "state"), last["step"])
                 clock.skip(block.lanes * last["step"])
-            _run_block(case, block, state, sink, pool, clock, segment_frames)
+            _run_block(case, block, state, sink, pool, clock, stop, segment_frames)
     layout = Layout(sink.manifest)
     if isinstance(sink, Parts):
         return open_ensemble(consolidate(sink, layout))
     return layout.dataset(sink, completed=True)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that a run stops between two chunks; a second Ctrl-C stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    for number in previous:
+        signal.signal(number, request)
+    try:
+        yield event
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 class _Clock:
@@ -187,6 +212,7 @@ def _run_block(
     sink: _Sink,
     pool: ThreadPoolExecutor,
     clock: _Clock,
+    stop_request: threading.Event,
     segment_frames: int | None,
 ) -> None:
     """All steps of one block. On Ctrl-C the frames so far are sealed before Interrupted is raised."""
@@ -207,6 +233,8 @@ def _run_block(
             stop = frames.last_step_within(state.recorded, min(start + chunk, block.steps), room)
             gathered.append(_advance_tiles(kernel, block, state, frames, stop, addresses, hyper, pool))
             clock.tick(block.lanes * (stop - start))
+            if stop_request.is_set():
+                raise KeyboardInterrupt
             elapsed = time.perf_counter() - begin
             chunk = max(1, int((stop - start) * min(4.0, max(0.25, _CHUNK_SECONDS / max(elapsed, 1e-6)))))
             full = sum(map(_count, gathered)) >= per_segment or time.perf_counter() - sealed_at > _SEGMENT_SECONDS

@@ -40,7 +40,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise StorageError(f"{folder}: no readable manifest.json ({error}); this is not an output of thermosim.") from None
+        raise StorageError(
+            f"{folder}: no readable manifest.json ({error}); this is not an output of thermosim."
+        ) from None
     if manifest.get("format") != FORMAT:
         raise StorageError(f"{folder}: format {manifest.get('format')}, this version of thermosim reads {FORMAT}.")
     return manifest
@@ -83,7 +85,9 @@ class Parts:
         existing = [path for path in (output, folder) if path.exists()]
         if existing and not overwrite:
             resume = f" To go on with an interrupted run: thermosim resume {output}." if folder.exists() else ""
-            raise StorageError(f"{existing[0]} exists already; nothing was changed. Use --overwrite, or another -o.{resume}")
+            raise StorageError(
+                f"{existing[0]} exists already; nothing was changed. Use --overwrite, or another -o.{resume}"
+            )
         try:
             for path in existing:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -91,7 +95,9 @@ class Parts:
             parts = cls(folder, manifest)
             parts._write_manifest()
         except OSError as error:
-            raise StorageError(f"{folder}: cannot be written: {error.strerror}. Choose another place with -o.") from None
+            raise StorageError(
+                f"{folder}: cannot be written: {error.strerror}. Choose another place with -o."
+            ) from None
         return parts
 
     def _write_manifest(self) -> None:
@@ -100,7 +106,7 @@ class Parts:
     def seal(
         self, block: int, step: int, first_frame: int, frames: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]
     ) -> None:
-        """Make frames (F, lanes, ...) and the state after `step` durable. Raises StorageError, earlier segments intact."""
+        """Make frames (F, lanes, ...) and the state after `step` durable, or raise StorageError: earlier ones stay."""
         number = len(self.manifest["segments"])
         name = f"segment-{number:06d}.h5"
         temporary = self.folder / (name + ".tmp")
@@ -113,7 +119,14 @@ class Parts:
             digest = _digest(temporary, sync=True)
             os.replace(temporary, self.folder / name)
             self.manifest["segments"].append(
-                {"file": name, "block": block, "step": step, "first_frame": first_frame, "frames": count, "blake2b": digest}
+                {
+                    "file": name,
+                    "block": block,
+                    "step": step,
+                    "first_frame": first_frame,
+                    "frames": count,
+                    "blake2b": digest,
+                }
             )
             self._write_manifest()
         except OSError as error:
@@ -121,8 +134,8 @@ class Parts:
             if len(self.manifest["segments"]) > number:
                 self.manifest["segments"].pop()
             raise StorageError(
-                f"{self.folder}: a segment could not be written: {error.strerror or error}. The {number} sealed before it "
-                f"are whole; make room, then: thermosim resume {self.output}"
+                f"{self.folder}: a segment could not be written: {error.strerror or error}. The {number} sealed "
+                f"before it are whole; make room, then: thermosim resume {self.output}"
             ) from None
 
     @property

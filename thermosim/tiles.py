@@ -64,7 +64,8 @@ class BlockState:
         """A copy of the state of all lanes: what going on from here takes."""
         names = ("theta", "memory", "x", "theta_path", "x_path")
         arrays = {
-            name: np.concatenate([getattr(tile, name)[..., : tile.used] for tile in self.tiles], axis=-1) for name in names
+            name: np.concatenate([getattr(tile, name)[..., : tile.used] for tile in self.tiles], axis=-1)
+            for name in names
         }
         return arrays | {"status": self.status.copy(), "diverged_step": self.diverged_step.copy()}
 

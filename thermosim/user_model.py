@@ -16,7 +16,8 @@ def load_user_model(path: Path) -> tuple[Model | None, list[str]]:
     if not path.is_file():
         return None, [f"model.file = {path.name!r}: no such file next to the case (looked for {path})."]
     spec = importlib.util.spec_from_file_location(f"thermosim_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["Row", "installed", "interleaved", "missing", "target"]
 
@@ -40,7 +41,9 @@ def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[
     return shortest
 
 
-def target(value: float, *, at_least: float | None = None, below: float | None = None, unit: str = "") -> dict[str, object]:
+def target(
+    value: float, *, at_least: float | None = None, below: float | None = None, unit: str = ""
+) -> dict[str, Any]:
     """The fields `target` and `met` of a Row."""
     if at_least is not None:
         return {"target": f">= {at_least:g}{unit}", "met": value >= at_least}

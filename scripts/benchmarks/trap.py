@@ -7,8 +7,8 @@ log ratio = -(1 - h k/2) heat that holds for this move, replica by replica.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,10 +20,21 @@ from benchmarks.trap_rivals import STIFFNESS, Booked, Drag, Run
 __all__ = ["case_text", "rows", "simulated"]
 
 TITLE = "Dragged trap, work and heat booked: 8192 replicas x 2000 steps, float64"
+OWN = ("thermosim.simulate, two threads", "thermosim, its kernel alone")
+CPP, JAX, NUMBA = "C++, g++ -O3 -ffast-math, OpenMP simd", "JAX lax.scan, jit", "numba prange, np.random"
+RIVALS: tuple[tuple[str, Callable[[Drag], Run | None], str, str], ...] = (
+    (CPP, trap_rivals.cpp, "", "install g++"),
+    (JAX, trap_rivals.jax_scan, "jax", "pip install thermosim[bench]"),
+    ("diffrax under vmap, nothing booked", trap_rivals.diffrax_solver, "diffrax", "pip install thermosim[bench]"),
+    (NUMBA, trap_rivals.numba_plain, "numba", "pip install numba"),
+    ("numpy, vectorised, one thread", trap_rivals.numpy_vectorised, "numpy", "pip install numpy"),
+)
+TARGETS = {JAX: 10.0, NUMBA: 12.0}
+LEDGER = ("x", "work", "heat", "log_ratio_x")
 
 
-def case_text(drag: Drag) -> str:
-    """The run as a user writes it."""
+def case_text(drag: Drag, variables: Sequence[str] | None = LEDGER) -> str:
+    """The run as a user writes it; `variables` None records all there are."""
     return f"""
     [model]
     name = "harmonic-trap"
@@ -43,7 +54,7 @@ def case_text(drag: Drag) -> str:
     [record]
     first = {drag.steps}
     every = 1
-    variables = ["x", "work", "heat", "log_ratio_x"]
+    {f"variables = {list(variables)}" if variables else ""}
     """
 
 
@@ -104,7 +115,7 @@ def exact_means(drag: Drag) -> tuple[float, float, float]:
     """Means of final x, work and heat of the discretised process, from the moments of its Gaussian state."""
     h, k, center = drag.time_step, STIFFNESS, drag.center
     mean = variance = work = 0.0
-    for before, after in zip(center[:-1], center[1:], strict=True):
+    for before, after in itertools.pairwise(center):
         work += k * (before - after) * (mean - 0.5 * (before + after))
         mean += -h * k * (mean - after)
         variance = (1.0 - h * k) ** 2 * variance + 2.0 * h
@@ -129,16 +140,9 @@ def rows(quick: bool) -> list[Row]:
     """The lines of the table."""
     drag = Drag(1024, 200) if quick else Drag(8192, 2000)
     repeats = 2 if quick else 9
-    engines: dict[str, Run] = {"thermosim.simulate": simulated(drag), "thermosim, kernel alone": kernel_alone(drag)}
+    engines: dict[str, Run] = {OWN[0]: simulated(drag), OWN[1]: kernel_alone(drag)}
     lines: dict[str, Row] = {}
-    rivals: list[tuple[str, Callable[[Drag], Run | None], str, str]] = [
-        ("C++, g++ -O3 -ffast-math, OpenMP simd", trap_rivals.cpp, "", "install g++"),
-        ("JAX lax.scan, jit", trap_rivals.jax_scan, "jax", "pip install thermosim[bench]"),
-        ("diffrax under vmap, nothing booked", trap_rivals.diffrax_solver, "diffrax", "pip install thermosim[bench]"),
-        ("numba prange, np.random", trap_rivals.numba_plain, "numba", "pip install numba"),
-        ("numpy, vectorised", trap_rivals.numpy_vectorised, "numpy", "pip install numpy"),
-    ]
-    for name, make, module, remedy in rivals:
+    for name, make, module, remedy in RIVALS:
         run = make(drag) if not module or installed(module) else None
         if run is None:
             lines[name] = missing(name, remedy)
@@ -148,32 +152,29 @@ def rows(quick: bool) -> list[Row]:
     for name, booked in results.items():
         require_agreement(name, booked, drag)
     seconds = interleaved(engines, repeats)
-    nanoseconds = {name: 1e9 * s / (drag.replicas * drag.steps) for name, s in seconds.items()}
-    line = functools.partial(_line, nanoseconds)
-    lines |= {name: line(name) for name in engines}
-    shared = _same_numbers(results)
-    return [lines[name] for name in [*list(engines)[:2], *(rival[0] for rival in rivals)]] + shared
+    own = [seconds[name] for name in OWN]
+    for name in engines:
+        figure = f"{1e9 * seconds[name] / (drag.replicas * drag.steps):.2f} ns per replica-step"
+        lines[name] = Row(name, figure) if name in OWN else _against(name, figure, seconds[name], own)
+    fixed = Row("  what simulate adds to the kernel", f"{1e3 * (own[0] - own[1]):.1f} ms per run")
+    return [lines[OWN[0]], lines[OWN[1]], fixed, *(lines[name] for name, *_ in RIVALS), *_same_numbers(results)]
 
 
-def _line(nanoseconds: dict[str, float], name: str) -> Row:
-    """Figure, and ratio to thermosim.simulate; for C++ the time of the kernel alone over that of C++."""
-    figure = f"{nanoseconds[name]:.2f} ns per replica-step"
-    user = nanoseconds["thermosim.simulate"]
-    if name == "thermosim.simulate":
-        return Row(name, figure, "1")
-    if name.startswith("thermosim"):
-        return Row(name, figure, f"{nanoseconds[name] / user:.2f} x the time")
-    ratio = nanoseconds[name] / user
-    if name.startswith("C++"):
-        return Row(name, figure, f"thermosim takes {1 / ratio:.2f} x its time", **target(1 / ratio, below=1.4))
-    aim = {"JAX": 10.0, "numba": 12.0}.get(name.split()[0])
-    return Row(name, figure, f"{ratio:.1f} x slower", **(target(ratio, at_least=aim) if aim else {}))
+def _against(name: str, figure: str, seconds: float, own: list[float]) -> Row:
+    """A rival's line. The targets are for thermosim.simulate: what a user gets."""
+    user, kernel = (seconds / one for one in own)
+    if name == CPP:
+        text = f"simulate takes {1 / user:.2f} x its time, the kernel {1 / kernel:.2f} x"
+        return Row(name, figure, text, **target(1 / user, below=1.4, unit=" x"))
+    text = f"{user:.1f} x slower than simulate, {kernel:.1f} x than the kernel"
+    aim = TARGETS.get(name)
+    return Row(name, figure, text, **(target(user, at_least=aim, unit=" x") if aim else {}))
 
 
 def _same_numbers(results: dict[str, Booked]) -> list[Row]:
     """How far the work of single replicas differs between thermosim and C++, which share noise addresses."""
-    reference = [booked for name, booked in results.items() if name.startswith("C++")]
-    if not reference:
+    if CPP not in results:
         return []
-    difference = np.abs(results["thermosim.simulate"].work - reference[0].work).max()
-    return [Row("largest difference of one replica's work, C++", f"{difference:.1e} kT", **target(difference, below=1e-9))]
+    difference = np.abs(results[OWN[0]].work - results[CPP].work).max()
+    name = "  same noise in C++: largest difference of one replica's work"
+    return [Row(name, f"{difference:.1e} kT", **target(difference, below=1e-9, unit=" kT"))]

@@ -11,6 +11,7 @@ A rival is a function from a Drag to a function of no arguments that does the wh
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import shutil
 import subprocess
@@ -63,7 +64,7 @@ def numpy_vectorised(drag: Drag) -> Run:
     def run() -> Booked:
         generator = np.random.default_rng(drag.seed)
         x, work, heat, log_ratio = np.zeros((4, drag.replicas))
-        for before, after in zip(center[:-1], center[1:], strict=True):
+        for before, after in itertools.pairwise(center):
             jumped = 0.5 * k * (x - after) ** 2
             work += jumped - 0.5 * k * (x - before) ** 2
             force = -k * (x - after)
@@ -158,7 +159,14 @@ def diffrax_solver(drag: Drag) -> Run:
         path = diffrax.UnsafeBrownianPath(shape=(), key=key)
         terms = diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(diffusion, path))
         return diffrax.diffeqsolve(
-            terms, diffrax.Euler(), 0.0, end, h, jnp.zeros(()), max_steps=drag.steps + 2, adjoint=diffrax.DirectAdjoint()
+            terms,
+            diffrax.Euler(),
+            0.0,
+            end,
+            h,
+            jnp.zeros(()),
+            max_steps=drag.steps + 2,
+            adjoint=diffrax.DirectAdjoint(),
         ).ys[0]
 
     @jax.jit

@@ -22,9 +22,20 @@ from thermosim.exact.driven import Ledger, LinearProtocol, WorkMoments
 from thermosim.exact.linear_langevin import Gaussian
 from thermosim.schedules import is_schedule, schedule_values
 
-__all__ = ["Exact", "check", "exact_results", "fluctuation_theorem", "linear_protocol", "start_state"]
+__all__ = [
+    "Exact",
+    "check",
+    "continuous_rate",
+    "exact_results",
+    "fluctuation_theorem",
+    "free_energy_of",
+    "linear_protocol",
+    "mean_rate",
+    "start_state",
+    "steady_frames",
+]
 
-_DISSIPATION = 1.0  # largest mean Sigma, in kT, at which <exp(-Sigma)> is compared
+_SAMPLE_SIZE = 4.0 * work.MINIMUM_SAMPLE_SIZE  # expected, for an exponential average to be compared
 _ROUNDING = 1e-11  # first law, relative to the energies that were added up
 _AT = "exact at the run's time step"
 
@@ -43,10 +54,15 @@ class Exact:
         """The single temperature; meaningful where `moments` is not None."""
         return float(np.ravel(self.protocol.temperature)[0])
 
-    def dissipated(self, start: Gaussian, step: int) -> float:
-        """Mean of Sigma at a step, p_end the density of x there: log ratio plus the change of its entropy."""
-        logarithms = [np.linalg.slogdet(s)[1] for s in (self.ledger.covariance[step], start.covariance)]
-        return float(self.ledger.log_ratio[step] + 0.5 * (logarithms[0] - logarithms[1]))
+    def ends(self, end: str) -> list[Gaussian]:
+        """A density of x at steps 0..N: that of the run ("state"), or the equilibrium of the theta of the step."""
+        if end == "state":
+            return [self.ledger.state(step) for step in range(self.protocol.steps + 1)]
+        return [_stationary(self.protocol, step) for step in range(self.protocol.steps + 1)]
+
+    def theorem_fraction(self, end: str) -> np.ndarray:
+        """Expected effective sample size of <exp(-Sigma)> per replica, at steps 0..N; nan where it has no variance."""
+        return np.exp(-driven.log_theorem_average(self.protocol, self.ledger.state(0), self.ends(end), 2.0))
 
 
 def linear_protocol(resolved: Mapping[str, Any]) -> LinearProtocol:
@@ -82,8 +98,7 @@ def start_state(protocol: LinearProtocol, initial: str) -> Gaussian:
     n = protocol.center.shape[1]
     if initial == "zero":
         return Gaussian(np.zeros(n), np.zeros((n, n)))
-    temperature = protocol.bath(0)[1]
-    return Gaussian(protocol.center[0], linear_langevin.stationary_covariance(protocol.force(0).matrix, temperature))
+    return _stationary(protocol, 0)
 
 
 def exact_results(ds: xr.Dataset) -> list[Exact]:
@@ -114,16 +129,11 @@ def fluctuation_theorem(ds: xr.Dataset, end: str = "state", exact: list[Exact] |
     begin, finish = xr.full_like(shape.isel(step=0, drop=True), np.nan), xr.full_like(shape, np.nan)
     for cell in exact_results(ds) if exact is None else exact:
         here = x.isel(cell.index).transpose("step", ..., "x_dim").values
-        begin[cell.index] = start_density(cell).log_density(here[0])
+        begin[cell.index] = cell.ledger.state(0).log_density(here[0])
+        ends = cell.ends(end)
         for frame, step in enumerate(steps):
-            state = cell.ledger.state(step) if end == "state" else _equilibrium_at(cell, step)
-            finish[{**cell.index, "step": frame}] = state.log_density(here[frame])
+            finish[{**cell.index, "step": frame}] = ends[step].log_density(here[frame])
     return work.integral_fluctuation_theorem(ds, begin, finish)
-
-
-def start_density(cell: Exact) -> Gaussian:
-    """Density of x at step 0."""
-    return cell.ledger.state(0)
 
 
 def check(ds: xr.Dataset) -> list[Comparison]:
@@ -244,13 +254,13 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
     replicas = ds.sizes["replica"]
     steps = ds["step"].values
     sizes = replicas * np.min([m.effective_fraction()[steps] for m in moments], axis=0)
-    good = [s for s, size in zip(steps, sizes, strict=True) if s > 0 and size >= 2.0 * work.MINIMUM_SAMPLE_SIZE]
+    good = [s for s, size in zip(steps, sizes, strict=True) if s > 0 and size >= _SAMPLE_SIZE]
     if not good:
         return comparisons
     step = int(good[-1])
     sample = ds["work"].sel(step=step)
     inverse = xr.DataArray(_table(ds, exact, lambda cell: 1.0 / cell.temperature), dims=axes(ds))
-    average, error = work.replica_mean(np.exp(-sample * inverse))
+    average, error = work.replica_mean(xr.DataArray(np.exp(-sample * inverse)))
     expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[step]))  # type: ignore[union-attr]
     exact_move = settings(ds)["x"]["dynamics"] == "exact-ou"
     theory = "exp(-dF/T): Jarzynski's equality, any time step" if exact_move else f"Gaussian integral, {_AT}"
@@ -260,38 +270,34 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
 
 
 def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
-    """<exp(-Sigma)> = 1 in the last frame where little is dissipated on average."""
+    """<exp(-Sigma)> = 1 in the last frame where theory promises enough replicas."""
     if "x" not in ds or int(ds["step"][0]) != 0 or settings(ds)["x"]["initial"] != "equilibrium":
         return []
     steps = ds["step"].values
-    dissipated = np.max([[cell.dissipated(start_density(cell), s) for s in steps] for cell in exact], axis=0)
-    good = steps[(steps > 0) & (dissipated <= _DISSIPATION)]
-    if len(good) == 0:
+    promised = {}
+    for end in ("state", "equilibrium"):
+        sizes = ds.sizes["replica"] * np.min([cell.theorem_fraction(end)[steps] for cell in exact], axis=0)
+        promised[end] = steps[(steps > 0) & (sizes >= _SAMPLE_SIZE)]
+    end = max(promised, key=lambda name: max(promised[name], default=0))
+    if len(promised[end]) == 0:
         return []
-    step = int(good[-1])
-    result = fluctuation_theorem(ds.sel(step=[0, step]), exact=exact).sel(step=step)
+    step = int(promised[end][-1])
+    result = fluctuation_theorem(ds.sel(step=[0, step]), end, exact).sel(step=step)
     sample_size = float(result["effective_sample_size"].min())
     quantity = f"<exp(-Sigma)> to step {step} (effective sample size {sample_size:.0f})"
     average, error = _values(ds, result["average"]), _values(ds, result["average_error"])
-    theory = "1: integral fluctuation theorem with the exact transition ratios, any time step"
+    theory = f"1: integral fluctuation theorem with the exact transition ratios, any time step; p_end = {end}"
     return [_comparison(ds, quantity, average, error, np.ones_like(average), theory)]
 
 
 def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     """Rates between the first frame after relaxation and the last; theory with the same finite step and frames."""
-    steps = ds["step"].values
-    if len(steps) < 2:
-        return []
-    slowest = min(_relaxation_rate(cell) for cell in exact)
-    relaxed = steps[steps >= min(10.0 / slowest, steps[-1] / 2.0)]
-    first, last = int(relaxed[0]), int(steps[-1])
+    first, last = steady_frames(ds, exact)
     if first == last or all(not np.any(cell.ledger.log_ratio) for cell in exact):
         return []
     result = work.entropy_production(ds, first, last)
-    limit = ", ".join(f"{value:.4g}" for value in np.ravel([_continuous_rate(cell) for cell in exact])[:6])
-    time = [(last - first) * cell.protocol.tau * cell.protocol.bath(0)[0] for cell in exact]
-    spans = dict(zip(map(id, exact), time, strict=True))
-    rates = _table(ds, exact, lambda c: (c.ledger.log_ratio[last] - c.ledger.log_ratio[first]) / spans[id(c)])
+    limit = ", ".join(f"{value:.4g}" for value in np.ravel([continuous_rate(cell) for cell in exact])[:6])
+    rates = _table(ds, exact, lambda cell: mean_rate(cell, first, last))
     quantity = f"entropy production rate, steps {first} to {last}"
     measured = _values(ds, result["entropy_production_rate"])
     error = _values(ds, result["entropy_production_rate_error"])
@@ -302,12 +308,43 @@ def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     currents = work.heat_currents(ds, first, last)
 
     def current(cell: Exact) -> np.ndarray:
-        heats = (cell.ledger.heat_of_component[last] - cell.ledger.heat_of_component[first]) / spans[id(cell)]
-        return np.asarray(heats[np.argsort(_baths(cell))[::-1]])
+        heats = cell.ledger.heat_of_component[last] - cell.ledger.heat_of_component[first]
+        return np.asarray(heats[np.argsort(_baths(cell))[::-1]] / _duration(cell, first, last))
 
     measured, error = (_values(ds, currents[name], "bath") for name in ("heat_current", "heat_current_error"))
     quantity = f"heat from the hot and the cold bath per unit time, steps {first} to {last}"
-    return [*comparisons, _comparison(ds, quantity, measured, error, _table(ds, exact, current), reference)]
+    theory = "steady state of the finite-step chain"
+    return [*comparisons, _comparison(ds, quantity, measured, error, _table(ds, exact, current), theory)]
+
+
+def steady_frames(ds: xr.Dataset, exact: list[Exact]) -> tuple[int, int]:
+    """First recorded step after ten relaxation times, at most halfway, and the last; the same step if there is one."""
+    steps = ds["step"].values
+    slowest = min(_relaxation_rate(cell) for cell in exact)
+    relaxed = steps[steps >= min(10.0 / slowest, steps[-1] / 2.0)]
+    return int(relaxed[0]), int(steps[-1])
+
+
+def mean_rate(cell: Exact, first: int, last: int) -> float:
+    """Exact mean log path ratio per unit time between two steps."""
+    return float((cell.ledger.log_ratio[last] - cell.ledger.log_ratio[first]) / _duration(cell, first, last))
+
+
+def continuous_rate(cell: Exact) -> float:
+    """Entropy production per unit time as the time step goes to zero: -sum_i (heat from bath i)/T_i."""
+    force, temperature = cell.protocol.force(0), cell.protocol.bath(0)[1]
+    covariance = linear_langevin.stationary_covariance(force.matrix, temperature)
+    squares = np.einsum("ij,jk,ik->i", force.matrix, covariance, force.matrix)
+    return float(np.sum((squares + temperature * np.diag(force.matrix)) / temperature))
+
+
+def free_energy_of(cell: Exact) -> np.ndarray:
+    """F(theta_t) - F(theta_0) at steps 0..N."""
+    return driven.free_energy_difference(cell.protocol.stiffness, cell.temperature)
+
+
+def _duration(cell: Exact, first: int, last: int) -> float:
+    return (last - first) * cell.protocol.tau * cell.protocol.bath(0)[0]
 
 
 def _baths(cell: Exact) -> list[float]:
@@ -320,14 +357,8 @@ def _relaxation_rate(cell: Exact) -> float:
     return float(-cell.protocol.tau * np.log(np.abs(np.linalg.eigvals(move.matrix)).max()))
 
 
-def _continuous_rate(cell: Exact) -> float:
-    """Entropy production per unit time as the time step goes to zero: -sum_i (heat from bath i)/T_i."""
-    force, temperature = cell.protocol.force(0), cell.protocol.bath(0)[1]
-    covariance = linear_langevin.stationary_covariance(force.matrix, temperature)
-    squares = np.einsum("ij,jk,ik->i", force.matrix, covariance, force.matrix)
-    return float(np.sum((squares + temperature * np.diag(force.matrix)) / temperature))
-
-
-def _equilibrium_at(cell: Exact, step: int) -> Gaussian:
-    covariance = linear_langevin.stationary_covariance(cell.protocol.force(step).matrix, cell.protocol.bath(step)[1])
-    return Gaussian(cell.protocol.center[step], covariance)
+def _stationary(protocol: LinearProtocol, step: int) -> Gaussian:
+    """The stationary state of continuous time at the theta and the baths of a step."""
+    temperature = protocol.bath(step)[1]
+    covariance = linear_langevin.stationary_covariance(protocol.force(step).matrix, temperature)
+    return Gaussian(protocol.center[step], covariance)

@@ -1,37 +1,33 @@
 """Thermodynamics of scale-invariant learning from an ensemble: energy, entropy, equation of state, potentials.
 
 Every quantity q comes with q_error, a standard error from independent replicas: by the jackknife for functions of
-means, from groups of replicas for what contains the entropy. An ensemble of fewer than eight replicas is cut in time
-blocks, which then count as replicas; they must be long against the relaxation time. Averages over every step come from
-the cumulative sums of the run (loss, squared gradient, stretch), the others from frames.
+means, from groups of replicas for what contains the entropy. Averages over every step come from the cumulative sums of
+the run (loss, squared gradient, stretch), the others from frames.
 
     T = eta_eff sigma^2/2 (fixed-lr: eta_eff = eta <1/r^2>, measured)    V = <r^2>/2    R = (d-1)/2
     p = lambda (fixed-sphere: <|w'|/r - 1>/(eta_eff r^2))    S = S(direction) + (d-1) <ln r>    C_V = Var L/T^2
     H = U + p V    F = U - T S    G = U - T S + p V
 
-Source: I. Sadrtdinov et al., arXiv 2511.07308. `ideal_gas_check` compares all this with theory.
+Source: I. Sadrtdinov et al., arXiv 2511.07308.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
-from thermosim.analysis.settings import axes, setting, settings
+from thermosim.analysis.settings import settings
+from thermosim.analysis.sphere_frames import Cells, Frames, cells, frames, jackknife
 from thermosim.exact import ideal_gas
 
 __all__ = [
-    "Cells",
-    "cells",
+    "check",
     "drift",
     "free_energy_maps",
-    "frames",
-    "jackknife",
     "maxwell",
     "radius_fluctuations",
     "radius_transient",
@@ -39,15 +35,14 @@ __all__ = [
     "thermodynamics",
 ]
 
-FEWEST_REPLICAS = 8
 MOST_GROUPS = 32
+FEWEST_GROUPS = 8
 GROUP_SAMPLES = 128  # aimed at, per group of replicas
-MOST_FRAMES = 64  # of one replica, for the entropy
+MOST_SAMPLES = 4096  # of one cell, for the entropy
 DECORRELATION = 8.0  # frames for the entropy are this many relaxation times of the direction apart
-SETTLING = 10.0  # relaxation times left out at the start
 
-UNITS = {
-    "U": ("energy of the loss", "mean loss", "<L>"),
+ABOUT = {
+    "U": ("loss", "internal energy", "<L>"),
     "radius": ("1", "mean radius", "<r>"),
     "T": ("loss", "temperature", "eta_eff sigma^2/2"),
     "p": ("loss", "pressure", "lambda, or <|w'|/r - 1>/(eta_eff r^2)"),
@@ -62,176 +57,248 @@ UNITS = {
     "S": ("nat", "entropy", "S(direction) + (d-1) <ln r>"),
     "F": ("loss", "Helmholtz free energy", "U - T S"),
     "G": ("loss", "Gibbs free energy", "U - T S + p V"),
+    "loss_drift": ("loss", "mean loss of the second half of the record less that of the first", "<L>_2 - <L>_1"),
+    "log_radius_square_drift": ("1", "the same of ln r^2", "<ln r^2>_2 - <ln r^2>_1"),
+    "log_radius_square_deviation": ("1", "standard deviation of ln r^2", "sqrt(Var ln r^2)"),
 }
 
 
-@dataclass(frozen=True)
-class Cells:
-    """What the cells of the sweep were run with: arrays over the sweep axes (shape () without a sweep)."""
+def thermodynamics(ds: xr.Dataset, *, angles: bool = True) -> xr.Dataset:
+    """All thermodynamic quantities over the sweep axes, each with its error; entropies where theta was recorded.
 
-    protocol: str
-    dimension: int
-    names: tuple[str, ...]
-    coords: Mapping[str, Any]
-    noise: np.ndarray
-    learning_rate: np.ndarray
-    weight_decay: np.ndarray
-    radius: np.ndarray
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Arguments of the functions of `exact.ideal_gas` and `exact.sphere_chain`."""
-        return self.protocol, self.dimension, self.noise, self.learning_rate, self.weight_decay, self.radius
-
-    @property
-    def gas(self) -> ideal_gas.IdealGas:
-        """Theory to leading order in the step."""
-        return ideal_gas.state(*self.arguments)
-
-    def dataset(self, values: Mapping[str, tuple[np.ndarray, np.ndarray]], **attrs: Any) -> xr.Dataset:
-        """name -> (estimate, error), arrays over the axes, as variables name and name_error."""
-        result = xr.Dataset(coords={name: self.coords[name] for name in self.names}, attrs=attrs)
-        for name, (value, error) in values.items():
-            units, long_name, equation = UNITS.get(name, ("1", name, ""))
-            about = {"units": units, "long_name": long_name, "equation": equation}
-            result[name] = (self.names, np.asarray(value), about)
-            result[f"{name}_error"] = (self.names, np.asarray(error), about | {"long_name": f"error of {long_name}"})
-        return result
-
-
-def cells(ds: xr.Dataset) -> Cells:
-    """The cells of an ensemble. Raises ValueError where a hyper-parameter is a schedule: nothing is stationary then."""
-    case, names = settings(ds), tuple(axes(ds))
-    shape = tuple(ds.sizes[name] for name in names)
-    grid = xr.DataArray(np.zeros(shape), dims=names, coords={name: ds[name] for name in names})
-
-    def spread(key: str, default: float) -> np.ndarray:
-        section, name = key.split(".")
-        value = setting(ds, key) if case[section].get(name) is not None or key in case["sweep"] else default
-        if isinstance(value, Mapping):
-            raise ValueError(f"{key} is a schedule; the ideal-gas analysis needs a constant")
-        return (grid + value).transpose(*names).to_numpy()
-
-    return Cells(
-        protocol=case["theta"]["constraint"],
-        dimension=int(case["model"]["dimension"]),
-        names=names,
-        coords={name: ds[name] for name in names},
-        noise=spread("model.noise", 1.0),
-        learning_rate=spread("theta.learning_rate", np.nan),
-        weight_decay=spread("theta.weight_decay", 0.0),
-        radius=spread("theta.radius", 1.0),
-    )
-
-
-@dataclass(frozen=True)
-class Frames:
-    """The settled part of a record. Arrays (frames, axes..., replica); theta has the components last."""
-
-    cells: Cells
-    step: np.ndarray
-    loss: np.ndarray
-    log_square: np.ndarray  # ln r^2
-    sums: Mapping[str, np.ndarray]  # loss_sum, gradient_square, stretch: cumulative
-    direction: np.ndarray | None
-
-    @property
-    def replicas(self) -> int:
-        """Number of independent replicas (or time blocks)."""
-        return self.loss.shape[-1]
-
-    def per_step(self, name: str, begin: int = 0, end: int = -1) -> np.ndarray:
-        """Mean over the steps between two frames: (axes..., replica)."""
-        if len(self.step) == 1:
-            return self.sums[name][0] / self.step[0]
-        return (self.sums[name][end] - self.sums[name][begin]) / (self.step[end] - self.step[begin])
-
-
-def frames(ds: xr.Dataset, *, settle: bool = True) -> Frames:
-    """Read an ensemble; with `settle`, without its first SETTLING relaxation times (but never less than half of it).
-
-    Relaxation is that of the direction for runs begun at "stationary", and that of the radius too for others.
+    Attributes: first_step of the settled record, replicas, groups and (per cell) samples of the entropy.
     """
-    there = cells(ds)
-    order = ("step", *there.names, "replica")
-    theta = ds["theta"].transpose(*order, "theta_dim").to_numpy() if "theta" in ds else None
-    sums = {name: _plain(ds, name, order) for name in ("loss_sum", "gradient_square", "stretch") if name in ds}
-    direction = None
-    if theta is not None:
-        radius = np.linalg.norm(theta, axis=-1)
-        direction = theta / radius[..., None]
-        mu = np.asarray(settings(ds)["model"]["direction"], float)
-        loss = 1.0 + direction @ (mu / np.linalg.norm(mu))
-    else:
-        radius, loss = _plain(ds, "radius", order), _plain(ds, "loss", order)
-    result = Frames(there, ds["step"].to_numpy(), loss, 2 * np.log(radius), sums, direction)
-    first = 0
-    if settle and len(result.step) > 2:
-        first = int(np.searchsorted(result.step, SETTLING * _relaxation(ds, there)))
-        first = min(first, (len(result.step) - 1) // 2)
-    return _blocks(_cut(result, slice(first, None)))
+    record = frames(ds)
+    values = _mechanical(record)
+    attrs: dict[str, object] = {"first_step": int(record.step[0]), "replicas": record.replicas}
+    if record.direction is not None:
+        groups = grouped(record, angles=angles)
+        values |= {name: pooled(groups[name]) for name in groups if name in ABOUT}
+        attrs |= {"groups": group_count(record), "samples": entropy_frames(record).ravel() * record.replicas}
+    return record.cells.dataset(values, ABOUT, **attrs)
 
 
-def _plain(ds: xr.Dataset, name: str, order: tuple[str, ...]) -> np.ndarray:
-    return ds[name].transpose(*order).to_numpy()
+def drift(ds: xr.Dataset) -> xr.Dataset:
+    """Second half of the settled record less the first, for the loss and ln r^2: zero when the run was long enough."""
+    record = frames(ds)
+    middle = len(record.step) // 2
+    if len(record.step) < 3:
+        raise ValueError("a drift needs at least three recorded frames")
+    parts = {
+        "loss_drift": record.per_step("loss_sum", middle, -1) - record.per_step("loss_sum", 0, middle),
+        "log_radius_square_drift": record.log_square[middle:].mean(0) - record.log_square[:middle].mean(0),
+    }
+    return record.cells.dataset({n: jackknife({n: v}, lambda m, n=n: m[n]) for n, v in parts.items()}, ABOUT)  # type: ignore[misc]
 
 
-def _relaxation(ds: xr.Dataset, there: Cells) -> float:
-    slowest = 1.0 / there.gas.effective_learning_rate
-    if settings(ds)["theta"].get("initial") != "stationary" and there.protocol != "fixed-sphere":
-        slowest = np.maximum(slowest, 1.0 / ideal_gas.radius_relaxation_rate(*there.arguments[:-1]))
-    return float(np.max(slowest))
+def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
+    """Standard deviation of ln r^2 over replicas and settled frames, with the theory's leading order beside it."""
+    record = frames(ds)
+    there = record.cells
+    y = record.log_square - np.nanmean(record.log_square, axis=(0, -1), keepdims=True)
+    means = {"y": y.mean(0), "y2": np.square(y).mean(0)}
+    deviation = jackknife(means, lambda m: np.sqrt(np.maximum(m["y2"] - m["y"] ** 2, 0.0)))
+    result = there.dataset({"log_radius_square_deviation": deviation}, ABOUT, first_step=int(record.step[0]))
+    result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]))
+    return result
 
 
-def _cut(record: Frames, chosen: slice) -> Frames:
-    return Frames(
-        record.cells,
-        record.step[chosen],
-        record.loss[chosen],
-        record.log_square[chosen],
-        {name: value[chosen] for name, value in record.sums.items()},
-        None if record.direction is None else record.direction[chosen],
-    )
+def radius_transient(ds: xr.Dataset) -> xr.Dataset:
+    """Mean radius at every recorded step (step, axes...), its error, and the closed form from the first frame's mean."""
+    record = frames(ds, settle=False)
+    there = record.cells
+    radius, error = jackknife({"r": np.exp(record.log_square / 2)}, lambda m: m["r"])
+    elapsed = (record.step - record.step[0]).reshape(-1, *(1,) * len(there.names))
+    exact = ideal_gas.radius_transient(*there.arguments[:-1], radius[0], elapsed)
+    result = xr.Dataset(coords={"step": record.step} | {n: there.coords[n] for n in there.names})
+    for name, value in {"radius": radius, "radius_error": error, "radius_exact": exact}.items():
+        result[name] = (("step", *there.names), value)
+    return result
 
 
-def _blocks(record: Frames) -> Frames:
-    """Time blocks as replicas, when there are too few of them and the frames are evenly spaced."""
-    spacing = np.diff(record.step)
-    count = -(-2 * FEWEST_REPLICAS // record.replicas)
-    length = (len(record.step) - 1) // count
-    if record.replicas >= FEWEST_REPLICAS or length < 2 or np.any(spacing != spacing[0]):
-        return record
-    parts = [_cut(record, slice(k * length, (k + 1) * length + 1)) for k in range(count)]
-    axis = record.loss.ndim - 1
+def maxwell(ds: xr.Dataset) -> xr.Dataset:
+    """Slopes dS/d ln(axis), d ln r/d ln(axis) fitted to the grid (log-linear in all axes together), with errors.
 
-    def join(pick: Callable[[Frames], np.ndarray]) -> np.ndarray:
-        return np.concatenate([pick(part) for part in parts], axis)
+    `relation` is the combination whose value a Maxwell relation fixes: dS/d ln lambda = -R at fixed-elr,
+    dS/d ln eta - dS/d ln lambda = R at fixed-lr, dS/d ln r = 2 R on the sphere; absent when its axes are not swept.
+    """
+    record = frames(ds)
+    groups = grouped(record, angles=False)
+    result = xr.Dataset(attrs={"groups": group_count(record), "protocol": record.cells.protocol})
+    exact = ideal_gas.maxwell_slopes(record.cells.protocol, record.cells.dimension)
+    for quantity, name in (("S", "dS_dln_{}"), ("log_radius", "dlnr_dln_{}")):
+        fitted = slopes(record.cells, groups[quantity])
+        for axis, values in fitted.items():
+            if axis == "relation" and quantity != "S":
+                continue
+            label = axis if axis == "relation" else name.format(axis)
+            slope, error = pooled(values)
+            result[label], result[f"{label}_error"] = ((), slope), ((), error)
+            if quantity == "S" and axis in exact:
+                result[label].attrs["low_temperature"] = exact[axis]
+    return result
 
-    return Frames(
-        record.cells,
-        parts[0].step,
-        join(lambda f: f.loss),
-        join(lambda f: f.log_square),
-        {name: join(lambda f, name=name: f.sums[name]) for name in record.sums},  # type: ignore[misc]
-        None if record.direction is None else join(lambda f: f.direction),  # type: ignore[arg-type,return-value]
-    )
+
+def slopes(there: Cells, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Least-squares slopes of values (axes..., G) against the logarithms of all axes: axis -> (G,).
+
+    Axes of one value, or not positive, are left out. "relation" is the Maxwell combination of the protocol.
+    """
+    numbers = {n: np.asarray(there.coords[n], float) for n in there.names}
+    used = [n for n, v in numbers.items() if len(v) > 1 and np.all(v > 0.0)]
+    grids = np.meshgrid(*(np.log(np.abs(numbers[n]) + (n not in used)) for n in there.names), indexing="ij")
+    columns = [g.ravel() for n, g in zip(there.names, grids, strict=True) if n in used]
+    design = np.stack([np.ones(int(np.prod(values.shape[:-1]))), *columns], axis=1)
+    solution = np.linalg.lstsq(design, values.reshape(len(design), -1), rcond=None)[0]
+    fitted = dict(zip(used, solution[1:], strict=True))
+    needs = {"fixed-elr": ["weight_decay"], "fixed-lr": ["learning_rate", "weight_decay"], "fixed-sphere": ["radius"]}
+    if all(axis in fitted for axis in needs[there.protocol]):
+        first, *second = (fitted[axis] for axis in needs[there.protocol])
+        fitted["relation"] = first - second[0] if second else first
+    return fitted
 
 
-def jackknife(
-    values: Mapping[str, np.ndarray], function: Callable[[dict[str, np.ndarray]], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """A function of means over replicas (last axis) and its standard error; replicas that are not finite are left out."""
-    valid = np.all([np.isfinite(v) for v in values.values()], axis=0)
-    count = valid.sum(-1)
-    totals = {name: np.where(valid, v, 0.0).sum(-1) for name, v in values.items()}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        estimate = function({name: total / count for name, total in totals.items()})
-        without = function(
-            {n: (totals[n][..., None] - values[n]).swapaxes(-1, 0) / (count - 1.0) for n in values}
-            if count.ndim == 0
-            else {n: np.moveaxis((totals[n][..., None] - values[n]) / (count[..., None] - 1.0), -1, 0) for n in values}
-        )
-        left = np.moveaxis(np.broadcast_to(without, (valid.shape[-1], *count.shape)), 0, -1)
-        center = np.where(valid, left, 0.0).sum(-1) / count
-        square = np.where(valid, (left - center[..., None]) ** 2, 0.0).sum(-1)
-        return np.asarray(estimate), np.sqrt((count - 1) / count * square)
+def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
+    """Measured potentials of every state of the grid for every target state, and where they are smallest.
+
+    The potential is G(i; j) = U_i - T_j S_i + p_j V_i, and on the sphere F(i; j) = U_i - T_j S_i over the states of
+    the target's radius (others NaN). Dims: the axes (states i) and target_<axis> (targets j). minimum_<axis> are
+    indices of the smallest, distance its largest distance from the target in cells.
+    """
+    record = frames(ds)
+    there, means = record.cells, thermodynamics(ds, angles=False)
+    u, t, s, v, p = (means[name].to_numpy().ravel() for name in ("U", "T", "S", "V", "p"))
+    sphere = there.protocol == "fixed-sphere"
+    potential = u[:, None] - t * s[:, None] + (0.0 if sphere else p * v[:, None])
+    if sphere:
+        radius = there.radius.ravel()
+        potential = np.where(radius[:, None] == radius, potential, np.nan)
+    shape, targets = there.noise.shape, tuple(f"target_{n}" for n in there.names)
+    lowest = np.unravel_index(np.nanargmin(potential, axis=0), shape or (1,))
+    wanted = np.unravel_index(np.arange(len(u)), shape or (1,))
+    distance = np.max([np.abs(a - b) for a, b in zip(lowest, wanted, strict=True)], axis=0)
+    coords = {n: there.coords[n].to_numpy() for n in there.names}
+    result = xr.Dataset(coords=coords | {f"target_{n}": c for n, c in coords.items()})
+    result["F" if sphere else "G"] = ((*there.names, *targets), potential.reshape(shape * 2))
+    for name, index in zip(there.names, lowest, strict=False):
+        result[f"minimum_{name}"] = (targets, index.reshape(shape))
+    result["distance"] = (targets, distance.reshape(shape))
+    return result
+
+
+def check(ds: xr.Dataset) -> Sequence[Comparison]:
+    """Comparisons with the exact law at the run's step size (`ideal_gas_check`)."""
+    from thermosim.analysis import ideal_gas_check
+
+    if any(isinstance(settings(ds)["theta"].get(key), dict) for key in ("learning_rate", "weight_decay")):
+        return []
+    return ideal_gas_check.check(ds)
+
+
+def entropy_frames(record: Frames) -> np.ndarray:
+    """How many frames of each replica the entropy uses, per cell: a power of two, far enough apart."""
+    rate = record.cells.gas.effective_learning_rate
+    length = record.step[-1] - record.step[0]
+    most = max(1, min(MOST_SAMPLES // record.replicas, len(record.step) - 1))
+    room = np.clip(rate * length / DECORRELATION, 1, most)
+    return 2 ** np.floor(np.log2(room)).astype(int)
+
+
+def group_count(record: Frames) -> int:
+    """How many groups of replicas the entropy's error comes from."""
+    samples = record.replicas * int(entropy_frames(record).min())
+    return min(record.replicas, max(FEWEST_GROUPS, min(MOST_GROUPS, samples // GROUP_SAMPLES)))
+
+
+def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
+    """Entropies and potentials: name -> (axes..., 1 + groups), of all replicas together and then of each group.
+
+    The first is the estimate, which has the smaller bias; the scatter of the others gives its error.
+    """
+    if record.direction is None:
+        raise ValueError("the entropy needs theta among the recorded variables")
+    groups, there = group_count(record), record.cells
+    size = record.replicas // groups
+    chosen = [slice(None)] + [slice(k * size, (k + 1) * size) for k in range(groups)]
+    estimators = {"S_direction": cap_entropy} | ({"S_direction_angles": angle_entropy} if angles else {})
+    result = {name: np.full((*there.noise.shape, groups + 1), np.nan) for name in estimators}
+    used, last = entropy_frames(record), len(record.step) - 1
+    for cell in np.ndindex(there.noise.shape):
+        picked = (last * np.arange(1, used[cell] + 1) / used[cell]).round().astype(int)  # not the first: blocks share it
+        for k, replicas in enumerate(chosen):
+            samples = record.direction[(picked, *cell, replicas)].reshape(-1, there.dimension)
+            samples = samples[np.isfinite(samples[:, 0])]
+            if len(samples) > 3:
+                for name, estimator in estimators.items():
+                    result[name][(*cell, k)] = estimator(samples)
+    means = {n: np.stack([np.nanmean(v[..., c], -1) for c in chosen]) for n, v in _means(record).items()}
+    u, t, p, v = (np.moveaxis(value, 0, -1) for value in _state(record.cells, means))
+    result["log_radius"] = np.moveaxis(means["y"], 0, -1) / 2
+    result["S"] = result["S_direction"] + (there.dimension - 1) * result["log_radius"]
+    result["F"] = u - t * result["S"]
+    result["G"] = result["F"] + p * v
+    return result
+
+
+def pooled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate and standard error from (..., 1 + groups) of `grouped`."""
+    return values[..., 0], values[..., 1:].std(-1, ddof=1) / np.sqrt(values.shape[-1] - 1)
+
+
+def _means(record: Frames) -> dict[str, np.ndarray]:
+    """Time averages of each replica: name -> (axes..., replica)."""
+    square = np.exp(record.log_square)
+    means = {
+        "loss": record.per_step("loss_sum"),
+        "gradient_square": record.per_step("gradient_square"),
+        "radius": np.sqrt(square).mean(0),
+        "square": square.mean(0),
+        "inverse": (1 / square).mean(0),
+        "y": record.log_square.mean(0),
+        "frame_loss": record.loss.mean(0),
+        "loss_square": np.square(record.loss).mean(0),
+    }
+    if record.cells.protocol == "fixed-sphere":
+        means["stretch"] = record.per_step("stretch")
+    return means
+
+
+def _state(there: Cells, m: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """U, T, p, V from means (..., axes...)."""
+    inverse = m["inverse"] if there.protocol == "fixed-lr" else np.ones_like(m["inverse"])
+    temperature = there.learning_rate * inverse * there.noise**2 / 2
+    pressure = there.weight_decay + np.zeros_like(temperature)
+    if there.protocol == "fixed-sphere":
+        pressure = m["stretch"] / (there.learning_rate * there.radius**2)
+    return m["loss"], temperature, pressure, m["square"] / 2
+
+
+def _mechanical(record: Frames) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Everything but the entropies, with jackknife errors."""
+    there, means = record.cells, _means(record)
+    gas_constant = (there.dimension - 1) / 2
+
+    def of_state(name: str, m: dict[str, np.ndarray]) -> np.ndarray:
+        u, t, p, v = _state(there, m)
+        variance = m["loss_square"] - m["frame_loss"] ** 2
+        return {
+            "U": u,
+            "T": t,
+            "p": p,
+            "V": v,
+            "H": u + p * v,
+            "pV_over_RT": p * v / (gas_constant * t),
+            "heat_capacity": variance / t**2,
+            "radius": m["radius"],
+            "gradient_square": m["gradient_square"],
+        }[name]
+
+    names = ("U", "radius", "T", "p", "V", "pV_over_RT", "gradient_square", "heat_capacity", "H")
+    values = {name: jackknife(means, lambda m, name=name: of_state(name, m)) for name in names}  # type: ignore[misc]
+    elapsed = record.step[-1] - record.step[0] if len(record.step) > 1 else record.step[0]
+    means["sum_square"] = (means["loss"] - np.nanmean(means["loss"], -1, keepdims=True)) ** 2
+
+    def time(m: dict[str, np.ndarray]) -> np.ndarray:
+        return elapsed * (m["sum_square"]) / (2 * (m["loss_square"] - m["frame_loss"] ** 2))
+
+    return values | {"autocorrelation_time": jackknife(means, time)}

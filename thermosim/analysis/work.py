@@ -98,7 +98,7 @@ def integral_fluctuation_theorem(
     """
     entropy = ds["log_ratio_x"] + log_density_start - log_density_end
     logarithm, error, sample_size = _exponential_average(-entropy)
-    average = np.exp(logarithm)
+    average = xr.DataArray(np.exp(logarithm))
     condition = f"{_RATIO}; p_0 the true start, any normalised p_end"
     result = xr.Dataset()
     _put(result, "average", average, average * error, "1", "<exp(-Sigma)>, 1 in theory", condition)
@@ -206,7 +206,9 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     arrays = [xr.DataArray(v, dims=[*names, "bath"], coords=coordinates) for v in (mean, error, baths)]
     condition = "steady state between the frames, linear forces, any time step"
     result = xr.Dataset(attrs={"first": begin, "last": end, "replicas": size})
-    _put(result, "heat_current", *arrays[:2], "kT/time", "heat absorbed from the bath per unit time", condition)
+    _put(
+        result, "heat_current", arrays[0], arrays[1], "kT/time", "heat absorbed from the bath per unit time", condition
+    )
     result["temperature"] = arrays[2].assign_attrs(units="kT", long_name="temperature of the bath")
     return result
 
@@ -263,13 +265,14 @@ def _exponential_average(exponent: xr.DataArray) -> tuple[xr.DataArray, xr.DataA
     every = [d for d in ("replica", "sample") if d in exponent.dims]
     size = exponent.sizes["replica"]
     shift = exponent.max(every, skipna=False)
-    weights = np.exp(exponent - shift)
+    weights = xr.DataArray(np.exp(exponent - shift))
     if "sample" in weights.dims:
         weights = weights.mean("sample", skipna=False)
     total = weights.sum("replica", skipna=False)
-    without = np.log(np.maximum(total - weights, np.finfo(float).tiny) / (size - 1))
+    others = np.maximum(total - weights, np.finfo(float).tiny) / (size - 1)
+    without = xr.DataArray(np.log(others))
     error = np.sqrt((size - 1) / size * ((without - without.mean("replica")) ** 2).sum("replica", skipna=False))
-    return shift + np.log(total / size), error, total**2 / (weights**2).sum("replica", skipna=False)
+    return shift + np.log(total / size), xr.DataArray(error), total**2 / (weights**2).sum("replica", skipna=False)
 
 
 def _bennett(forward: np.ndarray, backward: np.ndarray) -> list[float]:

@@ -6,6 +6,7 @@ Time-dependent traps. theta_t = (c_t, K_t) is prescribed at steps t = 0..N. A st
     mean ledger        `ledger`            mean and covariance of x, carried exactly from move to move
     variance of w      `work_moments`      with y = x - <x>, one jump adds y'Q y + q.y + const to w
     ln <e^{-b w}>      `work_moments`      the same Gaussian, tilted: S^{-1} -> S^{-1} + 2 b Q
+    ln <e^{-b Sigma}>  `log_theorem_average`   the paths, weighted, integrated out one move after another
     dF                 `free_energy_difference` = (T/2) ln(det K_N/det K_0)
 
 The work is Gaussian when only the center moves. Then <w> = dF + Var(w)/(2T) if the moves leave the equilibrium of
@@ -27,6 +28,7 @@ Sources: O. Mazonka, C. Jarzynski, arXiv cond-mat/9912121 (dragged trap); C. Jar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +52,7 @@ __all__ = [
     "equilibrium",
     "free_energy_difference",
     "ledger",
+    "log_theorem_average",
     "rotational_trap_rate",
     "two_bead_current",
     "two_bead_rate",
@@ -160,7 +163,7 @@ def ledger(protocol: LinearProtocol, start: Gaussian) -> Ledger:
             books[0, step] += jumped.mean_energy(state) - force.mean_energy(state)
             force = jumped
         mean[step], covariance[step], energy[step] = state.mean, state.covariance, force.mean_energy(state)
-    return Ledger(mean, covariance, energy, *books, heats)
+    return Ledger(mean, covariance, energy, books[0], books[1], books[2], heats)
 
 
 def work_moments(protocol: LinearProtocol, start: Gaussian) -> WorkMoments:
@@ -171,22 +174,23 @@ def work_moments(protocol: LinearProtocol, start: Gaussian) -> WorkMoments:
     if np.any(protocol.drive) or len(np.unique(protocol.temperature)) > 1:
         raise ValueError("moments of the work need a system without drive, at one temperature")
     inverse = 1.0 / float(np.ravel(protocol.temperature)[0])
-    plain, tilted = _Spread(start), [_Tilt(start, inverse), _Tilt(start, 2.0 * inverse)]
+    plain, once, twice = _Spread(start), _Tilt(start, inverse), _Tilt(start, 2.0 * inverse)
+    walkers: tuple[_Spread | _Tilt, ...] = (plain, once, twice)
     results = np.zeros((4, protocol.steps + 1))
     for step in range(1, protocol.steps + 1):
         before, now = protocol.force(step - 1), protocol.force(step)
         held = before if protocol.x_first else now
         move = transition(held, protocol.dynamics, *protocol.bath(step))
-        for walker in (plain, *tilted):
+        for walker in walkers:
             if not protocol.x_first:
                 walker.jump(before, now)
             for _ in range(protocol.tau):
                 walker.move(move)
             if protocol.x_first:
                 walker.jump(before, now)
-        results[:, step] = plain.mean, plain.variance, tilted[0].logarithm, tilted[1].logarithm
+        results[:, step] = plain.mean, plain.variance, once.logarithm, twice.logarithm
     gaussian = bool(np.all(protocol.stiffness == protocol.stiffness[0]))
-    return WorkMoments(*results, gaussian)
+    return WorkMoments(results[0], results[1], results[2], results[3], gaussian)
 
 
 def _jump(before: LinearForce, now: LinearForce, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -239,6 +243,54 @@ class _Tilt:
 
     def move(self, move: Transition) -> None:
         self.state = after(self.state, move)
+
+
+def log_theorem_average(
+    protocol: LinearProtocol, start: Gaussian, ends: Sequence[Gaussian], power: float
+) -> np.ndarray:
+    """ln <e^{-b Sigma}> at steps 0..N, Sigma = sum ln p(x'|x)/p(x|x') + ln p_0(x_0) - ln p_t(x_t), b = `power`.
+
+    p_0 is `start`, p_t any density, one of `ends` (N+1) for each step. The integral fluctuation theorem says 0 at
+    b = 1; b = 2 gives the variance of that average. nan from where it diverges. Path weights p^{1-b} (reverse p)^b are
+    Gaussian for linear moves of any kind, so each x is integrated out in turn; the running weight is
+    exp(a + l.x - x.P x/2).
+    """
+    b = power
+    a, linear, p = _log_weight(start, 1.0 - b)
+    results = np.zeros(protocol.steps + 1)
+    for step in range(1, protocol.steps + 1):
+        force = protocol.force(step - 1 if protocol.x_first else step)
+        move = transition(force, protocol.dynamics, *protocol.bath(step))
+        inverse = np.linalg.inv(move.noise)
+        m, pull, twice = move.matrix, inverse @ move.shift, move.matrix.T @ inverse @ move.matrix
+        constant = -0.5 * (
+            move.shift @ pull + np.linalg.slogdet(move.noise)[1]
+        )  # its 2 pi cancels that of the integral
+        for _ in range(protocol.tau):
+            old = p + (1.0 - b) * twice + b * inverse
+            cross = -(1.0 - b) * inverse @ m - b * m.T @ inverse
+            push = linear - (1.0 - b) * m.T @ pull + b * pull
+            a += constant + _log_integral(old, push, normalised=True)
+            p = (1.0 - b) * inverse + b * twice - cross @ np.linalg.solve(old, cross.T)
+            linear = (1.0 - b) * pull - b * m.T @ pull - cross @ np.linalg.solve(old, push)
+        end, pull, inverse = _log_weight(ends[step], b)
+        results[step] = a + end + _log_integral(p + inverse, linear + pull)
+    return results
+
+
+def _log_weight(state: Gaussian, power: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """p^b as exp(a + l.x - x.P x/2): a, l, P."""
+    inverse = np.linalg.inv(state.covariance)
+    constant = state.mean @ inverse @ state.mean + np.linalg.slogdet(2.0 * np.pi * state.covariance)[1]
+    return -0.5 * power * float(constant), power * inverse @ state.mean, power * inverse
+
+
+def _log_integral(precision: np.ndarray, push: np.ndarray, normalised: bool = False) -> float:
+    """ln of the integral of exp(l.x - x.P x/2), over (2 pi)^{n/2} if `normalised`; nan where it diverges."""
+    if np.linalg.eigvalsh(0.5 * (precision + precision.T)).min() <= 0.0:
+        return float("nan")
+    volume = 0.0 if normalised else len(push) * np.log(2.0 * np.pi)
+    return float(0.5 * (volume - np.linalg.slogdet(precision)[1] + push @ np.linalg.solve(precision, push)))
 
 
 def dragging_work(stiffness: np.ndarray, velocity: np.ndarray, time: ArrayLike) -> np.ndarray:

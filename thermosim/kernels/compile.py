@@ -31,6 +31,7 @@ from numba.extending import intrinsic
 
 __all__ = ["address_of", "bound", "compiled", "function_at", "inlined", "source_fingerprint"]
 
+
 # Without reference counting a view of an array costs nothing, and a kernel that allocates does not compile.
 class _DisjointArguments(Compiler):
     """No two arrays that a kernel is given overlap: the compiler may keep what it loaded across a store."""

@@ -140,5 +140,3 @@ def cos_sin_turn(turn: float) -> tuple[float, float]:
     sine = c if odd else s
     cosine = s if odd else c
     return float_of(bits_of(cosine) ^ cos_sign), float_of(bits_of(sine) ^ sin_sign)
-
-

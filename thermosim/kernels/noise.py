@@ -134,5 +134,7 @@ def normal_array(seed: int, stream: int, block: int, first_replica: int, shape: 
 def uniform_array(seed: int, stream: int, step: int, first_replica: int, shape: tuple[int, int]) -> np.ndarray:
     """Uniforms in (0, 1], (n, R), for replicas first_replica, first_replica + 1, ..."""
     out = np.empty(shape)
-    compiled(_fill_uniform, types.void(*[types.int64] * 5, types.float64[:, ::1]))(seed, stream, step, first_replica, 0, out)
+    compiled(_fill_uniform, types.void(*[types.int64] * 5, types.float64[:, ::1]))(
+        seed, stream, step, first_replica, 0, out
+    )
     return out

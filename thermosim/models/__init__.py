@@ -8,6 +8,5 @@ from thermosim.models import harmonic_trap, isotropic_sphere, rotational_trap, t
 __all__ = ["MODELS"]
 
 MODELS: dict[str, Model] = {
-    model.name: model
-    for model in (isotropic_sphere.MODEL, harmonic_trap.MODEL, rotational_trap.MODEL, two_beads.MODEL)
+    model.name: model for model in (isotropic_sphere.MODEL, harmonic_trap.MODEL, rotational_trap.MODEL, two_beads.MODEL)
 }

@@ -114,7 +114,7 @@ def check(ds: Any) -> list[Any]:
     """Comparisons with the law that holds at the run's step size."""
     from thermosim.analysis import ideal_gas
 
-    return ideal_gas.check(ds)
+    return list(ideal_gas.check(ds))
 
 
 def plot(ds: Any) -> Any:
@@ -130,7 +130,9 @@ MODEL = Model(
     source="Sadrtdinov et al., arXiv 2511.07308",
     constants=(
         Constant("dimension", 3, "length d of w", minimum=2, maximum=1000, integer=True),
-        Constant("noise", 1.0, "standard deviation sigma of the gradient noise at |w| = 1", minimum=0.0, exclusive=True),
+        Constant(
+            "noise", 1.0, "standard deviation sigma of the gradient noise at |w| = 1", minimum=0.0, exclusive=True
+        ),
         Constant("direction", _generic_direction, "unit vector mu", shape=lambda c: (c["dimension"],)),
     ),
     parameters=(Parameter("w", "weights", lambda c: (c["dimension"],), lambda c: -_generic_direction(c)),),

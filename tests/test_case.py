@@ -1,0 +1,122 @@
+"""Every wrong case is refused before anything runs, all faults at once, each with its key, value and remedy."""
+
+import pytest
+
+import thermosim
+from thermosim.case import CaseError
+
+
+def faults(text, overrides=None):
+    with pytest.raises(CaseError) as refusal:
+        thermosim.load_case(text, overrides)
+    return refusal.value.faults
+
+
+# overrides of the trap case, and what the message must contain
+TRAP_FAULTS = [
+    ({"model.name": "harmonic-trp"}, ["model.name = 'harmonic-trp'", "'harmonic-trap'"]),
+    ({"model.dimensoin": 2}, ["model.dimensoin = 2", "unknown key", "model.dimension"]),
+    ({"model.dimension": 2.5}, ["model.dimension = 2.5", "whole number"]),
+    ({"x.tau": 0}, ["x.tau = 0", "greater than or equal to 1"]),
+    ({"x.taau": 3}, ["x.taau = 3", "unknown key", "x.tau"]),
+    ({"x.time_step": -0.1}, ["x.time_step = -0.1", "more than 0"]),
+    ({"x.time_step": "fast"}, ["x.time_step = 'fast'", "a number or a schedule"]),
+    ({"x.dynamics": "ulla"}, ["x.dynamics = 'ulla'", "'ula'"]),
+    ({"x.temperature": [1.0]}, ["x.temperature = [1.0]", "shape (1,), expected (2,)"]),
+    ({"x.temperature": 0}, ["x.temperature = 0", "more than 0"]),
+    ({"run.steps": -5}, ["run.steps = -5", "greater than or equal to 1"]),
+    ({"run.steps": "many"}, ["run.steps = 'many'", "integer"]),
+    ({"ensemble.replicas": True}, ["ensemble.replicas = True", "integer"]),
+    ({"record.variables": ["work", "haet"]}, ["record.variables: 'haet'", "no such variable", "heat"]),
+    ({"record.variables": ["stretch"]}, ["record.variables: 'stretch'", "do not have it"]),
+    ({"record.first": 1000}, ["record.first = 1000", "past the last step"]),
+    ({"theta.dynamics": "sgd", "theta.protocol": {}, "theta.learning_rate": 0.1}, ["no stochastic gradient"]),
+    ({"theta.constraint": "fixed-lr"}, ["theta.constraint", "only used with theta.dynamics = 'sgd'"]),
+    ({"theta.protocol.centre": 1.0}, ["theta.protocol.centre", "center, stiffness"]),
+    ({"theta.protocol.center": [1.0]}, ["theta.protocol.center = [1.0]", "shape (1,), expected (2,)"]),
+    ({"theta.protocol.center": {"kind": "liner"}}, ["theta.protocol.center.kind = 'liner'", "linear"]),
+    ({"theta.protocol.center": {"kind": "linear", "initial": [0, 0]}}, ["needs the key 'final'"]),
+    ({"x.dynamics": "exact-ou", "x.temperature": [1.0, 2.0]}, ["detailed balance at one temperature"]),
+    ({"extra": 3}, ["extra = 3: unknown key"]),
+    ({"sweep": {"x.tau": [1, 2]}}, ['sweep."x.tau"', "values = [...]"]),
+    ({"sweep": {"x.time_step": {"logspace": [0, 1], "num": 4}}}, ["positive"]),
+    ({"sweep": {"run.steps": {"values": [1, 2]}}}, ["cannot be an axis"]),
+    ({"sweep": {"x.time_step": {"values": [0.1, -1.0]}}}, ["x.time_step = -1.0"]),
+    (
+        {"sweep": {"model.dimension": {"values": [2, 3]}}, "record.variables": ["x"], "theta.protocol": {}},
+        ["shape of x depends on it"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "parts"), TRAP_FAULTS)
+def test_trap_refusals(trap, overrides, parts):
+    text = trap
+    if "theta.protocol" in overrides:
+        start, end = text.index("[theta.protocol]"), text.index("[x]")
+        text = text[:start] + text[end:]
+        overrides = {key: value for key, value in overrides.items() if key != "theta.protocol"}
+    message = "\n".join(faults(text, overrides))
+    for part in parts:
+        assert part in message, message
+
+
+SPHERE_FAULTS = [
+    ({"theta.constraint": "fixed_elr"}, ["theta.constraint = 'fixed_elr'", "fixed-elr"]),
+    ({"theta.constraint": "fixed-sphere"}, ["theta.weight_decay = 0.02", "no effect where the radius is held"]),
+    ({"theta.weight_decay": -1.0}, ["theta.weight_decay = -1.0", "at least 0"]),
+    ({"theta.weight_decay": 0.0}, ["theta.initial = 'stationary'", "weight decay above 0"]),
+    ({"theta.initial": "stationery"}, ["theta.initial = 'stationery'", "'stationary'"]),
+    ({"model.direction": [1, 0, 0, 0, 1]}, ["model.direction has length", "unit vector"]),
+    ({"model.dimension": 1}, ["model.dimension = 1", "at least 2"]),
+    ({"sweep": {"model.noise": {"values": [1.0, float("nan")]}}}, ["model.noise = nan", "finite"]),
+    ({"run.direction": "reversed"}, ["SGD has no given path back"]),
+    ({"x.dynamics": "ula", "x.time_step": 0.1}, ["no samples x"]),
+    ({"ensemble": 3}, ["ensemble = 3", "table"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "parts"), SPHERE_FAULTS)
+def test_sphere_refusals(sphere, overrides, parts):
+    message = "\n".join(faults(sphere, overrides))
+    for part in parts:
+        assert part in message, message
+
+
+def test_all_faults_are_reported_at_once(trap):
+    wrong = {"x.tau": -1, "run.stepps": 4, "ensemble.seed": -3, "model.dimensio": 2, "titel": "x"}
+    message = "\n".join(faults(trap, wrong))
+    for key in ("x.tau", "run.stepps", "ensemble.seed", "model.dimensio", "titel"):
+        assert key in message
+
+
+def test_missing_parts(trap):
+    assert "[model]" in faults("title = 'empty'\n")[0]
+    message = "\n".join(faults('[model]\nname = "harmonic-trap"\n'))
+    for key in ("ensemble.replicas", "run.steps"):
+        assert key in message
+
+
+def test_files(tmp_path):
+    (tmp_path / "dragged.toml").write_text("")
+    with pytest.raises(CaseError, match=r"no such file. Did you mean .*dragged.toml"):
+        thermosim.load_case(tmp_path / "draged.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[model\nname = 3")
+    with pytest.raises(CaseError, match=r"not valid TOML.*line 1"):
+        thermosim.load_case(broken)
+
+
+def test_defaults_are_filled_in_and_stored(sphere):
+    case = thermosim.load_case(sphere)
+    assert case.settings["theta"]["radius"] == 1.0
+    assert case.settings["run"]["direction"] == "forward"
+    assert len(case.settings["model"]["direction"]) == 5
+    assert case.settings["sweep"]["model.noise"] == [0.7, 1.1]
+    assert case.replicas_in_all == 70
+
+
+def test_an_override_reaches_the_run(trap):
+    ds = thermosim.simulate(thermosim.load_case(trap, {"run.steps": 14, "ensemble.replicas": 3}))
+    assert ds.sizes["replica"] == 3
+    assert ds.step.values.tolist() == [0, 7, 14]

@@ -1,0 +1,5 @@
+"""python -m thermosim."""
+
+from thermosim.cli import main
+
+main()
