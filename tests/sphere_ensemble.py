@@ -46,7 +46,9 @@ def sphere_ensemble(
     record = _run(constraint, w, cell, mu, steps, every, random)
     shape = (len(record["step"]), *map(len, sweep.values()), replicas)
     dims = ("step", *names, "replica")
-    ds = xr.Dataset(coords={"step": record.pop("step")} | {n: np.array(v) for n, v in zip(names, sweep.values())})
+    ds = xr.Dataset(
+        coords={"step": record.pop("step")} | {n: np.array(v) for n, v in zip(names, sweep.values(), strict=True)}
+    )
     theta = record.pop("theta")
     ds["theta"] = ((*dims, "theta_dim"), theta.reshape(*shape, dimension))
     for name, values in record.items():

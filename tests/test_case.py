@@ -70,6 +70,10 @@ SPHERE_FAULTS = [
     ({"model.direction": [1, 0, 0, 0, 1]}, ["model.direction has length", "unit vector"]),
     ({"model.dimension": 1}, ["model.dimension = 1", "at least 2"]),
     ({"sweep": {"model.noise": {"values": [1.0, float("nan")]}}}, ["model.noise = nan", "finite"]),
+    (
+        {"sweep": {"theta.learning_rate": {"values": [0.1, 0.8]}}},
+        ["theta.learning_rate = 0.8", "no stationary radius", "0.7143"],
+    ),
     ({"run.direction": "reversed"}, ["SGD has no given path back"]),
     ({"x.dynamics": "ula", "x.time_step": 0.1}, ["no samples x"]),
     ({"ensemble": 3}, ["ensemble = 3", "table"]),

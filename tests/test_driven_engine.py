@@ -44,6 +44,23 @@ def test_sampled_chains_tau_and_direction(model: str, direction: str) -> None:
     assert judge(comparisons).consistent, [(c.quantity, c.z) for c in comparisons]
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("two_beads", {"sweep": {"x.temperature": {"values": [[2.0, 1.0], [1.0, 3.0]]}}}),
+        ("dragged_trap", {"x.temperature": {"kind": "linear", "initial": 1.0, "final": 2.0}}),
+        ("dragged_trap", {"x.time_step": {"kind": "linear", "initial": 0.01, "final": 0.05}}),
+        ("rotational_trap", {"x.time_step": {"kind": "linear", "initial": 0.01, "final": 0.05}}),
+        ("rotational_trap", {"model.dimension": 4, "x.initial": "zero"}),
+        ("dragged_trap", {"record.first": 100, "record.every": 200}),
+    ],
+)
+def test_schedules_sweeps_and_starts(name: str, changes: dict[str, Any]) -> None:
+    """Schedules of the bath and of the time step, lists along an axis, a start from a point, a late first frame."""
+    comparisons = analysis.check(_run(name, {"ensemble.replicas": 1024, **changes}))
+    assert judge(comparisons).consistent, [(c.quantity, c.z) for c in comparisons]
+
+
 def test_jarzynski_and_crooks() -> None:
     """dF of a turning, stretching, moving trap from one ensemble, and from a pair; the line has slope 1."""
     forward, backward = _run("dragged_trap_forward"), _run("dragged_trap_reversed")
@@ -138,6 +155,7 @@ def test_refused_cases() -> None:
         ("dragged_trap", {}),
         ("dragged_trap", {"sweep": {"x.temperature": {"values": [0.5, 1.0]}, "x.time_step": {"values": [0.01, 0.02]}}}),
         ("rotational_trap", {}),
+        ("rotational_trap", {"x.time_step": {"kind": "linear", "initial": 0.01, "final": 0.05}}),
         ("rotational_trap_sweep", {}),
         ("two_beads", {}),
         ("two_beads", {"sweep": {"model.coupling": {"values": [0.5, 1.0, 1.5]}}}),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 app = typer.Typer(
     name="thermosim",
@@ -31,7 +32,7 @@ Sets = Annotated[
 def main() -> None:
     """Entry point: every error a user can cause is a paragraph and an exit code, never a traceback."""
     try:
-        sys.exit(app(standalone_mode=False) or FINE)
+        sys.exit(app(standalone_mode=False, prog_name="thermosim") or FINE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
@@ -39,14 +40,12 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    import click
-
     if "--debug" in sys.argv:
         raise error
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, typer.Abort):
         return INTERRUPTED
-    if isinstance(error, click.ClickException):
-        error.show()
+    if isinstance(error, TyperException):
+        error.show()  # type: ignore[attr-defined]
         return BAD_CASE
     from thermosim.case import CaseError
     from thermosim.storage import StorageError
@@ -63,7 +62,7 @@ def _explain(error: Exception) -> int:
 
 @app.command()
 def run(
-    case: Annotated[Path, typer.Argument(metavar="CASE", help="Case file (TOML).")],
+    case: Annotated[Path, typer.Argument(help="Case file (TOML).")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Ensemble file; default CASE's name with .h5 here.")
     ] = None,
@@ -84,7 +83,7 @@ def run(
 
 @app.command()
 def resume(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output of an interrupted run.")],
+    file: Annotated[Path, typer.Argument(help="Output of an interrupted run.")],
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
@@ -96,7 +95,7 @@ def resume(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ensemble file.")],
+    file: Annotated[Path, typer.Argument(help="Ensemble file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -111,7 +110,7 @@ def check(
 
 @app.command()
 def plot(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ensemble file.")],
+    file: Annotated[Path, typer.Argument(help="Ensemble file.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture; default FILE's name with .png.")
     ] = None,
@@ -125,7 +124,7 @@ def plot(
 
 @app.command()
 def info(
-    target: Annotated[Path, typer.Argument(metavar="FILE or CASE", help="Ensemble file or case file.")],
+    target: Annotated[Path, typer.Argument(help="Ensemble file or case file.")],
     sets: Sets = None,
     debug: Debug = False,
 ) -> None:

@@ -119,5 +119,6 @@ class Frames:
         """An observable of the frames, lanes last."""
         observable = self._model.observables[name]
         frames = np.moveaxis(source[observable.of][..., :used], -1, 1)
-        values = observable.function(frames, self._block.constants_of_lanes(lanes))
+        with np.errstate(all="ignore"):  # a diverged lane, which the guard names
+            values = observable.function(frames, self._block.constants_of_lanes(lanes))
         return np.moveaxis(np.asarray(values, float), 1, -1)

@@ -191,7 +191,7 @@ def _print_json(comparisons: list[Comparison]) -> int:
         for c in comparisons
     ]
     result = {
-        "consistent": verdict.consistent,
+        "consistent": bool(verdict.consistent),
         "tests": verdict.tests,
         "false_alarm_rate": FALSE_ALARM_RATE,
         "smallest_p_value": verdict.smallest,
@@ -255,7 +255,7 @@ def _row(c: Comparison, threshold: float) -> tuple[str, ...]:
         f"{error[worst]:.2g}",
         number.format(exact[worst]),
         shown,
-        f"{np.sqrt(np.nanmean(z**2)):.2f}" if z.size > 1 else "",
+        f"{np.sqrt(np.nanmean(z**2)):.2f}" if z.size > 1 and np.isfinite(z).any() else "",
     )
 
 

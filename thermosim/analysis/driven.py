@@ -293,6 +293,8 @@ def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
 def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     """Rates between the first frame after relaxation and the last; theory with the same finite step and frames."""
     first, last = steady_frames(ds, exact)
+    if any(np.ndim(cell.protocol.time_step) or np.ndim(cell.protocol.temperature) > 1 for cell in exact):
+        return []  # scheduled: not steady
     if first == last or all(not np.any(cell.ledger.log_ratio) for cell in exact):
         return []
     result = work.entropy_production(ds, first, last)

@@ -10,7 +10,7 @@ The cap estimator knows no chart, so it does not depend on the orientation. The 
 bias the second one when the samples lie across them. Samples must be independent: correlated ones make both too low.
 Each has a bias of its own at finite N, which `estimator_bias` measures on exact samples.
 
-Source: I. Sadrtdinov et al., arXiv 2511.07308 (angles, scale step); cap form: Kozachenko-Leonenko with the cap's measure.
+Source: I. Sadrtdinov et al., arXiv 2511.07308 (angles, scale step); the cap form replaces balls in the chart by caps.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def estimator_bias(
 
 def _nearest(points: np.ndarray) -> np.ndarray:
     """Distance of every point (N, D) to the nearest other one."""
-    distances, _ = cKDTree(points).query(points, k=2)
-    return np.asarray(distances[:, 1])
+    distances = np.asarray(cKDTree(points).query(points, k=2)[0])
+    return distances[:, 1]
 
 
 def _log_cap_fraction(dimension: int, half_sine_square: np.ndarray) -> np.ndarray:

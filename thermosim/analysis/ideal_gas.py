@@ -21,7 +21,7 @@ import xarray as xr
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.settings import settings
-from thermosim.analysis.sphere_frames import Cells, Frames, cells, frames, jackknife
+from thermosim.analysis.sphere_frames import Cells, Frames, frames, jackknife
 from thermosim.exact import ideal_gas
 
 __all__ = [
@@ -43,6 +43,7 @@ DECORRELATION = 8.0  # frames for the entropy are this many relaxation times of 
 
 ABOUT = {
     "U": ("loss", "internal energy", "<L>"),
+    "U_frames": ("loss", "mean loss of the recorded frames alone", "<1 + mu.w/|w|>"),
     "radius": ("1", "mean radius", "<r>"),
     "T": ("loss", "temperature", "eta_eff sigma^2/2"),
     "p": ("loss", "pressure", "lambda, or <|w'|/r - 1>/(eta_eff r^2)"),
@@ -104,12 +105,13 @@ def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
 
 
 def radius_transient(ds: xr.Dataset) -> xr.Dataset:
-    """Mean radius at every recorded step (step, axes...), its error, and the closed form from the first frame's mean."""
+    """Mean radius at every recorded step (step, axes...), its error, and the closed form from the first frame."""
     record = frames(ds, settle=False)
     there = record.cells
     radius, error = jackknife({"r": np.exp(record.log_square / 2)}, lambda m: m["r"])
     elapsed = (record.step - record.step[0]).reshape(-1, *(1,) * len(there.names))
-    exact = ideal_gas.radius_transient(*there.arguments[:-1], radius[0], elapsed)
+    protocol, dimension, noise, rate, decay, _ = there.arguments
+    exact = ideal_gas.radius_transient(protocol, dimension, noise, rate, decay, radius[0], elapsed)
     result = xr.Dataset(coords={"step": record.step} | {n: there.coords[n] for n in there.names})
     for name, value in {"radius": radius, "radius_error": error, "radius_exact": exact}.items():
         result[name] = (("step", *there.names), value)
@@ -224,7 +226,9 @@ def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
     result = {name: np.full((*there.noise.shape, groups + 1), np.nan) for name in estimators}
     used, last = entropy_frames(record), len(record.step) - 1
     for cell in np.ndindex(there.noise.shape):
-        picked = (last * np.arange(1, used[cell] + 1) / used[cell]).round().astype(int)  # not the first: blocks share it
+        picked = (
+            (last * np.arange(1, int(used[cell]) + 1) / used[cell]).round().astype(int)
+        )  # not the first: blocks share it
         for k, replicas in enumerate(chosen):
             samples = record.direction[(picked, *cell, replicas)].reshape(-1, there.dimension)
             samples = samples[np.isfinite(samples[:, 0])]
@@ -242,7 +246,8 @@ def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
 
 def pooled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Estimate and standard error from (..., 1 + groups) of `grouped`."""
-    return values[..., 0], values[..., 1:].std(-1, ddof=1) / np.sqrt(values.shape[-1] - 1)
+    with np.errstate(invalid="ignore"):  # coinciding samples have the entropy -inf
+        return values[..., 0], values[..., 1:].std(-1, ddof=1) / np.sqrt(values.shape[-1] - 1)
 
 
 def _means(record: Frames) -> dict[str, np.ndarray]:
@@ -283,6 +288,7 @@ def _mechanical(record: Frames) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         variance = m["loss_square"] - m["frame_loss"] ** 2
         return {
             "U": u,
+            "U_frames": m["frame_loss"],
             "T": t,
             "p": p,
             "V": v,
@@ -293,7 +299,7 @@ def _mechanical(record: Frames) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             "gradient_square": m["gradient_square"],
         }[name]
 
-    names = ("U", "radius", "T", "p", "V", "pV_over_RT", "gradient_square", "heat_capacity", "H")
+    names = ("U", "U_frames", "radius", "T", "p", "V", "pV_over_RT", "gradient_square", "heat_capacity", "H")
     values = {name: jackknife(means, lambda m, name=name: of_state(name, m)) for name in names}  # type: ignore[misc]
     elapsed = record.step[-1] - record.step[0] if len(record.step) > 1 else record.step[0]
     means["sum_square"] = (means["loss"] - np.nanmean(means["loss"], -1, keepdims=True)) ** 2

@@ -49,7 +49,7 @@ def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
     """Mean work, heat, log ratio and shadow (log ratio + heat/T) since step 0, and the largest first-law residual.
 
     dims step and the sweep axes; the residual is that of phi - work - heat between the first frame and each, over all
-    replicas. The shadow is absent when the components have several temperatures.
+    replicas. The shadow is absent when there is no single temperature.
     """
     result = xr.Dataset()
     _put(result, "work", *replica_mean(ds["work"]), "kT", "mean work since step 0", _BOOKS)
@@ -74,7 +74,7 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     """
     temperature = _temperature(ds)
     if temperature is None:
-        raise ValueError("x.temperature: Jarzynski's equality needs one temperature")
+        raise ValueError("x.temperature: Jarzynski's equality needs one temperature, constant in time")
     estimate, error, sample_size = _exponential_average(-ds["work"] / temperature)
     dynamics = setting(ds, "x.dynamics")
     condition = "x starts in equilibrium and moves leave the equilibrium of each theta invariant"
@@ -122,7 +122,7 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     for ds in (forward, backward):
         temperature = _temperature(ds)
         if temperature is None:
-            raise ValueError("x.temperature: Crooks' theorem needs one temperature")
+            raise ValueError("x.temperature: Crooks' theorem needs one temperature, constant in time")
         if int(ds["step"][-1]) != setting(ds, "run.steps"):
             raise ValueError("crooks needs the work of the whole protocol: record the last step")
         reduced = (ds["work"].isel(step=-1) / temperature).transpose(*names, "replica", ...)
@@ -237,15 +237,24 @@ def cells(ds: xr.Dataset) -> Iterator[tuple[dict[str, int], dict[str, Any]]]:
         yield dict(zip(axes(ds), index, strict=True)), here
 
 
+def _number(ds: xr.Dataset, key: str) -> Any:
+    """A setting as a number, or as an array over the axis it is swept along; None when it is neither."""
+    sweep = settings(ds)["sweep"]
+    if key not in sweep:
+        value = setting(ds, key)
+        return float(value) if isinstance(value, (int, float)) else None
+    if not all(isinstance(value, (int, float)) for value in sweep[key]):
+        return None
+    name = key.rsplit(".", 1)[-1]
+    return xr.DataArray(np.asarray(sweep[key], float), dims=name, coords={name: ds[name]})
+
+
 def _temperature(ds: xr.Dataset) -> Any:
-    """The temperature, a number or an array over an axis; None when the components have several."""
+    """The temperature, a number or an array over an axis; None when the components have several, or it is scheduled."""
     value = setting(ds, "x.temperature")
-    if isinstance(value, dict):
-        raise ValueError("x.temperature: a schedule has no single temperature")
-    if isinstance(value, xr.DataArray):
-        return value if value.ndim <= 1 and value.dtype.kind in "fi" else None
-    distinct = np.unique(np.asarray(value, float))
-    return float(distinct[0]) if len(distinct) == 1 else None
+    if isinstance(value, list) and len(set(value)) == 1:
+        return float(value[0])
+    return _number(ds, "x.temperature")
 
 
 def _span(ds: xr.Dataset, first: int | None, last: int | None) -> tuple[int, int, Any]:
@@ -254,10 +263,10 @@ def _span(ds: xr.Dataset, first: int | None, last: int | None) -> tuple[int, int
     end = int(ds["step"][-1] if last is None else last)
     if not begin < end:
         raise ValueError(f"a rate needs two frames; these are steps {begin} and {end}")
-    step = setting(ds, "x.time_step")
-    if isinstance(step, dict):
+    step = _number(ds, "x.time_step")
+    if step is None:
         raise ValueError("x.time_step: rates need a constant time step")
-    return begin, end, (end - begin) * setting(ds, "x.tau") * step
+    return begin, end, (end - begin) * _number(ds, "x.tau") * step
 
 
 def _exponential_average(exponent: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:

@@ -123,9 +123,8 @@ def state(
 
     Raises KeyError for an unknown protocol. learning_rate is eta for "fixed-lr" and eta_eff otherwise.
     """
-    noise, learning_rate, weight_decay, radius = (
-        np.asarray(v, float) for v in (noise, learning_rate, weight_decay, radius)
-    )
+    noise, learning_rate = np.asarray(noise, float), np.asarray(learning_rate, float)
+    weight_decay, radius = np.asarray(weight_decay, float), np.asarray(radius, float)
     degrees = dimension - 1
     if protocol == "fixed-lr":
         temperature = np.sqrt(learning_rate * weight_decay * noise**2 / (2 * degrees))
@@ -135,16 +134,16 @@ def state(
     if gradient:
         growth = growth + von_mises_fisher.variance_identity(dimension, 1 / temperature)
     if protocol == "fixed-lr":
-        radius = (learning_rate * growth / (2 * weight_decay)) ** 0.25
-        effective, pressure = learning_rate / radius**2, weight_decay
+        length = (learning_rate * growth / (2 * weight_decay)) ** 0.25
+        effective, pressure = learning_rate / length**2, weight_decay
     elif protocol == "fixed-elr":
-        radius = np.sqrt(learning_rate * growth / (2 * weight_decay))
+        length = np.sqrt(learning_rate * growth / (2 * weight_decay))
         effective, pressure = learning_rate, weight_decay
     else:
-        effective, pressure = learning_rate, learning_rate * growth / (2 * radius**2)
+        length, effective, pressure = radius, learning_rate, learning_rate * growth / (2 * radius**2)
     if gradient and protocol == "fixed-lr":
         temperature = effective * noise**2 / 2
-    return IdealGas(protocol, dimension, *np.broadcast_arrays(temperature, radius, effective, pressure))
+    return IdealGas(protocol, dimension, *np.broadcast_arrays(temperature, length, effective, pressure))
 
 
 def low_temperature_energy(dimension: int, temperature: ArrayLike) -> np.ndarray:
@@ -201,7 +200,7 @@ def radius_fluctuation(
     """Standard deviation of ln r^2: eta_eff sigma, or sqrt(eta lambda/(d-1)); 0 on the sphere."""
     noise, learning_rate = np.broadcast_arrays(np.asarray(noise, float), np.asarray(learning_rate, float))
     if protocol == "fixed-lr":
-        return np.sqrt(learning_rate * weight_decay / (dimension - 1))
+        return np.sqrt(learning_rate * np.asarray(weight_decay, float) / (dimension - 1))
     return learning_rate * noise if protocol == "fixed-elr" else np.zeros(noise.shape)
 
 

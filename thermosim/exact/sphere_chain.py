@@ -102,11 +102,12 @@ def stationary_law(protocol: str, dimension: int, noise: float, step: float) -> 
     for level in LEVELS[1:]:
         law, _ = chain.solve(guess, level)
         error = _difference(law, previous)
-        worst = max(error.loss / law.loss, error.direction_entropy, error.gradient_square / law.gradient_square)
+        entropy = error.direction_entropy / dimension
+        worst = max(error.loss / law.loss, entropy, error.gradient_square / law.gradient_square)
         if worst > best[1]:  # polynomials of too high an order for the tails
             break
         best, previous = (replace(law, truncation=error), worst), law
-        if worst < CONVERGED:
+        if worst < CONVERGED + 10 * ROUNDING * max(law.relaxation_time, 1.0):
             break
     return best[0]
 
@@ -289,6 +290,8 @@ def _concentration(dimension: int, loss: float, start: float) -> float:
     kappa = start
     for _ in range(20):
         gap = float(von_mises_fisher.energy(dimension, kappa)) - loss
+        if abs(gap) < 1e-9 * loss:
+            break
         kappa *= float(np.exp(np.clip(gap * kappa / float(von_mises_fisher.heat_capacity(dimension, kappa)), -1, 1)))
     return kappa
 

@@ -10,6 +10,8 @@ Source: K. V. Mardia and P. E. Jupp, Directional Statistics (2000), section 9.3;
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
@@ -142,6 +144,7 @@ def _is_far(dimension: int, kappa: np.ndarray) -> np.ndarray:
     return kappa > 50.0 + 2.0 * dimension**2
 
 
+@lru_cache(maxsize=64)
 def _series(dimension: int) -> np.ndarray:
     """Coefficients a_n of A = sum a_n kappa^-n, from its Riccati equation."""
     a = np.zeros(SERIES_TERMS)

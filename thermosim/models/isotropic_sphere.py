@@ -96,6 +96,14 @@ def _generic_direction(constants: Values) -> np.ndarray:
 
 
 def _validate(constants: Values, settings: Values) -> list[str]:
+    theta, d = settings["theta"], constants["dimension"]
+    if theta["constraint"] == "fixed-elr" and theta["initial"] == "stationary":
+        limit = 1.0 / (constants["noise"] * np.sqrt(d - 1))
+        if theta["learning_rate"] >= limit:
+            return [
+                f"theta.learning_rate = {theta['learning_rate']:g}: no stationary radius; at fixed-elr it must stay below "
+                f"1/(noise sqrt(d - 1)) = {limit:.4g}, beyond which every step lengthens w."
+            ]
     length = float(np.linalg.norm(constants["direction"]))
     if abs(length - 1.0) > 1e-9:
         return [f"model.direction has length {length:.6g}, expected a unit vector: divide it by its length"]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from thermosim.analysis import driven, work
 from thermosim.analysis.driven import Exact
-from thermosim.analysis.settings import axes, setting, settings
+from thermosim.analysis.settings import axes, settings
 from thermosim.plots import style
 
 __all__ = ["figure"]
@@ -39,7 +39,7 @@ def figure(ds: xr.Dataset) -> Figure:
             else:
                 _distribution(panels[0, 0], ds, first, "heat", "heat absorbed $q$ (kT)")
             _distribution(panels[0, 1], ds, first, "log_ratio_x", r"entropy to the baths, $\sum\ln p(x'|x)/p(x|x')$")
-            if _is_line(ds):
+            if _is_line(ds) and all(np.ndim(cell.protocol.time_step) == 0 for cell in exact):
                 _rate_along_axis(panels[1, 0], ds, exact)
             else:
                 _entropy_in_time(panels[1, 0], ds, exact)
@@ -105,7 +105,7 @@ def _entropy_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
     for colour, cell in zip(colours, (exact[i] for i in chosen), strict=True):
         steps = np.arange(cell.protocol.steps + 1)
         rate = driven.continuous_rate(cell)
-        time = cell.protocol.tau * cell.protocol.bath(0)[0] * steps
+        time = cell.protocol.tau * np.cumsum([0.0, *(cell.protocol.bath(step)[0] for step in steps[1:])])
         label = rf"continuous time, rate {rate:.4g}" if len(chosen) == 1 else ""
         style.theory(panel, steps, rate * time, color=style.GREY, ls=":", label=label)
         label = "exact, this time step" if len(chosen) == 1 else ""
@@ -177,15 +177,15 @@ def _marks(panel: Axes, ds: xr.Dataset, mean: xr.DataArray, error: xr.DataArray,
 
 def _is_line(ds: xr.Dataset) -> bool:
     """Whether the sweep has one axis of numbers."""
-    names = axes(ds)
-    return len(names) == 1 and ds[names[0]].dtype.kind in "fi" and ds.sizes[names[0]] > 1
+    sweep = list(settings(ds)["sweep"].values())
+    return len(sweep) == 1 and len(sweep[0]) > 1 and all(isinstance(value, (int, float)) for value in sweep[0])
 
 
 def _where(ds: xr.Dataset, cell: Exact) -> str:
     """The point of the sweep, or nothing."""
     parts = []
-    for key, name in zip(settings(ds)["sweep"], axes(ds), strict=True):
-        value = setting(ds, key).values[cell.index[name]]
+    for (key, values), name in zip(settings(ds)["sweep"].items(), axes(ds), strict=True):
+        value = values[cell.index[name]]
         shown = f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
-        parts.append(f"{name.replace('_', ' ')} {shown}")
+        parts.append(f"{key.rsplit('.', 1)[-1].replace('_', ' ')} {shown}")
     return f", {', '.join(parts)}" if parts else ""

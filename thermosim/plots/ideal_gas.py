@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -35,7 +36,7 @@ SYMBOLS = {
     "noise": r"noise $\sigma$",
 }
 SHORT = {"learning_rate": r"\eta", "weight_decay": r"\lambda", "radius": "r", "noise": r"\sigma"}
-FINE = 41  # points of a theoretical line
+FINE = 17  # points of a theoretical line
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _fine(there: Cells, axis: str, index: tuple[int | slice, ...]) -> Cells:
     """The same line of cells on a finer grid, for theory."""
     x = np.asarray(there.coords[axis], float)
     fine = np.geomspace(x.min(), x.max(), FINE) if np.all(x > 0) else np.linspace(x.min(), x.max(), FINE)
-    held = {n: np.full(FINE, getattr(there, n)[index].flat[0]) for n in ("noise", "learning_rate", "weight_decay", "radius")}
+    names = ("noise", "learning_rate", "weight_decay", "radius")
+    held: dict[str, Any] = {n: np.full(FINE, getattr(there, n)[index].flat[0]) for n in names}
     return replace(there, names=(axis,), coords={axis: fine}, **(held | {axis: fine}))
 
 
@@ -148,7 +150,9 @@ def _quantity(axes: Axes, means: xr.Dataset, there: Cells, axis: str, name: str,
         ideal = low(there.dimension, gas.temperature)
         style.theory(axes, x, ideal, color=style.GREY, ls=":", lw=1.0, label="ideal gas, low $T$" if first else "")
         estimate, error = means[name].to_numpy()[curve.index], means[f"{name}_error"].to_numpy()[curve.index]
-        style.data(axes, curve.x, estimate, error, color=curve.color, label=curve.label if len(curves) > 1 else "measured")
+        style.data(
+            axes, curve.x, estimate, error, color=curve.color, label=curve.label if len(curves) > 1 else "measured"
+        )
     _logarithmic(axes, curves, "xy" if name == "U" else "x")
     axes.set(xlabel=_axis_label(there, axis), ylabel=label)
     crowded = len(curves) > 1 or axis == "radius"  # on the sphere nothing depends on r: flat lines, no free corner
@@ -158,7 +162,9 @@ def _quantity(axes: Axes, means: xr.Dataset, there: Cells, axis: str, name: str,
 
 def _mechanics(axes: Axes, means: xr.Dataset, there: Cells, axis: str) -> None:
     """The radius law, or the pressure on the sphere, with its logarithmic slope."""
-    name, label = ("p", r"pressure $p$") if there.protocol == "fixed-sphere" else ("radius", r"radius $\langle r\rangle$")
+    name, label = (
+        ("p", r"pressure $p$") if there.protocol == "fixed-sphere" else ("radius", r"radius $\langle r\rangle$")
+    )
     curves = _curves(there, axis)
     for curve in curves:
         x = np.asarray(curve.cells.coords[axis])
@@ -183,7 +189,14 @@ def _equation_of_state(axes: Axes, means: xr.Dataset, there: Cells, axis: str) -
         x = np.asarray(curve.cells.coords[axis])
         style.theory(axes, x, finite_step(curve.cells)["pV_over_RT"][0], color=curve.color)
         estimate = means["pV_over_RT"].to_numpy()[curve.index]
-        style.data(axes, curve.x, estimate, means["pV_over_RT_error"].to_numpy()[curve.index], color=curve.color, label=curve.label)
+        style.data(
+            axes,
+            curve.x,
+            estimate,
+            means["pV_over_RT_error"].to_numpy()[curve.index],
+            color=curve.color,
+            label=curve.label,
+        )
     axes.set(xlabel=_axis_label(there, axis), ylabel=r"$pV/RT$")
     _logarithmic(axes, curves, "x")
     if curves[0].label:
@@ -205,12 +218,14 @@ def _total_entropy(axes: Axes, ds: xr.Dataset, means: xr.Dataset, there: Cells, 
     fitted = measured.maxwell(ds)
     name = f"dS_dln_{axis}"
     if name in fitted:
-        slope, error = float(fitted[name]), float(fitted[f"{name}_error"])
-        words = rf"$\partial S/\partial\ln {SHORT.get(axis, axis)} = {slope:.3f} \pm {error:.3f}$"
+        value = rf"{float(fitted[name]):.3f} \pm {float(fitted[f'{name}_error']):.3f}"
+        words = rf"$\partial S/\partial\ln {SHORT.get(axis, axis)} = {value}$"
         words = f"adiabats: {words}" if there.protocol == "fixed-lr" and axis == "weight_decay" else words
         axes.text(0.03, 0.98, words, transform=axes.transAxes, va="top", fontsize=8)
     if curves[0].label:
-        axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92), ncols=len(curves), columnspacing=0.8, handletextpad=0.2)
+        axes.legend(
+            loc="upper right", bbox_to_anchor=(1.0, 0.92), ncols=len(curves), columnspacing=0.8, handletextpad=0.2
+        )
 
 
 def _targets(there: Cells, swept: list[str]) -> list[tuple[int, ...]]:
@@ -251,7 +266,7 @@ def _map(axes: Axes, maps: xr.Dataset, there: Cells, swept: list[str], target: t
     axes.plot(*best, "x", ms=6, color=style.COLOURS[1], mew=1.8, ls="none", label="minimum")
     axes.set(xscale="log", yscale="log", xlabel=_axis_label(there, swept[0]), ylabel=_axis_label(there, swept[1]))
     bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
-    bar.set_label(rf"$\log_{{10}}\,(G - G_{{\min}})/T^*$", fontsize=8)
+    bar.set_label(r"$\log_{10}\,(G - G_{\min})/T^*$", fontsize=8)
     axes.legend(loc="lower left", frameon=True, framealpha=0.85, edgecolor="none", ncols=2, handletextpad=0.1)
 
 
@@ -260,8 +275,7 @@ def _potential_lines(axes: Axes, maps: xr.Dataset, there: Cells, name: str, axis
     x = np.asarray(there.coords[axis], float)
     fixed = {n: len(there.coords[n]) // 2 for n in there.names if n != axis}
     line = maps.isel(fixed | {f"target_{n}": i for n, i in fixed.items()})
-    at = {n: i for n, i in fixed.items()}
-    temperature = xr.DataArray(there.gas.temperature, dims=there.names).isel(at).to_numpy()
+    temperature = xr.DataArray(there.gas.temperature, dims=there.names).isel(fixed).to_numpy()
     picked = style.pick(len(x), 5)[1:-1] or [len(x) // 2]
     for colour, target in zip(style.sequence(len(picked)), picked, strict=True):
         potential = line[name].isel({f"target_{axis}": target}).to_numpy() / temperature[target]

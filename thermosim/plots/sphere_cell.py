@@ -39,7 +39,7 @@ def transient(ds: xr.Dataset, there: Cells, title: str) -> Figure:
     """Mean radius against step with the closed form, for a few cells; and the mean loss."""
     figure, axes = style.new_figure(1, 2, title=title)
     course, record = measured.radius_transient(ds), frames(ds, settle=False)
-    flat = [c for c in np.ndindex(there.noise.shape)]
+    flat = list(np.ndindex(there.noise.shape))
     shown = [flat[i] for i in style.pick(len(flat), MOST_CELLS)]
     colours = style.sequence(len(shown)) if len(shown) > 1 else [style.COLOURS[0]]
     fine = np.linspace(record.step[0], record.step[-1], 300)
@@ -47,9 +47,9 @@ def transient(ds: xr.Dataset, there: Cells, title: str) -> Figure:
         index = (slice(None), *cell)
         named = zip(there.names, cell, strict=True)
         label = ", ".join(f"{n.replace('_', ' ')} {float(there.coords[n][i]):.3g}" for n, i in named) or "measured"
-        arguments = [a[cell] for a in there.arguments[2:5]]
-        start = float(course["radius"].to_numpy()[0][cell])
-        exact = ideal_gas.radius_transient(there.protocol, there.dimension, *arguments, start, fine - fine[0])
+        noise, rate, decay = (values[cell] for values in there.arguments[2:5])
+        start, elapsed = float(course["radius"].to_numpy()[0][cell]), fine - fine[0]
+        exact = ideal_gas.radius_transient(there.protocol, there.dimension, noise, rate, decay, start, elapsed)
         style.theory(axes[0, 0], fine, exact, color=colour, label="closed form" if k == 0 else "")
         radius, error = course["radius"].to_numpy()[index], course["radius_error"].to_numpy()[index]
         style.data(axes[0, 0], record.step, radius, error, color=colour, label=label)
@@ -79,7 +79,7 @@ def _cosine(axes: Axes, cosine: np.ndarray, there: Cells) -> None:
     step = there.learning_rate * (there.weight_decay if there.protocol == "fixed-lr" else 1.0)
     law = sphere_chain.stationary_law(there.protocol, there.dimension, float(there.noise), float(step))
     low = float(np.quantile(cosine[np.isfinite(cosine)], 1e-3))
-    axes.hist(cosine, BINS, (low, 1.0), density=True, color=style.COLOURS[0], alpha=0.35, label="measured")
+    axes.hist(cosine, BINS, range=(low, 1.0), density=True, color=style.COLOURS[0], alpha=0.35, label="measured")
     z = np.linspace(low, 1.0, 401)[1:-1]
     axes.plot(z, sphere_chain.cosine_density(law, there.dimension, z), color="black", label="exact, finite step")
     axes.set(xlabel=r"$z = -\mu\cdot\bar w$", ylabel="density")
@@ -90,7 +90,7 @@ def _log_radius(axes: Axes, log_square: np.ndarray, exact: dict[str, tuple[np.nd
     """Histogram of ln r^2 with the Gaussian of its exact mean and deviation."""
     mean, deviation = 2 * float(exact["log_radius"][0]), float(exact["log_radius_square_deviation"][0])
     y = mean + deviation * np.linspace(-4, 4, 200)
-    axes.hist(log_square, BINS, (y[0], y[-1]), density=True, color=style.COLOURS[0], alpha=0.35, label="measured")
+    axes.hist(log_square, BINS, range=(y[0], y[-1]), density=True, color=style.COLOURS[0], alpha=0.35, label="measured")
     bell = np.exp(-((y - mean) ** 2) / (2 * deviation**2)) / np.sqrt(2 * np.pi * deviation**2)
     axes.plot(y, bell, color="black", label="Gaussian, exact\nmean and spread")
     axes.set(xlabel=r"$\ln r^2$", ylabel="density")

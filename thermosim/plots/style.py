@@ -1,4 +1,4 @@
-"""The look shared by all figures: quiet, readable in print and by colour-blind readers; theory is a line, data a mark."""
+"""The look shared by all figures: quiet, safe for colour-blind readers; theory a line, data a mark with its error."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def style() -> Iterator[None]:
     """Draw with the settings of this file, and leave those of the caller alone."""
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
         yield
 
 
@@ -77,9 +77,11 @@ def new_figure(rows: int, columns: int, *, title: str = "", panel: tuple[float, 
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def data(axes: Axes, x: Any, y: Any, error: Any = None, *, color: str = COLOURS[0], label: str = "", **more: Any) -> None:
+def data(
+    axes: Axes, x: Any, y: Any, error: Any = None, *, color: str = COLOURS[0], label: str = "", **more: Any
+) -> None:
     """Measured points with bars of one standard error."""
-    options = {"fmt": "o", "mfc": "white", "mew": 1.0, "ms": 4, "elinewidth": 1.0, "zorder": 3} | more
+    options: dict[str, Any] = {"fmt": "o", "mfc": "white", "mew": 1.0, "ms": 4, "elinewidth": 1.0, "zorder": 3} | more
     axes.errorbar(np.asarray(x), np.asarray(y), yerr=error, color=color, label=label or None, **options)
 
 

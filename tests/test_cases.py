@@ -1,0 +1,36 @@
+"""Every case that comes with thermosim runs, shrunk, and its check has something to say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import thermosim
+from thermosim.model import Model
+from thermosim.models import MODELS
+
+CASES = sorted((Path(__file__).parent.parent / "cases").rglob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_case(path):
+    case = thermosim.load_case(path)
+    steps = min(case.settings["run"]["steps"], 40)
+    overrides = {"ensemble.replicas": 4, "run.steps": steps, "record.every": 10, "record.first": 0}
+    ds = thermosim.simulate(thermosim.load_case(path, overrides))
+    assert ds.sizes["step"] == steps // 10 + 1
+    assert (ds.status == 0).all()
+    for name, variable in ds.data_vars.items():
+        assert np.isfinite(variable).all(), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_are_whole(name):
+    """Listed under its own name, with a source, a check and a picture."""
+    model = MODELS[name]
+    assert isinstance(model, Model)
+    assert model.name == name
+    assert model.summary
+    assert model.source
+    assert model.check is not None
+    assert model.plot is not None

@@ -1,0 +1,146 @@
+"""The command line as a user meets it: exit codes, messages, and what the commands print."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from thermosim.cli import main
+
+
+def run(capsys, *arguments):
+    """Exit code and output of one command."""
+    previous, sys.argv = sys.argv, ["thermosim", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main()
+    finally:
+        sys.argv = previous
+    captured = capsys.readouterr()
+    return stop.value.code or 0, captured.out, captured.err
+
+
+@pytest.fixture
+def trap_file(trap, tmp_path):
+    path = tmp_path / "trap.toml"
+    path.write_text(trap.replace('dynamics = "ula"', 'dynamics = "exact-ou"'))
+    return path
+
+
+def test_run_check_plot_info(trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    code, out, _ = run(capsys, "run", trap_file, "-o", output)
+    assert code == 0
+    assert "200 replicas x 101 steps" in out
+    assert "consistent" in out
+    assert "false-alarm rate" in out
+    assert (tmp_path / "trap.png").stat().st_size > 10_000
+
+    code, out, _ = run(capsys, "check", output, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["consistent"]
+    assert report["tests"] == sum(len(_flat(c["z"])) for c in report["comparisons"])
+
+    code, out, _ = run(capsys, "info", output)
+    assert code == 0
+    assert "complete" in out
+    assert run(capsys, "plot", output, "-o", tmp_path / "other.png")[0] == 0
+    assert (tmp_path / "other.png").exists()
+
+
+def _flat(value):
+    return [value] if not isinstance(value, list) else [z for part in value for z in _flat(part)]
+
+
+def test_a_false_result_fails_the_check(trap_file, tmp_path, capsys):
+    """Heat booked with the other sign: the same commands must say so, with exit code 1."""
+    import h5py
+
+    output = tmp_path / "trap.h5"
+    run(capsys, "run", trap_file, "-o", output, "--no-plot")
+    with h5py.File(output, "a") as file:
+        file["heat"][...] = -file["heat"][...]
+    code, out, _ = run(capsys, "check", output)
+    assert code == 1
+    assert "not consistent" in out
+
+
+def test_bad_cases_write_nothing(trap_file, tmp_path, capsys):
+    output = tmp_path / "out.h5"
+    code, out, err = run(capsys, "run", trap_file, "-o", output, "--set", "x.tua=3", "--set", "run.steps=-1")
+    assert code == 2
+    assert "2 faults" in err
+    assert "Did you mean x.tau?" in err
+    assert "Traceback" not in err + out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["trap.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nothing.toml"], "no such file"),
+        (["check", "nothing.h5"], "no such ensemble"),
+        (["plot", "nothing.h5"], "no such ensemble"),
+        (["resume", "nothing.h5"], "no interrupted run"),
+        (["models", "harmonic"], "There are:"),
+        (["rum"], "No such command"),
+        (["run"], "Missing argument"),
+        (["run", "x.toml", "--set", "nonsense"], "KEY=VALUE"),
+        (["run", "x.toml", "--threads", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_mistakes_are_answered_in_words(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert message in " ".join((out + err).split())
+    assert "Traceback" not in out + err
+
+
+def test_existing_output_is_left_alone(trap_file, tmp_path, capsys):
+    output = tmp_path / "out.h5"
+    output.write_text("precious")
+    code, _, err = run(capsys, "run", trap_file, "-o", output)
+    assert code == 2
+    assert "--overwrite" in err
+    assert output.read_text() == "precious"
+
+
+def test_diverged_replicas_exit_with_three(tmp_path, capsys):
+    case = tmp_path / "wild.toml"
+    case.write_text("""
+[model]
+name = "isotropic-sphere"
+[theta]
+dynamics = "sgd"
+constraint = "fixed-elr"
+learning_rate = 0.05
+weight_decay = 5.0
+radius = 10.0
+[ensemble]
+replicas = 3
+[run]
+steps = 100
+""")
+    code, out, _ = run(capsys, "run", case, "-o", tmp_path / "wild.h5", "--no-plot")
+    assert code == 3
+    assert "3 of 3 replicas diverged" in out
+    assert "replica = 0: not finite at step" in out
+
+
+def test_lists(capsys):
+    assert "isotropic-sphere" in run(capsys, "models")[1]
+    assert "model.noise" in run(capsys, "models", "isotropic-sphere")[1]
+    assert "fixed_elr.toml" in run(capsys, "cases")[1]
+    schema = json.loads(run(capsys, "schema")[1])
+    assert schema["properties"]["x"]["properties"]["tau"]["minimum"] == 1
+
+
+def test_help_imports_nothing_heavy():
+    """What makes --help answer at once; the time itself is measured by scripts/bench.py."""
+    code = "import sys, thermosim.cli; print(sorted({'numba', 'numpy', 'xarray', 'pydantic'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    assert result.stdout.strip() == "[]"
