@@ -30,7 +30,8 @@ def assert_within(
     the test must also have the power to see it: mistake > 8 standard errors.
     """
     estimate, error, exact = np.broadcast_arrays(*(np.asarray(v, float) for v in (estimate, error, exact)))
-    assert np.all(np.isfinite(estimate)) and np.all(np.isfinite(error)), f"not finite ({catches})"
+    assert np.all(np.isfinite(estimate)), f"not finite ({catches})"
+    assert np.all(np.isfinite(error)), f"error not finite ({catches})"
     assert np.all(error > 0.0), f"a standard error of zero proves nothing ({catches})"
     worst = np.unravel_index(np.argmax(np.abs(estimate - exact) / error), estimate.shape)
     score = (estimate[worst] - exact[worst]) / error[worst]

@@ -1,6 +1,9 @@
 """What holds for every run: the same bytes however it is cut, the first law, frames where they are due, the guard."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,3 +152,20 @@ every = 100
     alone = thermosim.simulate(thermosim.load_case(text.replace("[0.01, 5.0]", "[0.01]")))
     assert np.array_equal(ds.theta.isel(weight_decay=0), alone.theta.isel(weight_decay=0))
     assert_same(ds, thermosim.simulate(thermosim.load_case(text), tile_width=32, segment_frames=2, threads=1))
+
+
+def test_kernels_run_without_the_compiler(trap, sphere, tmp_path):
+    """NUMBA_DISABLE_JIT=1, for stepping through a kernel: the same numbers, to the rounding of fused multiply-adds."""
+    overrides = {"ensemble.replicas": 2, "run.steps": 6, "record.first": 0, "record.every": 3}
+    script = f"""
+import thermosim
+for number, text in enumerate(({trap!r}, {sphere!r})):
+    case = thermosim.load_case(text, {overrides!r})
+    thermosim.simulate(case, f"{tmp_path}/{{number}}.h5", threads=1, tile_width=4)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"NUMBA_DISABLE_JIT": "1"})
+    for number, text in enumerate((trap, sphere)):
+        compiled = thermosim.simulate(thermosim.load_case(text, overrides))
+        interpreted = thermosim.open_ensemble(tmp_path / f"{number}.h5")
+        for name in compiled.data_vars:
+            assert np.allclose(compiled[name], interpreted[name], rtol=1e-10, atol=1e-12), name

@@ -71,7 +71,7 @@ def test_check_refuses_wrong_runs(runs, mistake):
 def test_check_sees_the_order_of_the_step(runs, name):
     """Catches a check against the leading order only: pV/RT = 1 misses by many standard errors."""
     means = ideal_gas.thermodynamics(runs[name], angles=False)
-    last = {n: -1 for n in cells(runs[name]).names}
+    last = dict.fromkeys(cells(runs[name]).names, -1)
     measured = float(means["pV_over_RT"].isel(last))
     error = float(means["pV_over_RT_error"].isel(last))
     exact = ideal_gas_check.finite_step(cells(runs[name]))["pV_over_RT"][0][(-1,) * len(last)]
@@ -162,7 +162,8 @@ def test_radius_transient(protocol, start):
     doubled = theory.radius_transient(protocol, 3, 1.0, 0.02, 0.02, start, 2 * np.arange(100, 1001, 100))
     course = ideal_gas.radius_transient(ds)
     wrong = [replace(rows[0], exact=np.interp(np.arange(100, 1001, 100), np.arange(100, 1001, 100), doubled)[:8])]
-    assert np.max(np.abs(course["radius"][1:] - doubled)) > 0.05 and not judge(wrong).consistent
+    assert np.max(np.abs(course["radius"][1:] - doubled)) > 0.05
+    assert not judge(wrong).consistent
 
 
 def test_radius_fluctuations(runs):
@@ -224,4 +225,5 @@ def test_figures_draw(runs, name):
     """Every shape of run has a figure with labelled axes."""
     figure = plots.figure(runs[name])
     shown = [axes for axes in figure.axes if axes.get_visible() and axes.get_label() != "<colorbar>"]
-    assert len(shown) >= 4 and all(axes.get_xlabel() and axes.get_ylabel() for axes in shown)
+    assert len(shown) >= 4
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in shown)

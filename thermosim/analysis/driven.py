@@ -37,7 +37,7 @@ __all__ = [
 
 _SAMPLE_SIZE = 4.0 * work.MINIMUM_SAMPLE_SIZE  # expected, for an exponential average to be compared
 _ROUNDING = 1e-11  # first law, relative to the energies that were added up
-_AT = "exact at the run's time step"
+_AT = "at the run's time step"
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
     average, error = work.replica_mean(xr.DataArray(np.exp(-sample * inverse)))
     expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[step]))  # type: ignore[union-attr]
     exact_move = settings(ds)["x"]["dynamics"] == "exact-ou"
-    theory = "exp(-dF/T): Jarzynski's equality, any time step" if exact_move else f"Gaussian integral, {_AT}"
+    theory = "Jarzynski's equality, exp(-dF/T), at any time step" if exact_move else f"Gaussian integral, {_AT}"
     sample_size = float(work.jarzynski(ds)["effective_sample_size"].sel(step=step).min())
     quantity = f"<exp(-work/T)> to step {step} (effective sample size {sample_size:.0f})"
     return [*comparisons, _comparison(ds, quantity, _values(ds, average), _values(ds, error), expected, theory)]
@@ -286,7 +286,7 @@ def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     sample_size = float(result["effective_sample_size"].min())
     quantity = f"<exp(-Sigma)> to step {step} (effective sample size {sample_size:.0f})"
     average, error = _values(ds, result["average"]), _values(ds, result["average_error"])
-    theory = f"1: integral fluctuation theorem with the exact transition ratios, any time step; p_end = {end}"
+    theory = f"integral fluctuation theorem with the exact transition ratios, any time step; p_end = {end}"
     return [_comparison(ds, quantity, average, error, np.ones_like(average), theory)]
 
 

@@ -37,7 +37,7 @@ __all__ = [
 
 MOST_GROUPS = 32
 FEWEST_GROUPS = 8
-GROUP_SAMPLES = 128  # aimed at, per group of replicas
+GROUP_SAMPLES = 32  # aimed at, per group of replicas
 MOST_SAMPLES = 4096  # of one cell, for the entropy
 DECORRELATION = 8.0  # frames for the entropy are this many relaxation times of the direction apart
 

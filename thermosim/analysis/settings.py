@@ -26,10 +26,13 @@ def axes(ds: xr.Dataset) -> list[str]:
 def setting(ds: xr.Dataset, key: str) -> Any:
     """The value of a dotted key such as "theta.learning_rate": the sweep's coordinate where it is an axis.
 
-    Returns a DataArray over the axis, or the plain value of the case. Raises KeyError when the case has no such key.
+    Returns a DataArray over the axis, or the plain value of the case. Raises KeyError when the case has no such key,
+    ValueError when the axis runs over lists, which a coordinate cannot hold: they are in `settings(ds)["sweep"]`.
     """
     resolved = settings(ds)
     if key in resolved["sweep"]:
+        if any(isinstance(value, list) for value in resolved["sweep"][key]):
+            raise ValueError(f"{key} is swept over lists; read them from settings(ds)['sweep'][{key!r}]")
         return ds[key.rsplit(".", 1)[-1]]
     value: Any = resolved
     for part in key.split("."):

@@ -153,7 +153,7 @@ def low_temperature_energy(dimension: int, temperature: ArrayLike) -> np.ndarray
 
 def low_temperature_entropy(dimension: int, temperature: ArrayLike, volume: ArrayLike = 0.5) -> np.ndarray:
     """S = R ln T + R ln V + R ln(4 pi e), for (d-1) T << 1; V = 1/2 (r = 1) gives the entropy of the direction."""
-    return (dimension - 1) / 2 * np.log(4 * np.pi * np.e * np.asarray(temperature, float) * volume)
+    return (dimension - 1) / 2 * np.log(4 * np.pi * np.e * np.asarray(temperature, float) * np.asarray(volume, float))
 
 
 def maxwell_slopes(protocol: str, dimension: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ from typing import Any
 
 import llvmlite.binding
 import numba
+import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler import Compiler
@@ -47,6 +48,10 @@ _PACKAGE = Path(__file__).parent.parent
 # A loop over lanes touches a dozen rows that the compiler must prove disjoint at run time before it vectorises;
 # its default gives up at a few, which costs a factor of eight.
 llvmlite.binding.set_option("thermosim", "-vectorize-memory-check-threshold=100000")
+
+if numba.config.DISABLE_JIT:
+    np.seterr(over="ignore")  # the generator counts on integers that wrap
+_interpreted: dict[int, Callable[..., Any]] = {}  # by address, under NUMBA_DISABLE_JIT=1
 
 inlined: Callable[..., Any] = functools.partial(numba.njit, **_FLAGS)
 
@@ -73,6 +78,8 @@ def compiled(template: Callable[..., Any], signature: Any, **bindings: Any) -> A
 
     Raises numba's errors when the function does not compile.
     """
+    if numba.config.DISABLE_JIT:
+        return bound(template, bindings | {name: bound(f, bindings) for name, f in bindings.items() if callable(f)})
     numbers = {name: value for name, value in bindings.items() if not callable(value)}
     functions = {name: inlined(bound(value, numbers)) for name, value in bindings.items() if callable(value)}
     key = hashlib.sha256(source_fingerprint().encode())
@@ -88,6 +95,9 @@ def compiled(template: Callable[..., Any], signature: Any, **bindings: Any) -> A
 
 def address_of(template: Callable[..., Any], signature: Any, **bindings: Any) -> int:
     """Where the machine code of `compiled(...)` starts: what the step loop takes to call it."""
+    if numba.config.DISABLE_JIT:
+        _interpreted[len(_interpreted)] = compiled(template, signature, **bindings)
+        return len(_interpreted) - 1
     result = compiled(template, signature, **bindings).get_compile_result(signature)
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
@@ -97,6 +107,8 @@ def function_at(signature: Any) -> Any:
 
     numba can take the function itself as an argument, but spends 60 microseconds on each at every call.
     """
+    if numba.config.DISABLE_JIT:
+        return _interpreted.get
     function_type = types.FunctionType(signature)
 
     @intrinsic

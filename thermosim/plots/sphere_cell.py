@@ -17,6 +17,7 @@ __all__ = ["stationary", "transient"]
 
 BINS = 30
 MOST_CELLS = 5
+MOST_POINTS = 24
 
 
 def stationary(ds: xr.Dataset, there: Cells, title: str) -> Figure:
@@ -52,12 +53,14 @@ def transient(ds: xr.Dataset, there: Cells, title: str) -> Figure:
         exact = ideal_gas.radius_transient(there.protocol, there.dimension, noise, rate, decay, start, elapsed)
         style.theory(axes[0, 0], fine, exact, color=colour, label="closed form" if k == 0 else "")
         radius, error = course["radius"].to_numpy()[index], course["radius_error"].to_numpy()[index]
-        style.data(axes[0, 0], record.step, radius, error, color=colour, label=label)
+        few = style.pick(len(radius), MOST_POINTS)
+        style.data(axes[0, 0], record.step[few], radius[few], error[few], color=colour, label=label)
         loss = record.loss[index]
         style.data(axes[0, 1], record.step, loss.mean(-1), loss.std(-1) / np.sqrt(record.replicas), color=colour)
     axes[0, 0].set(xlabel="step", ylabel=r"mean radius $\langle r\rangle$")
     axes[0, 1].set(xlabel="step", ylabel=r"mean loss $\langle L\rangle$", yscale="log")
-    axes[0, 0].legend(loc="best")
+    style.headroom(axes[0, 0], 0.25)
+    axes[0, 0].legend(loc="upper left", ncols=2, columnspacing=1.0)
     style.label_panels(list(axes.flat))
     return figure
 
