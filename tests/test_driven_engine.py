@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import thermosim
-from tests.statistics import assert_within, mean_and_error
+from tests.assertions import assert_within, mean_and_error
 from thermosim.analysis import driven as analysis
 from thermosim.analysis import work
 from thermosim.analysis.comparison import judge

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tests.statistics import assert_within, mean_and_error
+from tests.assertions import assert_within, mean_and_error
 from thermosim.analysis import entropy
 from thermosim.exact import von_mises_fisher
 

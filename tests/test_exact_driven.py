@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests import driven_ensembles
+from tests.assertions import assert_within, mean_and_error
 from tests.driven_ensembles import trap
-from tests.statistics import assert_within, mean_and_error
 from thermosim.analysis.driven import linear_protocol, start_state
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.driven import LinearProtocol

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from tests.assertions import assert_within, mean_and_error
 from tests.sphere_ensemble import sphere_ensemble
-from tests.statistics import assert_within, mean_and_error
 from thermosim.exact import ideal_gas, sphere_chain, von_mises_fisher
 
 DIMENSIONS = (2, 3, 4, 10, 100, 1000)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.assertions import assert_within
 from tests.sphere_ensemble import sphere_ensemble
-from tests.statistics import assert_within
 from thermosim.analysis import ideal_gas, ideal_gas_check
 from thermosim.analysis.comparison import judge
 from thermosim.analysis.sphere_frames import cells, frames, jackknife

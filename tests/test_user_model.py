@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate
 
 import thermosim
-from tests.statistics import assert_within
+from tests.assertions import assert_within
 from thermosim.case import CaseError
 
 MODEL = """

@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 
 from tests import driven_ensembles
+from tests.assertions import assert_within
 from tests.driven_ensembles import changed, trap
-from tests.statistics import assert_within
 from thermosim.analysis import driven as analysis
 from thermosim.analysis import work
 from thermosim.analysis.comparison import judge

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -24,8 +25,6 @@ __all__ = ["Layout", "make_manifest", "open_ensemble"]
 
 def make_manifest(case: Case, blocks: list[Block], variables: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
     """What the parts of a run say of themselves. Everything in it is needed to go on, or to read the result."""
-    packages = ("numpy", "numba", "llvmlite", "scipy", "h5py", "xarray")
-    versions = {name: importlib.metadata.version(name) for name in packages}
     return {
         "format": FORMAT,
         "case": case.source,
@@ -33,9 +32,9 @@ def make_manifest(case: Case, blocks: list[Block], variables: Mapping[str, Any],
         "settings": case.settings,
         "title": case.title,
         "seed": case.settings["ensemble"]["seed"],
-        "thermosim_version": importlib.metadata.version("thermosim"),
+        "thermosim_version": _package_versions()["thermosim"],
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": _package_versions(),
         "fingerprint": fingerprint,
         "steps": case.frame_steps().tolist(),
         "axes": [
@@ -46,6 +45,12 @@ def make_manifest(case: Case, blocks: list[Block], variables: Mapping[str, Any],
         "variables": dict(variables),
         "segments": [],
     }
+
+
+@functools.cache
+def _package_versions() -> dict[str, str]:
+    packages = ("thermosim", "numpy", "numba", "llvmlite", "scipy", "h5py", "xarray")
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 class Layout:

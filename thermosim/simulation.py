@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "Progress", "resume", "simulate"]
 
 _CHUNK_SECONDS = 0.1
+_FIRST_CHUNK = 2e7  # moved components, a few hundredths of a second; later chunks follow the clock
 _CHUNK_BYTES = 64_000_000  # of frames gathered by one chunk
 _SEGMENT_BYTES = 128_000_000
 _SEGMENT_SECONDS = 60.0
@@ -220,7 +221,8 @@ def _run_block(
     frames = Frames(case, block, sink.manifest["variables"])
     per_chunk = max(1, _CHUNK_BYTES // max(1, frames.bytes_per_frame))
     per_segment = segment_frames or max(1, _SEGMENT_BYTES // max(1, frames.bytes_per_frame))
-    chunk = max(1, int(2e5 / max(1, block.lanes)))
+    moves = block.parameters + block.samples * block.components * block.settings.get("x", {}).get("tau", 0)
+    chunk = max(1, int(_FIRST_CHUNK / (block.lanes * moves)))
     sealed, sealed_at = frames.due_before(state.recorded + 1), time.perf_counter()
     gathered: list[dict[str, np.ndarray]] = []
     addresses, hyper = block.addresses, block.hyper()

@@ -100,10 +100,11 @@ def _validate(constants: Values, settings: Values) -> list[str]:
     if theta["constraint"] == "fixed-elr" and theta["initial"] == "stationary":
         limit = 1.0 / (constants["noise"] * np.sqrt(d - 1))
         if theta["learning_rate"] >= limit:
-            return [
-                f"theta.learning_rate = {theta['learning_rate']:g}: no stationary radius; at fixed-elr it must stay below "
-                f"1/(noise sqrt(d - 1)) = {limit:.4g}, beyond which every step lengthens w."
-            ]
+            message = (
+                f"theta.learning_rate = {theta['learning_rate']:g}: no stationary radius; at fixed-elr it must stay "
+                f"below 1/(noise sqrt(d - 1)) = {limit:.4g}, beyond which every step lengthens w."
+            )
+            return [message]
     length = float(np.linalg.norm(constants["direction"]))
     if abs(length - 1.0) > 1e-9:
         return [f"model.direction has length {length:.6g}, expected a unit vector: divide it by its length"]
@@ -111,7 +112,8 @@ def _validate(constants: Values, settings: Values) -> list[str]:
 
 
 def _loss(theta: np.ndarray, constants: Values) -> np.ndarray:
-    return np.asarray(1.0 + theta @ np.asarray(constants["direction"]) / np.linalg.norm(theta, axis=-1))
+    slope = np.einsum("...i,i->...", theta, np.asarray(constants["direction"]))
+    return np.asarray(1.0 + slope / np.linalg.norm(theta, axis=-1))
 
 
 def _radius(theta: np.ndarray, constants: Values) -> np.ndarray:

@@ -287,8 +287,9 @@ def _potential_lines(axes: Axes, maps: xr.Dataset, there: Cells, name: str, axis
     if np.all(x > 0):
         style.log_ticks(axes, "x")
     axes.set(xlabel=_axis_label(there, axis), ylabel=rf"$({name} - {name}_{{\min}})/T^*$")
+    axes.set_ylim(top=min(axes.get_ylim()[1], 4.0 * (there.dimension - 1)))  # the wells, not their far walls
     style.headroom(axes, 0.35)
-    axes.legend(loc="upper center")
+    axes.legend(loc="upper center", frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def _single(ds: xr.Dataset, there: Cells) -> Figure:
