@@ -169,7 +169,22 @@ def _comparisons(ds: Any) -> list[Comparison]:
     model = _model(ds)
     if model.check is None:
         return []
-    return list(model.check(ds.where(ds.status == 0) if (ds.status != 0).any() else ds))
+    try:
+        return list(model.check(ds.where(ds.status == 0) if (ds.status != 0).any() else ds))
+    except KeyError as error:
+        print(_not_recorded(error, model, ds, "check"))
+        return []
+
+
+def _not_recorded(error: KeyError, model: Model, ds: Any, what: str) -> str:
+    """A sentence, when the variable that was missed is one this case could have recorded."""
+    from thermosim.rules import recordable
+
+    text = str(error.args[0])
+    name = text.split("'")[1] if "'" in text else text
+    if name not in recordable(model, json.loads(ds.attrs["settings"])):
+        raise error
+    return f"The {what} needs the variable {name!r}, which this case does not record: add it to record.variables."
 
 
 def _print_json(comparisons: list[Comparison]) -> int:
@@ -209,7 +224,7 @@ def _print_check(ds: Any, console: Any) -> int:
 
     comparisons = _comparisons(ds)
     if not comparisons:
-        console.print("Nothing to compare: this model has no exact result for what was recorded.")
+        console.print("Nothing to compare with an exact result.")
         return NOTHING_TO_CHECK
     verdict = judge(comparisons)
     references = list(dict.fromkeys(c.reference for c in comparisons))
@@ -267,7 +282,7 @@ def plot(file: Path, output: Path) -> int:
     if _draw(ds, output):
         print(output)
         return FINE
-    print("This model has no picture of its own; the ensemble opens in xarray for yours.")
+    print("No picture was drawn; the ensemble opens in xarray for your own.")
     return NOTHING_TO_CHECK
 
 
@@ -281,6 +296,9 @@ def _draw(ds: Any, output: Path) -> bool:
         return False
     try:
         model.plot(ds).savefig(output, dpi=150)
+    except KeyError as error:
+        print(_not_recorded(error, model, ds, "picture"))
+        return False
     except OSError as error:
         from thermosim.storage import StorageError
 
