@@ -251,8 +251,9 @@ def _number(ds: xr.Dataset, key: str) -> Any:
 
 def _temperature(ds: xr.Dataset) -> Any:
     """The temperature, a number or an array over an axis; None when the components have several, or it is scheduled."""
-    value = setting(ds, "x.temperature")
-    if isinstance(value, list) and len(set(value)) == 1:
+    value = settings(ds)["x"]["temperature"]
+    swept = "x.temperature" in settings(ds)["sweep"]
+    if not swept and isinstance(value, list) and len(set(value)) == 1:
         return float(value[0])
     return _number(ds, "x.temperature")
 
