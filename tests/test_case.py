@@ -44,7 +44,7 @@ TRAP_FAULTS = [
     ({"sweep": {"x.time_step": {"values": [0.1, -1.0]}}}, ["x.time_step = -1.0"]),
     (
         {"sweep": {"model.dimension": {"values": [2, 3]}}, "record.variables": ["x"], "theta.protocol": {}},
-        ["shape of x depends on it"],
+        ["shape of x depends on an axis"],
     ),
 ]
 

@@ -128,7 +128,7 @@ steps = 100
     code, out, _ = run(capsys, "run", case, "-o", tmp_path / "wild.h5", "--no-plot")
     assert code == 3
     assert "3 of 3 replicas diverged" in out
-    assert "replica = 0: not finite at step" in out
+    assert "replica = 0: theta not finite at step" in out
 
 
 def test_lists(capsys):

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from thermosim.model import Constant, Model
-from thermosim.rules import combination_faults, number_faults
+from thermosim.rules import combination_faults, number_faults, recordable, shape_faults
 from thermosim.sections import SECTIONS
 
 __all__ = ["Axis", "Case", "CaseError", "load_case"]
@@ -85,18 +85,25 @@ class Case:
             settings, _ = _resolve(raw, self.model)
             yield index, settings
 
+    def model_source(self) -> str:
+        """The text of a user's model file; empty for a model of thermosim."""
+        file = self.settings["model"].get("file")
+        return (self.folder / file).read_text("utf-8") if file else ""
+
     def frame_steps(self) -> np.ndarray:
         """The recorded steps."""
         record, steps = self.settings["record"], self.settings["run"]["steps"]
         return np.arange(record["first"], steps + 1, record["every"])
 
 
-def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Case:
+def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, folder: str | Path | None = None) -> Case:
     """The case in a TOML file, or in TOML text given as a string with a line break.
 
-    `overrides` maps dotted keys to values, as `--set` does. Raises CaseError naming every fault at once.
+    `overrides` maps dotted keys to values, as `--set` does; `folder` is where a model's file is looked for, by default
+    next to the case. Raises CaseError naming every fault at once.
     """
-    text, folder, name = _read(source)
+    text, home, name = _read(source)
+    home = home if folder is None else Path(folder)
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -107,7 +114,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
     faults = [_unknown(key, raw[key], _TOP) for key in raw if key not in _TOP]
     axes, axis_faults = _axes(raw.pop("sweep", {}))
     title = raw.pop("title", Path(name).stem)
-    model, model_faults = _find_model(raw, folder)
+    model, model_faults = _find_model(raw, home)
     faults += axis_faults + model_faults
     if model is None:
         raise CaseError(faults, name)
@@ -116,14 +123,22 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
         _put(raw, axis.key, axis.values[0])
     settings, resolve_faults = _resolve(raw, model)
     faults += resolve_faults
-    axes = [Axis(a.key, a.values, _is_structural(a, model, settings)) for a in axes]
+    moves = {settings.get("x", {}).get("dynamics")}.union(*(a.values for a in axes if a.key == "x.dynamics"))
+    axes = [Axis(a.key, a.values, _is_structural(a, model, "exact-ou" in moves)) for a in axes]
     for axis in axes:
         for value in axis.values[1:]:
             changed = copy.deepcopy(raw)
             _put(changed, axis.key, value)
             faults += _resolve(changed, model)[1]
     if not faults:
-        faults += _recorded_shape_faults(settings, axes)
+        faults += _name_faults(model, settings, axes)
+        structural = [axis for axis in axes if axis.structural]
+        for values in itertools.product(*(axis.values for axis in structural)):
+            changed = copy.deepcopy(raw)
+            for axis, value in zip(structural, values, strict=True):
+                _put(changed, axis.key, value)
+            combined, combined_faults = _resolve(changed, model)
+            faults += combined_faults or shape_faults(model, settings, combined)
     if not faults and model.name not in _built_in():
         from thermosim.finite_differences import force_faults
 
@@ -132,7 +147,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
         raise CaseError(faults, name)
     settings["sweep"] = {axis.key: list(axis.values) for axis in axes}
     settings["title"] = title
-    return Case(str(title), text, dict(overrides or {}), raw, folder, model, settings, tuple(axes))
+    return Case(str(title), text, dict(overrides or {}), raw, home, model, settings, tuple(axes))
 
 
 def _read(source: str | Path) -> tuple[str, Path, str]:
@@ -224,16 +239,20 @@ def _axes(sweep: Any) -> tuple[list[Axis], list[str]]:
         f"sweep: two axes are called {name!r}; sweep them in two cases." for name in names if names.count(name) > 1
     ]
     for axis in axes:
-        if axis.key.split(".")[0] in ("sweep", "title", "record", "ensemble") or axis.key == "run.steps":
+        if axis.key.split(".")[0] in ("sweep", "title", "record", "ensemble") or axis.key in (
+            "run.steps",
+            "model.name",
+            "model.file",
+        ):
             faults.append(f'sweep."{axis.key}": cannot be an axis of one ensemble; make it several cases or use --set.')
         elif "." not in axis.key:
             faults.append(f'sweep."{axis.key}": expected a dotted key such as "theta.learning_rate".')
     return [axis for axis in axes if "." in axis.key], faults
 
 
-def _is_structural(axis: Axis, model: Model, settings: Mapping[str, Any]) -> bool:
+def _is_structural(axis: Axis, model: Model, exact_ou: bool) -> bool:
+    """Whether the values run one after another; the propagator of exact-ou is one for all lanes."""
     section, _, key = axis.key.partition(".")
-    exact_ou = settings.get("x", {}).get("dynamics") == "exact-ou"
     numeric = all(isinstance(v, (int, float)) for v in axis.values)
     if section == "theta":
         return not (numeric and key in ("learning_rate", "weight_decay", "radius"))
@@ -323,11 +342,11 @@ def _worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> 
     return f"{key} = {fault['input']!r}: {fault['msg'].lower().replace('input should be', 'expected')}{meaning}."
 
 
-def _recorded_shape_faults(settings: Mapping[str, Any], axes: list[Axis]) -> list[str]:
-    shaped = {"model.dimension": ("theta", "x"), "x.samples": ("x", "phi", "work", "heat", "log_ratio_x")}
-    recorded = settings["record"]["variables"] or ()
+def _name_faults(model: Model, settings: Mapping[str, Any], axes: list[Axis]) -> list[str]:
+    """An axis and a variable cannot share a name, unless they are the same: the radius of a fixed sphere."""
+    recorded = settings["record"]["variables"] or recordable(model, settings)
     return [
-        f'sweep."{axis.key}": the shape of {", ".join(clash)} depends on it; name record.variables without them.'
+        f'sweep."{axis.key}": the variable {axis.name!r} has the name of this axis; name record.variables without it.'
         for axis in axes
-        if (clash := [v for v in shaped.get(axis.key, ()) if v in recorded])
+        if axis.name in recorded and settings["theta"]["constraint"] != "fixed-sphere"
     ]

@@ -30,6 +30,7 @@ def make_manifest(case: Case, blocks: list[Block], variables: Mapping[str, Any],
         "case": case.source,
         "overrides": dict(case.overrides),
         "settings": case.settings,
+        "model_source": case.model_source(),
         "title": case.title,
         "seed": case.settings["ensemble"]["seed"],
         "thermosim_version": _package_versions()["thermosim"],
@@ -75,9 +76,12 @@ class Layout:
         labels = {"units": "1", "long_name": "step of theta"}
         result: dict[str, Any] = {"step": (("step",), np.array(self.manifest["steps"]), labels)}
         for axis in self.axes:
-            values, labels = np.array(axis["values"]), {"units": "1", "long_name": axis["key"], "key": axis["key"]}
-            if values.ndim > 1:
-                values = np.arange(len(values))
+            labels = {"units": "1", "long_name": axis["key"], "key": axis["key"]}
+            if any(isinstance(value, (list, dict)) for value in axis["values"]):
+                values = np.arange(len(axis["values"]))
+            else:
+                values = np.array(axis["values"])
+                values = values.astype(object) if values.dtype.kind == "U" else values
             result[axis["name"]] = ((axis["name"],), values, labels)
         replicas = np.arange(self.manifest["replicas"])
         result["replica"] = (("replica",), replicas, {"units": "1", "long_name": "replica of each point of the sweep"})
@@ -90,7 +94,11 @@ class Layout:
             dims = ("step", *self.axis_names, "replica", *variable["dims"])
             result[name] = (dims, np.float64, variable["attributes"])
         dims = (*self.axis_names, "replica")
-        meaning = {"units": "1", "long_name": "0 fine, 1 diverged (NaN from diverged_step on)", "equation": ""}
+        meaning = {
+            "units": "1",
+            "long_name": "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger ",
+            "equation": "",
+        }
         result["status"] = (dims, np.int8, meaning)
         step = {"units": "1", "long_name": "first recorded step with a value that is not finite, or -1", "equation": ""}
         result["diverged_step"] = (dims, np.int64, step)
@@ -98,7 +106,7 @@ class Layout:
 
     def attributes(self, completed: bool) -> dict[str, Any]:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
-        keys = ("title", "case", "seed", "thermosim_version", "python", "format")
+        keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format")
         return {key: self.manifest[key] for key in keys} | {
             "settings": json.dumps(self.manifest["settings"]),
             "overrides": json.dumps(self.manifest["overrides"]),

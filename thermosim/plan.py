@@ -20,6 +20,7 @@ from thermosim.kernels.theta_moves.scale_invariant import FIXED_ELR, FIXED_LR, F
 from thermosim.kernels.x_moves.exact_ou import exact_ou
 from thermosim.kernels.x_moves.ula import ula
 from thermosim.model import Model
+from thermosim.rules import sizes
 from thermosim.schedules import is_schedule, schedule_values
 
 __all__ = ["Block", "plan"]
@@ -48,17 +49,17 @@ class Block:
     @property
     def parameters(self) -> int:
         """m, the length of theta."""
-        return sum(math.prod(group.shape(self.settings["model"])) for group in self.model.parameters)
+        return sizes(self.model, self.settings)["theta_dim"]
 
     @property
     def components(self) -> int:
         """n, the length of x."""
-        return self.model.components(self.settings["model"]) if "x" in self.settings else 0
+        return sizes(self.model, self.settings)["x_dim"]
 
     @property
     def samples(self) -> int:
         """Chains of x per replica."""
-        return int(self.settings["x"]["samples"]) if "x" in self.settings else 0
+        return sizes(self.model, self.settings)["sample"]
 
     @property
     def reversed(self) -> bool:
@@ -116,7 +117,8 @@ class Block:
     def hyper(self) -> tuple[np.ndarray, np.ndarray]:
         """Base values of theta's and x's hyper-parameters, (H, lanes); 1 where a schedule gives the value."""
         theta_keys = [f"theta.{name}" for name in THETA_HYPER]
-        x_keys = ["x.time_step", *["x.temperature" if len(self.x_rows) == 2 else ""] * (len(self.x_rows) - 1)]
+        several = "x" in self.settings and isinstance(self.settings["x"]["temperature"], list)
+        x_keys = ["x.time_step", *["" if several else "x.temperature"] * (len(self.x_rows) - 1)]
         return self._base(self.theta_rows, theta_keys), self._base(self.x_rows, x_keys)
 
     def _base(self, rows: list[Any], keys: list[str]) -> np.ndarray:
@@ -127,8 +129,15 @@ class Block:
         return base
 
     def factors(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """What multiplies the hyper-parameters at steps first..last: (H, steps), one column if nothing is scheduled."""
-        return self._factor(self.theta_rows, first, last), self._factor(self.x_rows, first, last)
+        """What multiplies the hyper-parameters at steps first..last: (H, steps), one column if nothing is scheduled.
+
+        Step s of a reversed run undoes step N + 1 - s, at its time step and temperature.
+        """
+        theta = self._factor(self.theta_rows, first, last)
+        if not self.reversed:
+            return theta, self._factor(self.x_rows, first, last)
+        x = self._factor(self.x_rows, self.steps + 1 - last, self.steps + 1 - first)
+        return theta, np.ascontiguousarray(x[:, ::-1])
 
     def _factor(self, rows: list[Any], first: int, last: int) -> np.ndarray:
         if not any(is_schedule(row) for row in rows):
@@ -193,7 +202,8 @@ class Block:
         rows = self.samples * self.components
         seed = self.settings["ensemble"]["seed"]
         normal = normal_array(seed, INITIAL, 1, self.first_replica, (rows, self.lanes)).reshape(shape)
-        base, factor = self.hyper()[1], self._factor(self.x_rows, 1, 1)
+        start = self.steps if self.reversed else 0
+        base, factor = self.hyper()[1], self._factor(self.x_rows, start, start)
         temperature = np.broadcast_to((base * factor[:, :1])[1:], (self.components, self.lanes))
         constants = self.constants_of_lanes(slice(None))
         assert self.model.equilibrium is not None

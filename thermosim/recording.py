@@ -49,8 +49,8 @@ class Frames:
         self._steps = case.frame_steps()
         self.every = int(case.settings["record"]["every"])
         sources = {VARIABLES[v].source if v in VARIABLES else case.model.observables[v].of for v in variables}
-        guarded = {"theta"} if block.theta_dynamics == "sgd" else set()
-        self._wanted = sources | guarded | ({"x"} if block.samples else set())
+        guarded = {"theta", "theta_path"} if block.theta_dynamics == "sgd" else set()
+        self._wanted = sources | guarded | ({"x", "phi", "x_path"} if block.samples else set())
         m, n, s = block.parameters, block.components, block.samples
         self._shapes = {"theta": (m,), "x": (s, n), "phi": (s,), "theta_path": (THETA_ROWS,), "x_path": (s, X_ROWS)}
         numbers = sum(int(np.prod(self._shapes[name])) for name in self._wanted)
@@ -120,5 +120,8 @@ class Frames:
         observable = self._model.observables[name]
         frames = np.moveaxis(source[observable.of][..., :used], -1, 1)
         with np.errstate(all="ignore"):  # a diverged lane, which the guard names
-            values = observable.function(frames, self._block.constants_of_lanes(lanes))
+            constants = self._block.constants_of_lanes(lanes)
+            if observable.of == "x":  # frames are (F, L, S, n): a swept constant (L) must meet the lanes
+                constants = {k: v[:, None] if isinstance(v, np.ndarray) else v for k, v in constants.items()}
+            values = observable.function(frames, constants)
         return np.moveaxis(np.asarray(values, float), 1, -1)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Model
-from thermosim.schedules import KINDS, is_schedule, schedule_values
+from thermosim.schedules import KINDS, is_schedule, schedule_values, telling_steps, values_at
 from thermosim.variables import VARIABLES
 
-__all__ = ["combination_faults", "number_faults", "recordable"]
+__all__ = ["combination_faults", "number_faults", "recordable", "shape_faults", "sizes"]
 
 Settings = Mapping[str, Any]
 
@@ -44,6 +44,33 @@ def recordable(model: Model, settings: Settings) -> list[str]:
         names += ["loss_sum", "gradient_square"]
         names += ["stretch"] if theta["constraint"] == "fixed-sphere" else []
     return names + list(model.observables)
+
+
+def sizes(model: Model, settings: Settings) -> dict[str, int]:
+    """Sizes of the dimensions after the replica."""
+    constants, x = settings["model"], settings.get("x")
+    return {
+        "theta_dim": sum(math.prod(group.shape(constants)) for group in model.parameters),
+        "x_dim": model.components(constants) if x else 0,
+        "sample": int(x["samples"]) if x else 0,
+    }
+
+
+def shape_faults(model: Model, first: Settings, other: Settings) -> list[str]:
+    """Recorded variables whose shape differs between two points of a sweep."""
+    before, after = sizes(model, first), sizes(model, other)
+    changing = {name for name in before if before[name] != after[name]}
+    recorded = first["record"]["variables"] or recordable(model, first)
+    clash = [name for name in recorded if changing & _dims(model, name)]
+    if not clash:
+        return []
+    return [f"sweep: the shape of {', '.join(clash)} depends on an axis; name record.variables without them."]
+
+
+def _dims(model: Model, name: str) -> set[str]:
+    if name in VARIABLES:
+        return set(VARIABLES[name].dims)
+    return {"sample"} if model.observables[name].of == "x" else set()
 
 
 def combination_faults(model: Model, settings: Settings) -> list[str]:
@@ -80,15 +107,15 @@ def _schedule_faults(
         if faults:
             return faults
     try:
-        values = np.asarray(schedule_values(value, steps, 0, min(steps, 1000)), float)
-        last = np.asarray(schedule_values(value, steps, steps, steps), float)
+        at = telling_steps(value, steps)
+        values = np.asarray(values_at(value, steps, at), float)
     except (TypeError, ValueError, KeyError) as error:
         return [f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule; {meaning} ({error})."]
     if values.shape[1:] != shape:
         return [f"{key} = {value!r}: has shape {values.shape[1:]}, expected {shape}; {meaning}."]
-    if not (np.isfinite(values).all() and np.isfinite(last).all()):
+    if not np.isfinite(values).all():
         return [f"{key} = {value!r}: takes values that are not finite; {meaning}."]
-    low = min(values[1:].min(initial=np.inf), last.min())
+    low = values[at > 0].min()  # index 0 is the initial state, which no move uses
     if positive and (low < 0 or (exclusive and low == 0)):
         return [
             f"{key} = {value!r}: reaches {low:g}, expected {'more than' if exclusive else 'at least'} 0; {meaning}."
@@ -199,6 +226,12 @@ def _x_faults(model: Model, settings: Settings) -> list[str]:
         faults.append(
             f"x.initial = 'equilibrium': model {model.name!r} has no exact sampler; use 'zero' and discard the start."
         )
+    if x["initial"] == "equilibrium" and is_schedule(temperature) and not faults:
+        start = steps if settings["run"]["direction"] == "reversed" else 0
+        if not np.all(schedule_values(temperature, steps, start, start) > 0):
+            faults.append(
+                "x.temperature: is 0 at step 0, where the equilibrium start needs one above 0; or start from 'zero'."
+            )
     if x["initial"] == "equilibrium" and model.drive is not None and model.equilibrium is None:
         faults.append("x.initial: a driven system has no equilibrium to start from.")
     return faults

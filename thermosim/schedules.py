@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["KINDS", "is_schedule", "schedule_values"]
+__all__ = ["KINDS", "is_schedule", "schedule_values", "telling_steps", "values_at"]
 
 COMMON = {"kind", "warm_up"}
 RAMP = {"initial", "final", "begin", "end"}
@@ -39,6 +39,22 @@ def schedule_values(value: Any, steps: int, first: int = 0, last: int | None = N
         ramp = np.minimum(times / warm_up, 1.0)
         result = result * ramp.reshape(-1, *(1,) * (result.ndim - 1))
     return result
+
+
+def telling_steps(value: Any, steps: int) -> np.ndarray:
+    """Steps at which a schedule takes its extreme values, and a thousand between: enough to judge all of them."""
+    marks: list[float] = [0, 1, steps]
+    if is_schedule(value):
+        marks += list(np.linspace(0, steps, 1001))
+        knots = [value.get(key) for key in ("begin", "end", "at", "steps", "warm_up")]
+        marks += [mark for knot in knots if knot is not None for mark in np.ravel(np.asarray(knot, float))]
+    near = np.rint(np.add.outer(marks, [-1, 0, 1])).ravel()
+    return np.unique(near[(near >= 0) & (near <= steps)]).astype(int)
+
+
+def values_at(value: Any, steps: int, at: np.ndarray) -> np.ndarray:
+    """Values of a schedule at chosen steps: (len(at), ...)."""
+    return np.concatenate([schedule_values(value, steps, int(step), int(step)) for step in at])
 
 
 def _fraction(table: Mapping[str, Any], times: np.ndarray, steps: int, shape: tuple[int, ...]) -> np.ndarray:

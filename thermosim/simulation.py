@@ -23,7 +23,7 @@ from thermosim.case import Case, load_case
 from thermosim.ensemble import Layout, make_manifest, open_ensemble
 from thermosim.kernels import signatures
 from thermosim.kernels.advance import advance
-from thermosim.kernels.compile import compiled, source_fingerprint
+from thermosim.kernels.compile import BITS, compiled, source_fingerprint
 from thermosim.plan import Block, plan
 from thermosim.recording import Frames, recorded_variables
 from thermosim.storage import Parts, StorageError, consolidate, parts_folder, read_manifest
@@ -104,8 +104,8 @@ def simulate(
     Interrupted after Ctrl-C once everything so far is sealed.
     """
     blocks = plan(case)
-    fingerprint = source_fingerprint()
-    manifest = make_manifest(case, blocks, recorded_variables(case, blocks[0]), fingerprint)
+    variables = recorded_variables(case, blocks[0])
+    manifest = make_manifest(case, blocks, variables, source_fingerprint(BITS))
     if output is None:
         sink: Any = _Memory(manifest)
     else:
@@ -127,13 +127,17 @@ def resume(
             return open_ensemble(output)
         raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
     manifest = read_manifest(folder)
-    if manifest["fingerprint"] != source_fingerprint():
+    if manifest["fingerprint"] != source_fingerprint(BITS):
         raise StorageError(
             f"{output}: was begun by other kernels (thermosim {manifest['thermosim_version']}, numba "
             f"{manifest['packages']['numba']}, or another processor); going on would not give the same numbers. "
             f"Sealed frames stay readable; start again with another -o."
         )
-    case = load_case(manifest["case"] + "\n", manifest["overrides"])
+    overrides = dict(manifest["overrides"])
+    if manifest["model_source"]:  # the user's model as it was, whatever became of its file
+        (folder / "model.py").write_text(manifest["model_source"], "utf-8")
+        overrides["model.file"] = "model.py"
+    case = load_case(manifest["case"] + "\n", overrides, folder)
     return _run(case, plan(case), Parts(folder, manifest), threads, report, None, segment_frames)
 
 
@@ -167,7 +171,7 @@ def _run(
 
 @contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that a run stops between two chunks; a second Ctrl-C stops at once."""
+    """An event that Ctrl-C or SIGTERM sets. The run stops between two chunks, where its state is whole: soon."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -176,7 +180,6 @@ def _stop_requests() -> Iterator[threading.Event]:
 
     def request(number: int, frame: Any) -> None:
         event.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     for number in previous:
         signal.signal(number, request)

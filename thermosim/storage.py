@@ -182,7 +182,8 @@ def consolidate(parts: Parts, layout: Any) -> Path:
         with h5netcdf.File(temporary, "w") as file:
             file.dimensions = layout.dimension_sizes()
             for name, (dims, values, attributes) in layout.coordinates().items():
-                variable = file.create_variable(name, dims, data=values)
+                kind = h5py.string_dtype() if values.dtype == object else values.dtype
+                variable = file.create_variable(name, dims, kind, data=values)
                 variable.attrs.update(attributes)
             for name, (dims, dtype, attributes) in layout.variables().items():
                 shape = [file.dimensions[dim].size for dim in dims]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from thermosim.model import Model
 
 FINE, CHECK_FAILED, NOTHING_TO_CHECK, BAD_CASE, DIVERGED, INTERRUPTED = 0, 1, 2, 2, 3, 130
+
+
+_DIVERGED_IN = {1: "theta", 2: "x", 3: "phi", 4: "the sums of theta", 5: "the ledger"}
 
 
 def make_console(stderr: bool = False) -> Any:
@@ -117,6 +121,10 @@ def _done_line(ds: Any, output: Path, seconds: float) -> str:
     )
 
 
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, str) else f"{value:.4g}"
+
+
 def _diverged(ds: Any) -> list[str]:
     """A sentence for the first replicas that diverged."""
     where = np.argwhere(ds.status.values != 0)
@@ -128,10 +136,11 @@ def _diverged(ds: Any) -> list[str]:
     ]
     for position in where[:5]:
         at = ", ".join(
-            f"{dim} = {ds[dim].values[i]:.4g}" if dim in ds.coords else f"{dim} {i}"
+            f"{dim} = {_short(ds[dim].values[i])}" if dim in ds.coords else f"{dim} {i}"
             for dim, i in zip(dims, position, strict=True)
         )
-        lines.append(f"  {at}: not finite at step {int(ds.diverged_step.values[tuple(position)]):,}")
+        what, step = _DIVERGED_IN[int(ds.status.values[tuple(position)])], int(ds.diverged_step.values[tuple(position)])
+        lines.append(f"  {at}: {what} not finite at step {step:,}")
     if len(where) > 5:
         lines.append(f"  ... and {len(where) - 5} more: see the variables status and diverged_step")
     lines.append("A learning rate or time step that is too large is the usual cause.")
@@ -149,7 +158,7 @@ def check(file: Path, as_json: bool) -> int:
 
 
 def _model(ds: Any) -> Model:
-    """The model an ensemble was made with; a user's own is looked for where it was, then here."""
+    """The model an ensemble was made with; a user's own is in the file."""
     from thermosim.models import MODELS
 
     settings = json.loads(ds.attrs["settings"])["model"]
@@ -158,22 +167,36 @@ def _model(ds: Any) -> Model:
     from thermosim.case import CaseError
     from thermosim.user_model import load_user_model
 
-    model, faults = load_user_model(Path(settings["file"]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(settings["file"]).name
+        path.write_text(ds.attrs["model_source"], "utf-8")
+        model, faults = load_user_model(path)
     if model is None:
-        raise CaseError([f"{fault} Run this next to the model's file." for fault in faults], "the ensemble's model")
+        raise CaseError(faults, "the ensemble's model")
     return model
 
 
 def _comparisons(ds: Any) -> list[Comparison]:
     """What the model compares, diverged replicas left out."""
     model = _model(ds)
-    if model.check is None:
+    if model.check is None or bool((ds.status != 0).any([d for d in ds.status.dims if d != "replica"]).all()):
         return []
     try:
-        return list(model.check(ds.where(ds.status == 0) if (ds.status != 0).any() else ds))
+        return list(model.check(_survivors(ds)))
     except KeyError as error:
         print(_not_recorded(error, model, ds, "check"))
         return []
+
+
+def _survivors(ds: Any) -> Any:
+    """The ensemble without the replicas that diverged anywhere in a sweep."""
+    good = (ds.status == 0).all([dim for dim in ds.status.dims if dim != "replica"])
+    if bool(good.all()):
+        return ds
+    print(
+        f"{int((~good).sum())} of {good.size} replicas diverged and are not compared; the others are a biased sample."
+    )
+    return ds.isel(replica=good.values)
 
 
 def _not_recorded(error: KeyError, model: Model, ds: Any, what: str) -> str:
@@ -237,7 +260,7 @@ def _print_check(ds: Any, console: Any) -> int:
         table.add_row(*_row(c, verdict.threshold), f"[dim]({references.index(c.reference) + 1})[/dim]")
     console.print(table)
     for number, reference in enumerate(references, 1):
-        console.print(f"[dim]({number}) exact: {reference}[/dim]")
+        console.print(f"[dim]({number}) {reference}[/dim]")
     if any(np.size(c.z) > 1 for c in comparisons):
         console.print(
             "[dim]Of several points the one with the largest |z| is shown; rms z is 1 when errors are right.[/dim]"

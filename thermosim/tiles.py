@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,10 +25,9 @@ class BlockState:
     theta_hyper: list[np.ndarray]
     x_hyper: list[np.ndarray]
     shared: np.ndarray
-    status: np.ndarray  # (lanes,) 0 fine, 1 diverged
+    status: np.ndarray  # (lanes,) 0 fine, else 1 + the number of the first variable that was not finite
     diverged_step: np.ndarray  # (lanes,)
     recorded: int = -1  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
-    diverged_variable: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def at_start(cls, block: Block, threads: int, width: int | None = None) -> BlockState:
@@ -87,17 +86,17 @@ class BlockState:
         lanes = slice(tile.first, tile.first + tile.used)
         bad = np.full(tile.used, len(steps))
         bad[self.status[lanes] != 0] = 0
-        for name, buffer in zip(("theta", "x"), buffers[:2], strict=True):
+        code = np.zeros(tile.used, np.int8)
+        for number, buffer in enumerate(buffers, 1):
             if buffer.shape[0] == 0 or np.isfinite(buffer.sum()):
                 continue
             finite = np.isfinite(buffer[: len(steps)]).reshape(len(steps), -1, tile.width).all(axis=1)[:, : tile.used]
             first = np.where(finite.all(axis=0), len(steps), np.argmin(finite, axis=0))
-            for lane in np.flatnonzero(first < bad):
-                self.diverged_variable[tile.first + int(lane)] = name
+            code[first < bad] = number
             bad = np.minimum(bad, first)
         new = (bad < len(steps)) & (self.status[lanes] == 0)
         self.diverged_step[lanes][new] = steps[bad[new]]
-        self.status[lanes][new] = 1
+        self.status[lanes][new] = code[new]
         quarantined = np.flatnonzero(bad < len(steps))
         for array in (tile.theta, tile.x, tile.theta_path, tile.x_path):
             array[..., quarantined] = np.nan

@@ -31,10 +31,20 @@ VARIABLES: dict[str, Variable] = {
     "x": Variable("x", None, ("sample", "x_dim"), "1", "samples", "x_t"),
     "phi": Variable("phi", None, ("sample",), "kT", "surprisal", "phi_theta(x)"),
     "work": Variable(
-        "x_path", WORK, ("sample",), "kT", "work done on x since step 0", "sum phi(x, theta') - phi(x, theta)"
+        "x_path",
+        WORK,
+        ("sample",),
+        "kT",
+        "work done on x since step 0",
+        "sum phi(x, theta') - phi(x, theta) + work of a drive",
     ),
     "heat": Variable(
-        "x_path", HEAT, ("sample",), "kT", "heat absorbed by x since step 0", "sum phi(x', theta) - phi(x, theta)"
+        "x_path",
+        HEAT,
+        ("sample",),
+        "kT",
+        "heat absorbed by x since step 0",
+        "sum phi(x', theta) - phi(x, theta) - work of a drive",
     ),
     "log_ratio_x": Variable(
         "x_path", LOG_RATIO, ("sample",), "1", "log path ratio of x since step 0", "sum ln p(x'|x) - ln p(x|x')"

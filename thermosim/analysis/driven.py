@@ -85,11 +85,13 @@ def linear_protocol(resolved: Mapping[str, Any]) -> LinearProtocol:
         drive = np.zeros((n, n))
     else:
         raise ValueError(f"model {name!r} is not one of harmonic-trap, rotational-trap, two-beads")
-    if backward:
-        stiffness, center = stiffness[::-1], center[::-1]
     h, t = x["time_step"], x["temperature"]
-    h = schedule_values(h, steps) if is_schedule(h) else float(h)
+    h = schedule_values(h, steps) if is_schedule(h) else np.asarray(h, float)
     t = schedule_values(t, steps).reshape(steps + 1, -1) if is_schedule(t) else np.asarray(t, float)
+    if backward:  # step s undoes step N + 1 - s; the start is the forward run's end
+        stiffness, center = stiffness[::-1], center[::-1]
+        h = np.concatenate([h[-1:], h[:0:-1]]) if is_schedule(x["time_step"]) else h
+        t = np.concatenate([t[-1:], t[:0:-1]]) if is_schedule(x["temperature"]) else t
     return LinearProtocol(stiffness, center, drive, x["dynamics"], h, x["tau"], t, x_first=backward)
 
 

@@ -117,6 +117,11 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     directions = [setting(ds, "run.direction") for ds in (forward, backward)]
     if directions != ["forward", "reversed"]:
         raise ValueError(f"crooks needs a forward and a reversed ensemble, in this order; these are {directions}")
+    if forward.attrs["seed"] == backward.attrs["seed"]:
+        raise ValueError(
+            f"both ensembles have seed {forward.attrs['seed']}, so they share their noise and are not "
+            "independent, as the errors assume: give the reversed run another ensemble.seed"
+        )
     names = axes(forward)
     works = []
     for ds in (forward, backward):
@@ -315,6 +320,7 @@ def _line(forward: np.ndarray, backward: np.ndarray) -> list[float]:
         if np.abs(change).max() < 1e-10:
             break
     covariance = np.linalg.inv(information)
+    covariance[0, 0] -= 1.0 / len(forward) + 1.0 / len(backward)  # the numbers of works are fixed, not drawn
     gradient = np.array([-1.0 / beta[1], beta[0] / beta[1] ** 2])
     crossing = w.mean() - beta[0] / beta[1]
     return [beta[1], np.sqrt(covariance[1, 1]), crossing, np.sqrt(gradient @ covariance @ gradient)]

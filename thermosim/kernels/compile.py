@@ -30,7 +30,7 @@ from numba.core import cgutils
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
-__all__ = ["address_of", "bound", "compiled", "function_at", "inlined", "source_fingerprint"]
+__all__ = ["BITS", "address_of", "bound", "compiled", "function_at", "inlined", "source_fingerprint"]
 
 
 # Without reference counting a view of an array costs nothing, and a kernel that allocates does not compile.
@@ -41,6 +41,9 @@ class _DisjointArguments(Compiler):
         self.state.flags.noalias = True
         return super().define_pipelines()
 
+
+# every source that the bits of a result depend on
+BITS = ("kernels", "models", "exact", "plan.py", "schedules.py", "tiles.py", "recording.py")
 
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": _DisjointArguments}
 _PACKAGE = Path(__file__).parent.parent
@@ -57,11 +60,12 @@ inlined: Callable[..., Any] = functools.partial(numba.njit, **_FLAGS)
 
 
 @functools.cache
-def source_fingerprint() -> str:
-    """Hash of every source a kernel may be built from, of numba, and of the processor it is built for."""
+def source_fingerprint(places: tuple[str, ...]) -> str:
+    """Hash of the sources in these places of the package, of numba, and of the processor."""
     digest = hashlib.sha256()
-    for folder in ("kernels", "models"):
-        for source in sorted((_PACKAGE / folder).rglob("*.py")):
+    for place in places:
+        path = _PACKAGE / place
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(source.read_bytes())
     processor = llvmlite.binding.get_host_cpu_name()
     for part in (numba.__version__, llvmlite.__version__, platform.python_version(), processor):
@@ -82,10 +86,13 @@ def compiled(template: Callable[..., Any], signature: Any, **bindings: Any) -> A
         return bound(template, bindings | {name: bound(f, bindings) for name, f in bindings.items() if callable(f)})
     numbers = {name: value for name, value in bindings.items() if not callable(value)}
     functions = {name: inlined(bound(value, numbers)) for name, value in bindings.items() if callable(value)}
-    key = hashlib.sha256(source_fingerprint().encode())
-    for name, value in sorted(bindings.items()) + [("", template)]:
-        key.update(name.encode())
-        key.update(_identity(value) if callable(value) else repr(value).encode())
+    if not all(_is_ours(f) for f in (template, *bindings.values()) if callable(f)):
+        # a user's function may depend on anything its file imports: compiled anew by every process
+        return numba.njit([signature], **_FLAGS)(bound(template, numbers | functions))
+    key = hashlib.sha256(source_fingerprint(("kernels", "models")).encode())
+    for name, value in [*sorted(bindings.items()), ("", template)]:
+        text = f"{value.__module__}.{value.__qualname__}" if callable(value) else repr(value)
+        key.update(f"{name}={text};".encode())
     previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_cache_root() / key.hexdigest()[:24])
     try:
         return numba.njit([signature], cache=True, **_FLAGS)(bound(template, numbers | functions))
@@ -132,10 +139,8 @@ def bound(template: Any, bindings: Mapping[str, Any]) -> FunctionType:
     return FunctionType(template.__code__, scope, template.__name__, template.__defaults__, template.__closure__)
 
 
-def _identity(function: Callable[..., Any]) -> bytes:
-    """Name and source file of a function, the file's contents included: it may be a user's."""
-    source = Path(inspect.getsourcefile(function) or __file__).read_bytes()
-    return function.__qualname__.encode() + hashlib.sha256(source).digest()
+def _is_ours(function: Callable[..., Any]) -> bool:
+    return _PACKAGE in Path(inspect.getsourcefile(function) or "/").parents
 
 
 @functools.cache

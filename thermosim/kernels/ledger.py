@@ -6,7 +6,7 @@ frozen during a move of x and x frozen during a move of theta, the first law hol
     phi(x_t, theta_t) - phi(x_0, theta_0) = work + heat
 
     work          sum of phi(x, theta') - phi(x, theta) over moves of theta  [Parsi 2024, Eq. 42], plus, for a force
-                  that is no gradient, sum of f o dx (midpoint) over moves of x
+                  that is no gradient, sum of (f(x) + f(x')).(x' - x)/2 over moves of x
     heat          sum of phi(x', theta) - phi(x, theta) over moves of x, less the work of that force
     log_ratio_x   sum of ln p(x'|x) - ln p(x|x') of the transition density the move really used; for a move that
                   obeys detailed balance at temperature T it is -heat/T, for any other it differs by the shadow term

@@ -18,7 +18,7 @@ import numpy as np
 from thermosim.exact import linear_langevin
 from thermosim.kernels.elementary import fma
 from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.schedules import schedule_values
+from thermosim.schedules import telling_steps, values_at
 
 # bound when a function is compiled: rows of theta where c and K start, and n
 CENTER = 0
@@ -69,17 +69,18 @@ def validate(constants: Values, settings: Values) -> list[str]:
     """The stiffness must be symmetric and positive definite at every step, and a step of ula must be stable."""
     steps, n = settings["run"]["steps"], constants["dimension"]
     value = settings["theta"].get("protocol", {}).get("stiffness", np.eye(n))
-    stiffness = np.reshape(schedule_values(value, steps), (-1, n, n))
+    at = telling_steps(value, steps)
+    stiffness = np.reshape(values_at(value, steps, at), (-1, n, n))
     asymmetry = np.abs(stiffness - stiffness.swapaxes(1, 2)).max(axis=(1, 2))
     if asymmetry.max() > 1e-12 * np.abs(stiffness).max():
-        step = int(asymmetry.argmax())
+        step = int(at[asymmetry.argmax()])
         return [f"theta.protocol.stiffness: not symmetric at step {step}; give a matrix equal to its transpose."]
     eigenvalues = np.linalg.eigvalsh(stiffness)
     if eigenvalues.min() <= 0.0:
-        step, lowest = int(eigenvalues.min(axis=1).argmin()), f"{eigenvalues.min():.4g}"
+        step, lowest = int(at[eigenvalues.min(axis=1).argmin()]), f"{eigenvalues.min():.4g}"
         return [f"theta.protocol.stiffness: has the eigenvalue {lowest} at step {step}; keep it positive definite."]
     x = settings.get("x", {})
-    h = schedule_values(x["time_step"], steps).max() if "time_step" in x else 0.0
+    h = values_at(x["time_step"], steps, telling_steps(x["time_step"], steps)).max() if "time_step" in x else 0.0
     if x.get("dynamics") == "ula" and h * eigenvalues.max() >= 2.0:
         limit = f"{2.0 / eigenvalues.max():.4g}"
         return [f"x.time_step = {h:g}: ula is unstable here; it must stay below {limit}. Or use 'exact-ou'."]
