@@ -84,18 +84,16 @@ def compiled(template: Callable[..., Any], signature: Any, **bindings: Any) -> A
     """
     if numba.config.DISABLE_JIT:
         return bound(template, bindings | {name: bound(f, bindings) for name, f in bindings.items() if callable(f)})
+    key = _key(template, bindings)
     numbers = {name: value for name, value in bindings.items() if not callable(value)}
-    functions = {name: inlined(bound(value, numbers)) for name, value in bindings.items() if callable(value)}
+    functions = {name: inlined(bound(f, numbers, key)) for name, f in bindings.items() if callable(f)}
+    function = bound(template, numbers | functions, key)
     if not all(_is_ours(f) for f in (template, *bindings.values()) if callable(f)):
         # a user's function may depend on anything its file imports: compiled anew by every process
-        return numba.njit([signature], **_FLAGS)(bound(template, numbers | functions))
-    key = hashlib.sha256(source_fingerprint(("kernels", "models")).encode())
-    for name, value in [*sorted(bindings.items()), ("", template)]:
-        text = f"{value.__module__}.{value.__qualname__}" if callable(value) else repr(value)
-        key.update(f"{name}={text};".encode())
-    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_cache_root() / key.hexdigest()[:24])
+        return numba.njit([signature], **_FLAGS)(function)
+    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_cache_root() / key)
     try:
-        return numba.njit([signature], cache=True, **_FLAGS)(bound(template, numbers | functions))
+        return numba.njit([signature], cache=True, **_FLAGS)(function)
     finally:
         numba.config.CACHE_DIR = previous
 
@@ -133,10 +131,25 @@ def function_at(signature: Any) -> Any:
     return at
 
 
-def bound(template: Any, bindings: Mapping[str, Any]) -> FunctionType:
-    """The same function with these global names."""
-    scope = template.__globals__ | dict(bindings)
-    return FunctionType(template.__code__, scope, template.__name__, template.__defaults__, template.__closure__)
+def bound(template: Any, bindings: Mapping[str, Any], key: str = "") -> FunctionType:
+    """The same function with these global names.
+
+    `key` makes its own name unique: numba finds machine code by name, and code from the disk cache may carry a name
+    that another binding of the same template has in this process.
+    """
+    scope, name = template.__globals__ | dict(bindings), f"{template.__name__}_{key}"
+    return FunctionType(template.__code__, scope, name, template.__defaults__, template.__closure__)
+
+
+def _key(template: Callable[..., Any], bindings: Mapping[str, Any]) -> str:
+    """Hash of everything the machine code depends on; of a user's function, of this very object."""
+    digest = hashlib.sha256(source_fingerprint(("kernels", "models")).encode())
+    for name, value in [*sorted(bindings.items()), ("", template)]:
+        text = repr(value)
+        if callable(value):
+            text = f"{value.__module__}.{value.__qualname__}" + ("" if _is_ours(value) else f" {id(value)}")
+        digest.update(f"{name}={text};".encode())
+    return digest.hexdigest()[:24]
 
 
 def _is_ours(function: Callable[..., Any]) -> bool:
