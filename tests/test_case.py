@@ -124,3 +124,29 @@ def test_an_override_reaches_the_run(trap):
     ds = thermosim.simulate(thermosim.load_case(trap, {"run.steps": 14, "ensemble.replicas": 3}))
     assert ds.sizes["replica"] == 3
     assert ds.step.values.tolist() == [0, 7, 14]
+
+
+@pytest.mark.parametrize(
+    "center",
+    [
+        "a",
+        True,
+        {"kind": "linear"},
+        {"kind": ["a"]},
+        {"kind": "linear", "initial": [0.0, 0.0], "final": [1.0, 1.0], "end": "a"},
+        {"kind": "linear", "initial": "a", "final": [1.0, 1.0]},
+        {"kind": "linear", "initial": [0.0, 0.0], "final": [1.0, 1.0], "begin": 101},
+        {"kind": "linear", "initial": [0.0, 0.0, 0.0], "final": [1.0, 1.0, 1.0]},
+        {"kind": "table", "steps": [50, 0], "values": [[0.0, 0.0], [1.0, 1.0]]},
+        {"kind": "table", "steps": [], "values": []},
+        {"kind": "table", "steps": [0, 50], "values": [[0.0, 0.0]]},
+        {"kind": "step", "value": [1.0, 1.0], "factor": 0.5, "at": 3},
+        {"kind": "step", "value": [1.0, 1.0], "factor": "a", "at": [3]},
+        {"kind": "exponential", "initial": [0.0, 1.0], "final": [1.0, 1.0]},
+        {"kind": "linear", "initial": [0.0, 0.0], "final": [float("inf"), 1.0]},
+        {"kind": "linear", "initial": [0.0, 0.0], "final": [1.0, 1.0], "warm_up": -3},
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_wrong_schedule_is_worded(trap, center):
+    assert "theta.protocol.center" in "\n".join(faults(trap, {"theta.protocol.center": center}))

@@ -144,3 +144,22 @@ def test_help_imports_nothing_heavy():
     code = "import sys, thermosim.cli; print(sorted({'numba', 'numpy', 'xarray', 'pydantic'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "overrides", [["run.steps=1"], ["record.first=101"], ["ensemble.replicas=1"], ["record.every=60"]]
+)
+def test_too_little_for_statistics_is_said(overrides, trap_file, tmp_path, capsys):
+    sets = [part for item in overrides for part in ("--set", item)]
+    code, out, err = run(capsys, "run", trap_file, "-o", tmp_path / "few.h5", *sets)
+    assert code == 0, err
+    assert "Nothing can be compared" in out
+    assert run(capsys, "check", tmp_path / "few.h5")[0] == 2
+
+
+def test_outputs_that_would_destroy_something(trap_file, capsys):
+    before = trap_file.read_text()
+    for output in (trap_file, trap_file.with_suffix(".png"), trap_file.parent, "."):
+        code, _, err = run(capsys, "run", trap_file, "-o", output, "--overwrite")
+        assert code == 2, err
+    assert trap_file.read_text() == before

@@ -165,3 +165,61 @@ def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "text.h5").write_text("not an ensemble")
     with pytest.raises(StorageError, match="not a readable ensemble"):
         thermosim.open_ensemble(tmp_path / "text.h5")
+
+
+def test_two_runs_never_write_one_output(sphere, tmp_path):
+    """The second is refused while the first lives, also with --overwrite and as a resume."""
+    case, path = thermosim.load_case(sphere), tmp_path / "out.h5"
+    seen = []
+
+    def meddle(progress):
+        if progress.done and not seen:
+            for attempt in (
+                lambda: thermosim.simulate(case, path),
+                lambda: thermosim.simulate(case, path, overwrite=True),
+                lambda: thermosim.resume(path),
+            ):
+                with pytest.raises(StorageError) as refusal:
+                    attempt()
+                seen.append(str(refusal.value))
+
+    result = thermosim.simulate(case, path, report=meddle, segment_frames=2)
+    assert_same(result, thermosim.simulate(case))
+    assert "exists already" in seen[0]
+    assert "another process is writing it" in seen[1]
+    assert "another process is writing it" in seen[2]
+
+
+def test_overwrite_keeps_the_old_result_until_the_new_one_is_whole(trap, tmp_path):
+    case, path = thermosim.load_case(trap), tmp_path / "out.h5"
+    thermosim.simulate(case, path).close()
+    other = thermosim.load_case(trap, {"ensemble.seed": 99})
+    with pytest.raises(Interrupted):
+        thermosim.simulate(other, path, overwrite=True, report=stop_after(8000), segment_frames=2)
+    assert_same(xr.open_dataset(path, engine="h5netcdf"), thermosim.simulate(case))
+    assert_same(thermosim.resume(path), thermosim.simulate(other))
+
+
+def test_what_is_not_ours_is_not_deleted(trap, tmp_path):
+    case = thermosim.load_case(trap)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "precious").write_text("")
+    for output in (folder, tmp_path / "x.h5"):
+        (tmp_path / "x.h5.parts").mkdir(exist_ok=True)
+        with pytest.raises(StorageError, match="not ours to delete"):
+            thermosim.simulate(case, output, overwrite=True)
+    assert (folder / "precious").exists()
+
+
+def test_a_run_that_fails_before_anything_is_sealed_leaves_nothing(trap, tmp_path):
+    case = thermosim.load_case(trap, {"x.samples": 10**6, "ensemble.replicas": 10**6})
+    with pytest.raises(thermosim.CaseError, match="more than the"):
+        thermosim.simulate(case, tmp_path / "out.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_file_is_named(tmp_path):
+    xr.Dataset({"a": ("x", [1.0, 2.0])}).to_netcdf(tmp_path / "foreign.h5", engine="h5netcdf")
+    with pytest.raises(StorageError, match="not an ensemble of thermosim"):
+        thermosim.open_ensemble(tmp_path / "foreign.h5")

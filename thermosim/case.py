@@ -114,6 +114,8 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     faults = [_unknown(key, raw[key], _TOP) for key in raw if key not in _TOP]
     axes, axis_faults = _axes(raw.pop("sweep", {}))
     title = raw.pop("title", Path(name).stem)
+    if not isinstance(title, str):
+        faults.append(f"title = {title!r}: expected a string.")
     model, model_faults = _find_model(raw, home)
     faults += axis_faults + model_faults
     if model is None:
@@ -155,7 +157,7 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
         return source, Path.cwd(), "the case"
     path = Path(source)
     try:
-        return path.read_text("utf-8"), path.resolve().parent, str(path)
+        return path.read_text("utf-8-sig"), path.resolve().parent, str(path)
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], 1)
         hint = (
@@ -203,7 +205,7 @@ def _find_model(raw: Raw, folder: Path) -> tuple[Model | None, list[str]]:
             return None, ["model: has both name and file; keep one of them."]
         return load_user_model(folder / str(section["file"]))
     name, models = section["name"], _built_in()
-    if name not in models:
+    if not isinstance(name, str) or name not in models:
         near = difflib.get_close_matches(str(name), list(models), 1, cutoff=0.4)
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(models)}."
         return None, [f'model.name = {name!r}: no such model. {hint} Your own model: file = "my_model.py".']
@@ -224,7 +226,7 @@ def _axes(sweep: Any) -> tuple[list[Axis], list[str]]:
         if kinds[0] == "values":
             good = isinstance(values, list) and len(values) > 0 and number is None
         else:
-            good = isinstance(values, list) and len(values) == 2 and isinstance(number, int) and number >= 2
+            good = isinstance(values, list) and len(values) == 2 and isinstance(number, int) and 2 <= number <= 100_000
             good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
             good = good and (kinds[0] == "linspace" or min(values) > 0)
         if not good:

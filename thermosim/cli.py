@@ -78,6 +78,10 @@ def run(
 
     loaded = load_case(case, _overrides(sets))
     target = output or Path(case.stem + ".h5")
+    if target.resolve() in {case.resolve(), (loaded.folder / str(loaded.settings["model"].get("file", "."))).resolve()}:
+        raise typer.BadParameter(f"{target} is the case or its model; choose another output.", param_hint="-o")
+    if target.suffix in (".png", ".pdf", ".svg", ".toml", ".py"):
+        raise typer.BadParameter(f"{target}: an ensemble is an HDF5 file; call it {target.stem}.h5.", param_hint="-o")
     raise typer.Exit(terminal.run(loaded, target, threads=threads, overwrite=overwrite, picture=picture))
 
 

@@ -174,9 +174,12 @@ def open_ensemble(path: str | Path) -> xr.Dataset:
         path = path.with_name(path.name.removesuffix(".parts"))
     if path.is_file():
         try:
-            return xr.open_dataset(path, engine="h5netcdf")
-        except OSError as error:
+            ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="access")
+        except (OSError, ValueError) as error:
             raise StorageError(f"{path}: is not a readable ensemble file ({error}).") from None
+        if "settings" not in ds.attrs:
+            raise StorageError(f"{path}: is not an ensemble of thermosim, though xarray can open it.")
+        return ds
     folder = parts_folder(path)
     if not folder.is_dir():
         raise StorageError(f"{path}: no such ensemble. `thermosim run CASE -o {path}` makes one.")

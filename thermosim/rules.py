@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -92,10 +93,12 @@ def _schedule_faults(
     shape: tuple[int, ...] = (),
     positive: bool = True,
 ) -> list[str]:
-    """Faults of a number or array of `shape`, or of a schedule of such."""
+    """Faults of a number or array of `shape`, or of a schedule of such; one number will do for a shape of one."""
+    if _has_bool(value):
+        return [f"{key} = {value!r}: expected numbers, not true or false; {meaning}."]
     if is_schedule(value):
         kind = value.get("kind")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             return [f"{key}.kind = {kind!r}: expected one of {', '.join(KINDS)}."]
         _, needed, allowed = KINDS[kind]
         faults = [f"{key}: a {kind} schedule needs the key {name!r}." for name in sorted(needed - value.keys())]
@@ -104,14 +107,14 @@ def _schedule_faults(
             f"{key}.{name} = {value[name]!r}: a {kind} schedule only has {', '.join(sorted(needed | allowed))}."
             for name in sorted(extra)
         ]
-        if faults:
+        if faults := faults + _knot_faults(key, value, steps):
             return faults
     try:
         at = telling_steps(value, steps)
         values = np.asarray(values_at(value, steps, at), float)
-    except (TypeError, ValueError, KeyError) as error:
+    except Exception as error:
         return [f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule; {meaning} ({error})."]
-    if values.shape[1:] != shape:
+    if values.shape[1:] != shape and not (math.prod(shape) == 1 and values.size == len(values)):
         return [f"{key} = {value!r}: has shape {values.shape[1:]}, expected {shape}; {meaning}."]
     if not np.isfinite(values).all():
         return [f"{key} = {value!r}: takes values that are not finite; {meaning}."]
@@ -121,6 +124,31 @@ def _schedule_faults(
             f"{key} = {value!r}: reaches {low:g}, expected {'more than' if exclusive else 'at least'} 0; {meaning}."
         ]
     return []
+
+
+def _has_bool(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_bool(part) for part in value.values())
+    return isinstance(value, bool) or (isinstance(value, list) and any(_has_bool(part) for part in value))
+
+
+def _knot_faults(key: str, value: Mapping[str, Any], steps: int) -> list[str]:
+    """Faults in the steps at which a schedule begins, ends or changes."""
+    faults = []
+    for name in ("begin", "end", "warm_up"):
+        if name in value and (not isinstance(value[name], int) or not 0 <= value[name] <= steps):
+            faults.append(f"{key}.{name} = {value[name]!r}: expected a step between 0 and the last, {steps}.")
+    for name in ("at", "steps"):
+        knots = value.get(name, [0])
+        if not isinstance(knots, list) or not knots or not all(isinstance(knot, int) for knot in knots):
+            faults.append(f"{key}.{name} = {knots!r}: expected a list of steps.")
+        elif any(b <= a for a, b in itertools.pairwise(knots)):
+            faults.append(f"{key}.{name} = {knots!r}: expected steps in increasing order.")
+    if not faults and value.get("begin", 0) >= value.get("end", steps):
+        faults.append(
+            f"{key}: begins at step {value.get('begin', 0)} and ends at {value.get('end', steps)}; end it later."
+        )
+    return faults
 
 
 def _theta_faults(model: Model, settings: Settings) -> list[str]:
@@ -189,12 +217,6 @@ def _protocol_faults(model: Model, settings: Settings) -> list[str]:
             continue
         group = groups[name]
         shape, key = group.shape(settings["model"]), f"theta.protocol.{name}"
-        if shape in ((1,), (1, 1)) and not isinstance(value, list):
-            shape = (
-                np.shape(schedule_values(value, 1)[0])
-                if not is_schedule(value) or value.get("kind") in KINDS
-                else shape
-            )
         faults += _schedule_faults(key, value, settings["run"]["steps"], group.meaning, shape=shape, positive=False)
     return faults
 
@@ -242,6 +264,11 @@ def _record_faults(model: Model, settings: Settings) -> list[str]:
     faults = []
     if record["first"] > steps:
         faults.append(f"record.first = {record['first']}: is past the last step, {steps}; nothing would be recorded.")
+    frames = (steps - record["first"]) // record["every"] + 1
+    if frames > 2_000_000:
+        faults.append(
+            f"record.every = {record['every']}: makes {frames:,} frames; make it larger (two million at most)."
+        )
     valid = recordable(model, settings)
     for name in record["variables"] or ():
         if name not in valid:

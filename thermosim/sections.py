@@ -24,7 +24,7 @@ class ThetaSection(_Section):
     )
     learning_rate: Schedule = Field(None, description="learning rate, a number or a schedule")
     weight_decay: Schedule = Field(0.0, description="weight decay, a number or a schedule")
-    radius: float = Field(1.0, gt=0, description="|w| of the fixed sphere, or of the random start")
+    radius: float = Field(1.0, gt=0, allow_inf_nan=False, description="|w| of the fixed sphere, or of the random start")
     initial: str | None = Field(None, description="named start of the model")
     protocol: dict[str, Any] = Field({}, description="prescribed value or schedule of each parameter group")
 
@@ -34,16 +34,16 @@ class XSection(_Section):
 
     dynamics: Literal["ula", "exact-ou"] = Field(description="the move of x")
     time_step: Schedule = Field(description="time step h of one move, a number or a schedule")
-    tau: int = Field(1, ge=1, description="moves of x per step")
+    tau: int = Field(1, ge=1, le=10**9, description="moves of x per step")
     temperature: Schedule = Field(1.0, description="temperature, a number, a schedule, or one number per component")
-    samples: int = Field(1, ge=1, description="independent chains per replica")
+    samples: int = Field(1, ge=1, le=10**6, description="independent chains per replica")
     initial: Literal["equilibrium", "zero"] = Field("equilibrium", description="distribution of x at step 0")
 
 
 class EnsembleSection(_Section):
     """How many replicas, and the seed of all their noise."""
 
-    replicas: int = Field(ge=1, description="replicas of every point of the sweep")
+    replicas: int = Field(ge=1, le=10**12, description="replicas of every point of the sweep")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number")
 
 
@@ -61,7 +61,9 @@ class RecordSection(_Section):
 
     first: int = Field(0, ge=0, description="first recorded step")
     every: int | None = Field(None, ge=1, description="steps between frames; default a hundredth of the run")
-    variables: list[str] | None = Field(None, description="recorded variables; default all but theta_path sums unused")
+    variables: list[str] | None = Field(
+        None, min_length=1, description="recorded variables; default all but theta_path sums unused"
+    )
 
 
 SECTIONS: dict[str, type[_Section]] = {

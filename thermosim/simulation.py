@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numba.core.errors
 import numpy as np
 
-from thermosim.case import Case, load_case
+from thermosim.case import Case, CaseError, load_case
 from thermosim.ensemble import Layout, make_manifest, open_ensemble
 from thermosim.kernels import signatures
 from thermosim.kernels.advance import advance
@@ -106,6 +107,7 @@ def simulate(
     blocks = plan(case)
     variables = recorded_variables(case, blocks[0])
     manifest = make_manifest(case, blocks, variables, source_fingerprint(BITS))
+    _prepare(blocks)
     if output is None:
         sink: Any = _Memory(manifest)
     else:
@@ -138,7 +140,32 @@ def resume(
         (folder / "model.py").write_text(manifest["model_source"], "utf-8")
         overrides["model.file"] = "model.py"
     case = load_case(manifest["case"] + "\n", overrides, folder)
-    return _run(case, plan(case), Parts(folder, manifest), threads, report, None, segment_frames)
+    if output.exists() and not manifest["replaces"]:
+        raise StorageError(
+            f"{output}: exists beside its parts and is not theirs to replace; move it away, then resume."
+        )
+    return _run(case, plan(case), Parts(folder, manifest).claim(), threads, report, None, segment_frames)
+
+
+def _prepare(blocks: list[Block]) -> None:
+    """Compile everything, and refuse what cannot be compiled or held in memory, before anything is written."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for block in blocks:
+        needed = 8.0 * block.lanes * (5 * block.parameters + 8 * block.samples * max(block.components, 1) + 40)
+        if needed > memory:
+            message = (
+                f"ensemble.replicas, the sweep and x.samples make a state of {needed / 1e9:,.0f} GB, more than the "
+                f"{memory / 1e9:,.0f} GB of this machine: take fewer, or split the case."
+            )
+            raise CaseError([message])
+    for block in blocks:
+        try:
+            _ = block.addresses
+        except numba.core.errors.NumbaError as error:
+            line = str(error).strip().splitlines()
+            raise CaseError(
+                [f"model: a function of {block.model.name!r} cannot be compiled: {' '.join(line[:6])[:600]}"]
+            ) from None
 
 
 def _run(
@@ -153,7 +180,7 @@ def _run(
     threads = threads or os.cpu_count() or 1
     last = sink.manifest["segments"][-1] if sink.manifest["segments"] else None
     clock = _Clock(report, sum(block.lanes * block.steps for block in blocks))
-    with ThreadPoolExecutor(threads) as pool, _stop_requests() as stop:
+    with _tidied(sink), ThreadPoolExecutor(threads) as pool, _stop_requests() as stop:
         for block in blocks:
             if last is not None and block.number < last["block"]:
                 clock.skip(block.lanes * block.steps)
@@ -170,13 +197,29 @@ def _run(
 
 
 @contextmanager
+def _tidied(sink: Any) -> Iterator[None]:
+    """A run that fails before anything is sealed leaves nothing behind; others may write again when it ends."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BaseException:
+        if isinstance(sink, Parts) and not sink.manifest["segments"]:
+            sink.remove()
+        raise
+    finally:
+        if isinstance(sink, Parts):
+            sink.release()
+
+
+@contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets. The run stops between two chunks, where its state is whole: soon."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def request(number: int, frame: Any) -> None:
         event.set()

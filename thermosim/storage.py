@@ -8,6 +8,7 @@ A killed run leaves readable parts; an HDF5 file is never appended to.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -31,7 +32,9 @@ class StorageError(Exception):
 
 
 def parts_folder(output: Path) -> Path:
-    """Where the segments of an output lie while it is being made."""
+    """Where the segments of an output lie while it is being made. Raises StorageError for a path that names no file."""
+    if not output.name or output.name == "..":
+        raise StorageError(f"{str(output)!r}: names a folder, not an ensemble file such as out.h5.")
     return output.with_name(output.name + ".parts")
 
 
@@ -43,6 +46,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise StorageError(
             f"{folder}: no readable manifest.json ({error}); this is not an output of thermosim."
         ) from None
+    if not isinstance(manifest, dict) or "segments" not in manifest:
+        raise StorageError(f"{folder}: its manifest.json is not one of thermosim.")
     if manifest.get("format") != FORMAT:
         raise StorageError(f"{folder}: format {manifest.get('format')}, this version of thermosim reads {FORMAT}.")
     return manifest
@@ -77,12 +82,20 @@ class Parts:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._lock: Any = None
         self._own: set[str] = set()  # segments this process sealed: not checked again when it reads them back
 
     @classmethod
     def create(cls, output: Path, manifest: dict[str, Any], overwrite: bool) -> Parts:
-        """Claim an output. Raises StorageError when it exists, or its folder cannot be written."""
+        """Claim an output. An existing result stays until the new one is whole.
+
+        Raises StorageError when something is there that may not be replaced, or the folder cannot be written.
+        """
         folder = parts_folder(output)
+        if output.is_dir() or (folder.exists() and not (folder / "manifest.json").is_file()):
+            raise StorageError(
+                f"{output if output.is_dir() else folder}: is in the way and not ours to delete; choose another -o."
+            )
         existing = [path for path in (output, folder) if path.exists()]
         if existing and not overwrite:
             resume = f" To go on with an interrupted run: thermosim resume {output}." if folder.exists() else ""
@@ -90,16 +103,32 @@ class Parts:
                 f"{existing[0]} exists already; nothing was changed. Use --overwrite, or another -o.{resume}"
             )
         try:
-            for path in existing:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if folder.exists():
+                cls(folder, {}).claim().remove()
             folder.mkdir(parents=True)
-            parts = cls(folder, manifest)
+            parts = cls(folder, manifest | {"replaces": output.exists()}).claim()
             parts._write_manifest()
         except OSError as error:
             raise StorageError(
                 f"{folder}: cannot be written: {error.strerror}. Choose another place with -o."
             ) from None
         return parts
+
+    def claim(self) -> Parts:
+        """Keep other processes from writing here until this one ends. Raises StorageError when one already is."""
+        self._lock = open(self.folder / "lock", "a")  # noqa: SIM115  held open as long as this object lives
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(
+                f"{self.output}: another process is writing it; wait for it, or choose another -o."
+            ) from None
+        return self
+
+    def release(self) -> None:
+        """Let other processes write here."""
+        if self._lock is not None:
+            self._lock.close()
 
     def _write_manifest(self) -> None:
         _replace(self.folder / "manifest.json", json.dumps(self.manifest, indent=1).encode())

@@ -52,10 +52,12 @@ def resume(file: Path, threads: int | None) -> int:
 def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite: bool) -> int:
     import time
 
+    from rich.markup import escape
+
     from thermosim.simulation import Interrupted
 
     console, begin = make_console(), time.perf_counter()
-    console.print(f"[bold]{title}[/bold]")
+    console.print(f"[bold]{escape(title)}[/bold]")
     try:
         ds = _live(work)
     except Interrupted as stop:
@@ -179,6 +181,9 @@ def _model(ds: Any) -> Model:
 def _comparisons(ds: Any) -> list[Comparison]:
     """What the model compares, diverged replicas left out."""
     model = _model(ds)
+    if why := _too_little(ds):
+        print(f"Nothing can be compared: {why}.")
+        return []
     if model.check is None or bool((ds.status != 0).any([d for d in ds.status.dims if d != "replica"]).all()):
         return []
     try:
@@ -186,6 +191,15 @@ def _comparisons(ds: Any) -> list[Comparison]:
     except KeyError as error:
         print(_not_recorded(error, model, ds, "check"))
         return []
+
+
+def _too_little(ds: Any) -> str:
+    """Why an ensemble allows no statistics; empty when it does."""
+    if ds.sizes["step"] < 3:
+        return f"{ds.sizes['step']} frames are recorded, and three at least are needed (record.first, record.every)"
+    if ds.sizes["replica"] < 2:
+        return "one replica gives no error bars (ensemble.replicas)"
+    return ""
 
 
 def _survivors(ds: Any) -> Any:
@@ -277,8 +291,9 @@ def _print_check(ds: Any, console: Any) -> int:
 def _row(c: Comparison, threshold: float) -> tuple[str, ...]:
     """One line: the number itself, or the worst point of several."""
     z = np.ravel(c.z)
-    measured, error, exact = (
-        np.ravel(np.broadcast_to(np.asarray(v, float), np.shape(c.z))) for v in (c.measured, c.standard_error, c.exact)
+    measured, error, exact, tolerance = (
+        np.ravel(np.broadcast_to(np.asarray(v, float), np.shape(c.z)))
+        for v in (c.measured, c.standard_error, c.exact, c.tolerance)
     )
     worst = int(np.nanargmax(np.abs(z))) if np.isfinite(z).any() else 0
     decimals = max(0, 1 - int(np.floor(np.log10(error[worst])))) if 0 < error[worst] < np.inf else 6
@@ -291,7 +306,7 @@ def _row(c: Comparison, threshold: float) -> tuple[str, ...]:
         f"{z.size:,}",
         number.format(measured[worst]),
         f"{error[worst]:.2g}",
-        number.format(exact[worst]),
+        number.format(exact[worst]) + (f" ± {tolerance[worst]:.1g}" if tolerance[worst] > 0 else ""),
         shown,
         f"{np.sqrt(np.nanmean(z**2)):.2f}" if z.size > 1 and np.isfinite(z).any() else "",
     )
@@ -317,13 +332,18 @@ def _draw(ds: Any, output: Path) -> bool:
     model = _model(ds)
     if model.plot is None:
         return False
+    if why := _too_little(ds):
+        print(f"Nothing can be drawn: {why}.")
+        return False
     try:
         model.plot(ds).savefig(output, dpi=150)
     except KeyError as error:
         print(_not_recorded(error, model, ds, "picture"))
         return False
-    except OSError as error:
+    except (OSError, ValueError) as error:
         from thermosim.storage import StorageError
 
-        raise StorageError(f"{output}: the picture cannot be written: {error.strerror or error}.") from None
+        if isinstance(error, ValueError) and "is not supported" not in str(error):
+            raise
+        raise StorageError(f"{output}: the picture cannot be written: {error}. Name a file such as out.png.") from None
     return True

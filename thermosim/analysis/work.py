@@ -117,7 +117,7 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     directions = [setting(ds, "run.direction") for ds in (forward, backward)]
     if directions != ["forward", "reversed"]:
         raise ValueError(f"crooks needs a forward and a reversed ensemble, in this order; these are {directions}")
-    if forward.attrs["seed"] == backward.attrs["seed"]:
+    if forward.attrs.get("seed", 0) == backward.attrs.get("seed", 1):
         raise ValueError(
             f"both ensembles have seed {forward.attrs['seed']}, so they share their noise and are not "
             "independent, as the errors assume: give the reversed run another ensemble.seed"
