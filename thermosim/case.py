@@ -78,6 +78,9 @@ class Case:
     def blocks(self) -> Iterator[tuple[tuple[int, ...], Mapping[str, Any]]]:
         """Index and settings of every combination of structural values, in order."""
         structural = [axis for axis in self.axes if axis.structural]
+        if not structural:
+            yield (), self.settings
+            return
         for index in itertools.product(*(range(len(axis.values)) for axis in structural)):
             raw = copy.deepcopy(self.raw)
             for axis, i in zip(structural, index, strict=True):

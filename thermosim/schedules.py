@@ -31,7 +31,11 @@ def is_schedule(value: Any) -> bool:
 
 def schedule_values(value: Any, steps: int, first: int = 0, last: int | None = None) -> np.ndarray:
     """Values at steps first..last (inclusive; default 0..steps) of a run of `steps` steps: (last - first + 1, ...)."""
-    times = np.arange(first, (steps if last is None else last) + 1)
+    return values_at(value, steps, np.arange(first, (steps if last is None else last) + 1))
+
+
+def values_at(value: Any, steps: int, times: np.ndarray) -> np.ndarray:
+    """Values of a schedule at chosen steps of a run of `steps` steps: (len(times), ...)."""
     if not is_schedule(value):
         value = {"kind": "constant", "value": value}
     result = KINDS[value["kind"]][0](value, times, steps)
@@ -50,11 +54,6 @@ def telling_steps(value: Any, steps: int) -> np.ndarray:
         marks += [mark for knot in knots if knot is not None for mark in np.ravel(np.asarray(knot, float))]
     near = np.rint(np.add.outer(marks, [-1, 0, 1])).ravel()
     return np.unique(near[(near >= 0) & (near <= steps)]).astype(int)
-
-
-def values_at(value: Any, steps: int, at: np.ndarray) -> np.ndarray:
-    """Values of a schedule at chosen steps: (len(at), ...)."""
-    return np.concatenate([schedule_values(value, steps, int(step), int(step)) for step in at])
 
 
 def _fraction(table: Mapping[str, Any], times: np.ndarray, steps: int, shape: tuple[int, ...]) -> np.ndarray:

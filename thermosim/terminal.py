@@ -180,6 +180,8 @@ def _model(ds: Any) -> Model:
 
 def _comparisons(ds: Any) -> list[Comparison]:
     """What the model compares, diverged replicas left out."""
+    from thermosim.analysis.settings import without_single_axes
+
     model = _model(ds)
     if why := _too_little(ds):
         print(f"Nothing can be compared: {why}.")
@@ -187,7 +189,7 @@ def _comparisons(ds: Any) -> list[Comparison]:
     if model.check is None or bool((ds.status != 0).any([d for d in ds.status.dims if d != "replica"]).all()):
         return []
     try:
-        return list(model.check(_survivors(ds)))
+        return list(model.check(_survivors(without_single_axes(ds))))
     except KeyError as error:
         print(_not_recorded(error, model, ds, "check"))
         return []
@@ -329,6 +331,8 @@ def _draw(ds: Any, output: Path) -> bool:
     import matplotlib
 
     matplotlib.use("Agg")
+    from thermosim.analysis.settings import without_single_axes
+
     model = _model(ds)
     if model.plot is None:
         return False
@@ -336,7 +340,7 @@ def _draw(ds: Any, output: Path) -> bool:
         print(f"Nothing can be drawn: {why}.")
         return False
     try:
-        model.plot(ds).savefig(output, dpi=150)
+        model.plot(without_single_axes(ds)).savefig(output, dpi=150)
     except KeyError as error:
         print(_not_recorded(error, model, ds, "picture"))
         return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["axes", "setting", "settings"]
+__all__ = ["axes", "setting", "settings", "without_single_axes"]
 
 _NOT_AXES = {"step", "replica", "sample", "theta_dim", "x_dim"}
 
@@ -38,3 +38,17 @@ def setting(ds: xr.Dataset, key: str) -> Any:
     for part in key.split("."):
         value = value[part]
     return value
+
+
+def without_single_axes(ds: xr.Dataset) -> xr.Dataset:
+    """The ensemble with every axis of one value taken for what it is, a setting."""
+    resolved, single = settings(ds), [name for name in axes(ds) if ds.sizes[name] == 1]
+    for key in [key for key in resolved["sweep"] if key.rsplit(".", 1)[-1] in single]:
+        *parents, last = key.split(".")
+        table = resolved
+        for part in parents:
+            table = table[part]
+        table[last] = resolved["sweep"].pop(key)[0]
+    result = ds.isel({name: 0 for name in single}, drop=True)
+    result.attrs = dict(ds.attrs) | {"settings": json.dumps(resolved)}
+    return result
