@@ -49,6 +49,6 @@ def without_single_axes(ds: xr.Dataset) -> xr.Dataset:
         for part in parents:
             table = table[part]
         table[last] = resolved["sweep"].pop(key)[0]
-    result = ds.isel({name: 0 for name in single}, drop=True)
+    result = ds.isel(dict.fromkeys(single, 0), drop=True)
     result.attrs = dict(ds.attrs) | {"settings": json.dumps(resolved)}
     return result
