@@ -14,6 +14,7 @@ sigma -> noise. One unit of time is one step.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,7 +154,7 @@ def low_temperature_energy(dimension: int, temperature: ArrayLike) -> np.ndarray
 
 def low_temperature_entropy(dimension: int, temperature: ArrayLike, volume: ArrayLike = 0.5) -> np.ndarray:
     """S = R ln T + R ln V + R ln(4 pi e), for (d-1) T << 1; V = 1/2 (r = 1) gives the entropy of the direction."""
-    return (dimension - 1) / 2 * np.log(4 * np.pi * np.e * np.asarray(temperature, float) * np.asarray(volume, float))
+    return (dimension - 1) / 2 * np.log(4 * np.pi * math.e * np.asarray(temperature, float) * np.asarray(volume, float))
 
 
 def maxwell_slopes(protocol: str, dimension: int) -> dict[str, float]:
