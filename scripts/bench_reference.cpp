@@ -54,10 +54,9 @@ inline double logarithm(double value) {
     return exponent * 0.6931471805599453 + (f + (2.0 * s * t * p - s * f));
 }
 
-// Cosine and sine of 2 pi turn, 0 <= turn < 1: polynomials on an eighth of a turn either side, then the quadrant.
-inline void cos_sin_turn(double turn, double& cosine, double& sine) {
-    // rint, since -ffast-math would cancel the usual (a + 1.5 2^52) - 1.5 2^52 and with it the polynomials
-    const double quarters = std::rint(4.0 * turn), r = 4.0 * turn - quarters, t = r * r;
+// Cosine and sine of r quarter turns, |r| <= 1/2.
+inline void cos_sin_quarter(double r, double& cosine, double& sine) {
+    const double t = r * r;
     double s = t * 5.633933781537854e-08 - 3.59864335298231e-06;
     s = t * s + 0.0001604411507421909;
     s = t * s - 0.004681754132340976;
@@ -70,10 +69,8 @@ inline void cos_sin_turn(double turn, double& cosine, double& sine) {
     c = t * c + 0.25366950789986475;
     c = t * c - 1.2337005501361513;
     c = t * c + 1.0;
-    const word quadrant = bits_of(quarters + 6755399441055744.0);
-    const bool odd = quadrant & 1;
-    cosine = float_of(bits_of(odd ? s : c) ^ (((quadrant + 1) & 2) << 62));
-    sine = float_of(bits_of(odd ? c : s) ^ ((quadrant & 2) << 62));
+    cosine = c;
+    sine = s;
 }
 
 struct State { double x, work, heat, log_ratio; };
@@ -108,13 +105,14 @@ extern "C" void drag(std::int64_t replicas, std::int64_t steps, int threads, wor
                 word a = first + lane, b = 0;
                 threefry(seed, key, a, b);
                 const double uniform = 2.0 - float_of((a >> 12) | 0x3FF0000000000000ull);
-                const double turn = float_of((b >> 12) | 0x3FF0000000000000ull) - 1.0;
                 const double length = amplitude * std::sqrt(-2.0 * logarithm(uniform));
                 double cosine, sine;
-                cos_sin_turn(turn, cosine, sine);
+                cos_sin_quarter(float_of((b >> 12) | 0x3FF0000000000000ull) - 1.5, cosine, sine);
+                cosine = float_of(bits_of(cosine) ^ (b << 63));
+                const double even = b & 2 ? sine : cosine, odd = b & 2 ? cosine : sine;
                 State state{xs[lane], works[lane], heats[lane], ratios[lane]};
-                step(state, c0, c1, k, time_step, length * cosine);
-                step(state, c1, c2, k, time_step, length * sine);
+                step(state, c0, c1, k, time_step, length * even);
+                step(state, c1, c2, k, time_step, length * odd);
                 xs[lane] = state.x; works[lane] = state.work; heats[lane] = state.heat; ratios[lane] = state.log_ratio;
             }
         }

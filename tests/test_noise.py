@@ -74,6 +74,16 @@ def test_normals_are_normal_and_independent():
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / np.sqrt(a.size)
 
 
+def test_the_angle_of_a_pair_is_uniform():
+    """Each of the eight octants, and the angle within them: a wrong swap or sign would fill some of them twice."""
+    even, odd = _pair(shape=(4, 2**17))
+    angle = np.arctan2(odd.ravel(), even.ravel())
+    octants = np.histogram(angle, bins=np.linspace(-np.pi, np.pi, 9))[0]
+    assert stats.chisquare(octants).pvalue > 1e-5
+    assert stats.kstest(angle, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-5
+    assert abs(np.corrcoef(angle, (even**2 + odd**2).ravel())[0, 1]) < 4 / np.sqrt(angle.size)
+
+
 def test_uniforms_are_uniform():
     out = np.empty((2, 2**17))
     noise.fill_uniform(5, noise.ACCEPTANCE, 9, 0, 0, out)

@@ -308,7 +308,7 @@ def _row(c: Comparison, threshold: float) -> tuple[str, ...]:
         f"{z.size:,}",
         number.format(measured[worst]),
         f"{error[worst]:.2g}",
-        number.format(exact[worst]) + (f" ± {tolerance[worst]:.1g}" if tolerance[worst] > 0 else ""),
+        number.format(exact[worst]) + (f" ± {tolerance[worst]:.1g}" if tolerance[worst] > 0.05 * error[worst] else ""),
         shown,
         f"{np.sqrt(np.nanmean(z**2)):.2f}" if z.size > 1 and np.isfinite(z).any() else "",
     )

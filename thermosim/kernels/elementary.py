@@ -1,4 +1,4 @@
-"""Branch-free elementary functions that vectorise over lanes: log, exp, sin and cos of a turn, square norms.
+"""Branch-free elementary functions that vectorise over lanes: log, exp, cos and sin.
 
 numba's current wheels carry no vector mathematics library, so a call to `math.log` in a loop over lanes runs one
 lane at a time. These are polynomials in fused multiply-adds, accurate to about one unit in the last place and
@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from thermosim.kernels.compile import inlined
 
-__all__ = ["bits_of", "cos_sin_turn", "exp", "float_of", "fma", "log"]
+__all__ = ["bits_of", "cos_sin_quarter", "exp", "float_of", "fma", "log"]
 
 _EXPONENT_SHIFT = np.uint64(52)
 _MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
@@ -116,10 +116,8 @@ def exp(x: float) -> float:
 
 
 @inlined
-def cos_sin_turn(turn: float) -> tuple[float, float]:
-    """(cos, sin) of 2 pi `turn` for |turn| < 2^49: the angle is reduced exactly, in quarter turns."""
-    shifted = fma(turn, 4.0, _ROUND)
-    r = fma(turn, 4.0, _ROUND - shifted)
+def cos_sin_quarter(r: float) -> tuple[float, float]:
+    """(cos, sin) of r quarter turns, |r| <= 1/2."""
     t = r * r
     s = fma(t, 5.633933781537854e-08, -3.59864335298231e-06)
     s = fma(t, s, 0.0001604411507421909)
@@ -133,10 +131,4 @@ def cos_sin_turn(turn: float) -> tuple[float, float]:
     c = fma(t, c, 0.25366950789986475)
     c = fma(t, c, -1.2337005501361513)
     c = fma(t, c, 1.0)
-    quarter = bits_of(shifted)
-    odd = (quarter & np.uint64(1)) != np.uint64(0)
-    sin_sign = (quarter & np.uint64(2)) << np.uint64(62)
-    cos_sign = ((quarter + np.uint64(1)) & np.uint64(2)) << np.uint64(62)
-    sine = c if odd else s
-    cosine = s if odd else c
-    return float_of(bits_of(cosine) ^ cos_sign), float_of(bits_of(sine) ^ sin_sign)
+    return c, s

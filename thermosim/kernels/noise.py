@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 
 from thermosim.kernels.compile import compiled, inlined
-from thermosim.kernels.elementary import cos_sin_turn, float_of, log
+from thermosim.kernels.elementary import bits_of, cos_sin_quarter, float_of, log
 
 __all__ = [
     "ACCEPTANCE",
@@ -44,6 +44,8 @@ BOOTSTRAP = 6  # resampling in analysis
 _PARITY = np.uint64(0x1BD11BDAA9FC1A22)
 _WORD = np.uint64(64)
 _MANTISSA_SHIFT = np.uint64(12)
+_SIGN_SHIFT = np.uint64(63)
+_SWAP = np.uint64(2)
 _ONE = np.uint64(0x3FF0000000000000)
 
 
@@ -96,11 +98,13 @@ def fill_normal_pair(seed, stream, block, first_replica, first_index, even, odd)
         for lane in range(even.shape[1]):
             a, b = threefry(key0, key1, np.uint64(first_replica + lane), index)
             uniform = 2.0 - float_of((a >> _MANTISSA_SHIFT) | _ONE)  # in (0, 1]
-            turn = float_of((b >> _MANTISSA_SHIFT) | _ONE) - 1.0
+            # the angle: within an eighth of a turn of an axis by 52 bits, which of the four half axes by the two lowest
+            cosine, sine = cos_sin_quarter(float_of((b >> _MANTISSA_SHIFT) | _ONE) - 1.5)
+            cosine = float_of(bits_of(cosine) ^ (b << _SIGN_SHIFT))
+            swapped = (b & _SWAP) != np.uint64(0)
             radius = math.sqrt(-2.0 * log(uniform))
-            cosine, sine = cos_sin_turn(turn)
-            row_even[lane] = radius * cosine
-            row_odd[lane] = radius * sine
+            row_even[lane] = radius * (sine if swapped else cosine)
+            row_odd[lane] = radius * (cosine if swapped else sine)
 
 
 @inlined
