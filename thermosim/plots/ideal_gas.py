@@ -37,6 +37,7 @@ SYMBOLS = {
 }
 SHORT = {"learning_rate": r"\eta", "weight_decay": r"\lambda", "radius": "r", "noise": r"\sigma"}
 FINE = 17  # points of a theoretical line
+_UNBIASED_DIMENSION = 8  # above, the bias of the estimator shows at a few thousand samples
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,15 @@ def _logarithmic(axes: Axes, curves: list[_Curve], which: str) -> None:
         style.log_ticks(axes, "y")
 
 
+def _warn_of_bias(axes: Axes, there: Cells) -> None:
+    """Nearest neighbours overestimate the entropy of many dimensions; `check` corrects for it, the points do not."""
+    if there.dimension > _UNBIASED_DIMENSION:
+        words = "nearest-neighbour estimate,\nbiased upwards at this $d$"
+        axes.text(
+            0.97, 0.04, words, transform=axes.transAxes, ha="right", va="bottom", fontsize="small", color=style.GREY
+        )
+
+
 def _quantity(axes: Axes, means: xr.Dataset, there: Cells, axis: str, name: str, label: str) -> None:
     """U or S(direction) along the main axis with the three levels of theory."""
     curves = _curves(there, axis, 1 if there.protocol != "fixed-lr" else 3)
@@ -155,6 +165,8 @@ def _quantity(axes: Axes, means: xr.Dataset, there: Cells, axis: str, name: str,
         )
     _logarithmic(axes, curves, "xy" if name == "U" else "x")
     axes.set(xlabel=_axis_label(there, axis), ylabel=label)
+    if name != "U":
+        _warn_of_bias(axes, there)
     crowded = len(curves) > 1 or axis == "radius"  # on the sphere nothing depends on r: flat lines, no free corner
     style.headroom(axes, 0.35 if crowded else 0.1)
     axes.legend(loc="upper left", ncols=2 if crowded else 1, columnspacing=1.0, borderaxespad=0.1)
@@ -213,6 +225,7 @@ def _total_entropy(axes: Axes, ds: xr.Dataset, means: xr.Dataset, there: Cells, 
         estimate, error = means["S"].to_numpy()[curve.index], means["S_error"].to_numpy()[curve.index]
         style.data(axes, curve.x, estimate, error, color=curve.color, label=curve.label)
     axes.set(xlabel=_axis_label(there, axis), ylabel="entropy $S$")
+    _warn_of_bias(axes, there)
     _logarithmic(axes, curves, "x")
     style.headroom(axes, 0.3)
     fitted = measured.maxwell(ds)
