@@ -208,12 +208,22 @@ def test_a_sweep_over_names_is_stored_and_read(tmp_path):
         ({"sweep": {"model.name": {"values": ["harmonic-trap", "two-beads"]}}}, "cannot be an axis"),
         ({"sweep": {"x.samples": {"values": [1, 2]}}}, "shape of x, phi, work, heat, log_ratio_x depends on an axis"),
         ({"sweep": {"x.tau": {"values": [1, 2]}, "x.temperature": {"values": [1.0, -1.0]}}}, "more than 0"),
+        (
+            {
+                "model": {"name": "isotropic-sphere"},
+                "theta": {"dynamics": "sgd", "constraint": "fixed-sphere", "learning_rate": 0.1},
+                "sweep": {"theta.radius": {"values": [1.0, 2.0]}},
+                "record.variables": ["radius"],
+            },
+            "nothing would be recorded",
+        ),
         ({"x.temperature": [1.0, 2.0]}, r"shape \(2,\), expected \(1,\)"),
     ],
 )
 def test_refused(overrides, message):
+    text = TRAP if "model" not in overrides else TRAP[: TRAP.index("[x]")] + TRAP[TRAP.index("[ensemble]") :]
     with pytest.raises(CaseError, match=message):
-        thermosim.load_case(TRAP, overrides)
+        thermosim.load_case(text, overrides)
 
 
 def test_one_temperature_given_as_a_list():

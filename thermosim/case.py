@@ -350,6 +350,10 @@ def _worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> 
 def _name_faults(model: Model, settings: Mapping[str, Any], axes: list[Axis]) -> list[str]:
     """An axis and a variable cannot share a name, unless they are the same: the radius of a fixed sphere."""
     recorded = settings["record"]["variables"] or recordable(model, settings)
+    if all(name in {axis.name for axis in axes} for name in recorded):
+        return [
+            f"record.variables = {list(recorded)!r}: are axes of the sweep, so nothing would be recorded; add others."
+        ]
     return [
         f'sweep."{axis.key}": the variable {axis.name!r} has the name of this axis; name record.variables without it.'
         for axis in axes

@@ -62,7 +62,7 @@ class RecordSection(_Section):
     first: int = Field(0, ge=0, description="first recorded step")
     every: int | None = Field(None, ge=1, description="steps between frames; default a hundredth of the run")
     variables: list[str] | None = Field(
-        None, min_length=1, description="recorded variables; default all but theta_path sums unused"
+        None, min_length=1, description="recorded variables; default all that this case has"
     )
 
 

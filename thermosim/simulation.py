@@ -128,7 +128,19 @@ def resume(
         if output.is_file():
             return open_ensemble(output)
         raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
-    manifest = read_manifest(folder)
+    parts = Parts(folder, read_manifest(folder)).claim()
+    try:
+        case = _case_of(parts)
+    except BaseException:
+        parts.release()
+        raise
+    return _run(case, plan(case), parts, threads, report, None, segment_frames)
+
+
+def _case_of(parts: Parts) -> Case:
+    """The case that these parts belong to, read once they are claimed. Raises StorageError if it cannot go on."""
+    output, folder = parts.output, parts.folder
+    manifest = parts.manifest = read_manifest(folder)
     if manifest["fingerprint"] != source_fingerprint(BITS):
         raise StorageError(
             f"{output}: was begun by other kernels (thermosim {manifest['thermosim_version']}, numba "
@@ -139,12 +151,11 @@ def resume(
     if manifest["model_source"]:  # the user's model as it was, whatever became of its file
         (folder / "model.py").write_text(manifest["model_source"], "utf-8")
         overrides["model.file"] = "model.py"
-    case = load_case(manifest["case"] + "\n", overrides, folder)
     if output.exists() and not manifest["replaces"]:
         raise StorageError(
             f"{output}: exists beside its parts and is not theirs to replace; move it away, then resume."
         )
-    return _run(case, plan(case), Parts(folder, manifest).claim(), threads, report, None, segment_frames)
+    return load_case(manifest["case"] + "\n", overrides, folder)
 
 
 def _prepare(blocks: list[Block]) -> None:
@@ -190,10 +201,10 @@ def _run(
                 state.restore(sink.read(last, "state"), last["step"])
                 clock.skip(block.lanes * last["step"])
             _run_block(case, block, state, sink, pool, clock, stop, segment_frames)
-    layout = Layout(sink.manifest)
-    if isinstance(sink, Parts):
-        return open_ensemble(consolidate(sink, layout))
-    return layout.dataset(sink, completed=True)
+        layout = Layout(sink.manifest)
+        if isinstance(sink, Parts):  # still under the lock: no other process may take the parts meanwhile
+            return open_ensemble(consolidate(sink, layout))
+        return layout.dataset(sink, completed=True)
 
 
 @contextmanager
