@@ -169,3 +169,15 @@ for number, text in enumerate(({trap!r}, {sphere!r})):
         interpreted = thermosim.open_ensemble(tmp_path / f"{number}.h5")
         for name in compiled.data_vars:
             assert np.allclose(compiled[name], interpreted[name], rtol=1e-10, atol=1e-12), name
+
+
+def test_the_same_move_bound_to_two_models_in_one_process(trap):
+    """One particle's move and two coupled particles' move share a template, never machine code: also from the cache."""
+    one_component = {
+        "model.dimension": 1,
+        "theta.protocol": {"center": {"kind": "linear", "initial": [0.0], "final": [1.0]}, "stiffness": [[1.5]]},
+    }
+    before = thermosim.simulate(thermosim.load_case(trap))
+    thermosim.simulate(thermosim.load_case(trap, one_component))
+    after = thermosim.simulate(thermosim.load_case(trap))
+    assert before.equals(after)

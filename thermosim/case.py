@@ -20,7 +20,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from thermosim.model import Constant, Model
-from thermosim.rules import combination_faults, number_faults, recordable, shape_faults
+from thermosim.rules import combination_faults, recordable, shape_faults
+from thermosim.schedule_rules import number_faults
 from thermosim.sections import SECTIONS
 
 __all__ = ["Axis", "Case", "CaseError", "load_case"]
@@ -85,7 +86,7 @@ class Case:
             raw = copy.deepcopy(self.raw)
             for axis, i in zip(structural, index, strict=True):
                 _put(raw, axis.key, axis.values[i])
-            settings, _ = _resolve(raw, self.model)
+            settings, _ = _resolve(raw, self.model, self.folder)
             yield index, settings
 
     def model_source(self) -> str:
@@ -126,7 +127,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
 
     for axis in axes:
         _put(raw, axis.key, axis.values[0])
-    settings, resolve_faults = _resolve(raw, model)
+    settings, resolve_faults = _resolve(raw, model, home)
     faults += resolve_faults
     moves = {settings.get("x", {}).get("dynamics")}.union(*(a.values for a in axes if a.key == "x.dynamics"))
     axes = [Axis(a.key, a.values, _is_structural(a, model, "exact-ou" in moves)) for a in axes]
@@ -134,7 +135,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
         for value in axis.values[1:]:
             changed = copy.deepcopy(raw)
             _put(changed, axis.key, value)
-            faults += _resolve(changed, model)[1]
+            faults += _resolve(changed, model, home)[1]
     if not faults:
         faults += _name_faults(model, settings, axes)
         structural = [axis for axis in axes if axis.structural]
@@ -142,7 +143,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
             changed = copy.deepcopy(raw)
             for axis, value in zip(structural, values, strict=True):
                 _put(changed, axis.key, value)
-            combined, combined_faults = _resolve(changed, model)
+            combined, combined_faults = _resolve(changed, model, home)
             faults += combined_faults or shape_faults(model, settings, combined)
     if not faults and model.name not in _built_in():
         from thermosim.finite_differences import force_faults
@@ -260,20 +261,20 @@ def _is_structural(axis: Axis, model: Model, exact_ou: bool) -> bool:
     section, _, key = axis.key.partition(".")
     numeric = all(isinstance(v, (int, float)) for v in axis.values)
     if section == "theta":
-        return not (numeric and key in ("learning_rate", "weight_decay", "radius"))
+        return not (numeric and key in ("learning_rate", "weight_decay", "radius", "momentum", "temperature"))
     if section == "x":
         return exact_ou or not (numeric and key in ("time_step", "temperature"))
     constant = next((c for c in model.constants if c.name == key), None)
     return section != "model" or constant is None or constant.integer or constant.is_array or exact_ou
 
 
-def _resolve(raw: Raw, model: Model) -> tuple[dict[str, Any], list[str]]:
+def _resolve(raw: Raw, model: Model, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Settings with every default, and the faults of this combination of values."""
     settings: dict[str, Any] = {}
     settings["model"], faults = _constants(raw.get("model", {}), model)
     for name, section in SECTIONS.items():
         given = raw.get(name)
-        if given is None and name in ("x",):
+        if given is None and name in ("x", "data"):
             continue
         if not isinstance(given if given is not None else {}, dict):
             faults.append(f"{name} = {given!r}: expected a table [{name}].")
@@ -287,7 +288,12 @@ def _resolve(raw: Raw, model: Model) -> tuple[dict[str, Any], list[str]]:
     if not faults:
         if settings["record"]["every"] is None:
             settings["record"]["every"] = max(1, settings["run"]["steps"] // 100)
-        faults += combination_faults(model, settings)
+        theta = settings["theta"]
+        if model.learns and theta["gradient"] is None and theta["dynamics"] in ("sgd", "sgld", "langevin"):
+            theta["gradient"] = "likelihood" if model.normalised else "contrast"
+        if theta["dynamics"] == "langevin" and theta["batch"] is None:
+            theta["batch"] = "all"
+        faults += combination_faults(model, settings, folder)
     return settings, faults
 
 

@@ -44,6 +44,7 @@ def make_manifest(case: Case, blocks: list[Block], variables: Mapping[str, Any],
         "replicas": case.settings["ensemble"]["replicas"],
         "blocks": [list(block.index) for block in blocks],
         "variables": dict(variables),
+        "data_sha256": "" if blocks[0].data is None else blocks[0].data.sha256,
         "segments": [],
     }
 
@@ -108,6 +109,7 @@ class Layout:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
         keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format")
         return {key: self.manifest[key] for key in keys} | {
+            "data_sha256": self.manifest["data_sha256"],
             "settings": json.dumps(self.manifest["settings"]),
             "overrides": json.dumps(self.manifest["overrides"]),
             "packages": json.dumps(self.manifest["packages"]),

@@ -3,7 +3,11 @@
 A model is one file with one `Model`. Functions that run inside kernels are plain Python on plain arrays; the names
 they use for their own constants are bound when they are compiled: a constant `depth` is `constants[DEPTH, lane]`, an
 array constant `direction` starts at `shared[DIRECTION]`, a group of parameters `center` starts at row `CENTER` of
-theta, and COMPONENTS and PARAMETERS are the lengths n of x and m of theta.
+theta, and COMPONENTS, PARAMETERS and DERIVED are the lengths n of x, m of theta and D of what is derived from it.
+
+Energies come in two forms. A model with few components writes them for one lane (`energy`, `force`), which is inlined
+into the moves. Any other writes them for a tile (`surprisal_and_force`, or `surprisal` where x is discrete); what
+depends on theta alone is then computed once a step by `prepare` into the rows of `derived`.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Constant", "Model", "Observable", "Parameter"]
+__all__ = ["Constant", "Derived", "Model", "Observable", "Parameter"]
 
 Values = Mapping[str, Any]
 
@@ -50,6 +54,15 @@ class Parameter:
     meaning: str
     shape: Callable[[Values], tuple[int, ...]]
     default: Callable[[Values], np.ndarray]
+    spread: float = 0.0  # standard deviation over replicas of a random start about the default
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A named group of consecutive rows of what `prepare` computes from theta."""
+
+    name: str
+    shape: Callable[[Values], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,24 @@ class Model:
         transition x' = center + mean (x - center) + noise xi of the Langevin equation over one time step.
     initial_theta: named starts; each (constants, hyper, normal (m + 1, R), uniform (R)) -> theta (m, R).
     check(ds) -> comparisons with exact results; plot(ds) -> figure.
+
+    Functions of a tile, scratch (K, L) being work rows whose contents are undefined between calls. Where there is no
+    `prepare`, `derived` is theta itself.
+
+    prepare(theta (m, L), constants, shared, derived (D, L), scratch): once after every move of theta.
+    surprisal(x (n, L), derived, constants, shared, phi (L), scratch): writes phi.
+    surprisal_and_force(x, derived, constants, shared, phi, force (n, L), scratch): writes phi and -d phi/dx.
+    parameter_gradient(x, derived, constants, shared, factor, loss (L), gradient (m, L), scratch): adds factor phi to
+        loss and factor d phi/d theta to gradient, the normaliser's part included where phi has it.
+    fresh(x, derived, constants, shared, normal, uniform, scratch): writes an exact sample of exp(-phi).
+    resample(x, x_new, derived, constants, shared, uniform, scratch): one Gibbs sweep from x to x_new.
+
+    In plain numpy, for exact references:
+
+    support(constants) -> (points (P, n), log_weights (P)) with sum_p exp(log_weights) f(points) the integral or sum of
+        f over all x, or None where there is no such rule.
+    cross_entropy(theta_a (..., m), theta_b (..., m), constants) -> <phi_b> in exp(-phi_a), (...).
+    log_normaliser(theta (..., m), constants) -> (ln Z (...), its standard error (...)) of an energy without it.
     """
 
     name: str
@@ -90,6 +121,23 @@ class Model:
     drive: Callable[..., float] | None = None
     stochastic_gradient: Callable[..., None] | None = None
     scale_invariant: bool = False
+    derived: tuple[Derived, ...] = ()
+    prepare: Callable[..., None] | None = None
+    scratch_rows: Callable[[Values], int] = lambda constants: 0
+    normalised: bool = False  # phi = -ln p_theta(x), normaliser included
+    discrete: bool = False  # x takes finitely many values
+    levels: tuple[float, float] = (0.0, 1.0)  # the two values of a component of discrete x
+    surprisal: Callable[..., None] | None = None
+    surprisal_and_force: Callable[..., None] | None = None
+    parameter_gradient: Callable[..., None] | None = None
+    fresh: Callable[..., None] | None = None
+    fresh_normals: Callable[[Values], int] = lambda constants: 0  # rows of noise that `fresh` takes
+    fresh_uniforms: Callable[[Values], int] = lambda constants: 0
+    resample: Callable[..., None] | None = None
+    resample_uniforms: Callable[[Values], int] = lambda constants: 0
+    support: Callable[[Values], tuple[np.ndarray, np.ndarray] | None] = lambda constants: None
+    cross_entropy: Callable[..., np.ndarray] | None = None
+    log_normaliser: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     equilibrium: Callable[..., np.ndarray] | None = None
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)
@@ -99,8 +147,8 @@ class Model:
     plot: Callable[..., Any] | None = None
 
     def names(self, constants: Values) -> dict[str, int]:
-        """What the bound names in this model's functions mean: rows of constants and theta, offsets in shared, n, m."""
-        names, row, offset, first = {}, 0, 0, 0
+        """What the bound names of its functions mean: rows of constants, theta and derived, offsets, lengths."""
+        names, row, offset, first, place = {}, 0, 0, 0, 0
         for constant in self.constants:
             if constant.is_array:
                 names[constant.name.upper()] = offset
@@ -111,4 +159,17 @@ class Model:
         for group in self.parameters:
             names[group.name.upper()] = first
             first += math.prod(group.shape(constants))
-        return names | {"COMPONENTS": self.components(constants), "PARAMETERS": first}
+        for rows in self.derived:
+            names[rows.name.upper()] = place
+            place += math.prod(rows.shape(constants))
+        return names | {"COMPONENTS": self.components(constants), "PARAMETERS": first, "DERIVED": place}
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether there is an x: an energy in one of the forms."""
+        return any(f is not None for f in (self.energy, self.surprisal, self.surprisal_and_force))
+
+    @property
+    def learns(self) -> bool:
+        """Whether theta can be trained on data."""
+        return self.parameter_gradient is not None

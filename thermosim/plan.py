@@ -1,33 +1,32 @@
-"""From a valid case to what the step loop takes: hyper-parameters per lane, tables per step, addresses of functions."""
+"""From a valid case to what the step loop takes: hyper-parameters per lane, tables per step, data rows per lane."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thermosim.case import Axis, Case
-from thermosim.kernels import signatures
-from thermosim.kernels.advance import jump
-from thermosim.kernels.compile import address_of
-from thermosim.kernels.noise import INITIAL, normal_array, uniform_array
-from thermosim.kernels.theta_moves.prescribed import protocol
-from thermosim.kernels.theta_moves.scale_invariant import FIXED_ELR, FIXED_LR, FIXED_SPHERE, constrained_sgd
-from thermosim.kernels.x_moves.exact_ou import exact_ou
-from thermosim.kernels.x_moves.ula import ula
+from thermosim.data import Data
 from thermosim.model import Model
-from thermosim.rules import sizes
+from thermosim.rules import recordable, sizes
 from thermosim.schedules import is_schedule, schedule_values
+from thermosim.sources import data_of, recorded_theta
 
 __all__ = ["Block", "plan"]
 
-X_MOVES: dict[str, Callable[..., None]] = {"ula": ula, "exact-ou": exact_ou}
-CONSTRAINTS = {"fixed-lr": FIXED_LR, "fixed-elr": FIXED_ELR, "fixed-sphere": FIXED_SPHERE}
-THETA_HYPER = ("learning_rate", "weight_decay", "radius")
+# rows of hyper, in the order of the move that reads them; "" is a row of ones
+_HYPER = {
+    "constrained": ("learning_rate", "weight_decay", "radius"),
+    "sgd": ("learning_rate", "weight_decay", "momentum"),
+    "sgld": ("learning_rate", "weight_decay", "temperature"),
+    "langevin": ("learning_rate", "weight_decay", "temperature"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +39,8 @@ class Block:
     model: Model
     lane_axes: tuple[Axis, ...]
     first_replica: int  # counted over the whole case: the noise address
+    folder: Path  # where files that the case names are looked for
+    variables: tuple[str, ...]  # that are recorded: what nobody reads is not computed
 
     @property
     def lanes(self) -> int:
@@ -57,6 +58,11 @@ class Block:
         return sizes(self.model, self.settings)["x_dim"]
 
     @property
+    def derived(self) -> int:
+        """Rows of what the model derives from theta; 0 where its functions read theta itself."""
+        return self.model.names(self.settings["model"])["DERIVED"]
+
+    @property
     def samples(self) -> int:
         """Chains of x per replica."""
         return sizes(self.model, self.settings)["sample"]
@@ -65,6 +71,11 @@ class Block:
     def reversed(self) -> bool:
         """Whether the protocol and the order of moves run backwards."""
         return bool(self.settings["run"]["direction"] == "reversed")
+
+    @property
+    def turn(self) -> int:
+        """The step after which a run there and back retraces its steps, 0 for any other."""
+        return self.steps // 2 if self.settings["run"]["direction"] == "there-and-back" else 0
 
     @property
     def steps(self) -> int:
@@ -102,28 +113,42 @@ class Block:
         return dict(self.settings["model"]) | {name: self.lane_values(key)[lanes] for name, key in swept.items()}
 
     @functools.cached_property
-    def theta_rows(self) -> list[Any]:
-        """Hyper-parameters of the move of theta, numbers or schedules, in the order of its rows."""
-        return [self.settings["theta"][name] for name in THETA_HYPER] if self.theta_dynamics == "sgd" else []
+    def data(self) -> Data | None:
+        """The rows to learn from, all data sets one after another."""
+        return data_of(self.model, self.settings, self.folder) if self.settings.get("data") else None
+
+    def first_rows(self) -> np.ndarray:
+        """Row at which the data set of each lane begins: (lanes,). Replicas are dealt to the sets in equal runs."""
+        if self.data is None:
+            return np.zeros(self.lanes, np.int64)
+        replicas = self.settings["ensemble"]["replicas"]
+        data_set = np.arange(self.lanes) % replicas * self.data.sets // replicas
+        return np.asarray(data_set * self.data.rows, np.int64)
 
     @functools.cached_property
-    def x_rows(self) -> list[Any]:
-        """Time step and temperatures, numbers or schedules."""
-        if "x" not in self.settings:
+    def theta_rows(self) -> list[tuple[str, Any]]:
+        """Key and value, a number or a schedule, of each hyper-parameter of the move of theta, in order."""
+        theta, kind = self.settings["theta"], "constrained" if self.model.scale_invariant else self.theta_dynamics
+        rows = [(f"theta.{name}", theta[name]) for name in _HYPER.get(kind, ()) if self.theta_dynamics in _HYPER]
+        # temperatures by group are scales in the table, of a temperature of one
+        return [("", 1.0) if isinstance(v, Mapping) and not is_schedule(v) else (k, v) for k, v in rows]
+
+    @functools.cached_property
+    def x_rows(self) -> list[tuple[str, Any]]:
+        """Key and value of time step and temperatures."""
+        if not self.settings.get("x"):
             return []
-        temperature = self.settings["x"]["temperature"]
-        return [self.settings["x"]["time_step"], *(temperature if isinstance(temperature, list) else [temperature])]
+        step, temperature = self.settings["x"]["time_step"], self.settings["x"]["temperature"]
+        several = [("", t) for t in temperature] if isinstance(temperature, list) else [("x.temperature", temperature)]
+        return [("", 1.0) if step is None else ("x.time_step", step), *several]
 
     def hyper(self) -> tuple[np.ndarray, np.ndarray]:
         """Base values of theta's and x's hyper-parameters, (H, lanes); 1 where a schedule gives the value."""
-        theta_keys = [f"theta.{name}" for name in THETA_HYPER]
-        several = "x" in self.settings and isinstance(self.settings["x"]["temperature"], list)
-        x_keys = ["x.time_step", *["" if several else "x.temperature"] * (len(self.x_rows) - 1)]
-        return self._base(self.theta_rows, theta_keys), self._base(self.x_rows, x_keys)
+        return self._base(self.theta_rows), self._base(self.x_rows)
 
-    def _base(self, rows: list[Any], keys: list[str]) -> np.ndarray:
+    def _base(self, rows: list[tuple[str, Any]]) -> np.ndarray:
         base = np.ones((len(rows), self.lanes))
-        for row, value, key in zip(base, rows, keys, strict=False):
+        for row, (key, value) in zip(base, rows, strict=True):
             if not is_schedule(value):
                 row[:] = self.lane_values(key) if key else float(value)
         return base
@@ -131,19 +156,32 @@ class Block:
     def factors(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """What multiplies the hyper-parameters at steps first..last: (H, steps), one column if nothing is scheduled.
 
-        Step s of a reversed run undoes step N + 1 - s, at its time step and temperature.
+        Step s of a reversed run undoes step N + 1 - s, at its time step and temperature. On the way back of a run there
+        and back, the learning rate is that of the step undone, with the opposite sign.
         """
-        theta = self._factor(self.theta_rows, first, last)
+        if self.turn:
+            steps = np.arange(first, last + 1)
+            undone = np.where(steps > self.turn, 2 * self.turn + 1 - steps, steps)
+            theta = self._factor(self.theta_rows, 1, self.turn)
+            theta = np.repeat(theta, self.turn, axis=1) if theta.shape[1] == 1 else theta
+            theta = np.ascontiguousarray(theta[:, np.maximum(undone, 1) - 1])
+            theta[0, steps > self.turn] *= -1.0
+        else:
+            theta = self._factor(self.theta_rows, first, last)
         if not self.reversed:
             return theta, self._factor(self.x_rows, first, last)
         x = self._factor(self.x_rows, self.steps + 1 - last, self.steps + 1 - first)
         return theta, np.ascontiguousarray(x[:, ::-1])
 
-    def _factor(self, rows: list[Any], first: int, last: int) -> np.ndarray:
-        if not any(is_schedule(row) for row in rows):
+    def x_factor(self, step: int) -> np.ndarray:
+        """What multiplies the hyper-parameters of x at one step: (H, 1)."""
+        return self._factor(self.x_rows, step, step)[:, :1]
+
+    def _factor(self, rows: list[tuple[str, Any]], first: int, last: int) -> np.ndarray:
+        if not any(is_schedule(value) for _, value in rows):
             return np.ones((len(rows), 1))
-        ones = np.ones(last - first + 1)
-        columns = [schedule_values(row, self.steps, first, last) if is_schedule(row) else ones for row in rows]
+        ones, steps = np.ones(last - first + 1), self.turn or self.steps
+        columns = [schedule_values(value, steps, first, last) if is_schedule(value) else ones for _, value in rows]
         return np.ascontiguousarray(columns)
 
     def theta_protocol(self, first: int, last: int) -> np.ndarray:
@@ -151,8 +189,11 @@ class Block:
         given, constants = self.settings["theta"]["protocol"], self.settings["model"]
         if self.reversed:
             first, last = self.steps - last, self.steps - first
-        columns = []
-        for group in self.model.parameters:
+        if self.settings["theta"]["recording"]:
+            columns = [recorded_theta(self.settings, self.folder)[first : last + 1]]
+        else:
+            columns = []
+        for group in self.model.parameters if not columns else ():
             value, shape = given.get(group.name, group.default(constants)), group.shape(constants)
             values = np.asarray(schedule_values(value, self.steps, first, last), float)
             columns.append(np.broadcast_to(values.reshape(len(values), -1), (last - first + 1, math.prod(shape))))
@@ -160,15 +201,30 @@ class Block:
         return np.ascontiguousarray(table[::-1] if self.reversed else table)
 
     def tables(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Prescribed theta, and what the move of x needs, at steps first..last; one row where nothing changes."""
-        moving = self.theta_dynamics == "protocol" and any(
-            map(is_schedule, self.settings["theta"]["protocol"].values())
+        """What the moves of theta and x are told at steps first..last; one row where nothing changes."""
+        prescribed = self.theta_dynamics == "protocol"
+        moving = prescribed and (
+            bool(self.settings["theta"]["recording"])
+            or any(map(is_schedule, self.settings["theta"]["protocol"].values()))
         )
+        if self.theta_dynamics in _HYPER:
+            return self.learning_scales()[None], np.zeros((1, 0))
         theta = self.theta_protocol(first, last) if moving else self.theta_protocol(1, 1)
-        if "x" not in self.settings or self.settings["x"]["dynamics"] != "exact-ou":
+        if not self.settings.get("x") or self.settings["x"]["dynamics"] != "exact-ou":
             return theta, np.zeros((1, 0))
         before = self.theta_protocol(first - 1, last - 1) if moving and self.reversed else theta
         return theta, np.ascontiguousarray([self._propagator(row.tobytes()) for row in before])
+
+    def learning_scales(self) -> np.ndarray:
+        """Scales of every parameter's learning rate (0 where it is not learned), then of its temperature: (2 m,)."""
+        learned, given = self.settings["theta"]["learn"], self.settings["theta"]["temperature"]
+        by_group = given if isinstance(given, Mapping) and not is_schedule(given) else {}
+        rates, temperatures = [], []
+        for group in self.model.parameters:
+            count = math.prod(group.shape(self.settings["model"]))
+            rates.append(np.full(count, 1.0 if learned is None or group.name in learned else 0.0))
+            temperatures.append(np.full(count, float(by_group.get(group.name, 1.0))))
+        return np.concatenate([*rates, *temperatures, np.zeros(0)])
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  a block lives as long as its run
     def _propagator(self, theta: bytes) -> np.ndarray:
@@ -179,80 +235,14 @@ class Block:
         )
         return np.concatenate([np.ravel(center), np.ravel(mean), np.ravel(noise)])
 
-    def initial_theta(self) -> np.ndarray:
-        """theta at step 0: (m, lanes)."""
-        if self.theta_dynamics != "sgd":
-            return np.repeat(self.theta_protocol(0, 0).T, self.lanes, axis=1)
-        seed, m = self.settings["ensemble"]["seed"], self.parameters
-        normal = normal_array(seed, INITIAL, 0, self.first_replica, (m + 1, self.lanes))
-        uniform = uniform_array(seed, INITIAL, 2, self.first_replica, (1, self.lanes))[0]
-        hyper: dict[str, Any] = {"constraint": self.settings["theta"]["constraint"]}
-        for name in THETA_HYPER:
-            value = self.settings["theta"][name]
-            hyper[name] = None if is_schedule(value) else self.lane_values(f"theta.{name}")
-        constants = self.constants_of_lanes(slice(None))
-        start = self.settings["theta"]["initial"] or next(iter(self.model.initial_theta))
-        return self.model.initial_theta[start](constants, hyper, normal, uniform)
-
-    def initial_x(self, theta: np.ndarray) -> np.ndarray:
-        """x at step 0: (S, n, lanes)."""
-        shape = (self.samples, self.components, self.lanes)
-        if not self.samples or self.settings["x"]["initial"] == "zero":
-            return np.zeros(shape)
-        rows = self.samples * self.components
-        seed = self.settings["ensemble"]["seed"]
-        normal = normal_array(seed, INITIAL, 1, self.first_replica, (rows, self.lanes)).reshape(shape)
-        start = self.steps if self.reversed else 0
-        base, factor = self.hyper()[1], self._factor(self.x_rows, start, start)
-        temperature = np.broadcast_to((base * factor[:, :1])[1:], (self.components, self.lanes))
-        constants = self.constants_of_lanes(slice(None))
-        assert self.model.equilibrium is not None
-        return np.stack([self.model.equilibrium(theta, constants, temperature, part) for part in normal])
-
-    @functools.cached_property
-    def addresses(self) -> tuple[int, int, int, int]:
-        """Machine code of stochastic gradient, move of theta, jump and move of x."""
-        names = self.model.names(self.settings["model"])
-        gradient: Any = self.model.stochastic_gradient or _no_gradient
-        moves = {"sgd": constrained_sgd, "protocol": protocol, "frozen": protocol}
-        constraint = CONSTRAINTS.get(self.settings["theta"]["constraint"], 0)
-        move = address_of(moves[self.theta_dynamics], signatures.THETA_MOVE, CONSTRAINT=constraint)
-        gradient_address = address_of(gradient, signatures.STOCHASTIC_GRADIENT, **names)
-        energy: Any = self.model.energy or _no_energy
-        jump_address = address_of(jump, signatures.JUMP, energy=energy, **names)
-        if not self.samples:
-            return gradient_address, move, jump_address, address_of(_no_x_move, signatures.X_MOVE)
-        x_names: dict[str, Any] = dict(names)
-        if self.settings["x"]["dynamics"] == "ula":
-            x_names |= {"TEMPERATURES": len(self.x_rows) - 1, "DRIVEN": self.model.drive is not None}
-            x_names |= {"force": self.model.force, "drive": self.model.drive or _no_drive}
-        x_move = X_MOVES[self.settings["x"]["dynamics"]]
-        return gradient_address, move, jump_address, address_of(x_move, signatures.X_MOVE, energy=energy, **x_names)
-
 
 def plan(case: Case) -> list[Block]:
     """The blocks of a case, in the order they run."""
+    names = tuple(case.settings["record"]["variables"] or recordable(case.model, case.settings))
     blocks: list[Block] = []
     first_replica = 0
     for number, (index, settings) in enumerate(case.blocks()):
-        blocks.append(Block(number, index, settings, case.model, case.lane_axes, first_replica))
-        first_replica += blocks[-1].lanes
+        block = Block(number, index, settings, case.model, case.lane_axes, first_replica, case.folder, names)
+        blocks.append(block)
+        first_replica += block.lanes
     return blocks
-
-
-def _no_gradient(theta, normal, constants, shared, loss, gradient, work):  # type: ignore[no-untyped-def]
-    pass
-
-
-def _no_energy(x, theta, constants, shared, lane):  # type: ignore[no-untyped-def]
-    return 0.0
-
-
-def _no_drive(i, x, theta, constants, shared, lane):  # type: ignore[no-untyped-def]
-    return 0.0
-
-
-def _no_x_move(  # type: ignore[no-untyped-def]
-    x, x_new, theta, constants, shared, table, langevin, normal, uniform, phi, path, jumped
-):
-    pass

@@ -49,7 +49,7 @@ class Frames:
         self._steps = case.frame_steps()
         self.every = int(case.settings["record"]["every"])
         sources = {VARIABLES[v].source if v in VARIABLES else case.model.observables[v].of for v in variables}
-        guarded = {"theta", "theta_path"} if block.theta_dynamics == "sgd" else set()
+        guarded = set() if block.theta_dynamics in ("protocol", "frozen") else {"theta", "theta_path"}
         self._wanted = sources | guarded | ({"x", "phi", "x_path"} if block.samples else set())
         m, n, s = block.parameters, block.components, block.samples
         self._shapes = {"theta": (m,), "x": (s, n), "phi": (s,), "theta_path": (THETA_ROWS,), "x_path": (s, X_ROWS)}
@@ -107,8 +107,8 @@ class Frames:
             if name in VARIABLES:
                 variable = VARIABLES[name]
                 values = source[variable.source]
-                if variable.row is not None:
-                    values = values[..., variable.row, :]
+                if variable.rows:
+                    values = np.sum([values[..., row, :] for row in variable.rows], axis=0)
             else:
                 values = self._observe(name, source, lanes, tile.used)
             target[:, lanes] = np.moveaxis(values[..., : tile.used], -1, 1).reshape(target[:, lanes].shape)

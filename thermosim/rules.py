@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thermosim.learning_rules import data_faults, learning_faults
 from thermosim.model import Model
-from thermosim.schedules import KINDS, is_schedule, schedule_values, telling_steps, values_at
+from thermosim.schedule_rules import schedule_faults
+from thermosim.schedules import is_schedule, schedule_values
+from thermosim.sources import recording_faults
 from thermosim.variables import VARIABLES
 
-__all__ = ["combination_faults", "number_faults", "recordable", "shape_faults", "sizes"]
+__all__ = ["combination_faults", "possible_moves", "recordable", "shape_faults", "sizes"]
 
 Settings = Mapping[str, Any]
-
-
-def number_faults(
-    value: Any, minimum: float | None, maximum: float | None, exclusive: bool, meaning: str
-) -> str | None:
-    """What is wrong with a number, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"expected a number; {meaning}."
-    if not math.isfinite(value):
-        return f"expected a finite number; {meaning}."
-    if minimum is not None and (value < minimum or (exclusive and value == minimum)):
-        return f"expected {'more than' if exclusive else 'at least'} {minimum:g}; {meaning}."
-    if maximum is not None and value > maximum:
-        return f"expected at most {maximum:g}; {meaning}."
-    return None
 
 
 def recordable(model: Model, settings: Settings) -> list[str]:
@@ -40,11 +28,16 @@ def recordable(model: Model, settings: Settings) -> list[str]:
     if model.parameters and (theta["dynamics"] != "frozen" or x is None):
         names.append("theta")
     if x is not None:
-        names += ["x", "phi", "work", "heat", "log_ratio_x"]
-    if theta["dynamics"] == "sgd":
-        names += ["loss_sum", "gradient_square"]
+        names += ["x", "phi", "work", "heat"]
+        names += [] if x["restart"] else ["log_ratio_x"]
+        names += ["accepted"] if x["dynamics"] == "mala" else []
+        if model.normalised and x["temperature"] == 1.0 and not x["restart"]:
+            names += ["entropy_production", "shadow"]
+    if theta["dynamics"] in ("sgd", "sgld", "langevin"):
+        names += ["loss_sum", "gradient_square"] + ([] if model.scale_invariant else ["minibatch_loss"])
         names += ["stretch"] if theta["constraint"] == "fixed-sphere" else []
-    return names + list(model.observables)
+        names += ["log_ratio_theta"] if theta["dynamics"] != "sgd" else []
+    return names + [name for name, observable in model.observables.items() if observable.of == "theta" or x is not None]
 
 
 def sizes(model: Model, settings: Settings) -> dict[str, int]:
@@ -74,9 +67,10 @@ def _dims(model: Model, name: str) -> set[str]:
     return {"sample"} if model.observables[name].of == "x" else set()
 
 
-def combination_faults(model: Model, settings: Settings) -> list[str]:
-    """Faults of a case whose single values have the right types."""
-    faults = _theta_faults(model, settings) + _x_faults(model, settings) + _record_faults(model, settings)
+def combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    """Faults of a case whose single values have the right types; `folder` is where its files are looked for."""
+    faults = _theta_faults(model, settings, folder) + _x_faults(model, settings) + data_faults(model, settings, folder)
+    faults += _record_faults(model, settings)
     if settings["theta"]["dynamics"] == "frozen" and "x" not in settings:
         faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
     if not faults and model.validate is not None:
@@ -84,130 +78,37 @@ def combination_faults(model: Model, settings: Settings) -> list[str]:
     return faults
 
 
-def _schedule_faults(
-    key: str,
-    value: Any,
-    steps: int,
-    meaning: str,
-    exclusive: bool = False,
-    shape: tuple[int, ...] = (),
-    positive: bool = True,
-) -> list[str]:
-    """Faults of a number or array of `shape`, or of a schedule of such; one number will do for a shape of one."""
-    if _has_bool(value):
-        return [f"{key} = {value!r}: expected numbers, not true or false; {meaning}."]
-    if is_schedule(value):
-        kind = value.get("kind")
-        if not isinstance(kind, str) or kind not in KINDS:
-            return [f"{key}.kind = {kind!r}: expected one of {', '.join(KINDS)}."]
-        _, needed, allowed = KINDS[kind]
-        faults = [f"{key}: a {kind} schedule needs the key {name!r}." for name in sorted(needed - value.keys())]
-        extra = value.keys() - needed - allowed
-        faults += [
-            f"{key}.{name} = {value[name]!r}: a {kind} schedule only has {', '.join(sorted(needed | allowed))}."
-            for name in sorted(extra)
-        ]
-        if faults := faults + _knot_faults(key, value, steps):
-            return faults
-    try:
-        at = telling_steps(value, steps)
-        values = np.asarray(values_at(value, steps, at), float)
-    except Exception as error:
-        return [f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule; {meaning} ({error})."]
-    if values.shape[1:] != shape and not (math.prod(shape) == 1 and values.size == len(values)):
-        return [f"{key} = {value!r}: has shape {values.shape[1:]}, expected {shape}; {meaning}."]
-    if not np.isfinite(values).all():
-        return [f"{key} = {value!r}: takes values that are not finite; {meaning}."]
-    low = values[at > 0].min()  # index 0 is the initial state, which no move uses
-    if positive and (low < 0 or (exclusive and low == 0)):
-        return [
-            f"{key} = {value!r}: reaches {low:g}, expected {'more than' if exclusive else 'at least'} 0; {meaning}."
-        ]
-    return []
-
-
-def _has_bool(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_bool(part) for part in value.values())
-    return isinstance(value, bool) or (isinstance(value, list) and any(_has_bool(part) for part in value))
-
-
-def _knot_faults(key: str, value: Mapping[str, Any], steps: int) -> list[str]:
-    """Faults in the steps at which a schedule begins, ends or changes."""
-    faults = []
-    for name in ("begin", "end", "warm_up"):
-        if name in value and (not isinstance(value[name], int) or not 0 <= value[name] <= steps):
-            faults.append(f"{key}.{name} = {value[name]!r}: expected a step between 0 and the last, {steps}.")
-    for name in ("at", "steps"):
-        knots = value.get(name, [0])
-        if not isinstance(knots, list) or not knots or not all(isinstance(knot, int) for knot in knots):
-            faults.append(f"{key}.{name} = {knots!r}: expected a list of steps.")
-        elif any(b <= a for a, b in itertools.pairwise(knots)):
-            faults.append(f"{key}.{name} = {knots!r}: expected steps in increasing order.")
-    if not faults and value.get("begin", 0) >= value.get("end", steps):
-        faults.append(
-            f"{key}: begins at step {value.get('begin', 0)} and ends at {value.get('end', steps)}; end it later."
-        )
-    return faults
-
-
-def _theta_faults(model: Model, settings: Settings) -> list[str]:
-    theta, steps = settings["theta"], settings["run"]["steps"]
-    dynamics, constraint = theta["dynamics"], theta["constraint"]
+def _theta_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    theta = settings["theta"]
+    dynamics = theta["dynamics"]
     faults = []
     if dynamics == "protocol":
+        faults += recording_faults(model, settings, folder) if theta["recording"] else []
         faults += _protocol_faults(model, settings)
-    elif theta["protocol"]:
-        faults.append(f"theta.protocol: is only used with theta.dynamics = 'protocol', not {dynamics!r}.")
-    if dynamics != "sgd":
-        faults += [
-            f"theta.{key} = {theta[key]!r}: is only used with theta.dynamics = 'sgd', not {dynamics!r}."
-            for key in ("learning_rate", "constraint", "initial")
-            if theta[key] is not None
-        ]
-        return faults
-    if settings["run"]["direction"] == "reversed":
-        faults.append(
-            "run.direction = 'reversed': needs theta.dynamics = 'protocol' or 'frozen'; SGD has no given path back."
-        )
-    if model.stochastic_gradient is None:
-        return [
-            *faults,
-            f"theta.dynamics = 'sgd': model {model.name!r} has no stochastic gradient; use 'protocol' or 'frozen'.",
-        ]
-    if theta["learning_rate"] is None:
-        faults.append("theta.learning_rate: missing; SGD needs a number or a schedule.")
     else:
-        faults += _schedule_faults(
-            "theta.learning_rate", theta["learning_rate"], steps, "learning rate of SGD", exclusive=True
-        )
-    faults += _schedule_faults("theta.weight_decay", theta["weight_decay"], steps, "weight decay of SGD")
-    if model.scale_invariant and constraint is None:
-        faults.append("theta.constraint: missing; scale-invariant parameters need fixed-lr, fixed-elr or fixed-sphere.")
-    if not model.scale_invariant and constraint is not None:
-        faults.append(f"theta.constraint = {constraint!r}: model {model.name!r} is not scale-invariant; remove it.")
-    if constraint == "fixed-sphere" and theta["weight_decay"] != 0.0:
+        faults += [
+            f"theta.{key}: is only used with theta.dynamics = 'protocol', not {dynamics!r}."
+            for key in ("protocol", "recording")
+            if theta[key]
+        ]
+    if settings["run"]["direction"] == "there-and-back" and dynamics != "sgd":
         faults.append(
-            f"theta.weight_decay = {theta['weight_decay']!r}: has no effect where the radius is held; remove it."
+            f"run.direction = 'there-and-back': retraces SGD, not {dynamics!r}; use 'reversed' for a protocol."
         )
-    starts = list(model.initial_theta)
-    start = theta["initial"] or (starts[0] if starts else None)
-    if start not in starts:
-        faults.append(f"theta.initial = {start!r}: model {model.name!r} can start from {', '.join(map(repr, starts))}.")
-    constant = not (is_schedule(theta["learning_rate"]) or is_schedule(theta["weight_decay"]))
-    if (
-        start == "stationary"
-        and constraint in ("fixed-lr", "fixed-elr")
-        and not (constant and theta["weight_decay"] > 0)
-    ):
-        faults.append(
-            "theta.initial = 'stationary': needs a constant learning rate and a constant weight decay above 0."
-        )
-    return faults
+    if dynamics not in ("protocol", "frozen"):
+        return faults + learning_faults(model, settings)
+    start = ("initial", "spread") if dynamics == "frozen" and model.learns else ()
+    return faults + [
+        f"theta.{key} = {theta[key]!r}: is only used when theta learns, not with theta.dynamics = {dynamics!r}."
+        for key in ("learning_rate", "constraint", "initial", "spread", "batch", "gradient", "learn", "temperature")
+        if theta[key] is not None and key not in start
+    ]
 
 
 def _protocol_faults(model: Model, settings: Settings) -> list[str]:
     groups = {group.name: group for group in model.parameters}
+    if settings["theta"]["recording"] and settings["theta"]["protocol"]:
+        return ["theta.protocol, theta.recording: both prescribe theta; keep one of them."]
     if not groups:
         return [f"theta.dynamics = 'protocol': model {model.name!r} has no parameters to prescribe; remove [theta]."]
     faults, given = [], settings["theta"]["protocol"]
@@ -217,45 +118,102 @@ def _protocol_faults(model: Model, settings: Settings) -> list[str]:
             continue
         group = groups[name]
         shape, key = group.shape(settings["model"]), f"theta.protocol.{name}"
-        faults += _schedule_faults(key, value, settings["run"]["steps"], group.meaning, shape=shape, positive=False)
+        faults += schedule_faults(key, value, settings["run"]["steps"], group.meaning, shape=shape, positive=False)
     return faults
 
 
 def _x_faults(model: Model, settings: Settings) -> list[str]:
-    x, steps = settings.get("x"), settings["run"]["steps"]
+    x, steps, theta = settings.get("x"), settings["run"]["steps"], settings["theta"]
     if x is None:
-        return (
-            []
-            if model.energy is None
-            else [f"x: missing; model {model.name!r} has samples x, give them a dynamics in [x]."]
-        )
-    if model.energy is None:
+        if not model.has_samples or (model.learns and theta["gradient"] != "contrast" and model.normalised):
+            return []
+        return [f"x: missing; model {model.name!r} has samples x, give them a dynamics in [x]."]
+    if not model.has_samples:
         return [f"x: model {model.name!r} has no samples x, only parameters theta; remove [x]."]
-    faults = _schedule_faults("x.time_step", x["time_step"], steps, "time step of x", exclusive=True)
-    temperature, n = x["temperature"], model.components(settings["model"])
-    shape = (n,) if isinstance(temperature, list) else ()
-    faults += _schedule_faults("x.temperature", temperature, steps, "temperature of x", exclusive=True, shape=shape)
-    if x["dynamics"] == "exact-ou":
-        if model.propagator is None:
-            faults.append(f"x.dynamics = 'exact-ou': model {model.name!r} has no exact propagator; use 'ula'.")
-        if isinstance(temperature, list):
+    dynamics, temperature = x["dynamics"], x["temperature"]
+    faults = _move_faults(model, x, theta)
+    if dynamics in ("gibbs", "exact"):
+        if x["time_step"] is not None:
+            faults.append(f"x.time_step = {x['time_step']!r}: has no meaning for {dynamics!r}; remove it.")
+        if temperature != 1.0:
             faults.append(
-                "x.temperature: 'exact-ou' obeys detailed balance at one temperature; give one number, or use 'ula'."
+                f"x.temperature = {temperature!r}: {dynamics!r} samples exp(-phi), at temperature 1; remove it."
             )
-        if is_schedule(x["time_step"]) or is_schedule(temperature):
-            faults.append("x.time_step, x.temperature: 'exact-ou' needs constants; use 'ula' with schedules.")
-    if x["initial"] == "equilibrium" and model.equilibrium is None:
-        faults.append(
-            f"x.initial = 'equilibrium': model {model.name!r} has no exact sampler; use 'zero' and discard the start."
-        )
-    if x["initial"] == "equilibrium" and is_schedule(temperature) and not faults:
-        start = steps if settings["run"]["direction"] == "reversed" else 0
-        if not np.all(schedule_values(temperature, steps, start, start) > 0):
+    elif x["time_step"] is None:
+        faults.append(f"x.time_step: missing; {dynamics!r} needs a number or a schedule.")
+    else:
+        faults += schedule_faults("x.time_step", x["time_step"], steps, "time step of x", exclusive=True)
+    shape = (model.components(settings["model"]),) if isinstance(temperature, list) else ()
+    faults += schedule_faults("x.temperature", temperature, steps, "temperature of x", exclusive=True, shape=shape)
+    if dynamics in ("exact-ou", "mala") and isinstance(temperature, list):
+        remedy = "give one number, or use 'ula'."
+        faults.append(f"x.temperature: {dynamics!r} obeys detailed balance at one temperature; {remedy}")
+    if dynamics == "exact-ou" and (is_schedule(x["time_step"]) or is_schedule(temperature)):
+        faults.append("x.time_step, x.temperature: 'exact-ou' needs constants; use 'ula' with schedules.")
+    return faults + _start_faults(model, settings, bool(faults))
+
+
+def _move_faults(model: Model, x: Settings, theta: Settings) -> list[str]:
+    """Whether the model can make this move."""
+    dynamics, name = x["dynamics"], f"model {model.name!r}"
+    others = possible_moves(model)
+    if dynamics in others:
+        if dynamics == "exact-ou" and theta["dynamics"] not in ("protocol", "frozen"):
+            return [
+                "x.dynamics = 'exact-ou': needs one theta for all replicas; use 'mala' or 'ula' while theta learns."
+            ]
+        if dynamics == "ula" and isinstance(x["temperature"], list) and model.energy is None:
+            return [f"x.temperature: {name} moves at one temperature; give one number."]
+        return []
+    why = {
+        "ula": "has no force, its x is discrete",
+        "mala": "has a drive, so no acceptance rule keeps a known law"
+        if model.drive
+        else "has no force, its x is discrete",
+        "gibbs": "has no conditional law to draw its components from",
+        "exact": "has no exact sampler",
+        "exact-ou": "has no exact propagator",
+    }[dynamics]
+    return [f"x.dynamics = {dynamics!r}: {name} {why}; use {' or '.join(map(repr, others))}."]
+
+
+def possible_moves(model: Model) -> list[str]:
+    """The moves of x that a model has what it takes for."""
+    continuous = model.surprisal_and_force is not None or (model.energy is not None and model.force is not None)
+    able = {
+        "ula": continuous,
+        "mala": continuous and model.drive is None,
+        "gibbs": model.resample is not None,
+        "exact": model.fresh is not None,
+        "exact-ou": model.propagator is not None,
+    }
+    return [name for name, can in able.items() if can]
+
+
+def _start_faults(model: Model, settings: Settings, faulty: bool) -> list[str]:
+    """Whether x can start as asked."""
+    x, start, name = settings["x"], settings["x"]["initial"], f"model {model.name!r}"
+    faults = []
+    if start == "equilibrium" and model.equilibrium is None and model.fresh is None:
+        starts = "'random' or 'data'" if model.discrete else "'zero', 'normal' or 'data'"
+        why = "is driven, so it has no known equilibrium" if model.drive is not None else "has no exact sampler"
+        faults.append(f"x.initial = 'equilibrium': {name} {why}; use {starts} and discard the beginning.")
+    elif start == "equilibrium" and model.equilibrium is None and x["temperature"] != 1.0:
+        faults.append(f"x.initial = 'equilibrium': {name} samples exp(-phi) only; use x.temperature = 1, or 'normal'.")
+    elif start == "equilibrium" and is_schedule(x["temperature"]) and not faulty:
+        steps = settings["run"]["steps"]
+        first = steps if settings["run"]["direction"] == "reversed" else 0
+        if not np.all(schedule_values(x["temperature"], steps, first, first) > 0):
             faults.append(
                 "x.temperature: is 0 at step 0, where the equilibrium start needs one above 0; or start from 'zero'."
             )
-    if x["initial"] == "equilibrium" and model.drive is not None and model.equilibrium is None:
-        faults.append("x.initial: a driven system has no equilibrium to start from.")
+    if start in ("zero", "normal") and model.discrete and not (start == "zero" and 0.0 in model.levels):
+        faults.append(f"x.initial = {start!r}: the components of {name} are {model.levels}; use 'random' or 'data'.")
+    if start == "random" and not model.discrete:
+        faults.append(f"x.initial = 'random': is for discrete x; {name} is continuous, use 'normal' or 'data'.")
+    if (start == "data" or x["restart"]) and not settings.get("data"):
+        key = "x.initial = 'data'" if start == "data" else "x.restart = true"
+        faults.append(f"{key}: needs data rows to start from; add a [data] section.")
     return faults
 
 
@@ -272,6 +230,20 @@ def _record_faults(model: Model, settings: Settings) -> list[str]:
     valid = recordable(model, settings)
     for name in record["variables"] or ():
         if name not in valid:
-            why = "this model and these moves do not have it" if name in VARIABLES else "there is no such variable"
+            why = _why_not(name, model, settings) if name in VARIABLES else "there is no such variable"
             faults.append(f"record.variables: {name!r}: {why}. This case can record: {', '.join(valid)}.")
     return faults
+
+
+def _why_not(name: str, model: Model, settings: Settings) -> str:
+    """Why a variable that exists cannot be recorded here."""
+    x, theta = settings.get("x"), settings["theta"]["dynamics"]
+    if name == "log_ratio_theta":
+        return f"a step of {theta!r} has no transition density; 'sgld' and 'langevin' have one"
+    if x is not None and x["restart"] and name in ("log_ratio_x", "entropy_production", "shadow"):
+        return "chains that restart from data have no transition density; use persistent chains (x.restart = false)"
+    if name in ("entropy_production", "shadow") and not model.normalised:
+        return f"the energy of {model.name!r} has no normaliser, so its surprisal is not known; record work and heat"
+    if name == "entropy_production" and x is not None:
+        return "surprisal and path ratio belong to temperature 1; use x.temperature = 1"
+    return "this model and these moves do not have it"

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from thermosim.data.section import DataSection
+
 __all__ = ["SECTIONS", "json_schema"]
 
 Schedule = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
@@ -18,26 +20,49 @@ class _Section(BaseModel):
 class ThetaSection(_Section):
     """How the parameters move."""
 
-    dynamics: Literal["sgd", "protocol", "frozen"] = Field("frozen", description="the move of theta")
+    dynamics: Literal["sgd", "sgld", "langevin", "protocol", "frozen"] = Field(
+        "frozen", description="the move of theta"
+    )
     constraint: Literal["fixed-lr", "fixed-elr", "fixed-sphere"] | None = Field(
         None, description="what SGD of scale-invariant parameters holds fixed"
     )
     learning_rate: Schedule = Field(None, description="learning rate, a number or a schedule")
     weight_decay: Schedule = Field(0.0, description="weight decay, a number or a schedule")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of SGD")
+    temperature: Any = Field(
+        None,
+        description="temperature of sgld and langevin: a number, a schedule, or a table of one per parameter group",
+    )
+    batch: int | Literal["all"] | None = Field(None, description="rows of a minibatch, or all of the data")
+    gradient: Literal["likelihood", "contrast"] | None = Field(
+        None, description="likelihood, or contrast of data and samples; default what the model can do"
+    )
+    learn: list[str] | None = Field(None, min_length=1, description="parameter groups that are learned; default all")
     radius: float = Field(1.0, gt=0, allow_inf_nan=False, description="|w| of the fixed sphere, or of the random start")
-    initial: str | None = Field(None, description="named start of the model")
+    initial: str | dict[str, Any] | None = Field(
+        None, description="named start of the model, or a table of values of parameter groups"
+    )
+    spread: float | dict[str, Any] | None = Field(
+        None, description="standard deviation over replicas of the start: a number, or a table of parameter groups"
+    )
     protocol: dict[str, Any] = Field({}, description="prescribed value or schedule of each parameter group")
+    recording: dict[str, Any] = Field(
+        {}, description="a protocol read from an ensemble: { file, replica }, the path of theta of one of its replicas"
+    )
 
 
 class XSection(_Section):
     """How the samples move."""
 
-    dynamics: Literal["ula", "exact-ou"] = Field(description="the move of x")
-    time_step: Schedule = Field(description="time step h of one move, a number or a schedule")
+    dynamics: Literal["ula", "mala", "gibbs", "exact", "exact-ou"] = Field(description="the move of x")
+    time_step: Schedule = Field(None, description="time step h of one Langevin move, a number or a schedule")
     tau: int = Field(1, ge=1, le=10**9, description="moves of x per step")
     temperature: Schedule = Field(1.0, description="temperature, a number, a schedule, or one number per component")
     samples: int = Field(1, ge=1, le=10**6, description="independent chains per replica")
-    initial: Literal["equilibrium", "zero"] = Field("equilibrium", description="distribution of x at step 0")
+    initial: Literal["equilibrium", "zero", "normal", "random", "data"] = Field(
+        "equilibrium", description="distribution of x at step 0"
+    )
+    restart: bool = Field(False, description="whether chains start anew from data rows at every step")
 
 
 class EnsembleSection(_Section):
@@ -51,8 +76,10 @@ class RunSection(_Section):
     """How long."""
 
     steps: int = Field(ge=1, lt=2**48, description="steps of theta")
-    direction: Literal["forward", "reversed"] = Field(
-        "forward", description="reversed: protocol and moves in reverse order"
+    direction: Literal["forward", "reversed", "there-and-back"] = Field(
+        "forward",
+        description="reversed: protocol and moves in reverse order; there-and-back: SGD, then half way gradient ascent "
+        "through the same minibatches in reverse order",
     )
 
 
@@ -66,9 +93,10 @@ class RecordSection(_Section):
     )
 
 
-SECTIONS: dict[str, type[_Section]] = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "theta": ThetaSection,
     "x": XSection,
+    "data": DataSection,
     "ensemble": EnsembleSection,
     "run": RunSection,
     "record": RecordSection,

@@ -7,6 +7,7 @@ is stored does not depend on the chunks, the tiles, the threads or the segments.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numba.core.errors
 import numpy as np
 
+from thermosim.binding import Addresses, addresses_of
 from thermosim.case import Case, CaseError, load_case
 from thermosim.ensemble import Layout, make_manifest, open_ensemble
 from thermosim.kernels import signatures
@@ -28,7 +30,7 @@ from thermosim.kernels.compile import BITS, compiled, source_fingerprint
 from thermosim.plan import Block, plan
 from thermosim.recording import Frames, recorded_variables
 from thermosim.storage import Parts, StorageError, consolidate, parts_folder, read_manifest
-from thermosim.tiles import BlockState
+from thermosim.tiles import BlockState, rows_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,6 +114,7 @@ def simulate(
         sink: Any = _Memory(manifest)
     else:
         sink = Parts.create(Path(output), manifest, overwrite)
+        _keep_files(case, blocks, sink.folder)
     return _run(case, blocks, sink, threads, report, tile_width, segment_frames)
 
 
@@ -135,6 +138,17 @@ def resume(
         parts.release()
         raise
     return _run(case, plan(case), parts, threads, report, None, segment_frames)
+
+
+def _keep_files(case: Case, blocks: list[Block], folder: Path) -> None:
+    """Copy the data and recordings that the case names into the parts: going on needs nothing but them."""
+    for block in blocks:
+        named = (block.settings.get("data") or {}).get("file"), block.settings["theta"]["recording"].get("file")
+        for name in filter(None, named):
+            if not Path(name).is_absolute() and ".." not in Path(name).parts:
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(case.folder / name, target)
 
 
 def _case_of(parts: Parts) -> Case:
@@ -162,7 +176,7 @@ def _prepare(blocks: list[Block]) -> None:
     """Compile everything, and refuse what cannot be compiled or held in memory, before anything is written."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for block in blocks:
-        needed = 8.0 * block.lanes * (5 * block.parameters + 8 * block.samples * max(block.components, 1) + 40)
+        needed = 8.0 * block.lanes * rows_of(block).total
         if needed > memory:
             message = (
                 f"ensemble.replicas, the sweep and x.samples make a state of {needed / 1e9:,.0f} GB, more than the "
@@ -171,7 +185,7 @@ def _prepare(blocks: list[Block]) -> None:
             raise CaseError([message])
     for block in blocks:
         try:
-            _ = block.addresses
+            addresses_of(block)
         except numba.core.errors.NumbaError as error:
             line = str(error).strip().splitlines()
             raise CaseError(
@@ -278,11 +292,11 @@ def _run_block(
     frames = Frames(case, block, sink.manifest["variables"])
     per_chunk = max(1, _CHUNK_BYTES // max(1, frames.bytes_per_frame))
     per_segment = segment_frames or max(1, _SEGMENT_BYTES // max(1, frames.bytes_per_frame))
-    moves = block.parameters + block.samples * block.components * block.settings.get("x", {}).get("tau", 0)
+    moves = block.parameters + block.samples * block.components * (block.settings.get("x") or {}).get("tau", 0)
     chunk = max(1, int(_FIRST_CHUNK / (block.lanes * moves)))
     sealed, sealed_at = frames.due_before(state.recorded + 1), time.perf_counter()
     gathered: list[dict[str, np.ndarray]] = []
-    addresses, hyper = block.addresses, block.hyper()
+    addresses = addresses_of(block)
     sealing: Future[None] | None = None
     clock.tick(0)
     try:
@@ -290,7 +304,7 @@ def _run_block(
             start, begin = state.step, time.perf_counter()
             room = min(per_chunk, per_segment - sum(map(_count, gathered)))
             stop = frames.last_step_within(state.recorded, min(start + chunk, block.steps), room)
-            gathered.append(_advance_tiles(kernel, block, state, frames, stop, addresses, hyper, pool))
+            gathered.append(_advance_tiles(kernel, block, state, frames, stop, addresses, pool))
             clock.tick(block.lanes * (stop - start))
             if stop_request.is_set():
                 raise KeyboardInterrupt
@@ -337,8 +351,7 @@ def _advance_tiles(
     state: BlockState,
     frames: Frames,
     stop: int,
-    addresses: tuple[int, int, int, int],
-    hyper: tuple[np.ndarray, np.ndarray],
+    addresses: Addresses,
     pool: ThreadPoolExecutor,
 ) -> dict[str, np.ndarray]:
     """Advance every tile to step `stop` and return the frames met: variable -> (frames, lanes, ...)."""
@@ -347,18 +360,20 @@ def _advance_tiles(
     theta_factor, x_factor = block.factors(start + 1, max(stop, start + 1))
     theta_table, x_table = block.tables(start + 1, max(stop, start + 1))
     settings, gathered = block.settings, frames.empty(len(steps))
-    seed, tau = settings["ensemble"]["seed"], settings.get("x", {}).get("tau", 0)
-    learning = block.theta_dynamics == "sgd"
+    x = settings.get("x") or {}
+    seed, tau, restarts = settings["ensemble"]["seed"], x.get("tau", 0), x.get("restart", False)
+    row_count = block.data.rows if block.data is not None else 0
 
     def run(position: int) -> None:
         tile = state.tiles[position]
         buffers = frames.buffers(position, tile, len(steps))
         kernel(
-            seed, block.first_replica + tile.first, start, stop - start, tau, next_frame, frames.every,
-            learning, block.theta_dynamics != "frozen", False, block.reversed,
+            seed, block.first_replica + tile.first, start, stop - start, block.turn, tau, next_frame, frames.every,
+            row_count, block.theta_dynamics != "frozen", block.reversed, restarts,
             tile.theta, tile.memory, tile.x, tile.theta_path, tile.x_path,
-            state.constants[position], state.shared, state.theta_hyper[position], theta_factor,
-            state.x_hyper[position], x_factor, theta_table, x_table, *addresses, *buffers, tile.scratch,
+            state.constants[position], state.shared, state.data, state.first_rows[position],
+            state.theta_hyper[position], theta_factor, state.x_hyper[position], x_factor, theta_table, x_table,
+            *addresses, *buffers, tile.scratch,
         )  # fmt: skip
         bad = state.guard(position, buffers, steps)
         frames.gather(tile, buffers, len(steps), bad, gathered)

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from thermosim.kernels.tiles import Tile, aligned_zeros, tile_width
+from thermosim.binding import needs_of
+from thermosim.kernels.tiles import Rows, Tile, aligned_zeros, tile_width
 from thermosim.plan import Block
+from thermosim.starts import initial_theta, initial_x
 
-__all__ = ["BlockState"]
+__all__ = ["BlockState", "rows_of"]
 
-_MEMORY_ROWS = 0  # of a move of theta that remembers, such as momentum
+
+def rows_of(block: Block) -> Rows:
+    """What one lane of a block takes."""
+    return Rows(
+        parameters=block.parameters,
+        derived=block.derived,
+        samples=block.samples,
+        components=block.components,
+        theta_hyper=len(block.theta_rows),
+        x_hyper=len(block.x_rows),
+        **asdict(needs_of(block)),
+    )
 
 
 @dataclass
@@ -24,7 +37,9 @@ class BlockState:
     constants: list[np.ndarray]  # per tile (C, L)
     theta_hyper: list[np.ndarray]
     x_hyper: list[np.ndarray]
+    first_rows: list[np.ndarray]  # where each lane's data set begins
     shared: np.ndarray
+    data: np.ndarray  # (rows of all sets, n)
     status: np.ndarray  # (lanes,) 0 fine, else 1 + the number of the first variable that was not finite
     diverged_step: np.ndarray  # (lanes,)
     recorded: int = -1  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
@@ -32,28 +47,24 @@ class BlockState:
     @classmethod
     def at_start(cls, block: Block, threads: int, width: int | None = None) -> BlockState:
         """The state at step 0."""
-        lanes, m, n, samples = block.lanes, block.parameters, block.components, block.samples
-        width = width or tile_width(lanes, m, n * samples, threads)
-        constants, (theta_hyper, x_hyper) = block.model_constants(), block.hyper()
-        tiles = [
-            Tile.empty(
-                first, width, min(width, lanes - first), parameters=m, memory=_MEMORY_ROWS, samples=samples,
-                components=n, theta_hyper=len(theta_hyper), x_hyper=len(x_hyper),
-            )
-            for first in range(0, lanes, width)
-        ]  # fmt: skip
+        lanes, size = block.lanes, rows_of(block)
+        width = width or tile_width(lanes, size.total, threads)
+        constants, (theta_hyper, x_hyper), first_rows = block.model_constants(), block.hyper(), block.first_rows()
+        tiles = [Tile.empty(first, width, min(width, lanes - first), size) for first in range(0, lanes, width)]
         state = cls(
             0,
             tiles,
             [_of_tile(constants, tile) for tile in tiles],
             [_of_tile(theta_hyper, tile) for tile in tiles],
             [_of_tile(x_hyper, tile) for tile in tiles],
+            [first_rows[_lanes_of(tile, lanes)] for tile in tiles],
             block.shared(),
+            np.ascontiguousarray(block.data.values) if block.data is not None else np.zeros((1, 0)),
             np.zeros(lanes, np.int8),
             np.full(lanes, -1, np.int64),
         )
-        theta = block.initial_theta()
-        x = block.initial_x(theta)
+        theta = initial_theta(block)
+        x = initial_x(block, theta)
         for tile in tiles:
             tile.theta[:] = _of_tile(theta, tile)
             tile.x[:] = _of_tile(x, tile)
@@ -98,14 +109,18 @@ class BlockState:
         self.diverged_step[lanes][new] = steps[bad[new]]
         self.status[lanes][new] = code[new]
         quarantined = np.flatnonzero(bad < len(steps))
-        for array in (tile.theta, tile.x, tile.theta_path, tile.x_path):
+        for array in (tile.theta, tile.memory, tile.x, tile.theta_path, tile.x_path):
             array[..., quarantined] = np.nan
         return bad
 
 
+def _lanes_of(tile: Tile, lanes: int) -> np.ndarray:
+    """The lanes of a tile, the last one repeated past the end."""
+    return np.minimum(np.arange(tile.first, tile.first + tile.width), lanes - 1)
+
+
 def _of_tile(array: np.ndarray, tile: Tile) -> np.ndarray:
     """The columns of a tile, the last one repeated in lanes past the end."""
-    lanes = np.minimum(np.arange(tile.first, tile.first + tile.width), array.shape[-1] - 1)
     part = aligned_zeros((*array.shape[:-1], tile.width))
-    part[:] = array[..., lanes]
+    part[:] = array[..., _lanes_of(tile, array.shape[-1])]
     return part

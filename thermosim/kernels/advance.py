@@ -10,24 +10,49 @@ import math
 
 from thermosim.kernels import signatures
 from thermosim.kernels.compile import function_at, inlined
-from thermosim.kernels.ledger import LOSS_SUM, WORK
-from thermosim.kernels.noise import ACCEPTANCE, THETA_NOISE, X_NOISE, fill_normal_pair, fill_uniform
+from thermosim.kernels.ledger import HEAT, WORK
+from thermosim.kernels.minibatch import draw_rows
+from thermosim.kernels.noise import ACCEPTANCE, RESTART, THETA_NOISE, X_NOISE, fill_normal_pair, fill_uniform
 
-__all__ = ["advance", "jump"]
+__all__ = ["advance", "jump", "jump_of_tile", "restart"]
 
-_stochastic_gradient_at = function_at(signatures.STOCHASTIC_GRADIENT)
+_prepare_at = function_at(signatures.PREPARE)
 _theta_move_at = function_at(signatures.THETA_MOVE)
 _jump_at = function_at(signatures.JUMP)
+_restart_at = function_at(signatures.RESTART)
 _x_move_at = function_at(signatures.X_MOVE)
-energy = None  # bound to the model's when `jump` is compiled
+energy = evaluate = None  # bound to the model's when a jump is compiled
 
 
-def jump(x, theta, constants, shared, phi, work):  # type: ignore[no-untyped-def]
-    """Book the change of phi that a move of theta made at fixed x as work."""
+def jump(x, derived, constants, shared, phi, force, work, scratch):  # type: ignore[no-untyped-def]
+    """Book the change of phi that a move of theta made at fixed x as work; of a model with one-lane functions."""
     for lane in range(x.shape[1]):
-        energy_new = energy(x, theta, constants, shared, lane)
+        energy_new = energy(x, derived, constants, shared, lane)
         work[lane] += energy_new - phi[lane]
         phi[lane] = energy_new
+
+
+def jump_of_tile(x, derived, constants, shared, phi, force, work, scratch):  # type: ignore[no-untyped-def]
+    """The same for a model with functions of a tile, and for moves that keep the force."""
+    for lane in range(x.shape[1]):
+        work[lane] -= phi[lane]
+    evaluate(x, derived, constants, shared, phi, force, scratch)
+    for lane in range(x.shape[1]):
+        work[lane] += phi[lane]
+
+
+def restart(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, sample, x, derived, constants, shared, data, first_row, row_count, phi, force, path,
+    scratch,
+):  # fmt: skip
+    """Put the chain on a data row, each replica its own; the change of phi at fixed theta is heat."""
+    heat = path[HEAT]
+    for lane in range(x.shape[1]):
+        heat[lane] -= phi[lane]
+    draw_rows(seed, RESTART, step, first_replica, sample, data, first_row, row_count, x, phi)
+    evaluate(x, derived, constants, shared, phi, force, scratch)
+    for lane in range(x.shape[1]):
+        heat[lane] += phi[lane]
 
 
 @inlined
@@ -48,12 +73,6 @@ def _fill_langevin(hyper, langevin):  # type: ignore[no-untyped-def]
         for lane in range(hyper.shape[1]):
             langevin[1 + i, lane] = math.sqrt(2.0 * hyper[0, lane] * hyper[1 + i, lane])
             langevin[1 + temperatures + i, lane] = math.sqrt(0.5 * hyper[0, lane] / hyper[1 + i, lane])
-
-
-@inlined
-def _add(values, total):  # type: ignore[no-untyped-def]
-    for lane in range(total.shape[0]):
-        total[lane] += values[lane]
 
 
 @inlined
@@ -80,35 +99,46 @@ def _copy_frame(frame, theta, states, phi, theta_path, x_path, frames):  # type:
             _copy(x_path[sample], frame_x_path[frame, sample])
 
 
+@inlined
+def _fill_normals(seed, stream, move, block, first_replica, normal):  # type: ignore[no-untyped-def]
+    """Normals (2, rows, L) of moves 2b and 2b + 1, filled when b is new; returns b."""
+    if block != move >> 1 and normal.shape[1] > 0:
+        fill_normal_pair(seed, stream, move >> 1, first_replica, 0, normal[0], normal[1])
+    return move >> 1
+
+
 def advance(  # type: ignore[no-untyped-def]
-    seed, first_replica, first_step, steps, tau, first_frame, every,
-    has_gradient, theta_moves, x_needs_uniform, x_first,
+    seed, first_replica, first_step, steps, turn, tau, first_frame, every, row_count,
+    theta_moves, x_first, restarts,
     theta, memory, x, theta_path, x_path,
-    constants, shared, theta_hyper, theta_factor, x_hyper, x_factor, theta_table, x_table,
-    stochastic_gradient_address, theta_move_address, jump_address, x_move_address,
+    constants, shared, data, first_row, theta_hyper, theta_factor, x_hyper, x_factor, theta_table, x_table,
+    prepare_address, theta_move_address, jump_address, restart_address, x_move_address,
     frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path, scratch,
 ):  # fmt: skip
     """Advance one tile from `first_step` by `steps` steps, in place, copying the frames met on the way.
 
     State: theta (m, L), memory (M, L) of a move such as momentum, x (S, n, L), running sums theta_path (Q, L) and
-    x_path (S, 3, L). Hyper-parameters (H, L) are scaled by factors (H, steps), tables (steps, ...) hold what is
-    prescribed per step; either has a single column or row where nothing changes. Frames are due at steps
+    x_path (S, P, L). Hyper-parameters (H, L) are scaled by factors (H, steps), tables (steps, ...) hold what is
+    prescribed per step; either has a single column or row where nothing changes. Past step `turn` (if not 0) theta
+    meets the minibatches and the noise of the steps before it once more, in reverse. Frames are due at steps
     first_frame, first_frame + every, ...; work space comes from `tiles.Tile`.
     """
-    stochastic_gradient = _stochastic_gradient_at(stochastic_gradient_address)
-    theta_move, x_move = _theta_move_at(theta_move_address), _x_move_at(x_move_address)
-    jump = _jump_at(jump_address)
-    samples, components = x.shape[0], x.shape[1]
-    (theta_normal, gradient, loss, theta_hyper_now, x_hyper_now,
-     langevin, x_normal, uniform, states, phi, work) = scratch  # fmt: skip
-    now, frame = 0, 0
+    prepare, theta_move = _prepare_at(prepare_address), _theta_move_at(theta_move_address)
+    jump, restart, x_move = _jump_at(jump_address), _restart_at(restart_address), _x_move_at(x_move_address)
+    samples = x.shape[0]
+    (theta_normal, gradient, after, loss, row, theta_hyper_now, x_hyper_now,
+     langevin, work, x_normal, uniform, states, forces, phi, derived, model_scratch) = scratch  # fmt: skip
+    normals, uniforms = x_normal.shape[1] // max(samples, 1), uniform.shape[0] // max(samples, 1)
+    now, frame, next_frame = 0, 0, first_frame
     jumped = False
     theta_block, x_block = -1, -1
-    next_frame = first_frame
+    prepare(theta, constants, shared, derived, model_scratch)
+    source = derived if derived.shape[0] > 0 else theta
 
     for sample in range(samples):
         _copy(x[sample], states[now, sample])
-        jump(x[sample], theta, constants, shared, phi[sample], uniform[sample])  # phi only: no work is booked
+        # phi and the force only: no work is booked
+        jump(x[sample], source, constants, shared, phi[sample], forces[now, sample], work[0], model_scratch)
     frames = (frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path)
     if next_frame == first_step:
         _copy_frame(frame, theta, states[now], phi, theta_path, x_path, frames)
@@ -125,33 +155,36 @@ def advance(  # type: ignore[no-untyped-def]
             if (half == 0) != x_first:
                 if not theta_moves:
                     continue
-                if has_gradient:
-                    if theta_block != step >> 1:
-                        theta_block = step >> 1
-                        even, odd = theta_normal[0], theta_normal[1]
-                        fill_normal_pair(seed, THETA_NOISE, theta_block, first_replica, 0, even, odd)
-                    stochastic_gradient(theta, theta_normal[step & 1], constants, shared, loss, gradient, work)
-                    _add(loss, theta_path[LOSS_SUM])
-                prescribed = theta_table[min(s, theta_table.shape[0] - 1)]
-                normal = theta_normal[step & 1]
-                theta_move(theta, memory, gradient, theta_hyper_now, normal, prescribed, theta_path, work)
-                jumped = not x_first and tau > 0
-                if not jumped:
-                    for sample in range(samples):
-                        jump(states[now, sample], theta, constants, shared, phi[sample], x_path[sample, WORK])
+                drawn = step if turn == 0 or step <= turn else 2 * turn + 1 - step
+                theta_block = _fill_normals(seed, THETA_NOISE, drawn, theta_block, first_replica, theta_normal)
+                theta_move(
+                    seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[drawn & 1],
+                    constants, shared, data, first_row, row_count, theta_hyper_now,
+                    theta_table[min(s, theta_table.shape[0] - 1)], theta_path, loss, gradient, after, row, work,
+                    model_scratch,
+                )  # fmt: skip
+                jumped = not x_first and not restarts
+                for sample in range(0 if jumped else samples):
+                    state, force, booked = states[now, sample], forces[now, sample], x_path[sample, WORK]
+                    jump(state, source, constants, shared, phi[sample], force, booked, model_scratch)
                 continue
             prescribed = x_table[min(s, x_table.shape[0] - 1)]
-            for move in range((step - 1) * tau, step * tau):
-                if x_block != move >> 1:
-                    x_block = move >> 1
-                    fill_normal_pair(seed, X_NOISE, x_block, first_replica, 0, x_normal[0], x_normal[1])
-                if x_needs_uniform:
+            for sample in range(samples if restarts else 0):
+                restart(
+                    seed, step, first_replica, sample, states[now, sample], source, constants, shared, data,
+                    first_row, row_count, phi[sample], forces[now, sample], x_path[sample], model_scratch,
+                )  # fmt: skip
+            for move in range((step - 1) * tau, step * tau if samples > 0 else 0):
+                x_block = _fill_normals(seed, X_NOISE, move, x_block, first_replica, x_normal)
+                if uniforms > 0:
                     fill_uniform(seed, ACCEPTANCE, move, first_replica, 0, uniform)
                 for sample in range(samples):
-                    normal = x_normal[move & 1, sample * components : (sample + 1) * components]
                     x_move(
-                        states[now, sample], states[1 - now, sample], theta, constants, shared, prescribed,
-                        langevin, normal, uniform[sample], phi[sample], x_path[sample], jumped,
+                        states[now, sample], states[1 - now, sample], source, constants, shared, prescribed, langevin,
+                        x_normal[move & 1, sample * normals : (sample + 1) * normals],
+                        uniform[sample * uniforms : (sample + 1) * uniforms],
+                        phi[sample], forces[now, sample], forces[1 - now, sample], x_path[sample], jumped,
+                        model_scratch,
                     )  # fmt: skip
                 now = 1 - now
                 jumped = False

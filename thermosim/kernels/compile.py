@@ -77,17 +77,19 @@ def source_fingerprint(places: tuple[str, ...]) -> str:
 def compiled(template: Callable[..., Any], signature: Any, **bindings: Any) -> Any:
     """Machine code of `template` for `signature`, its global names in `bindings` bound to functions or numbers.
 
-    Functions among the bindings see the other bindings too. numba's own disk cache looks only at the file a function
-    is written in, so the cache folder is named after everything the code depends on.
+    Functions among the bindings see the numbers and the functions before them. numba's own disk cache looks only at the
+    file a function is written in, so the cache folder is named after everything the code depends on.
 
     Raises numba's errors when the function does not compile.
     """
-    if numba.config.DISABLE_JIT:
-        return bound(template, bindings | {name: bound(f, bindings) for name, f in bindings.items() if callable(f)})
     key = _key(template, bindings)
-    numbers = {name: value for name, value in bindings.items() if not callable(value)}
-    functions = {name: inlined(bound(f, numbers, key)) for name, f in bindings.items() if callable(f)}
-    function = bound(template, numbers | functions, key)
+    scope = {name: value for name, value in bindings.items() if not callable(value)}
+    for name, part in bindings.items():
+        if callable(part):
+            scope[name] = inlined(bound(part, scope, key))  # as it is where the compiler is switched off
+    function = bound(template, scope, key)
+    if numba.config.DISABLE_JIT:
+        return function
     if not all(_is_ours(f) for f in (template, *bindings.values()) if callable(f)):
         # a user's function may depend on anything its file imports: compiled anew by every process
         return numba.njit([signature], **_FLAGS)(function)
@@ -138,13 +140,15 @@ def bound(template: Any, bindings: Mapping[str, Any], key: str = "") -> Function
     that another binding of the same template has in this process.
     """
     scope, name = template.__globals__ | dict(bindings), f"{template.__name__}_{key}"
-    return FunctionType(template.__code__, scope, name, template.__defaults__, template.__closure__)
+    function = FunctionType(template.__code__, scope, name, template.__defaults__, template.__closure__)
+    function.__qualname__ = name  # what numba makes the symbol's name of
+    return function
 
 
 def _key(template: Callable[..., Any], bindings: Mapping[str, Any]) -> str:
     """Hash of everything the machine code depends on; of a user's function, of this very object."""
     digest = hashlib.sha256(source_fingerprint(("kernels", "models")).encode())
-    for name, value in [*sorted(bindings.items()), ("", template)]:
+    for name, value in [*bindings.items(), ("", template)]:
         text = repr(value)
         if callable(value):
             text = f"{value.__module__}.{value.__qualname__}" + ("" if _is_ours(value) else f" {id(value)}")

@@ -11,20 +11,27 @@ frozen during a move of x and x frozen during a move of theta, the first law hol
     log_ratio_x   sum of ln p(x'|x) - ln p(x|x') of the transition density the move really used; for a move that
                   obeys detailed balance at temperature T it is -heat/T, for any other it differs by the shadow term
 
-All are running sums since step 0. S. S. Parsi, "Stochastic thermodynamics of learning parametric probabilistic
-models", Entropy 26, 112 (2024).
+    log_ratio_theta  the same for a move of theta that has a density, at the minibatch it used:
+                  sum of ln p(theta'|theta, b) - ln p(theta|theta', b)
+
+A Gibbs sweep is a product of site moves, each in detailed balance; its reverse is the sweep in reverse order, and its
+log ratio -heat. All are running sums since step 0. S. S. Parsi, "Stochastic thermodynamics of learning parametric
+probabilistic models", Entropy 26, 112 (2024).
 """
 
 from __future__ import annotations
 
-# rows of x_path (S, 3, L)
+# rows of x_path (S, 4, L)
 WORK = 0
 HEAT = 1
 LOG_RATIO = 2
-X_ROWS = 3
+ACCEPTED = 3  # number of proposals accepted, of a move that can refuse
+X_ROWS = 4
 
-# rows of theta_path (3, L): the first is booked by the step loop, the others by the move
+# rows of theta_path (5, L)
 LOSS_SUM = 0  # loss before each move
 GRADIENT_SQUARE = 1  # squared norm of the stochastic gradient, on the unit sphere for scale-invariant parameters
 STRETCH = 2  # |v|/r - 1 of a step off the sphere, before it is taken back
-THETA_ROWS = 3
+LOG_RATIO_THETA = 3
+LOSS = 4  # loss before the last move: no sum
+THETA_ROWS = 5

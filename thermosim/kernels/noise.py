@@ -24,6 +24,7 @@ __all__ = [
     "DATA",
     "INITIAL",
     "MINIBATCH",
+    "RESTART",
     "THETA_NOISE",
     "X_NOISE",
     "fill_normal_pair",
@@ -31,15 +32,17 @@ __all__ = [
     "normal_array",
     "threefry",
     "uniform_array",
+    "unit_interval",
 ]
 
 INITIAL = 0  # initial state
 X_NOISE = 1  # noise of the moves of x
 THETA_NOISE = 2  # noise of the moves of theta
 MINIBATCH = 3  # choice of data rows
-ACCEPTANCE = 4  # accept-reject decisions
+ACCEPTANCE = 4  # accept-reject decisions, Gibbs draws, uniforms of exact samples
 DATA = 5  # synthetic data, random constants of a model
 BOOTSTRAP = 6  # resampling in analysis
+RESTART = 7  # data rows at which chains start anew
 
 _PARITY = np.uint64(0x1BD11BDAA9FC1A22)
 _WORD = np.uint64(64)
@@ -105,6 +108,13 @@ def fill_normal_pair(seed, stream, block, first_replica, first_index, even, odd)
             radius = math.sqrt(-2.0 * log(uniform))
             row_even[lane] = radius * (sine if swapped else cosine)
             row_odd[lane] = radius * (cosine if swapped else sine)
+
+
+@inlined
+def unit_interval(seed, stream, step, replica, index):  # type: ignore[no-untyped-def]
+    """A uniform in [0, 1)."""
+    a, _ = threefry(np.uint64(seed), _key(stream, step), np.uint64(replica), np.uint64(index))
+    return float_of((a >> _MANTISSA_SHIFT) | _ONE) - 1.0
 
 
 @inlined

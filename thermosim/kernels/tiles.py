@@ -9,7 +9,7 @@ import numpy as np
 
 from thermosim.kernels.ledger import THETA_ROWS, X_ROWS
 
-__all__ = ["Tile", "aligned_zeros", "tile_width"]
+__all__ = ["Rows", "Tile", "aligned_zeros", "tile_width"]
 
 LANES = 32  # widths are multiples of four vector registers, so that no loop has a remainder
 _CACHE_LINE = 64
@@ -33,16 +33,43 @@ def aligned_zeros(shape: tuple[int, ...]) -> np.ndarray:
     return raw[start : start + size].view(np.float64).reshape(shape)
 
 
-def tile_width(lanes: int, parameters: int, coordinates: int, threads: int) -> int:
+def tile_width(lanes: int, rows: int, threads: int) -> int:
     """Lanes per tile for a run of `lanes` replicas: as wide as the cache allows, and work for every thread.
 
-    `parameters` is m, `coordinates` is samples times n. The results do not depend on the width.
+    `rows` are the numbers that one lane's state and work space take. The results do not depend on the width.
     """
-    rows = 4 * parameters + 5 * coordinates + 20
     fitting = max(_STATE_BYTES // (8 * rows), LANES)
     width = min(lanes / threads, fitting, _WIDEST)
     tiles = threads * math.ceil(lanes / (width * threads))
     return LANES * math.ceil(lanes / tiles / LANES)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Numbers of each kind that one lane takes."""
+
+    parameters: int
+    derived: int
+    memory: int
+    samples: int
+    components: int
+    theta_hyper: int
+    x_hyper: int
+    theta_normals: int
+    gradient: int
+    after: int
+    row: int
+    normals: int  # of one chain
+    uniforms: int
+    force: int
+    scratch: int
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        chain = 3 * self.components + 2 * self.normals + self.uniforms + 2 * self.force + X_ROWS + 1
+        theta = self.parameters + self.derived + self.memory + 2 * self.theta_normals + self.gradient + self.after
+        return theta + self.row + self.scratch + self.samples * chain + THETA_ROWS + 8
 
 
 @dataclass
@@ -55,50 +82,43 @@ class Tile:
     theta: np.ndarray  # (m, L)
     memory: np.ndarray  # (M, L)
     x: np.ndarray  # (S, n, L)
-    theta_path: np.ndarray  # (3, L)
-    x_path: np.ndarray  # (S, 3, L)
+    theta_path: np.ndarray  # (Q, L)
+    x_path: np.ndarray  # (S, P, L)
     scratch: tuple[np.ndarray, ...]
 
     @classmethod
-    def empty(
-        cls,
-        first: int,
-        width: int,
-        used: int,
-        *,
-        parameters: int,
-        memory: int,
-        samples: int,
-        components: int,
-        theta_hyper: int,
-        x_hyper: int,
-    ) -> Tile:
+    def empty(cls, first: int, width: int, used: int, size: Rows) -> Tile:
         """A tile of zeros."""
 
         def rows(*shape: int) -> np.ndarray:
             return aligned_zeros((*shape, width))
 
         scratch = (
-            rows(2, parameters),  # theta_normal
-            rows(parameters),  # gradient
+            rows(2, size.theta_normals),
+            rows(size.gradient),
+            rows(size.after),
             rows(),  # loss
-            rows(theta_hyper),  # theta_hyper_now
-            rows(x_hyper),  # x_hyper_now
-            rows(max(2 * x_hyper - 1, 0)),  # langevin
-            rows(2, samples * components),  # x_normal
-            rows(samples),  # uniform
-            rows(2, samples, components),  # states
-            rows(samples),  # phi
+            rows(size.row),
+            rows(size.theta_hyper),  # theta_hyper_now
+            rows(size.x_hyper),  # x_hyper_now
+            rows(max(2 * size.x_hyper - 1, 0)),  # langevin
             rows(4),  # work
+            rows(2, size.samples * size.normals),  # x_normal
+            rows(size.samples * size.uniforms),  # uniform
+            rows(2, size.samples, size.components),  # states
+            rows(2, size.samples, size.force),  # forces
+            rows(size.samples),  # phi
+            rows(size.derived),
+            rows(size.scratch),
         )
         return cls(
             first,
             width,
             used,
-            theta=rows(parameters),
-            memory=rows(memory),
-            x=rows(samples, components),
+            theta=rows(size.parameters),
+            memory=rows(size.memory),
+            x=rows(size.samples, size.components),
             theta_path=rows(THETA_ROWS),
-            x_path=rows(samples, X_ROWS),
+            x_path=rows(size.samples, X_ROWS),
             scratch=scratch,
         )

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from thermosim.model import Model
-from thermosim.models import harmonic_trap, isotropic_sphere, rotational_trap, two_beads
+from thermosim.models import gaussian, harmonic_trap, isotropic_sphere, rotational_trap, two_beads
 
 __all__ = ["MODELS"]
 
 MODELS: dict[str, Model] = {
-    model.name: model for model in (isotropic_sphere.MODEL, harmonic_trap.MODEL, rotational_trap.MODEL, two_beads.MODEL)
+    model.name: model
+    for model in (
+        isotropic_sphere.MODEL,
+        harmonic_trap.MODEL,
+        rotational_trap.MODEL,
+        two_beads.MODEL,
+        gaussian.MODEL,
+    )
 }

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+prepare = None  # bound when the move is compiled
 
-def protocol(theta, memory, gradient, hyper, normal, table, path, work):  # type: ignore[no-untyped-def]
+
+def protocol(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
+    hyper, table, path, loss, gradient, after, row, work, scratch,
+):  # fmt: skip
     """theta' = the protocol's value at this step, table (m,), for every lane."""
+    moved = False
     for i in range(theta.shape[0]):
-        row, value = theta[i], table[i]
-        if row[0] != value:  # a parameter that rests costs nothing
+        values, value = theta[i], table[i]
+        if values[0] != value:  # a parameter that rests costs nothing
+            moved = True
             for lane in range(theta.shape[1]):
-                row[lane] = value
+                values[lane] = value
+    if moved:
+        prepare(theta, constants, shared, derived, scratch)

@@ -18,15 +18,27 @@ import math
 from thermosim.kernels.compile import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.lanes import dot
-from thermosim.kernels.ledger import GRADIENT_SQUARE, STRETCH
+from thermosim.kernels.ledger import GRADIENT_SQUARE, LOSS, LOSS_SUM, STRETCH
 
 FIXED_LR, FIXED_ELR, FIXED_SPHERE = 0, 1, 2
 CONSTRAINT = FIXED_LR  # bound when the move is compiled
+PREPARED = False
+gradient_of_loss = prepare = None
 
 
-def constrained_sgd(theta, memory, gradient, hyper, normal, table, path, work):  # type: ignore[no-untyped-def]
-    """One step of theta (m, L) along -gradient (m, L)."""
+def constrained_sgd(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
+    hyper, table, path, loss, gradient, after, row, work, scratch,
+):  # fmt: skip
+    """One step of theta (m, L) along minus the gradient of the loss."""
     parameters, lanes = theta.shape
+    gradient_of_loss(
+        seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
+        first_row, row_count, loss, gradient, row, work, scratch,
+    )  # fmt: skip
+    for lane in range(lanes):
+        path[LOSS_SUM, lane] += loss[lane]
+        path[LOSS, lane] = loss[lane]
     learning_rate, weight_decay, radius = hyper[0], hyper[1], hyper[2]
     norm, slope, shrink, stride = work[0], work[1], work[2], work[3]
     booked = path[GRADIENT_SQUARE]
@@ -49,6 +61,7 @@ def constrained_sgd(theta, memory, gradient, hyper, normal, table, path, work): 
             w[lane] = fma(-stride[lane], g[lane], shrink[lane] * w[lane])
     if CONSTRAINT == FIXED_SPHERE:
         _return_to_sphere(theta, radius, norm, path[STRETCH])
+    prepare(theta, constants, shared, derived, scratch)
 
 
 @inlined

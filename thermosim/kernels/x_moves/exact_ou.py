@@ -20,7 +20,21 @@ energy = None
 
 
 def exact_ou(  # type: ignore[no-untyped-def]
-    x, x_new, theta, constants, shared, table, langevin, normal, uniform, phi, path, jumped
+    x,
+    x_new,
+    theta,
+    constants,
+    shared,
+    table,
+    langevin,
+    normal,
+    uniform,
+    phi,
+    force_old,
+    force_new,
+    path,
+    jumped,
+    scratch,
 ):
     """One exact move of every lane from x to x_new, both (n, L)."""
     n = COMPONENTS

@@ -1,0 +1,119 @@
+"""The learning machine of one point of a sweep: its model, its data and its frames, as arrays with replicas first."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis.settings import axes
+from thermosim.analysis.work import cells
+from thermosim.model import Model
+
+if TYPE_CHECKING:
+    from thermosim.data import Data
+    from thermosim.evaluate import Evaluator
+
+__all__ = ["Machine", "machines", "model_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """One point of the sweep. R replicas, S samples, F frames; m parameters, n components."""
+
+    index: Mapping[str, int]
+    settings: Mapping[str, Any]
+    model: Model
+    frames: xr.Dataset  # of this point: dims step, replica[, sample]
+    folder: Path
+
+    @functools.cached_property
+    def evaluator(self) -> Evaluator:
+        """The model's functions."""
+        from thermosim.evaluate import Evaluator
+
+        return Evaluator(self.model, self.settings["model"])
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """The data sets it learns from. Raises ValueError when the case has none, or they are not to be had."""
+        from thermosim.sources import data_of
+
+        if not self.settings.get("data"):
+            raise ValueError("the ensemble learned from no data: its case has no [data]")
+        data = data_of(self.model, self.settings, self.folder)
+        recorded = self.frames.attrs.get("data_sha256", "")
+        if (
+            recorded
+            and recorded != data.sha256
+            and not any(name.startswith("data.") for name in self.settings["sweep"])
+        ):
+            raise ValueError(f"the data have changed since the run: {data.description} is not what it learned from")
+        return data
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Recorded steps (F,)."""
+        return np.asarray(self.frames["step"].values)
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """The model's constants."""
+        constants: Mapping[str, Any] = self.settings["model"]
+        return constants
+
+    def theta(self, frame: int) -> np.ndarray:
+        """theta of a frame: (R, m). Raises ValueError when it was not recorded."""
+        if "theta" not in self.frames:
+            raise ValueError("needs theta among the recorded variables: record.variables")
+        return np.asarray(self.frames["theta"].isel(step=frame).transpose("replica", "theta_dim").values)
+
+    def x(self, frame: int) -> np.ndarray:
+        """x of a frame: (R, S, n). Raises ValueError when it was not recorded."""
+        if "x" not in self.frames:
+            raise ValueError("needs x among the recorded variables: record.variables")
+        x = self.frames["x"].isel(step=frame)
+        x = x if "sample" in x.dims else x.expand_dims("sample")
+        return np.asarray(x.transpose("replica", "sample", "x_dim").values)
+
+    def data_set(self) -> np.ndarray:
+        """The data set each replica learns from: (R,), numbers from 0."""
+        replicas = int(self.settings["ensemble"]["replicas"])
+        sets = int((self.settings.get("data") or {"sets": 1})["sets"])
+        return np.arange(self.frames.sizes["replica"]) * sets // replicas
+
+
+def machines(ds: xr.Dataset) -> list[Machine]:
+    """Every point of the sweep, in order."""
+    model = model_of(ds)
+    source = ds.encoding.get("source")
+    folder = Path(source).parent if source else Path.cwd()
+    return [
+        Machine(index, settings, model, ds.isel(index).drop_vars(axes(ds), errors="ignore"), folder)
+        for index, settings in cells(ds)
+    ]
+
+
+def model_of(ds: xr.Dataset) -> Model:
+    """The model of an ensemble; a user's own is read from the text stored with it."""
+    from thermosim.models import MODELS
+    from thermosim.user_model import load_user_model
+
+    text = str(ds.attrs.get("model_source", ""))
+    if not text:
+        import json
+
+        return MODELS[json.loads(ds.attrs["settings"])["model"]["name"]]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.py"
+        path.write_text(text, "utf-8")
+        model, faults = load_user_model(path)
+    if model is None:
+        raise ValueError(" ".join(faults))
+    return model

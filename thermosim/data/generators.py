@@ -1,0 +1,107 @@
+"""Generated rows. Row j of set s depends on the seed, s and j only, not on how many rows or sets there are.
+
+gaussian    x = m + A xi                      A A^T the covariance, A lower triangular
+mixture     x = c_k + d_k xi                  center k with probability w_k / sum w
+ring        x = R xi / |xi| + d xi'           two components
+
+xi are standard normals at the addresses (seed, DATA, address(role, s), j, component). Rows are put together component
+by component, without sums that a library may reorder: their bits are the same for any number of rows and threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CHOICE", "NORMAL", "ORDER", "UNIFORM", "address", "generated", "order", "triangular"]
+
+NORMAL = 0  # normals of a row
+UNIFORM = 1  # uniforms of a row
+CHOICE = 2  # which center a row belongs to
+ORDER = 3  # order of the rows of a file
+_ROLES = 8
+
+
+def address(role: int, number: int) -> int:
+    """The step of the stream DATA at which set `number` finds its random numbers of one role."""
+    return _ROLES * number + role
+
+
+def generated(settings: Mapping[str, Any], components: int, rows: int, number: int) -> tuple[np.ndarray, Any]:
+    """Rows (K, n) of set `number`, and the center of each (K,) for a mixture, else None."""
+    source, seed = settings["source"], settings["seed"]
+    if source == "gaussian":
+        return _gaussian(settings, _normals(seed, components, rows, number)), None
+    if source == "mixture":
+        labels = _choices(settings, rows, number)
+        return _mixture(settings, labels, _normals(seed, components, rows, number)), labels
+    return _ring(settings, _normals(seed, 4, rows, number)), None
+
+
+def order(seed: int, total: int, number: int) -> np.ndarray:
+    """A random order of the rows 0 ... total - 1 of a file, for set `number`."""
+    from thermosim.kernels.noise import DATA, uniform_array
+
+    return np.argsort(uniform_array(seed, DATA, address(ORDER, number), 0, (1, total))[0], kind="stable")
+
+
+def triangular(covariance: np.ndarray) -> np.ndarray:
+    """Lower triangular A (n, n) with A A^T = covariance, for a symmetric matrix without negative eigenvalues.
+
+    Column by column; a column whose pivot is lost in rounding is zero, as it is in a singular matrix.
+    """
+    rest, factor = np.array(covariance, float), np.zeros_like(covariance, float)
+    lost = len(rest) * np.finfo(float).eps * np.max(np.diag(rest), initial=0.0)
+    for k in range(len(rest)):
+        if rest[k, k] > lost:
+            factor[k:, k] = rest[k:, k] / np.sqrt(rest[k, k])
+            rest[k:, k:] -= factor[k:, k, None] * factor[None, k:, k]
+    return factor
+
+
+def _normals(seed: int, components: int, rows: int, number: int) -> np.ndarray:
+    """Standard normals (n, K)."""
+    from thermosim.kernels.noise import DATA, normal_array
+
+    return normal_array(seed, DATA, address(NORMAL, number), 0, (components, rows))
+
+
+def _gaussian(settings: Mapping[str, Any], normals: np.ndarray) -> np.ndarray:
+    mean, covariance = _or(settings["mean"], 0.0), _or(settings["covariance"], 1.0)
+    if covariance.ndim < 2:
+        deviation = _or(settings["deviation"], np.sqrt(covariance))
+        return np.ascontiguousarray(mean + deviation * normals.T)
+    factor = triangular(covariance)
+    rows = np.zeros(normals.T.shape)
+    for k in range(len(normals)):
+        rows += normals[k, :, None] * factor[None, :, k]
+    return mean + rows
+
+
+def _choices(settings: Mapping[str, Any], rows: int, number: int) -> np.ndarray:
+    from thermosim.kernels.noise import DATA, uniform_array
+
+    weights = _or(settings["weights"], np.ones(len(settings["centers"])))
+    shares = np.cumsum(weights)
+    uniforms = uniform_array(settings["seed"], DATA, address(CHOICE, number), 0, (1, rows))[0]
+    return np.searchsorted(shares / shares[-1], uniforms)
+
+
+def _mixture(settings: Mapping[str, Any], labels: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    centers = np.asarray(settings["centers"], float).reshape(len(settings["centers"]), -1)
+    deviations = np.broadcast_to(_or(settings["deviation"], 1.0), len(centers))
+    return np.ascontiguousarray(centers[labels] + deviations[labels, None] * normals.T)
+
+
+def _ring(settings: Mapping[str, Any], normals: np.ndarray) -> np.ndarray:
+    """The direction of a pair of normals is uniform, and needs no cosine."""
+    radius, deviation = float(_or(settings["radius"], 1.0)), float(_or(settings["deviation"], 0.1))
+    length = np.sqrt(normals[0] * normals[0] + normals[1] * normals[1])
+    direction = normals[:2] / np.maximum(length, np.finfo(float).tiny)
+    return np.ascontiguousarray((radius * direction + deviation * normals[2:]).T)
+
+
+def _or(value: Any, default: Any) -> np.ndarray:
+    return np.asarray(default if value is None else value, float)

@@ -1,0 +1,139 @@
+"""From the settings of [data] to the rows a model learns from.
+
+Set s is rows s K ... s K + K - 1 of `values`. The sets of a file or a packaged source are drawn from all its rows,
+without replacement within a set: the first K of a random order, so a larger set begins with the smaller one. All rows
+of a source keep their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermosim.data.generators import generated, order
+from thermosim.data.rules import faults
+from thermosim.data.section import GENERATED, GENERATED_ROWS
+from thermosim.data.tables import DataError, Table, table
+
+__all__ = ["Data", "load"]
+
+Settings = Mapping[str, Any]
+Sampler = Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Data sets, one after another."""
+
+    values: np.ndarray  # (sets K, n), float64
+    rows: int  # K, of each set
+    sets: int
+    labels: np.ndarray | None  # (sets K,), the class of each row, or its center in a mixture
+    description: str
+    sha256: str  # of the bytes of values
+
+    def of_set(self, number: int) -> np.ndarray:
+        """Rows (K, n) of one set."""
+        return self.values[number * self.rows : (number + 1) * self.rows]
+
+    def mean(self, number: int = 0) -> np.ndarray:
+        """Mean over the rows of one set, (n,)."""
+        return np.asarray(self.of_set(number).mean(axis=0))
+
+    def covariance(self, number: int = 0) -> np.ndarray:
+        """Covariance over the rows of one set, divisor K, (n, n)."""
+        centered = self.of_set(number) - self.mean(number)
+        return np.asarray(centered.T @ centered / self.rows)
+
+
+def load(settings: Settings, components: int, folder: Path, sample: Sampler | None = None) -> Data:
+    """The data sets of a case whose model has n = `components`; `folder` is where the case is.
+
+    sample(K, s) -> (K, n): exact samples of the model at `settings["teacher"]`, for set s; needed by source "teacher".
+    Its random numbers are those of the stream DATA and settings["seed"], at the steps that `generators.address` gives.
+    The arrays are fresh: their owner may change them. Raises DataError with every fault.
+    """
+    found = faults(settings, components, folder)
+    if settings["source"] == "teacher" and sample is None:
+        found.append("data.source = 'teacher': this model has no exact sampler; choose another source.")
+    if found:
+        raise DataError("\n\n".join(found))
+
+    source = None if settings["source"] in GENERATED else table(settings, folder)
+    total = GENERATED_ROWS if source is None else len(source.kept(settings["digits"]))
+    rows, sets = settings["rows"] or total, settings["sets"]
+    values, labels = np.empty((sets * rows, components)), np.empty(sets * rows, np.int64)
+    classes: Any = None
+    for number in range(sets):
+        place = slice(number * rows, (number + 1) * rows)
+        if source is not None:
+            values[place], classes = _chosen(settings, source, rows, number)
+        elif settings["source"] == "teacher":
+            assert sample is not None
+            values[place] = _sampled(sample, rows, components, number)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):  # refused below
+                values[place], classes = generated(settings, components, rows, number)
+        if classes is not None:
+            labels[place] = classes
+    if not np.isfinite(values).all():
+        raise DataError("data: rows take values that are not finite; make the numbers of this source smaller.")
+    return Data(
+        values,
+        rows,
+        sets,
+        None if classes is None else labels,
+        _described(settings, rows, components),
+        hashlib.sha256(values.data.cast("B")).hexdigest(),
+    )
+
+
+def _chosen(settings: Settings, source: Table, rows: int, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows (K, n) of one set, shrunk and encoded, and their classes."""
+    kept = source.kept(settings["digits"])
+    if rows < len(kept):
+        kept = kept[order(settings["seed"], len(kept), number)[:rows]]
+    values = _encoded(settings, source, _shrunk(source.values[kept], source.side, settings["shrink"]))
+    return values, None if source.labels is None else source.labels[kept]
+
+
+def _shrunk(values: np.ndarray, side: int | None, shrink: int | None) -> np.ndarray:
+    """Averages over shrink x shrink squares of square images, (K, side^2 / shrink^2)."""
+    if shrink is None or side is None:
+        return values
+    squares = values.reshape(len(values), side // shrink, shrink, side // shrink, shrink)
+    return np.asarray(squares.mean(axis=(2, 4)).reshape(len(values), -1))
+
+
+def _encoded(settings: Settings, source: Table, values: np.ndarray) -> np.ndarray:
+    encoding = settings["encoding"]
+    if encoding == "real":
+        return values
+    unit = (values.astype(float) - source.low) / (source.high - source.low)
+    if encoding == "unit":
+        return unit
+    binary = (unit > settings["threshold"]).astype(float)
+    return 2.0 * binary - 1.0 if encoding == "spin" else binary
+
+
+def _sampled(sample: Sampler, rows: int, components: int, number: int) -> np.ndarray:
+    values = np.asarray(sample(rows, number), float)
+    if values.shape != (rows, components):
+        raise ValueError(f"the sampler gave rows of shape {values.shape}, expected {(rows, components)}")
+    return values
+
+
+def _described(settings: Settings, rows: int, components: int) -> str:
+    name = settings["source"] or f"{settings['file']} {settings['dataset'] or ''}".strip()
+    digits, shrink = settings["digits"], settings["shrink"]
+    details = [f"classes {', '.join(map(str, digits))}"] if digits else []
+    details += [f"shrunk by {shrink}"] if shrink else []
+    details += [settings["encoding"]] if settings["encoding"] != "real" else []
+    which = f"{settings['sets']} sets of " if settings["sets"] > 1 else ""
+    how = f" ({'; '.join(details)})" if details else ""
+    return f"{name}{how}: {which}{rows} rows of {components} components"

@@ -1,0 +1,212 @@
+"""What is wrong with a case's [data], as far as it can be known before a run."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED
+from thermosim.data.tables import DataError, Table, table
+
+__all__ = ["faults"]
+
+Settings = Mapping[str, Any]
+_ROUNDING = 1e-10  # of the largest entry, allowed below 0 in eigenvalues of a covariance
+_LARGEST = 2**30  # numbers in all sets together: 8 GiB
+
+
+def faults(settings: Settings, components: int, folder: Path) -> list[str]:
+    """A paragraph for each fault of a resolved [data] section, for a model of n = `components`; never raises.
+
+    `folder` is where the case is. Files are read and checked, and remembered for the run.
+    """
+    source, file = settings["source"], settings["file"]
+    if source is None and file is None:
+        return ["data: missing; give data.source (" + ", ".join(GENERATED + PACKAGED) + ") or a data.file of your own."]
+    if source is not None and file is not None:
+        return [f"data.source = {source!r}, data.file = {file!r}: has both; keep one of them."]
+    found = _unused(settings)
+    if source in GENERATED:
+        found += _GENERATORS[source](settings, components)
+        return found + _size_faults(settings, settings["rows"] or GENERATED_ROWS, components)
+    try:
+        rows = table(settings, folder)
+    except DataError as error:
+        return [*found, str(error)]
+    return found + _table_faults(settings, rows, components)
+
+
+def _unused(settings: Settings) -> list[str]:
+    """Keys that this source, or this encoding, does not use."""
+    source = settings["source"] or "file"
+    here = repr(source) if settings["source"] else f"data.file = {settings['file']!r}"
+    found = [
+        f"data.{key} = {_shown(settings[key])}: is only used with {_named(users)}, not {here}; remove it."
+        for key, users in OWN_KEYS.items()
+        if source not in users and settings[key] not in (None, {})
+    ]
+    if source == "file" and settings["dataset"] is not None and settings["file"].endswith(".npy"):
+        found.append(f"data.dataset = {settings['dataset']!r}: a .npy file has no named datasets; remove it.")
+    encoding, threshold = settings["encoding"], settings["threshold"]
+    if source in GENERATED and encoding != "real":
+        found.append(f"data.encoding = {encoding!r}: generated rows are used as they are; remove it.")
+    if encoding in ("real", "unit") and threshold != 0.5:
+        found.append(
+            f"data.threshold = {threshold!r}: is only used with data.encoding = 'binary' or 'spin', not {encoding!r}; "
+            "remove it."
+        )
+    return found
+
+
+def _gaussian_faults(settings: Settings, n: int) -> list[str]:
+    vector = f"a number, or one for each of the model's {n} components"
+    found = _array_faults(settings, "mean", ((), (n,)), vector)
+    found += _array_faults(settings, "deviation", ((), (n,)), f"{vector}, none below 0", positive=True)
+    covariance = settings["covariance"]
+    if covariance is None:
+        return found
+    if settings["deviation"] is not None:
+        found.append("data.deviation, data.covariance: have the same meaning here; keep one of them.")
+    wrong = _array_faults(settings, "covariance", ((), (n,), (n, n)), f"{vector}, or a matrix of {n} x {n} numbers")
+    if wrong:
+        return found + wrong
+    array = np.asarray(covariance, float)
+    if array.ndim == 2 and not np.array_equal(array, array.T):
+        return [*found, f"data.covariance = {_shown(covariance)}: is not symmetric; make entries ij and ji equal."]
+    lowest = float(np.linalg.eigvalsh(array)[0] if array.ndim == 2 else array.min())
+    if lowest < (-_ROUNDING * np.abs(array).max() if array.ndim == 2 else 0.0):
+        found.append(
+            f"data.covariance = {_shown(covariance)}: has the eigenvalue {lowest:g}; no variance can be below 0."
+        )
+    return found
+
+
+def _mixture_faults(settings: Settings, n: int) -> list[str]:
+    centers, weights = settings["centers"], settings["weights"]
+    if centers is None:
+        return ["data.centers: missing; a mixture needs a list of centers, a vector each."]
+    array = _numbers(centers)
+    if array is None or array.size == 0 or array.shape[1:] not in ((n,), () if n == 1 else (n,)):
+        return [f"data.centers = {_shown(centers)}: expected a list of vectors, each of the model's {n} components."]
+    number = len(array)
+    found = _array_faults(settings, "weights", ((number,),), f"{number} numbers, one per center, none below 0", True)
+    found += _array_faults(
+        settings, "deviation", ((), (number,)), f"a number, or one for each of the {number} centers, none below 0", True
+    )
+    if weights is not None and not found and not 0.0 < sum(weights) < math.inf:
+        found.append(f"data.weights = {_shown(weights)}: add up to {sum(weights):g}; make one positive.")
+    return found
+
+
+def _ring_faults(settings: Settings, n: int) -> list[str]:
+    found = _array_faults(settings, "deviation", ((),), "a number, not below 0", positive=True)
+    if n != 2:
+        found.append(f"data.source = 'ring': has 2 components, this model has {n}; give the model 2.")
+    return found
+
+
+def _teacher_faults(settings: Settings, n: int) -> list[str]:
+    teacher = settings["teacher"]
+    if not teacher:
+        return ["data.teacher: missing; give values of the model's parameters, as in teacher = { mean = 1.0 }."]
+    return [
+        f"data.teacher.{key} = {_shown(value)}: expected finite numbers, in the shape of this parameter."
+        for key, value in teacher.items()
+        if _numbers(value) is None
+    ]
+
+
+_GENERATORS = {
+    "gaussian": _gaussian_faults,
+    "mixture": _mixture_faults,
+    "ring": _ring_faults,
+    "teacher": _teacher_faults,
+}
+
+
+def _table_faults(settings: Settings, source: Table, components: int) -> list[str]:
+    """Faults of a choice of rows of a file or packaged set."""
+    name = f"data.source = {settings['source']!r}" if settings["source"] else f"data.file = {settings['file']!r}"
+    digits, shrink = settings["digits"], settings["shrink"]
+    found = []
+    if digits is not None and source.labels is not None:
+        classes = np.unique(source.labels).tolist()
+        if not digits or len(set(digits)) < len(digits) or not set(digits) <= set(classes):
+            found.append(f"data.digits = {digits!r}: expected different classes out of {', '.join(map(str, classes))}.")
+            digits = None
+    if shrink is not None and source.side is not None and source.side % shrink:
+        fitting = " or ".join(str(s) for s in (2, 4, 7) if source.side % s == 0)
+        found.append(f"data.shrink = {shrink}: does not divide {source.side} pixels a side; choose {fitting}.")
+    elif (n := source.components(shrink)) != components:
+        smaller = [s for s in (2, 4, 7) if source.side is not None and shrink is None and source.side % s == 0]
+        hint = "".join(f", or {source.components(s)} with data.shrink = {s}" for s in smaller)
+        found.append(f"{name}: rows have {n} components, this model has {components}; give the model {n}{hint}.")
+    if settings["encoding"] != "real" and source.low == source.high:
+        found.append(
+            f"data.encoding = {settings['encoding']!r}: all values of {name} are {source.low:g}, so there is "
+            "no scale; use 'real', or other data."
+        )
+    total = len(source.kept(digits))
+    rows, sets = settings["rows"] or total, settings["sets"]
+    if rows > total:
+        found.append(f"data.rows = {rows}: there are only {total} rows to choose from; ask for at most that.")
+    elif rows == total and sets > 1:
+        found.append(
+            f"data.sets = {sets}: each set would hold the same {total} rows, all there are; make data.rows smaller, or "
+            "data.sets = 1."
+        )
+    return found + _size_faults(settings, min(rows, total), components)
+
+
+def _size_faults(settings: Settings, rows: int, components: int) -> list[str]:
+    size = settings["sets"] * rows * components
+    if size <= _LARGEST:
+        return []
+    shape = f"data.rows = {rows}, data.sets = {settings['sets']}"
+    return [f"{shape}: take {size / 2**27:.0f} GiB at {components} components, 8 at most; make one of them smaller."]
+
+
+def _array_faults(
+    settings: Settings, key: str, shapes: tuple[tuple[int, ...], ...], expected: str, positive: bool = False
+) -> list[str]:
+    """Whether a key, if given, holds finite numbers in one of some shapes."""
+    if (value := settings[key]) is None:
+        return []
+    array = _numbers(value)
+    if array is not None and array.shape in shapes and not (positive and np.any(array < 0)):
+        return []
+    return [f"data.{key} = {_shown(value)}: expected {expected}."]
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """Finite numbers as an array, or None when they are something else."""
+    if not all(isinstance(part, (int, float)) and not isinstance(part, bool) for part in _parts(value)):
+        return None
+    try:
+        array = np.asarray(value, float)
+    except (ValueError, OverflowError):
+        return None
+    return array if np.isfinite(array).all() else None
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _parts(part)
+    else:
+        yield value
+
+
+def _named(users: tuple[str, ...]) -> str:
+    sources = ", ".join(repr(user) for user in users if user != "file")
+    return f"data.source = {sources}" if sources else "data.file"
+
+
+def _shown(value: Any) -> str:
+    """A value, long lists cut."""
+    return reprlib.repr(value)

@@ -1,0 +1,70 @@
+"""The [data] section of a case: its keys, types, ranges and defaults, and which source uses which key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["GENERATED", "GENERATED_ROWS", "OWN_KEYS", "PACKAGED", "DataSection"]
+
+GENERATED = ("gaussian", "mixture", "ring", "teacher")
+PACKAGED = ("digits", "mnist", "fashion-mnist")
+GENERATED_ROWS = 256  # rows of a generated set when the case does not say
+
+# keys that only some sources use; "file" stands for the user's own file
+OWN_KEYS: dict[str, tuple[str, ...]] = {
+    "dataset": ("file",),
+    "mean": ("gaussian",),
+    "covariance": ("gaussian",),
+    "deviation": ("gaussian", "mixture", "ring"),
+    "centers": ("mixture",),
+    "weights": ("mixture",),
+    "radius": ("ring",),
+    "teacher": ("teacher",),
+    "digits": PACKAGED,
+    "shrink": PACKAGED,
+    "folder": ("mnist", "fashion-mnist"),
+}
+
+Numbers = Annotated[Any, Field(json_schema_extra={"type": ["number", "array"]})]
+Rows = Annotated[Any, Field(json_schema_extra={"type": "array"})]
+
+
+class DataSection(BaseModel):
+    """What the model learns from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    source: Literal["gaussian", "mixture", "ring", "teacher", "digits", "mnist", "fashion-mnist"] | None = Field(
+        None, description="a generator, or a packaged data set"
+    )
+    file: str | None = Field(None, description="your own .npy or .h5 file, next to the case")
+    dataset: str | None = Field(None, description="name of the dataset in an .h5 file; default the only one")
+    rows: int | None = Field(
+        None, ge=1, le=10**9, description=f"rows of a data set; default all, or {GENERATED_ROWS} generated ones"
+    )
+    sets: int = Field(1, ge=1, le=10**6, description="number of data sets, drawn independently of each other")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the data, apart from ensemble.seed")
+    mean: Numbers = Field(None, description="mean of the Gaussian, a number or a vector; default 0")
+    covariance: Numbers = Field(None, description="covariance of the Gaussian: a number, its diagonal, or a matrix")
+    deviation: Numbers = Field(
+        None,
+        description="standard deviation: of the Gaussian, a number or a vector; about the centers of a mixture, a "
+        "number or one per center; about the ring, a number; default 1, of the ring 0.1",
+    )
+    centers: Rows = Field(None, description="centers of the mixture, a vector each")
+    weights: Rows = Field(None, description="relative weights of the centers; default equal")
+    radius: float | None = Field(None, gt=0, allow_inf_nan=False, description="radius of the ring; default 1")
+    teacher: dict[str, Any] = Field({}, description="parameters of the model at which the rows are exact samples")
+    digits: list[int] | None = Field(None, description="keep only these classes of a packaged set")
+    shrink: Literal[2, 4, 7] | None = Field(None, description="average squares of this many pixels a side")
+    encoding: Literal["real", "unit", "binary", "spin"] = Field(
+        "real", description="real: as it is; unit: scaled to [0, 1]; binary: 0 or 1; spin: -1 or 1"
+    )
+    threshold: float = Field(
+        0.5, ge=0, lt=1, description="on the unit scale, what lies above it is 1 in the binary and spin encodings"
+    )
+    folder: str | None = Field(
+        None, description="where scripts/get_data put its files; default $THERMOSIM_DATA, or thermosim in the data home"
+    )

@@ -1,0 +1,78 @@
+"""A model's tile functions on arrays that come from outside the step loop: one tile of parameters at a time.
+
+Templates; bound: prepare, evaluate, parameter_gradient, fresh, PREPARED.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import types
+
+from thermosim.kernels.elementary import exp
+
+__all__ = ["DRAW", "GRADIENTS", "LOG_SUM", "SURPRISALS", "draw", "gradients", "log_sum", "surprisals"]
+
+_vector = types.float64[::1]
+_tile = types.float64[:, ::1]
+_common = (_tile, _tile, _tile, _vector, _tile)  # theta (m, L), derived, constants (C, L), shared, scratch
+
+SURPRISALS = types.void(*_common, _tile, _tile, _tile, _vector, _tile, _tile)
+GRADIENTS = types.void(*_common, _tile, types.float64, _vector, _tile)
+LOG_SUM = types.void(*_common, _tile, _tile, _tile, _vector, _vector, _vector)
+DRAW = types.void(*_common, _tile, _tile, _tile)
+
+PREPARED = True
+prepare = evaluate = parameter_gradient = fresh = None
+
+
+def surprisals(theta, derived, constants, shared, scratch, points, x, force, phi, out, forces):  # type: ignore[no-untyped-def]
+    """out (P, L): phi of every point (P, n) under every lane's theta; forces (n, L) at the last point.
+
+    Where points has no rows, x (n, L) is one point for each lane and out (1, L).
+    """
+    source = derived if PREPARED else theta
+    prepare(theta, constants, shared, derived, scratch)
+    if points.shape[0] == 0:
+        evaluate(x, source, constants, shared, out[0], forces, scratch)
+    for p in range(points.shape[0]):
+        for i in range(x.shape[0]):
+            for lane in range(x.shape[1]):
+                x[i, lane] = points[p, i]
+        evaluate(x, source, constants, shared, out[p], force, scratch)
+
+
+def log_sum(theta, derived, constants, shared, scratch, points, x, force, phi, top, total):  # type: ignore[no-untyped-def]
+    """Add sum_l exp(-phi_l) over lanes to exp(top) total (P), at every point (P, n); top is the largest -phi so far."""
+    source = derived if PREPARED else theta
+    prepare(theta, constants, shared, derived, scratch)
+    for p in range(points.shape[0]):
+        for i in range(x.shape[0]):
+            for lane in range(x.shape[1]):
+                x[i, lane] = points[p, i]
+        evaluate(x, source, constants, shared, phi, force, scratch)
+        lowest = phi[0]
+        for lane in range(phi.shape[0]):
+            lowest = min(lowest, phi[lane])
+        highest = max(top[p], -lowest)
+        for lane in range(phi.shape[0]):
+            phi[lane] = exp(-phi[lane] - highest)
+        added = 0.0
+        for lane in range(phi.shape[0]):
+            added += phi[lane]
+        total[p] = total[p] * math.exp(top[p] - highest) + added
+        top[p] = highest
+
+
+def gradients(theta, derived, constants, shared, scratch, x, factor, loss, gradient):  # type: ignore[no-untyped-def]
+    """Add factor phi to loss (L) and factor d phi/d theta to gradient (m, L), x (n, L) one point for each lane."""
+    source = derived if PREPARED else theta
+    prepare(theta, constants, shared, derived, scratch)
+    parameter_gradient(x, source, constants, shared, factor, loss, gradient, scratch)
+
+
+def draw(theta, derived, constants, shared, scratch, x, normal, uniform):  # type: ignore[no-untyped-def]
+    """Write an exact sample of every lane's exp(-phi) into x (n, L)."""
+    source = derived if PREPARED else theta
+    prepare(theta, constants, shared, derived, scratch)
+    fresh(x, source, constants, shared, normal, uniform, scratch)

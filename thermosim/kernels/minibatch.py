@@ -1,0 +1,83 @@
+"""The gradient of the loss of one step, from a minibatch of data, from all data, or prescribed by the model.
+
+    likelihood   g = mean over the minibatch of d phi/d theta                                    [Parsi 2024, Eq. 2]
+    contrast     g = that mean less the mean over the replica's own samples x, which estimates the gradient of ln Z
+                 that an energy without its normaliser lacks (G. E. Hinton, Neural Comput. 14, 1771 (2002))
+
+Rows are drawn independently with replacement, each replica its own, by the address (seed, MINIBATCH, step, replica,
+place in the batch): any step can be repeated, backwards too.
+
+Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0 for all rows), CONTRAST.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thermosim.kernels.compile import inlined
+from thermosim.kernels.noise import MINIBATCH, unit_interval
+
+__all__ = ["draw_rows", "from_data", "from_noise"]
+
+BATCH = 1
+CONTRAST = False
+parameter_gradient = stochastic_gradient = None
+
+
+@inlined
+def draw_rows(  # type: ignore[no-untyped-def]
+    seed, stream, step, first_replica, place, data, first_row, row_count, row, index
+):
+    """Copy to row (n, L) a random data row for every lane: one of the row_count that start at first_row[lane].
+
+    index (L) is scratch; filling it first lets the generator vectorise, which the copying cannot.
+    """
+    components, lanes = row.shape
+    for lane in range(lanes):
+        u = unit_interval(seed, stream, step, first_replica + lane, place)
+        index[lane] = first_row[lane] + np.floor(u * row_count)
+    for lane in range(lanes):
+        k = np.int64(index[lane])
+        for i in range(components):
+            row[i, lane] = data[k, i]
+
+
+@inlined
+def take_rows(place, data, first_row, row):  # type: ignore[no-untyped-def]
+    """Copy to row (n, L) the row at this place of every lane's data set."""
+    components, lanes = row.shape
+    for lane in range(lanes):
+        k = first_row[lane] + place
+        for i in range(components):
+            row[i, lane] = data[k, i]
+
+
+def from_data(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, theta, derived, normal, states, constants, shared,
+    data, first_row, row_count, loss, gradient, row, work, scratch,
+):  # fmt: skip
+    """Write loss (L) and gradient (m, L) at theta; states (S, n, L) are the samples x."""
+    samples = states.shape[0]
+    for lane in range(loss.shape[0]):
+        loss[lane] = 0.0
+    for i in range(gradient.shape[0]):
+        for lane in range(gradient.shape[1]):
+            gradient[i, lane] = 0.0
+    count = BATCH if BATCH > 0 else row_count
+    for place in range(count):
+        if BATCH > 0:
+            draw_rows(seed, MINIBATCH, step, first_replica, place, data, first_row, row_count, row, work[3])
+        else:
+            take_rows(place, data, first_row, row)
+        parameter_gradient(row, derived, constants, shared, 1.0 / count, loss, gradient, scratch)
+    if CONTRAST:
+        for sample in range(samples):
+            parameter_gradient(states[sample], derived, constants, shared, -1.0 / samples, loss, gradient, scratch)
+
+
+def from_noise(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, theta, derived, normal, states, constants, shared,
+    data, first_row, row_count, loss, gradient, row, work, scratch,
+):  # fmt: skip
+    """The model's own law of gradient noise."""
+    stochastic_gradient(theta, normal, constants, shared, loss, gradient, work)

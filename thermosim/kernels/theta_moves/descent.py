@@ -1,0 +1,105 @@
+"""Learning: gradient descent on minibatches, with momentum or with thermal noise.
+
+    sgd        v' = beta v - r (g_b(theta) + lambda theta),   theta' = theta + v'                 [Parsi 2024, Alg. 1]
+    sgld       theta' = theta - r (g_b(theta) + lambda theta) + sqrt(2 r T_i) xi
+    langevin   sgld on all data at once: the gradient is that of U_B                              [Parsi 2024, Eq. 19]
+
+r is r times the entry of `table` for that parameter, 0 for one that is not learned. The density of a noisy move, at the
+minibatch b that both directions use, has the ratio
+
+    ln p(theta'|theta, b) - ln p(theta|theta', b) = sum_i v_i (xi_i + v_i/2),
+    v_i = -sqrt(r/(2 T_i)) (g_i(theta) + lambda theta_i + g_i(theta') + lambda theta'_i)
+
+Sources: B. T. Polyak, USSR Comput. Math. Math. Phys. 4, 1 (1964); M. Welling, Y. W. Teh, ICML 2011; the ratio as in
+`x_moves/ula.py`.
+
+Rows of hyper: learning rate r, weight decay lambda, momentum beta or temperature T. table holds m scales of r, then m
+scales of T. Bound: gradient_of_loss, prepare, PREPARED, RATIO (whether the ratio is booked).
+"""
+
+from __future__ import annotations
+
+import math
+
+from thermosim.kernels.compile import inlined
+from thermosim.kernels.elementary import fma
+from thermosim.kernels.lanes import dot
+from thermosim.kernels.ledger import GRADIENT_SQUARE, LOG_RATIO_THETA, LOSS, LOSS_SUM
+
+PREPARED = RATIO = False
+gradient_of_loss = prepare = None
+
+
+@inlined
+def book_loss(loss, gradient, path, square):  # type: ignore[no-untyped-def]
+    """Book the loss before the move and the squared norm of its gradient (m, L); square (L) is scratch."""
+    dot(gradient, gradient, square)
+    for lane in range(loss.shape[0]):
+        path[LOSS_SUM, lane] += loss[lane]
+        path[LOSS, lane] = loss[lane]
+        path[GRADIENT_SQUARE, lane] += square[lane]
+
+
+def sgd(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
+    hyper, table, path, loss, gradient, after, row, work, scratch,
+):  # fmt: skip
+    """One step of theta (m, L); memory holds the velocity (m, L), or nothing without momentum."""
+    gradient_of_loss(
+        seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
+        first_row, row_count, loss, gradient, row, work, scratch,
+    )  # fmt: skip
+    book_loss(loss, gradient, path, work[0])
+    rate, decay, momentum = hyper[0], hyper[1], hyper[2]
+    for i in range(theta.shape[0]):
+        w, g, scale = theta[i], gradient[i], table[i]
+        if memory.shape[0] > 0:
+            velocity = memory[i]
+            for lane in range(theta.shape[1]):
+                slope = fma(decay[lane], w[lane], g[lane])
+                velocity[lane] = fma(momentum[lane], velocity[lane], -scale * rate[lane] * slope)
+                w[lane] += velocity[lane]
+        else:
+            for lane in range(theta.shape[1]):
+                slope = fma(decay[lane], w[lane], g[lane])
+                w[lane] = fma(-scale * rate[lane], slope, w[lane])
+    prepare(theta, constants, shared, derived, scratch)
+
+
+def langevin(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
+    hyper, table, path, loss, gradient, after, row, work, scratch,
+):  # fmt: skip
+    """One step of theta (m, L) with noise, and the ratio of its density where RATIO."""
+    parameters, lanes = theta.shape
+    gradient_of_loss(
+        seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
+        first_row, row_count, loss, gradient, row, work, scratch,
+    )  # fmt: skip
+    book_loss(loss, gradient, path, work[0])
+    rate, decay, temperature, ratio = hyper[0], hyper[1], hyper[2], path[LOG_RATIO_THETA]
+    for i in range(parameters):
+        w, g, noise, scale, warmth = theta[i], gradient[i], normal[i], table[i], table[parameters + i]
+        for lane in range(lanes):
+            g[lane] = fma(decay[lane], w[lane], g[lane])
+            amplitude = math.sqrt(2.0 * scale * rate[lane] * warmth * temperature[lane])
+            w[lane] = fma(amplitude, noise[lane], fma(-scale * rate[lane], g[lane], w[lane]))
+    prepare(theta, constants, shared, derived, scratch)
+    if RATIO:
+        gradient_of_loss(
+            seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
+            first_row, row_count, loss, after, row, work, scratch,
+        )  # fmt: skip
+        for i in range(parameters):
+            w, g, g_new, noise, scale, warmth = (
+                theta[i],
+                gradient[i],
+                after[i],
+                normal[i],
+                table[i],
+                table[parameters + i],
+            )
+            for lane in range(lanes):
+                slope = g[lane] + fma(decay[lane], w[lane], g_new[lane])
+                v = -math.sqrt(0.5 * scale * rate[lane] / (warmth * temperature[lane])) * slope
+                ratio[lane] = fma(v, fma(0.5, v, noise[lane]), ratio[lane])

@@ -1,0 +1,96 @@
+"""Langevin moves of a model with functions of a tile: unadjusted (ula), and corrected by accept or refuse (mala).
+
+    ula    x'_i = x_i + h F_i(x) + sqrt(2 h T) xi_i,  F = -d phi/dx
+           ln p(x'|x) - ln p(x|x') = sum_i v_i (xi_i + v_i/2),   v_i = sqrt(h/(2 T)) (F_i(x) + F_i(x'))
+    mala   the same proposal, accepted with probability min(1, exp(-(phi(x') - phi(x))/T - ln p(x'|x) + ln p(x|x')));
+           in detailed balance with exp(-phi/T) at any time step, so its log ratio is -heat/T
+
+Sources: Parsi 2024, Eq. 26, and the ratio of its Gaussian densities (`ula.py`); G. O. Roberts, R. L. Tweedie, Bernoulli
+2, 341 (1996).
+
+Bound from the model: evaluate, COMPONENTS. Rows of langevin: h, sqrt(2 h T), sqrt(h/(2 T)). The force at x is kept from
+the move before; after a jump of theta it is computed anew, and the jump's work is booked.
+"""
+
+from __future__ import annotations
+
+from thermosim.kernels.compile import inlined
+from thermosim.kernels.elementary import fma, log
+from thermosim.kernels.ledger import ACCEPTED, HEAT, LOG_RATIO, WORK
+
+COMPONENTS = 1
+evaluate = None
+
+
+@inlined
+def book_jump(phi, work, sign):  # type: ignore[no-untyped-def]
+    """work += sign phi: once before and once after phi is computed anew."""
+    for lane in range(phi.shape[0]):
+        work[lane] = fma(sign, phi[lane], work[lane])
+
+
+@inlined
+def _propose(x, x_new, force, langevin, normal):  # type: ignore[no-untyped-def]
+    time_step, amplitude = langevin[0], langevin[1]
+    for i in range(COMPONENTS):
+        old, new, pull, noise = x[i], x_new[i], force[i], normal[i]
+        for lane in range(x.shape[1]):
+            new[lane] = fma(amplitude[lane], noise[lane], fma(time_step[lane], pull[lane], old[lane]))
+
+
+@inlined
+def _add_ratio(force, force_new, langevin, normal, ratio):  # type: ignore[no-untyped-def]
+    kick = langevin[2]
+    for i in range(COMPONENTS):
+        before, after, noise = force[i], force_new[i], normal[i]
+        for lane in range(ratio.shape[0]):
+            v = kick[lane] * (before[lane] + after[lane])
+            ratio[lane] = fma(v, fma(0.5, v, noise[lane]), ratio[lane])
+
+
+def ula_of_tile(  # type: ignore[no-untyped-def]
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
+):
+    """One Euler-Maruyama step of every lane from x to x_new, both (n, L)."""
+    heat = path[HEAT]
+    if jumped:
+        book_jump(phi, path[WORK], -1.0)
+        evaluate(x, derived, constants, shared, phi, force, scratch)
+        book_jump(phi, path[WORK], 1.0)
+    _propose(x, x_new, force, langevin, normal)
+    book_jump(phi, heat, -1.0)
+    evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
+    book_jump(phi, heat, 1.0)
+    _add_ratio(force, force_new, langevin, normal, path[LOG_RATIO])
+
+
+def mala_of_tile(  # type: ignore[no-untyped-def]
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
+):
+    """One Metropolis-adjusted step of every lane from x to x_new (n, L); uniform: decision, two rows of scratch."""
+    heat, log_ratio, accepted = path[HEAT], path[LOG_RATIO], path[ACCEPTED]
+    decision, phi_new, ratio = uniform[0], uniform[1], uniform[2]
+    if jumped:
+        book_jump(phi, path[WORK], -1.0)
+        evaluate(x, derived, constants, shared, phi, force, scratch)
+        book_jump(phi, path[WORK], 1.0)
+    _propose(x, x_new, force, langevin, normal)
+    evaluate(x_new, derived, constants, shared, phi_new, force_new, scratch)
+    for lane in range(x.shape[1]):
+        ratio[lane] = 0.0
+    _add_ratio(force, force_new, langevin, normal, ratio)
+    for lane in range(x.shape[1]):
+        inverse = 2.0 * langevin[2, lane] / langevin[1, lane]
+        absorbed = phi_new[lane] - phi[lane]
+        taken = log(decision[lane]) < -inverse * absorbed - ratio[lane]
+        absorbed = absorbed if taken else 0.0
+        heat[lane] += absorbed
+        log_ratio[lane] -= inverse * absorbed
+        phi[lane] = phi_new[lane] if taken else phi[lane]
+        accepted[lane] += 1.0 if taken else 0.0
+        decision[lane] = 1.0 if taken else 0.0
+    for i in range(COMPONENTS):
+        old, new, pull, pull_new = x[i], x_new[i], force[i], force_new[i]
+        for lane in range(x.shape[1]):
+            new[lane] = new[lane] if decision[lane] > 0.5 else old[lane]
+            pull_new[lane] = pull_new[lane] if decision[lane] > 0.5 else pull[lane]

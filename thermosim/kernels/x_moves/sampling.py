@@ -1,0 +1,54 @@
+"""Moves that sample the model itself at temperature 1: a Gibbs sweep of discrete x, and an exact fresh sample.
+
+    gibbs   every component in turn from its conditional law; p_theta is invariant
+    exact   x' drawn from p_theta whatever x was: the limit tau -> infinity of any sampler    [Parsi 2024, Eq. 37]
+
+Both book log ratio -(phi(x') - phi(x)): exactly ln p(x')/p(x) for a fresh sample, and for a sweep the ratio of its
+probability to that of the sweep in reverse order, each site move being in detailed balance (S. Geman, D. Geman, IEEE
+Trans. Pattern Anal. 6, 721 (1984)).
+
+Bound from the model: evaluate, resample or fresh.
+"""
+
+from __future__ import annotations
+
+from thermosim.kernels.compile import inlined
+from thermosim.kernels.ledger import HEAT, LOG_RATIO, WORK
+from thermosim.kernels.x_moves.langevin import book_jump
+
+evaluate = resample = fresh = None
+
+
+@inlined
+def _book_sample(phi, heat, log_ratio, sign):  # type: ignore[no-untyped-def]
+    for lane in range(phi.shape[0]):
+        heat[lane] += sign * phi[lane]
+        log_ratio[lane] -= sign * phi[lane]
+
+
+def gibbs(  # type: ignore[no-untyped-def]
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
+):
+    """One sweep of every lane from x to x_new, both (n, L)."""
+    if jumped:
+        book_jump(phi, path[WORK], -1.0)
+        evaluate(x, derived, constants, shared, phi, force, scratch)
+        book_jump(phi, path[WORK], 1.0)
+    resample(x, x_new, derived, constants, shared, uniform, scratch)
+    _book_sample(phi, path[HEAT], path[LOG_RATIO], -1.0)
+    evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
+    _book_sample(phi, path[HEAT], path[LOG_RATIO], 1.0)
+
+
+def exact(  # type: ignore[no-untyped-def]
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
+):
+    """A fresh sample of every lane in x_new (n, L)."""
+    if jumped:
+        book_jump(phi, path[WORK], -1.0)
+        evaluate(x, derived, constants, shared, phi, force, scratch)
+        book_jump(phi, path[WORK], 1.0)
+    fresh(x_new, derived, constants, shared, normal, uniform, scratch)
+    _book_sample(phi, path[HEAT], path[LOG_RATIO], -1.0)
+    evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
+    _book_sample(phi, path[HEAT], path[LOG_RATIO], 1.0)

@@ -1,0 +1,96 @@
+"""What is wrong with a number, or with a schedule of numbers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from thermosim.schedules import KINDS, is_schedule, telling_steps, values_at
+
+__all__ = ["number_faults", "schedule_faults"]
+
+
+def number_faults(
+    value: Any, minimum: float | None, maximum: float | None, exclusive: bool, meaning: str
+) -> str | None:
+    """What is wrong with a number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"expected a number; {meaning}."
+    if not math.isfinite(value):
+        return f"expected a finite number; {meaning}."
+    if minimum is not None and (value < minimum or (exclusive and value == minimum)):
+        return f"expected {'more than' if exclusive else 'at least'} {minimum:g}; {meaning}."
+    if maximum is not None and value > maximum:
+        return f"expected at most {maximum:g}; {meaning}."
+    return None
+
+
+def schedule_faults(
+    key: str,
+    value: Any,
+    steps: int,
+    meaning: str,
+    exclusive: bool = False,
+    shape: tuple[int, ...] = (),
+    positive: bool = True,
+) -> list[str]:
+    """Faults of a number or array of `shape`, or of a schedule of such; one number will do for a shape of one."""
+    if _has_bool(value):
+        return [f"{key} = {value!r}: expected numbers, not true or false; {meaning}."]
+    if is_schedule(value):
+        kind = value.get("kind")
+        if not isinstance(kind, str) or kind not in KINDS:
+            return [f"{key}.kind = {kind!r}: expected one of {', '.join(KINDS)}."]
+        _, needed, allowed = KINDS[kind]
+        faults = [f"{key}: a {kind} schedule needs the key {name!r}." for name in sorted(needed - value.keys())]
+        extra = value.keys() - needed - allowed
+        faults += [
+            f"{key}.{name} = {value[name]!r}: a {kind} schedule only has {', '.join(sorted(needed | allowed))}."
+            for name in sorted(extra)
+        ]
+        if faults := faults + _knot_faults(key, value, steps):
+            return faults
+    try:
+        at = telling_steps(value, steps)
+        values = np.asarray(values_at(value, steps, at), float)
+    except Exception as error:
+        return [f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule; {meaning} ({error})."]
+    if values.shape[1:] != shape and not (math.prod(shape) == 1 and values.size == len(values)):
+        return [f"{key} = {value!r}: has shape {values.shape[1:]}, expected {shape}; {meaning}."]
+    if not np.isfinite(values).all():
+        return [f"{key} = {value!r}: takes values that are not finite; {meaning}."]
+    low = values[at > 0].min()  # index 0 is the initial state, which no move uses
+    if positive and (low < 0 or (exclusive and low == 0)):
+        return [
+            f"{key} = {value!r}: reaches {low:g}, expected {'more than' if exclusive else 'at least'} 0; {meaning}."
+        ]
+    return []
+
+
+def _has_bool(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_bool(part) for part in value.values())
+    return isinstance(value, bool) or (isinstance(value, list) and any(_has_bool(part) for part in value))
+
+
+def _knot_faults(key: str, value: Mapping[str, Any], steps: int) -> list[str]:
+    """Faults in the steps at which a schedule begins, ends or changes."""
+    faults = []
+    for name in ("begin", "end", "warm_up"):
+        if name in value and (not isinstance(value[name], int) or not 0 <= value[name] <= steps):
+            faults.append(f"{key}.{name} = {value[name]!r}: expected a step between 0 and the last, {steps}.")
+    for name in ("at", "steps"):
+        knots = value.get(name, [0])
+        if not isinstance(knots, list) or not knots or not all(isinstance(knot, int) for knot in knots):
+            faults.append(f"{key}.{name} = {knots!r}: expected a list of steps.")
+        elif any(b <= a for a, b in itertools.pairwise(knots)):
+            faults.append(f"{key}.{name} = {knots!r}: expected steps in increasing order.")
+    if not faults and value.get("begin", 0) >= value.get("end", steps):
+        faults.append(
+            f"{key}: begins at step {value.get('begin', 0)} and ends at {value.get('end', steps)}; end it later."
+        )
+    return faults
