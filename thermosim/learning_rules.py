@@ -9,7 +9,7 @@ from typing import Any
 from thermosim.data import faults as faults_of_data
 from thermosim.model import Model
 from thermosim.schedule_rules import number_faults, schedule_faults
-from thermosim.schedules import is_schedule
+from thermosim.schedules import is_by_group, is_schedule
 from thermosim.sources import theta_faults
 
 __all__ = ["data_faults", "learning_faults"]
@@ -91,7 +91,7 @@ def _temperature_faults(model: Model, theta: Settings, steps: int) -> list[str]:
     meaning = f"temperature of {dynamics}"
     if temperature is None:
         faults.append(f"theta.temperature: missing; {dynamics} needs a number, or a table of one per parameter group.")
-    elif isinstance(temperature, Mapping) and not is_schedule(temperature):
+    elif is_by_group(temperature):
         groups = [group.name for group in model.parameters]
         for name in sorted(temperature.keys() - set(groups)):
             faults.append(f"theta.temperature.{name}: unknown parameter group; there are {', '.join(groups)}.")

@@ -15,7 +15,7 @@ from thermosim.case import Axis, Case
 from thermosim.data import Data
 from thermosim.model import Model
 from thermosim.rules import recordable, sizes
-from thermosim.schedules import is_schedule, schedule_values
+from thermosim.schedules import is_by_group, is_schedule, schedule_values
 from thermosim.sources import data_of, recorded_theta
 
 __all__ = ["Block", "plan"]
@@ -131,7 +131,7 @@ class Block:
         theta, kind = self.settings["theta"], "constrained" if self.model.scale_invariant else self.theta_dynamics
         rows = [(f"theta.{name}", theta[name]) for name in _HYPER.get(kind, ()) if self.theta_dynamics in _HYPER]
         # temperatures by group are scales in the table, of a temperature of one
-        return [("", 1.0) if isinstance(v, Mapping) and not is_schedule(v) else (k, v) for k, v in rows]
+        return [("", 1.0) if is_by_group(v) else (k, v) for k, v in rows]
 
     @functools.cached_property
     def x_rows(self) -> list[tuple[str, Any]]:
@@ -218,7 +218,7 @@ class Block:
     def learning_scales(self) -> np.ndarray:
         """Scales of every parameter's learning rate (0 where it is not learned), then of its temperature: (2 m,)."""
         learned, given = self.settings["theta"]["learn"], self.settings["theta"]["temperature"]
-        by_group = given if isinstance(given, Mapping) and not is_schedule(given) else {}
+        by_group = given if is_by_group(given) else {}
         rates, temperatures = [], []
         for group in self.model.parameters:
             count = math.prod(group.shape(self.settings["model"]))

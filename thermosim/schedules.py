@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["KINDS", "is_schedule", "schedule_values", "telling_steps", "values_at"]
+__all__ = ["KINDS", "is_by_group", "is_schedule", "schedule_values", "telling_steps", "values_at"]
 
 COMMON = {"kind", "warm_up"}
 RAMP = {"initial", "final", "begin", "end"}
@@ -27,6 +27,11 @@ RAMP = {"initial", "final", "begin", "end"}
 def is_schedule(value: Any) -> bool:
     """Whether this value of a case is a schedule table."""
     return isinstance(value, Mapping)
+
+
+def is_by_group(value: Any) -> bool:
+    """Whether this value of a case is a table of one number for each parameter group."""
+    return isinstance(value, Mapping) and "kind" not in value
 
 
 def schedule_values(value: Any, steps: int, first: int = 0, last: int | None = None) -> np.ndarray:

@@ -30,18 +30,18 @@ def book_jump(phi, work, sign):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _propose(x, x_new, force, langevin, normal):  # type: ignore[no-untyped-def]
+def _propose(components, x, x_new, force, langevin, normal):  # type: ignore[no-untyped-def]
     time_step, amplitude = langevin[0], langevin[1]
-    for i in range(COMPONENTS):
+    for i in range(components):
         old, new, pull, noise = x[i], x_new[i], force[i], normal[i]
         for lane in range(x.shape[1]):
             new[lane] = fma(amplitude[lane], noise[lane], fma(time_step[lane], pull[lane], old[lane]))
 
 
 @inlined
-def _add_ratio(force, force_new, langevin, normal, ratio):  # type: ignore[no-untyped-def]
+def _add_ratio(components, force, force_new, langevin, normal, ratio):  # type: ignore[no-untyped-def]
     kick = langevin[2]
-    for i in range(COMPONENTS):
+    for i in range(components):
         before, after, noise = force[i], force_new[i], normal[i]
         for lane in range(ratio.shape[0]):
             v = kick[lane] * (before[lane] + after[lane])
@@ -57,11 +57,11 @@ def ula_of_tile(  # type: ignore[no-untyped-def]
         book_jump(phi, path[WORK], -1.0)
         evaluate(x, derived, constants, shared, phi, force, scratch)
         book_jump(phi, path[WORK], 1.0)
-    _propose(x, x_new, force, langevin, normal)
+    _propose(COMPONENTS, x, x_new, force, langevin, normal)
     book_jump(phi, heat, -1.0)
     evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
     book_jump(phi, heat, 1.0)
-    _add_ratio(force, force_new, langevin, normal, path[LOG_RATIO])
+    _add_ratio(COMPONENTS, force, force_new, langevin, normal, path[LOG_RATIO])
 
 
 def mala_of_tile(  # type: ignore[no-untyped-def]
@@ -74,11 +74,11 @@ def mala_of_tile(  # type: ignore[no-untyped-def]
         book_jump(phi, path[WORK], -1.0)
         evaluate(x, derived, constants, shared, phi, force, scratch)
         book_jump(phi, path[WORK], 1.0)
-    _propose(x, x_new, force, langevin, normal)
+    _propose(COMPONENTS, x, x_new, force, langevin, normal)
     evaluate(x_new, derived, constants, shared, phi_new, force_new, scratch)
     for lane in range(x.shape[1]):
         ratio[lane] = 0.0
-    _add_ratio(force, force_new, langevin, normal, ratio)
+    _add_ratio(COMPONENTS, force, force_new, langevin, normal, ratio)
     for lane in range(x.shape[1]):
         inverse = 2.0 * langevin[2, lane] / langevin[1, lane]
         absorbed = phi_new[lane] - phi[lane]
