@@ -292,6 +292,16 @@ def test_annealing_agrees_with_enumeration(seed, size):
     assert estimate.effective_runs > 80
 
 
+def test_the_error_of_annealing_is_the_spread_of_its_results():
+    """Catches half or twice the standard error: the scatter of ln Z over 200 groups of 100 runs each."""
+    rng = np.random.default_rng(1)
+    a, b, weights = rng.normal(size=9), rng.normal(size=6), rng.normal(size=(9, 6))
+    runs = partition_functions.annealed_log_weights(a, b, weights, runs=20_000, temperatures=30)
+    value, error, _ = np.transpose([partition_functions.annealed(group) for group in runs.reshape(200, 100)])
+    scatter = value.std(ddof=1)
+    assert_within(scatter, scatter / np.sqrt(398), error.mean(), catches="half the error", mistake=0.5 * error.mean())
+
+
 def test_annealing_is_exact_without_couplings_and_depends_on_the_parameters_alone():
     """Catches a base whose partition function is not Z_0, and noise that depends on the order of the calls."""
     rng = np.random.default_rng(2)

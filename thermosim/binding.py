@@ -145,6 +145,7 @@ def _no_restart(  # type: ignore[no-untyped-def]
 
 
 def _no_x_move(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
-):
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
+    scratch,
+):  # fmt: skip
     pass

@@ -23,8 +23,8 @@ from thermosim.model import Model
 
 __all__ = ["Evaluator", "energy_bindings"]
 
-_WIDTH = 128  # lanes of a tile
-_ROWS = 64  # data rows or points of one piece of work
+_WIDEST, _NARROWEST = 128, 8  # lanes of a tile
+_TILE_BYTES = 4_000_000
 
 
 def energy_bindings(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +55,8 @@ class Evaluator:
         self._scalars = np.array([values[c.name] for c in model.constants if not c.is_array], float)
         arrays = [np.ravel(values[c.name]) for c in model.constants if c.is_array]
         self._shared = np.concatenate([*arrays, np.zeros(0)]).astype(float)
+        rows = names["DERIVED"] + model.scratch_rows(values) + 2 * self.parameters + 4 * self.components
+        self._width = max(_NARROWEST, min(_WIDEST, _TILE_BYTES // (8 * max(rows, 1)) // 8 * 8))
         self._threads = threads or os.cpu_count() or 1
 
     def surprisal(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -72,8 +74,8 @@ class Evaluator:
         out = np.empty((len(theta), len(points)))
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
-            values = aligned_zeros((len(points), _WIDTH))
-            kernel(*tile, points, *self._rows(), aligned_zeros((_WIDTH,)), values, *self._rows()[:1])
+            values = aligned_zeros((len(points), self._width))
+            kernel(*tile, points, *self._rows(), aligned_zeros((self._width,)), values, *self._rows()[:1])
             out[lanes] = values[:, : lanes.stop - lanes.start].T
 
         self._run(work, self._tiles(theta))
@@ -121,8 +123,8 @@ class Evaluator:
         out = np.empty((count, self.components))
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
-            x = aligned_zeros((self.components, _WIDTH))
-            kernel(*tile, x, _columns(normal, lanes), _columns(uniform, lanes))
+            x = aligned_zeros((self.components, self._width))
+            kernel(*tile, x, _columns(normal, lanes, self._width), _columns(uniform, lanes, self._width))
             out[lanes] = x[:, : lanes.stop - lanes.start].T
 
         self._run(work, self._tiles(theta))
@@ -135,8 +137,8 @@ class Evaluator:
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
             position, force = self._rows()
-            position[:] = _columns(x.T, lanes)
-            values, none = aligned_zeros((1, _WIDTH)), np.empty((0, self.components))
+            position[:] = _columns(x.T, lanes, self._width)
+            values, none = aligned_zeros((1, self._width)), np.empty((0, self.components))
             kernel(*tile, none, position, force, values[0].copy(), values, force)
             phi[lanes] = values[0, : lanes.stop - lanes.start]
             forces[lanes] = force[:, : lanes.stop - lanes.start].T
@@ -150,9 +152,9 @@ class Evaluator:
         count = x.shape[1]
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
-            of_loss, of_theta = aligned_zeros((_WIDTH,)), aligned_zeros((self.parameters, _WIDTH))
+            of_loss, of_theta = aligned_zeros((self._width,)), aligned_zeros((self.parameters, self._width))
             for k in range(count):
-                kernel(*tile, _columns(x[:, k].T, lanes), 1.0 / count, of_loss, of_theta)
+                kernel(*tile, _columns(x[:, k].T, lanes, self._width), 1.0 / count, of_loss, of_theta)
             loss[lanes] = of_loss[: lanes.stop - lanes.start]
             slope[lanes] = of_theta[:, : lanes.stop - lanes.start].T
 
@@ -163,16 +165,16 @@ class Evaluator:
         return compiled(template, signature, **self._bindings, **more)
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
-        return aligned_zeros((self.components, _WIDTH)), aligned_zeros((self.components, _WIDTH))
+        return aligned_zeros((self.components, self._width)), aligned_zeros((self.components, self._width))
 
     def _tiles(
         self, theta: np.ndarray, ragged: bool = False
     ) -> Iterator[tuple[slice, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]]:
         """Lanes, and (theta, derived, constants, shared, scratch) of each tile; the last is narrower where `ragged`."""
         theta = np.asarray(theta, float)
-        for first in range(0, len(theta), _WIDTH):
-            lanes = slice(first, min(first + _WIDTH, len(theta)))
-            width = lanes.stop - lanes.start if ragged else _WIDTH
+        for first in range(0, len(theta), self._width):
+            lanes = slice(first, min(first + self._width, len(theta)))
+            width = lanes.stop - lanes.start if ragged else self._width
             constants = np.repeat(self._scalars[:, None], width, axis=1)
             derived, scratch = np.zeros((self._derived_rows, width)), self._scratch(width)
             yield lanes, (_columns(theta.T, lanes, width), derived, constants, self._shared, scratch)
@@ -186,7 +188,7 @@ class Evaluator:
                 future.result()
 
 
-def _columns(array: np.ndarray, lanes: slice, width: int = _WIDTH) -> np.ndarray:
+def _columns(array: np.ndarray, lanes: slice, width: int) -> np.ndarray:
     """These columns of (rows, R), the last repeated up to the width of a tile."""
     part = aligned_zeros((len(array), width))
     part[:] = array[:, np.minimum(np.arange(lanes.start, lanes.start + width), lanes.stop - 1)]

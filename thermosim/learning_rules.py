@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thermosim.data import faults as faults_of_data
 from thermosim.model import Model
 from thermosim.schedule_rules import number_faults, schedule_faults
@@ -115,8 +117,8 @@ def _gradient_faults(model: Model, settings: Settings) -> list[str]:
             )
     elif batch is None:
         faults.append(f'theta.batch: missing; {dynamics} needs the rows of a minibatch, or "all".')
-    elif isinstance(batch, int) and batch < 1:
-        faults.append(f"theta.batch = {batch}: expected at least 1 row.")
+    elif batch != "all" and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
+        faults.append(f'theta.batch = {batch!r}: expected a number of rows, at least 1, or "all".')
     if theta["gradient"] == "likelihood" and not model.normalised:
         faults.append(
             f"theta.gradient = 'likelihood': the energy of {name} has no normaliser to differentiate; use 'contrast', "
@@ -143,8 +145,13 @@ def _initial_faults(model: Model, settings: Settings) -> list[str]:
         not isinstance(theta["initial"], str) or theta["initial"] not in model.initial_theta
     ):
         faults += theta_faults(model, constants, theta["initial"], "theta.initial")
-    if isinstance(theta["spread"], Mapping):
-        faults += theta_faults(model, constants, theta["spread"], "theta.spread")
+    spread, meaning = theta["spread"], "standard deviation of the start over replicas"
+    if isinstance(spread, Mapping):
+        wrong = theta_faults(model, constants, spread, "theta.spread")
+        negative = [name for name, value in spread.items() if not wrong and np.min(value) < 0.0]
+        faults += wrong + [f"theta.spread.{name}: is negative; expected at least 0, {meaning}." for name in negative]
+    elif spread is not None and (fault := number_faults(spread, 0.0, None, False, meaning)):
+        faults.append(f"theta.spread = {spread!r}: {fault}")
     return faults
 
 

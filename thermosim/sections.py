@@ -10,6 +10,9 @@ from thermosim.data.section import DataSection
 
 __all__ = ["SECTIONS", "json_schema"]
 
+Batch = Annotated[Any, Field(json_schema_extra={"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}]})]
+Start = Annotated[Any, Field(json_schema_extra={"type": ["string", "object"]})]
+Scale = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
 Schedule = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
 
 
@@ -29,20 +32,18 @@ class ThetaSection(_Section):
     learning_rate: Schedule = Field(None, description="learning rate, a number or a schedule")
     weight_decay: Schedule = Field(0.0, description="weight decay, a number or a schedule")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of SGD")
-    temperature: Any = Field(
+    temperature: Schedule = Field(
         None,
         description="temperature of sgld and langevin: a number, a schedule, or a table of one per parameter group",
     )
-    batch: int | Literal["all"] | None = Field(None, description="rows of a minibatch, or all of the data")
+    batch: Batch = Field(None, description="rows of a minibatch, or all of the data")
     gradient: Literal["likelihood", "contrast"] | None = Field(
         None, description="likelihood, or contrast of data and samples; default what the model can do"
     )
     learn: list[str] | None = Field(None, min_length=1, description="parameter groups that are learned; default all")
     radius: float = Field(1.0, gt=0, allow_inf_nan=False, description="|w| of the fixed sphere, or of the random start")
-    initial: str | dict[str, Any] | None = Field(
-        None, description="named start of the model, or a table of values of parameter groups"
-    )
-    spread: float | dict[str, Any] | None = Field(
+    initial: Start = Field(None, description="named start of the model, or a table of values of parameter groups")
+    spread: Scale = Field(
         None, description="standard deviation over replicas of the start: a number, or a table of parameter groups"
     )
     protocol: dict[str, Any] = Field({}, description="prescribed value or schedule of each parameter group")

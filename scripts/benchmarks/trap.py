@@ -74,6 +74,7 @@ def simulated(drag: Drag) -> Run:
 def kernel_alone(drag: Drag) -> Run:
     """The compiled step loop on tiles that are there already, without case, frames and dataset."""
     import thermosim
+    from thermosim.binding import addresses_of
     from thermosim.kernels import ledger, signatures
     from thermosim.kernels.advance import advance
     from thermosim.kernels.compile import compiled
@@ -82,7 +83,7 @@ def kernel_alone(drag: Drag) -> Run:
 
     block = plan(thermosim.load_case(case_text(drag)))[0]
     state = BlockState.at_start(block, drag.threads)
-    kernel, addresses = compiled(advance, signatures.ADVANCE), block.addresses
+    kernel, addresses = compiled(advance, signatures.ADVANCE), addresses_of(block)
     (theta_factor, x_factor), (theta_table, x_table) = block.factors(1, drag.steps), block.tables(1, drag.steps)
     start = block.theta_protocol(0, 0).T
     pool = ThreadPoolExecutor(drag.threads)
@@ -94,10 +95,11 @@ def kernel_alone(drag: Drag) -> Run:
             array[:] = 0.0
         no_frames = tuple(np.empty((0, *shape, tile.width)) for shape in ((1,), (1, 1), (1,), (1,), (1, 1)))
         kernel(
-            drag.seed, tile.first, 0, drag.steps, 1, -1, 1, False, True, False, False,
+            drag.seed, tile.first, 0, drag.steps, 0, 1, -1, 1, 0, True, False, False,
             tile.theta, tile.memory, tile.x, tile.theta_path, tile.x_path,
-            state.constants[position], state.shared, state.theta_hyper[position], theta_factor,
-            state.x_hyper[position], x_factor, theta_table, x_table, *addresses, *no_frames, tile.scratch,
+            state.constants[position], state.shared, state.data, state.first_rows[position],
+            state.theta_hyper[position], theta_factor, state.x_hyper[position], x_factor, theta_table, x_table,
+            *addresses, *no_frames, tile.scratch,
         )  # fmt: skip
 
     def lanes(name: str, *index: int) -> np.ndarray:

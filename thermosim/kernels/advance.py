@@ -184,7 +184,7 @@ def advance(  # type: ignore[no-untyped-def]
                         x_normal[move & 1, sample * normals : (sample + 1) * normals],
                         uniform[sample * uniforms : (sample + 1) * uniforms],
                         phi[sample], forces[now, sample], forces[1 - now, sample], x_path[sample], jumped,
-                        model_scratch,
+                        move == step * tau - 1, model_scratch,
                     )  # fmt: skip
                 now = 1 - now
                 jumped = False

@@ -41,10 +41,12 @@ RESTART = types.void(
 )  # fmt: skip
 
 # x_move(x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped,
-#   scratch): from x to x_new; phi (L) is that of x, at the theta before its last move where `jumped`, and becomes that
-#   of x_new; force (n, L) and force_new likewise, of moves that keep it
+#   last, scratch): from x to x_new; phi (L) is that of x, at the theta before its last move where `jumped`, and becomes
+#   that of x_new; force (n, L) and force_new likewise, of moves that keep it. Before the `last` move of a step, a move
+#   whose heat depends on its two ends only may leave phi behind.
 X_MOVE = types.void(
-    _tile, _tile, _tile, _tile, _vector, _vector, _tile, _tile, _tile, _vector, _tile, _tile, _tile, _flag, _tile
+    _tile, _tile, _tile, _tile, _vector, _vector, _tile, _tile, _tile, _vector, _tile, _tile, _tile, _flag,
+    _flag, _tile,
 )  # fmt: skip
 
 # advance(...), see advance.py

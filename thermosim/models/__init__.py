@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from thermosim.model import Model
-from thermosim.models import gaussian, harmonic_trap, isotropic_sphere, rotational_trap, two_beads
+from thermosim.models import (
+    boltzmann_machine,
+    gaussian,
+    harmonic_trap,
+    isotropic_sphere,
+    restricted_boltzmann_machine,
+    rotational_trap,
+    two_beads,
+)
 
 __all__ = ["MODELS"]
 
@@ -15,5 +23,7 @@ MODELS: dict[str, Model] = {
         rotational_trap.MODEL,
         two_beads.MODEL,
         gaussian.MODEL,
+        boltzmann_machine.MODEL,
+        restricted_boltzmann_machine.MODEL,
     )
 }

@@ -20,22 +20,9 @@ energy = None
 
 
 def exact_ou(  # type: ignore[no-untyped-def]
-    x,
-    x_new,
-    theta,
-    constants,
-    shared,
-    table,
-    langevin,
-    normal,
-    uniform,
-    phi,
-    force_old,
-    force_new,
-    path,
-    jumped,
+    x, x_new, theta, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped, last,
     scratch,
-):
+):  # fmt: skip
     """One exact move of every lane from x to x_new, both (n, L)."""
     n = COMPONENTS
     work, heat, log_ratio = path[WORK], path[HEAT], path[LOG_RATIO]

@@ -49,8 +49,9 @@ def _add_ratio(components, force, force_new, langevin, normal, ratio):  # type: 
 
 
 def ula_of_tile(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
-):
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
+    scratch,
+):  # fmt: skip
     """One Euler-Maruyama step of every lane from x to x_new, both (n, L)."""
     heat = path[HEAT]
     if jumped:
@@ -65,8 +66,9 @@ def ula_of_tile(  # type: ignore[no-untyped-def]
 
 
 def mala_of_tile(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
-):
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
+    scratch,
+):  # fmt: skip
     """One Metropolis-adjusted step of every lane from x to x_new (n, L); uniform: decision, two rows of scratch."""
     heat, log_ratio, accepted = path[HEAT], path[LOG_RATIO], path[ACCEPTED]
     decision, phi_new, ratio = uniform[0], uniform[1], uniform[2]

@@ -7,7 +7,8 @@ Both book log ratio -(phi(x') - phi(x)): exactly ln p(x')/p(x) for a fresh sampl
 probability to that of the sweep in reverse order, each site move being in detailed balance (S. Geman, D. Geman, IEEE
 Trans. Pattern Anal. 6, 721 (1984)).
 
-Bound from the model: evaluate, resample or fresh.
+Heat and log ratio of the moves of one step, all at one theta, depend on where x began and ended only: phi is computed
+after the last of them. Bound from the model: evaluate, resample or fresh.
 """
 
 from __future__ import annotations
@@ -27,28 +28,32 @@ def _book_sample(phi, heat, log_ratio, sign):  # type: ignore[no-untyped-def]
 
 
 def gibbs(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
-):
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
+    scratch,
+):  # fmt: skip
     """One sweep of every lane from x to x_new, both (n, L)."""
     if jumped:
         book_jump(phi, path[WORK], -1.0)
         evaluate(x, derived, constants, shared, phi, force, scratch)
         book_jump(phi, path[WORK], 1.0)
     resample(x, x_new, derived, constants, shared, uniform, scratch)
-    _book_sample(phi, path[HEAT], path[LOG_RATIO], -1.0)
-    evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
-    _book_sample(phi, path[HEAT], path[LOG_RATIO], 1.0)
+    if last:
+        _book_sample(phi, path[HEAT], path[LOG_RATIO], -1.0)
+        evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
+        _book_sample(phi, path[HEAT], path[LOG_RATIO], 1.0)
 
 
 def exact(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, scratch
-):
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
+    scratch,
+):  # fmt: skip
     """A fresh sample of every lane in x_new (n, L)."""
     if jumped:
         book_jump(phi, path[WORK], -1.0)
         evaluate(x, derived, constants, shared, phi, force, scratch)
         book_jump(phi, path[WORK], 1.0)
     fresh(x_new, derived, constants, shared, normal, uniform, scratch)
-    _book_sample(phi, path[HEAT], path[LOG_RATIO], -1.0)
-    evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
-    _book_sample(phi, path[HEAT], path[LOG_RATIO], 1.0)
+    if last:
+        _book_sample(phi, path[HEAT], path[LOG_RATIO], -1.0)
+        evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
+        _book_sample(phi, path[HEAT], path[LOG_RATIO], 1.0)

@@ -23,22 +23,9 @@ energy = force = drive = None
 
 
 def ula(  # type: ignore[no-untyped-def]
-    x,
-    x_new,
-    theta,
-    constants,
-    shared,
-    table,
-    langevin,
-    normal,
-    uniform,
-    phi,
-    force_old,
-    force_new,
-    path,
-    jumped,
+    x, x_new, theta, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped, last,
     scratch,
-):
+):  # fmt: skip
     """One Euler-Maruyama step of every lane from x to x_new, both (n, L)."""
     time_step, work, heat, log_ratio = langevin[0], path[WORK], path[HEAT], path[LOG_RATIO]
     amplitude, kick = langevin[1 : 1 + TEMPERATURES], langevin[1 + TEMPERATURES :]
