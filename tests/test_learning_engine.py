@@ -281,3 +281,12 @@ def test_resume_needs_nothing_but_the_parts(tmp_path) -> None:  # type: ignore[n
     resumed = thermosim.resume(output)
     assert whole.drop_attrs().equals(resumed.load().drop_attrs())
     assert json.loads(resumed.attrs["settings"])["data"]["file"] == "mine.npy"
+
+
+def test_theta_learns_alike_without_samples() -> None:
+    """No [x]: the same minibatches, the same path."""
+    text = GAUSSIAN[: GAUSSIAN.index("[x]")] + GAUSSIAN[GAUSSIAN.index("[data]") :]
+    changes = {"ensemble.replicas": 50, "theta.learn": None}
+    alone = thermosim.simulate(thermosim.load_case(text, changes))
+    assert np.array_equal(alone.theta.values, _run(changes).theta.values)
+    assert "x" not in alone

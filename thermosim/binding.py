@@ -69,7 +69,7 @@ def needs_of(block: Block) -> Needs:
         gradient=m if learning else 0,
         after=m if _books_ratio(block) else 0,
         memory=m if learning and momentum and not model.scale_invariant else 0,
-        row=n if block.data is not None else 0,
+        row=model.components(constants) if block.data is not None else 0,
         normals=normals.get(x.get("dynamics", ""), n) if x else 0,
         uniforms=uniforms.get(x.get("dynamics", ""), 0) if x else 0,
         force=0 if model.discrete or not x else n,
