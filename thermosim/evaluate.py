@@ -110,8 +110,7 @@ class Evaluator:
 
         rows (K, n) are the same for all, or (R, K, n) each its own.
         """
-        rows = np.asarray(rows, float)
-        return self._gradient(np.broadcast_to(rows, (len(theta), *rows.shape[-2:])), theta)
+        return self._gradient(np.asarray(rows, float), theta)
 
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample of exp(-phi) for each theta (R, m): (R, n). The noise has the address given."""
@@ -149,12 +148,16 @@ class Evaluator:
     def _gradient(self, x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kernel = self._compiled(apply.gradients, apply.GRADIENTS, parameter_gradient=self.model.parameter_gradient)
         loss, slope = np.empty(len(theta)), np.empty((len(theta), self.parameters))
-        count = x.shape[1]
+        common, none = _packed(x) if x.ndim == 2 else None, np.empty((0, self.components))
+        factor = 1.0 / x.shape[-2]
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
             of_loss, of_theta = aligned_zeros((self._width,)), aligned_zeros((self.parameters, self._width))
-            for k in range(count):
-                kernel(*tile, _columns(x[:, k].T, lanes, self._width), 1.0 / count, of_loss, of_theta)
+            if common is not None:
+                kernel(*tile, common, self._rows()[0], factor, of_loss, of_theta)
+            else:
+                for k in range(x.shape[1]):
+                    kernel(*tile, none, _columns(x[:, k].T, lanes, self._width), factor, of_loss, of_theta)
             loss[lanes] = of_loss[: lanes.stop - lanes.start]
             slope[lanes] = of_theta[:, : lanes.stop - lanes.start].T
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thermosim.terminal import FINE, make_console, size_text
+
+if TYPE_CHECKING:
+    from thermosim.model import Model
 
 
 def info(target: Path, overrides: dict[str, Any]) -> int:
@@ -67,7 +70,10 @@ def _case_rows(target: Path, overrides: dict[str, Any]) -> list[tuple[str, str]]
 
 def _moves(settings: Any) -> str:
     theta, x = settings["theta"], settings.get("x")
-    parts = [f"theta {theta['dynamics']}" + (f" ({theta['constraint']})" if theta["constraint"] else "")]
+    details = [str(theta["constraint"])] if theta["constraint"] else []
+    details += [f"batch {theta['batch']}"] if theta["batch"] else []
+    details += [str(theta["gradient"])] if theta["gradient"] else []
+    parts = [f"theta {theta['dynamics']}" + (f" ({', '.join(details)})" if details else "")]
     if x:
         parts.append(f"x {x['dynamics']}, {x['tau']} per step")
     return "; ".join(parts)
@@ -115,6 +121,10 @@ def models(name: str | None) -> int:
         raise CaseError([f"no such model. There are: {', '.join(MODELS)}."], name)
     model = MODELS[name]
     console.print(f"[bold]{model.name}[/bold]: {model.summary}\n{model.source}\n")
+    for what, has in _abilities(model):
+        console.print(f"[bold]{what}[/bold] {has}")
+    if model.has_samples:
+        console.print()
     table.add_column("key", style="bold")
     table.add_column("default")
     table.add_column("meaning", overflow="fold")
@@ -128,9 +138,31 @@ def models(name: str | None) -> int:
         )
         table.add_row(f"model.{constant.name}", default, constant.meaning)
     for group in model.parameters:
-        table.add_row(f"theta.protocol.{group.name}" if model.energy else f"theta: {group.name}", "", group.meaning)
+        table.add_row(
+            f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning
+        )
     console.print(table)
     return FINE
+
+
+def _abilities(model: Model) -> list[tuple[str, str]]:
+    """What a case may ask of a model with samples x."""
+    from thermosim.rules import possible_moves
+
+    if not model.has_samples:
+        return []
+    if model.normalised:
+        phi = "surprisal -ln p, normaliser included"
+    elif model.log_normaliser is not None:
+        phi = "energy without its normaliser, which the analysis can find"
+    else:
+        phi = "energy without its normaliser"
+    sampler = "yes" if model.fresh is not None or model.equilibrium is not None else "no; start from data"
+    if not model.learns:
+        return [("phi:", phi), ("exact sampler:", sampler), ("moves of x:", ", ".join(possible_moves(model)))]
+    learns = "likelihood or contrast" if model.normalised else "contrast with its own samples"
+    rows = [("phi:", phi), ("exact sampler:", sampler)]
+    return [*rows, ("moves of x:", ", ".join(possible_moves(model))), ("theta learns by:", learns)]
 
 
 def cases() -> int:

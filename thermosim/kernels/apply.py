@@ -18,7 +18,7 @@ _tile = types.float64[:, ::1]
 _common = (_tile, _tile, _tile, _vector, _tile)  # theta (m, L), derived, constants (C, L), shared, scratch
 
 SURPRISALS = types.void(*_common, _tile, _tile, _tile, _vector, _tile, _tile)
-GRADIENTS = types.void(*_common, _tile, types.float64, _vector, _tile)
+GRADIENTS = types.void(*_common, _tile, _tile, types.float64, _vector, _tile)
 LOG_SUM = types.void(*_common, _tile, _tile, _tile, _vector, _vector, _vector)
 DRAW = types.void(*_common, _tile, _tile, _tile)
 
@@ -64,11 +64,20 @@ def log_sum(theta, derived, constants, shared, scratch, points, x, force, phi, t
         top[p] = highest
 
 
-def gradients(theta, derived, constants, shared, scratch, x, factor, loss, gradient):  # type: ignore[no-untyped-def]
-    """Add factor phi to loss (L) and factor d phi/d theta to gradient (m, L), x (n, L) one point for each lane."""
+def gradients(theta, derived, constants, shared, scratch, points, x, factor, loss, gradient):  # type: ignore[no-untyped-def]
+    """Add factor phi to loss (L) and factor d phi/d theta to gradient (m, L), for every point (P, n) in every lane.
+
+    Where points has no rows, x (n, L) is one point for each lane.
+    """
     source = derived if PREPARED else theta
     prepare(theta, constants, shared, derived, scratch)
-    parameter_gradient(x, source, constants, shared, factor, loss, gradient, scratch)
+    if points.shape[0] == 0:
+        parameter_gradient(x, source, constants, shared, factor, loss, gradient, scratch)
+    for p in range(points.shape[0]):
+        for i in range(x.shape[0]):
+            for lane in range(x.shape[1]):
+                x[i, lane] = points[p, i]
+        parameter_gradient(x, source, constants, shared, factor, loss, gradient, scratch)
 
 
 def draw(theta, derived, constants, shared, scratch, x, normal, uniform):  # type: ignore[no-untyped-def]
