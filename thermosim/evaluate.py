@@ -112,6 +112,23 @@ class Evaluator:
         """
         return self._gradient(np.asarray(rows, float), theta)
 
+    def gradient_moments(self, rows: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance over rows (K, n) of d phi/d theta of one row, for every theta (R, m): (R, m), (R, m)."""
+        bindings = {"parameter_gradient": self.model.parameter_gradient}
+        kernel = self._compiled(apply.gradient_moments, apply.MOMENTS, **bindings)
+        rows = _packed(rows)
+        mean, variance = np.empty((2, len(theta), self.parameters))
+
+        def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
+            gradient, total, square = (aligned_zeros((self.parameters, self._width)) for _ in range(3))
+            kernel(*tile, rows, self._rows()[0], aligned_zeros((self._width,)), gradient, total, square)
+            used = lanes.stop - lanes.start
+            mean[lanes] = total[:, :used].T / len(rows)
+            variance[lanes] = square[:, :used].T / len(rows) - mean[lanes] ** 2
+
+        self._run(work, self._tiles(theta))
+        return mean, variance
+
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample of exp(-phi) for each theta (R, m): (R, n). The noise has the address given."""
         model, count = self.model, len(theta)
@@ -154,10 +171,9 @@ class Evaluator:
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
             of_loss, of_theta = aligned_zeros((self._width,)), aligned_zeros((self.parameters, self._width))
             if common is not None:
-                kernel(*tile, common, self._rows()[0], factor, of_loss, of_theta)
+                kernel(*tile, common, self._rows()[0][None], factor, of_loss, of_theta)
             else:
-                for k in range(x.shape[1]):
-                    kernel(*tile, none, _columns(x[:, k].T, lanes, self._width), factor, of_loss, of_theta)
+                kernel(*tile, none, _columns(x.transpose(1, 2, 0), lanes, self._width), factor, of_loss, of_theta)
             loss[lanes] = of_loss[: lanes.stop - lanes.start]
             slope[lanes] = of_theta[:, : lanes.stop - lanes.start].T
 
@@ -192,9 +208,9 @@ class Evaluator:
 
 
 def _columns(array: np.ndarray, lanes: slice, width: int) -> np.ndarray:
-    """These columns of (rows, R), the last repeated up to the width of a tile."""
-    part = aligned_zeros((len(array), width))
-    part[:] = array[:, np.minimum(np.arange(lanes.start, lanes.start + width), lanes.stop - 1)]
+    """These columns of (..., R), the last repeated up to the width of a tile."""
+    part = aligned_zeros((*array.shape[:-1], width))
+    part[:] = array[..., np.minimum(np.arange(lanes.start, lanes.start + width), lanes.stop - 1)]
     return part
 
 

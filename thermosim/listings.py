@@ -154,7 +154,7 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     if model.normalised:
         phi = "surprisal -ln p, normaliser included"
     elif model.log_normaliser is not None:
-        phi = "energy without its normaliser, which the analysis can find"
+        phi = "energy without its normaliser; the analysis finds it where it can"
     else:
         phi = "energy without its normaliser"
     sampler = "yes" if model.fresh is not None or model.equilibrium is not None else "no; start from data"

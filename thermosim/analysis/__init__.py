@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
+from thermosim.analysis.gradient_noise import noise_statistics
 from thermosim.analysis.ideal_gas import (
     drift,
     free_energy_maps,
@@ -12,6 +13,13 @@ from thermosim.analysis.ideal_gas import (
     radius_transient,
     thermodynamics,
 )
+from thermosim.analysis.information import learned_information, low_variance
+from thermosim.analysis.information_balance import information_balance, routes
+from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
+from thermosim.analysis.machine import machines
+from thermosim.analysis.memory import data_processing, dataset_information, memory
+from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
+from thermosim.analysis.reservoir import clausius, naive_reservoir
 from thermosim.analysis.work import (
     crooks,
     entropy_production,
@@ -24,18 +32,36 @@ from thermosim.analysis.work import (
 __all__ = [
     "Comparison",
     "angle_entropy",
+    "averaged_work_and_heat",
     "cap_entropy",
+    "clausius",
     "crooks",
+    "data_processing",
+    "dataset_information",
+    "detailed",
     "drift",
     "entropy_production",
+    "fluctuation_theorems",
     "free_energy_maps",
     "heat_currents",
+    "information_balance",
     "integral_fluctuation_theorem",
     "jarzynski",
     "judge",
+    "learned_information",
+    "learning_ledger",
+    "low_variance",
+    "machines",
     "maxwell",
+    "memory",
+    "naive_reservoir",
+    "noise_statistics",
+    "partial_entropies",
     "radius_fluctuations",
     "radius_transient",
+    "relaxation",
+    "retrace",
+    "routes",
     "thermodynamics",
     "work_and_heat",
 ]

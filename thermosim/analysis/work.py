@@ -32,6 +32,7 @@ __all__ = [
     "cells",
     "crooks",
     "entropy_production",
+    "first_law_residual",
     "heat_currents",
     "integral_fluctuation_theorem",
     "jarzynski",
@@ -59,12 +60,17 @@ def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
     if temperature is not None:
         shadow = replica_mean(ds["log_ratio_x"] + ds["heat"] / temperature)
         _put(result, "shadow", *shadow, "1", "log ratio + heat/T, zero for a move in detailed balance", _RATIO)
+    result["first_law_residual"] = first_law_residual(ds)
+    return result
+
+
+def first_law_residual(ds: xr.Dataset) -> xr.DataArray:
+    """Largest |d phi - work - heat| over replicas since the first frame: dims step and the sweep axes, kT."""
     gap = ds["phi"] - ds["work"] - ds["heat"]
     residual = abs(gap - gap.isel(step=0)).max([d for d in ("replica", "sample") if d in gap.dims], skipna=False)
-    result["first_law_residual"] = residual.assign_attrs(
+    return residual.assign_attrs(
         units="kT", long_name="largest |d phi - work - heat| since the first frame", condition="rounding, at any step"
     )
-    return result
 
 
 def jarzynski(ds: xr.Dataset) -> xr.Dataset:

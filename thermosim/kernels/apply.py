@@ -11,14 +11,27 @@ from numba import types
 
 from thermosim.kernels.elementary import exp
 
-__all__ = ["DRAW", "GRADIENTS", "LOG_SUM", "SURPRISALS", "draw", "gradients", "log_sum", "surprisals"]
+__all__ = [
+    "DRAW",
+    "GRADIENTS",
+    "LOG_SUM",
+    "MOMENTS",
+    "SURPRISALS",
+    "draw",
+    "gradient_moments",
+    "gradients",
+    "log_sum",
+    "surprisals",
+]
 
 _vector = types.float64[::1]
 _tile = types.float64[:, ::1]
+_stack = types.float64[:, :, ::1]
 _common = (_tile, _tile, _tile, _vector, _tile)  # theta (m, L), derived, constants (C, L), shared, scratch
 
 SURPRISALS = types.void(*_common, _tile, _tile, _tile, _vector, _tile, _tile)
-GRADIENTS = types.void(*_common, _tile, _tile, types.float64, _vector, _tile)
+GRADIENTS = types.void(*_common, _tile, _stack, types.float64, _vector, _tile)
+MOMENTS = types.void(*_common, _tile, _tile, _vector, _tile, _tile, _tile)
 LOG_SUM = types.void(*_common, _tile, _tile, _tile, _vector, _vector, _vector)
 DRAW = types.void(*_common, _tile, _tile, _tile)
 
@@ -64,20 +77,41 @@ def log_sum(theta, derived, constants, shared, scratch, points, x, force, phi, t
         top[p] = highest
 
 
-def gradients(theta, derived, constants, shared, scratch, points, x, factor, loss, gradient):  # type: ignore[no-untyped-def]
+def gradients(theta, derived, constants, shared, scratch, points, rows, factor, loss, gradient):  # type: ignore[no-untyped-def]
     """Add factor phi to loss (L) and factor d phi/d theta to gradient (m, L), for every point (P, n) in every lane.
 
-    Where points has no rows, x (n, L) is one point for each lane.
+    Where there are no points, every lane has its own, rows (K, n, L); rows[0] is scratch otherwise.
     """
     source = derived if PREPARED else theta
     prepare(theta, constants, shared, derived, scratch)
-    if points.shape[0] == 0:
-        parameter_gradient(x, source, constants, shared, factor, loss, gradient, scratch)
+    for k in range(rows.shape[0] if points.shape[0] == 0 else 0):
+        parameter_gradient(rows[k], source, constants, shared, factor, loss, gradient, scratch)
     for p in range(points.shape[0]):
+        x = rows[0]
         for i in range(x.shape[0]):
             for lane in range(x.shape[1]):
                 x[i, lane] = points[p, i]
         parameter_gradient(x, source, constants, shared, factor, loss, gradient, scratch)
+
+
+def gradient_moments(  # type: ignore[no-untyped-def]
+    theta, derived, constants, shared, scratch, points, x, loss, gradient, total, square
+):
+    """Sums over the points (P, n) of d phi/d theta and of its square, total and square (m, L), for every lane."""
+    source = derived if PREPARED else theta
+    prepare(theta, constants, shared, derived, scratch)
+    for p in range(points.shape[0]):
+        for i in range(x.shape[0]):
+            for lane in range(x.shape[1]):
+                x[i, lane] = points[p, i]
+        for i in range(gradient.shape[0]):
+            for lane in range(gradient.shape[1]):
+                gradient[i, lane] = 0.0
+        parameter_gradient(x, source, constants, shared, 1.0, loss, gradient, scratch)
+        for i in range(gradient.shape[0]):
+            for lane in range(gradient.shape[1]):
+                total[i, lane] += gradient[i, lane]
+                square[i, lane] += gradient[i, lane] * gradient[i, lane]
 
 
 def draw(theta, derived, constants, shared, scratch, x, normal, uniform):  # type: ignore[no-untyped-def]

@@ -1,0 +1,269 @@
+"""The noise of minibatches: its variance, its correlations in time, its temperature.
+
+    U_B(theta) = mean of phi_theta over the data set                                               [Eq. 18]
+    theta_{t+1} = theta_t - r grad U_B(theta_t) + r eta(t),   eta(t) = grad U_B - grad phi(b)      [Eq. 19]
+    C_ii(t, l) = <eta_i(t) eta_i(t + l)>,   k_B T_i = r C_ii(t, 0)/2                               [Eq. 20]
+
+Rows are drawn one by one with replacement, so that <eta> = 0 at any theta, the covariance of eta is that of one row's
+gradient over B, and eta of different steps is uncorrelated. None of it needs equilibrium. The minibatch that followed a
+recorded frame is drawn once more, by the address of its random numbers.
+
+Learning by contrast adds the noise of its finite number of samples to this; it is not counted here.
+
+Source: S. S. Parsi, Entropy 26, 112 (2024), arXiv 2310.19802, Sec. 5.1 and Fig. 5.1. With its mobility mu = r/alpha
+and the delta function of time is 1/alpha at a step of length alpha, hence k_B T = r C/2, whatever alpha is. Every
+estimate X comes with X_error over independent replicas.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from thermosim.analysis.learning import gathered, put
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.work import replica_mean
+from thermosim.schedules import values_at
+
+__all__ = ["GradientNoise", "first_replicas", "gradient_noise", "learned_parameters", "noise_statistics"]
+
+FALSE_ALARMS = 1e-4  # probability that white noise is called coloured
+_LAGS = 20  # frames
+_CHUNK = 1 << 22  # numbers held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class GradientNoise:
+    """At F frames, for R replicas and the m learned parameters; eta at step t is of the minibatch of step t + 1."""
+
+    step: np.ndarray  # (F,)
+    rate: np.ndarray  # (F,), the learning rate of step t + 1
+    noise: np.ndarray  # eta (F, R, m)
+    pull: np.ndarray  # grad U_B (F, R, m)
+    loss: np.ndarray  # U_B (F, R)
+    learned: np.ndarray  # rows of theta, (m,)
+    groups: list[str]  # group of each, (m,)
+
+
+def gradient_noise(machine: Machine, first_replica: int) -> GradientNoise:
+    """eta and grad U_B at every recorded frame before the last step, of one point of the sweep.
+
+    `first_replica` is that of the point, counted over the whole ensemble (`first_replicas`). Raises ValueError where
+    theta does not learn forward from minibatches.
+    """
+    settings = machine.settings
+    theta, steps = settings["theta"], int(settings["run"]["steps"])
+    if theta["dynamics"] not in ("sgd", "sgld") or not isinstance(theta["batch"], int):
+        raise ValueError(
+            'minibatches make the noise: it needs theta.dynamics = "sgd" or "sgld" and a number theta.batch'
+        )
+    if settings["run"]["direction"] != "forward":
+        raise ValueError('there and back every minibatch comes twice: noise needs run.direction = "forward"')
+    frames = np.flatnonzero(machine.steps < steps)
+    learned, groups = learned_parameters(machine)
+    shape = (len(frames), machine.frames.sizes["replica"], len(learned))
+    noise, pull, loss = np.empty(shape), np.empty(shape), np.empty(shape[:2])
+    for part in _parts(len(frames), shape[1] * int(theta["batch"]) * machine.evaluator.components):
+        here = np.concatenate([machine.theta(frame) for frame in frames[part]])
+        rows = [_minibatch(machine, int(machine.steps[frame]) + 1, first_replica) for frame in frames[part]]
+        drawn = machine.evaluator.data_gradient(np.concatenate(rows), here)[1]
+        full_loss, full = _full_gradient(machine, here, len(rows))
+        pull[part] = full[:, learned].reshape(len(rows), *shape[1:])
+        noise[part] = (full - drawn)[:, learned].reshape(len(rows), *shape[1:])
+        loss[part] = full_loss.reshape(len(rows), -1)
+    at = machine.steps[frames]
+    rate = values_at(theta["learning_rate"], steps, at + 1)
+    return GradientNoise(at, rate, noise, pull, loss, learned, groups)
+
+
+def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
+    """Variance, correlations and temperature of the noise of minibatches (Fig. 5.1): dims step, axes, theta_dim.
+
+    variance C_ii(t, 0), mean_variance over parameters, variance_times_batch (one number for all batch sizes where C ~
+    1/B), temperature r C_ii/2 and group_temperature, mean and largest |grad U_B| for comparison, mean and variance of
+    U_B over replicas (both without ln Z where phi lacks it). autocorrelation: C_ii(l)/C_ii(0) averaged over frames, per
+    parameter, and (mean_autocorrelation) of all, at recorded lags up to `max_lag` steps (default 20 frames). `white`:
+    no lag is beyond the bound of Student's law that white noise passes in one of 10,000 ensembles, shared out over all
+    lags and parameters. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD recorded at every
+    step, which is rounding if these are the minibatches of the run.
+    Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
+    """
+    points = machines(ds)
+    records = [gradient_noise(machine, first) for machine, first in zip(points, first_replicas(ds))]
+    first = records[0]
+    every = int(np.diff(first.step[:2])[0]) if len(first.step) > 1 else 0
+    longest = _LAGS * every if max_lag is None else max_lag
+    limit = min(len(first.step) - 1, longest // max(every, 1))
+    if limit < 1:
+        raise ValueError("correlations need two frames within max_lag before the last step: record more frames")
+    some = ds.sel(step=first.step)
+    coords = {"theta_dim": first.learned, "group": ("theta_dim", first.groups)}
+
+    def over(values: list[np.ndarray], *dims: str) -> xr.DataArray:
+        return gathered(some, values, ("step", "replica", *dims), coords if "theta_dim" in dims else None)
+
+    square = over([record.noise**2 for record in records], "theta_dim")
+    rate = over([np.broadcast_to(record.rate[:, None], record.loss.shape) for record in records])
+    condition = "rows drawn with replacement: <eta> = 0 at any theta"
+    result = xr.Dataset(attrs={"method": "minibatches drawn again by their addresses"})
+    put(result, "variance", *replica_mean(square), "1", "C_ii(t, 0)", condition)
+    put(result, "mean_variance", *replica_mean(square.mean("theta_dim")), "1", "mean over i of C_ii(t, 0)", condition)
+    batch = gathered(some, [np.array(float(machine.settings["theta"]["batch"])) for machine in points], ())
+    scaled = replica_mean(square.mean("theta_dim") * batch)
+    put(result, "variance_times_batch", *scaled, "1", "B times mean of C_ii(t, 0)", "constant in B at equal theta")
+    warm = "k_B T_i = r C_ii/2 of this step, of minibatches alone"
+    put(result, "temperature", *replica_mean(rate * square / 2.0), "kT", "temperature of the noise", warm)
+    grouped = (rate * square / 2.0).groupby("group").mean().rename(group="parameter_group")
+    put(result, "group_temperature", *replica_mean(grouped), "kT", "mean temperature of a parameter group", warm)
+    pull = abs(over([record.pull for record in records], "theta_dim"))
+    put(result, "gradient", *replica_mean(pull.mean("theta_dim")), "1", "mean of |d_i U_B|", "all of the data")
+    result["largest_gradient"] = pull.max(["replica", "theta_dim"], skipna=False).assign_attrs(
+        units="1", long_name="largest |d_i U_B|", condition="over replicas and parameters"
+    )
+    loss = over([record.loss for record in records])
+    put(result, "loss", *replica_mean(loss), "nat", "mean of U_B", "all of the data")
+    size = loss.sizes["replica"]
+    spread = (loss - loss.mean("replica", skipna=False)) ** 2 * (size / (size - 1))
+    put(result, "loss_variance", *replica_mean(spread), "nat^2", "variance of U_B over replicas", "all of the data")
+    if every == 1 and all(_is_plain(machine) for machine in points):
+        residual = [np.array(_replay_residual(machine, record)) for machine, record in zip(points, records)]
+        result["replay_residual"] = gathered(some, residual, ()).assign_attrs(
+            units="1", long_name="largest change of theta not explained by its minibatch", condition="plain SGD"
+        )
+    return _correlated(result, some, records, np.arange(1, limit + 1), every)
+
+
+def _correlated(
+    result: xr.Dataset, ds: xr.Dataset, records: list[GradientNoise], lags: np.ndarray, every: int
+) -> xr.Dataset:
+    """Add autocorrelations and the verdict."""
+    coords = {"lag": lags * every, "theta_dim": records[0].learned, "group": ("theta_dim", records[0].groups)}
+    columns: list[list[np.ndarray]] = [[], [], []]
+    for record in records:
+        own, mean = _autocorrelation(record.noise, lags)
+        bound = [stats.t.isf(FALSE_ALARMS / (4 * part[0].size), record.noise.shape[1] - 1) for part in (own, mean)]
+        beyond = [np.nanmax(np.abs(part[0]) / part[1]) > limit for part, limit in zip((own, mean), bound)]
+        for column, value in zip(columns, (np.stack(own), np.stack(mean), np.array(not any(beyond)))):
+            column.append(value)
+    steps = {name: value for name, value in coords.items() if name == "lag"}
+    white = "0 at every lag: rows are drawn anew at every step"
+    value, error = gathered(ds, columns[0], ("part", "lag", "theta_dim"), coords)
+    put(result, "autocorrelation", value, error, "1", "C_ii(l)/C_ii(0)", white)
+    value, error = gathered(ds, columns[1], ("part", "lag"), steps)
+    put(result, "mean_autocorrelation", value, error, "1", "sum_i C_ii(l)/sum_i C_ii(0)", white)
+    result["white"] = gathered(ds, columns[2], ()).assign_attrs(
+        long_name="no autocorrelation beyond chance",
+        nominal_false_alarm_rate=FALSE_ALARMS,
+        condition="at the recorded lags",
+    )
+    result["lag"].attrs = {"units": "1", "long_name": "lag in steps"}
+    return result
+
+
+def _autocorrelation(noise: np.ndarray, lags: np.ndarray) -> tuple[Any, Any]:
+    """C(l)/C(0) and its jackknife error over replicas, of each parameter (l, m) and of all together (l)."""
+    size = noise.shape[1]
+    power = (noise**2).mean(axis=0)
+    products = np.stack([(noise[:-lag] * noise[lag:]).mean(axis=0) for lag in lags])
+
+    def ratio(top: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = top.sum(axis=1) / below.sum(axis=0)
+            without = (top.sum(axis=1)[:, None] - top) / (below.sum(axis=0) - below)
+        deviation = without - without.mean(axis=1, keepdims=True)
+        return value, np.sqrt((size - 1) / size * (deviation**2).sum(axis=1))
+
+    return ratio(products, power), ratio(products.sum(axis=2), power.sum(axis=1))
+
+
+def learned_parameters(machine: Machine) -> tuple[np.ndarray, list[str]]:
+    """Rows of theta that learn, and the parameter group of each."""
+    learn, rows, groups, first = machine.settings["theta"]["learn"], [], [], 0
+    for group in machine.model.parameters:
+        size = math.prod(group.shape(machine.constants))
+        if learn is None or group.name in learn:
+            rows += list(range(first, first + size))
+            groups += [group.name] * size
+        first += size
+    return np.array(rows, int), groups
+
+
+def first_replicas(ds: xr.Dataset) -> list[int]:
+    """The replica, counted over the whole ensemble, that every point of the sweep begins with: addresses of noise.
+
+    Structural axes make blocks, one after another; within a block the points of the others follow each other. Raises
+    CaseError where the case cannot be read again, for want of its files.
+    """
+    from thermosim.case import load_case
+
+    points = machines(ds)
+    overrides = json.loads(ds.attrs.get("overrides", "{}"))
+    with tempfile.TemporaryDirectory() as folder:
+        if ds.attrs.get("model_source"):
+            path = Path(folder) / "model.py"
+            path.write_text(ds.attrs["model_source"], "utf-8")
+            overrides["model.file"] = str(path)
+        case = load_case(ds.attrs["case"] + "\n", overrides, points[0].folder)
+    order = sorted(range(len(case.axes)), key=lambda i: not case.axes[i].structural)
+    sizes = [len(case.axes[i].values) for i in order]
+    replicas = int(case.settings["ensemble"]["replicas"])
+    places = [[list(point.index.values())[i] for i in order] for point in points]
+    return [replicas * int(np.ravel_multi_index(place, sizes)) if sizes else 0 for place in places]
+
+
+def _minibatch(machine: Machine, step: int, first_replica: int) -> np.ndarray:
+    """The rows (R, B, n) that the move of theta at this step drew."""
+    from thermosim.kernels.noise import MINIBATCH, uniform_array
+
+    settings, data = machine.settings, machine.data
+    replicas = np.asarray(machine.frames["replica"].values)
+    batch, count = int(settings["theta"]["batch"]), int(replicas.max()) + 1
+    uniform = uniform_array(int(settings["ensemble"]["seed"]), MINIBATCH, step, first_replica, (batch, count))
+    place = np.floor((1.0 - uniform[:, replicas]) * data.rows).astype(np.int64)  # the kernel's uniform is in [0, 1)
+    return np.asarray(data.values[_data_sets(machine) * data.rows + place].transpose(1, 0, 2))
+
+
+def _data_sets(machine: Machine) -> np.ndarray:
+    """The data set of each replica (R,), also of a selection of replicas."""
+    replicas = np.asarray(machine.frames["replica"].values)
+    return replicas * machine.data.sets // int(machine.settings["ensemble"]["replicas"])
+
+
+def _full_gradient(machine: Machine, theta: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """U_B and its gradient at theta (frames R, m), each with the data set of its replica."""
+    sets = np.tile(_data_sets(machine), frames)
+    loss, gradient = np.empty(len(theta)), np.empty_like(theta)
+    for number in np.unique(sets):
+        mine = sets == number
+        loss[mine], gradient[mine] = machine.evaluator.data_gradient(machine.data.of_set(int(number)), theta[mine])
+    return loss, gradient
+
+
+def _is_plain(machine: Machine) -> bool:
+    theta = machine.settings["theta"]
+    return bool(theta["dynamics"] == "sgd" and not theta["momentum"] and theta["gradient"] == "likelihood")
+
+
+def _replay_residual(machine: Machine, record: GradientNoise) -> float:
+    """Largest |theta_{t+1} - theta_t + r (grad phi(b) + lambda theta)|."""
+    theta = np.stack([machine.theta(frame)[:, record.learned] for frame in range(len(machine.steps))])
+    decay = values_at(machine.settings["theta"]["weight_decay"], int(machine.settings["run"]["steps"]), record.step + 1)
+    before, after = theta[: len(record.step)], theta[1 : len(record.step) + 1]
+    rate, noise, pull = record.rate[: len(after)], record.noise[: len(after)], record.pull[: len(after)]
+    slope = pull - noise + decay[: len(after), None, None] * before[: len(after)]
+    return float(np.abs(after - before[: len(after)] + rate[:, None, None] * slope).max())
+
+
+def _parts(frames: int, size: int) -> Iterator[slice]:
+    """Frames in portions of at most _CHUNK numbers, each frame having `size`."""
+    count = max(1, _CHUNK // max(size, 1))
+    return (slice(first, min(first + count, frames)) for first in range(0, frames, count))

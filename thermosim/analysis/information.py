@@ -1,0 +1,301 @@
+"""L-info, the information that samples have about the parameters: Dataset in, Dataset out.
+
+    of one replica   I(theta) = int dx p(x|theta) ln p(x|theta)/p_t(x),    p_t(x) = <p(x|theta)>         (25)
+    L-info           I = <I(theta)>, the average over the ensemble                                          (16)
+
+The estimate is that of the infinite ensemble that the replicas are drawn from: the mixture over R replicas is itself an
+estimate, whose bias of order 1/R is removed (`mixtures`). What the replicas have in common, such as one data set, is
+not uncertain in that ensemble. It is the information of samples in equilibrium; `relaxation` measures how far the
+chains are from it. The same number from heat and entropy is in `information_balance`.
+
+Units: nats, kT. Errors are over independent replicas. Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
+from thermosim.analysis.settings import axes
+from thermosim.analysis.work import replica_mean
+
+__all__ = [
+    "ALL",
+    "SIGMAS",
+    "Meanings",
+    "assembled",
+    "book",
+    "described",
+    "learned_information",
+    "low_variance",
+    "mean_and_error",
+    "parameters_of",
+    "relaxation",
+    "require_own_bath",
+    "surprisals",
+]
+
+SIGMAS = 4.0  # of a difference that is called none
+_SUMS = 1 << 26  # numbers of an exact sum that is still quick
+_MASS = 1e-4  # probability that an exact sum may miss
+_POINTS = 4096  # samples for a mixture, at least; of each replica four, at least
+
+Meanings = Mapping[str, tuple[str, str]]
+ALL = np.zeros(1, int)  # all replicas are one set
+
+
+def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | None = None) -> xr.Dataset:
+    """L-info at every frame: dims step and the sweep axes; replica_information, Eq. 25, has the replicas as well.
+
+    method: "exact", a sum over all x; "nested", `samples` exact samples of each of R replicas, at a cost of R^2 times
+    their number (default: 4096 in all, at least four each, on which the error of replica_information rests); "chains",
+    the recorded samples of the chains, right only as far as these have relaxed; "auto", the first of them that the
+    model can do.
+    lower_bound and upper_bound hold on average over ensembles of this size. `valid` is false where half their distance
+    exceeds two standard errors, where the sum over x misses some of it, or where chains are not known to have relaxed.
+    Raises ValueError for a single replica, theta not recorded or not finite, or a method that the model has not.
+    """
+    rows = [
+        _stacked([_direct(machine, frame, method, samples, cell) for frame in range(len(machine.steps))])
+        for cell, machine in enumerate(machines(ds))
+    ]
+    names = {_method(machine, method) for machine in machines(ds)}
+    meanings = {
+        "learned_information": ("nat", "L-info I(X; Theta)"),
+        "lower_bound": ("nat", "L-info, lower bound on average: mixture with the replica itself"),
+        "upper_bound": ("nat", "L-info, upper bound on average: mixture without the replica itself"),
+        "replica_information": ("nat", "L-info of a replica, relative entropy of p(x|theta) and p_t"),
+        "valid": ("1", "whether the estimate is right within its error, as far as it can tell"),
+    }
+    condition = "replicas are independent draws of the ensemble at the data of the run"
+    return assembled(ds, rows, meanings, " and ".join(sorted(names)), condition)
+
+
+def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Dataset:
+    """Mean and standard deviation over replicas of their L-info, and the ratio of both: dims step and the sweep axes.
+
+    The low-variance condition of Parsi 2024, Sec. 5.1.3, is a ratio far below one: then one replica tells the L-info of
+    the ensemble. The noise of each replica's estimate is not counted. `information` is the result of
+    `learned_information`, which is computed if it is not given.
+    """
+    information = learned_information(ds) if information is None else information
+    values, noise = information["replica_information"], information["replica_information_error"]
+    mean, mean_error = replica_mean(values)
+    squares = (values - mean) ** 2 - noise**2
+    variance, variance_error = replica_mean(squares)
+    spread = np.sqrt(variance.clip(min=0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.minimum(0.5 / spread, 1.0 / np.sqrt(variance_error))
+        ratio = xr.where(mean > 1e-12, spread / mean, np.nan)  # below there is no information, only rounding
+        ratio_error = replica_mean((squares - variance) * slope / mean - (values - mean) * ratio / mean)[1]
+    meanings = {
+        "mean": ("nat", "mean over replicas of their L-info"),
+        "spread": ("nat", "standard deviation over replicas of their L-info"),
+        "ratio": ("1", "standard deviation over mean of the replicas' L-info"),
+    }
+    result = xr.Dataset({"mean": mean, "mean_error": mean_error, "spread": spread})
+    result["spread_error"], result["ratio"], result["ratio_error"] = variance_error * slope, ratio, ratio_error
+    condition = "independent replicas; small where one replica tells the L-info of all (Sec. 5.1.3)"
+    return described(result, meanings, information.attrs["method"], condition)
+
+
+def relaxation(ds: xr.Dataset) -> xr.Dataset:
+    """How far the chains' surprisal is from its average under p(x|theta): dims step and the sweep axes.
+
+    residual: mean of phi(x_t) - <phi>_{p(x|theta_t)}, kT; lag: the same in standard deviations of phi over all samples;
+    relaxed: whether it is within four standard errors. Chains that lag in other ways than their energy pass unseen.
+    Raises ValueError where x has another temperature than 1 or nobody knows the average.
+    """
+    rows = []
+    for machine in machines(ds):
+        require_own_bath(machine, flow=False)
+        rows.append(_stacked([_lag(machine, frame) for frame in range(len(machine.steps))]))
+    meanings = {
+        "residual": ("kT", "mean surprisal of the chains less its average in equilibrium"),
+        "lag": ("1", "residual in standard deviations of the surprisal"),
+        "relaxed": ("1", f"whether the residual is within {SIGMAS:g} standard errors"),
+    }
+    return assembled(ds, rows, meanings, "mean surprisal", "necessary for equilibrium, not sufficient")
+
+
+def surprisals(
+    machine: Machine, frame: int, method: str, samples: int | None, cell: int, starts: np.ndarray
+) -> tuple[Surprisals, np.ndarray, bool]:
+    """Surprisals at a frame, standard error of each ln Z (R,), and whether samples or sums stand for p(x|theta).
+
+    method and samples as for `learned_information`; `cell` is the number of the point of the sweep, which keeps random
+    samples apart; data sets start at replicas `starts`.
+    """
+    theta, name = parameters_of(machine, frame), _method(machine, method)
+    normaliser, error = log_normalisers(machine, theta, summed=name == "exact")
+    if name == "exact":
+        parts = integrated(machine, theta, normaliser, starts)
+        assert parts.mass is not None
+        return parts, error, bool(np.all(np.abs(parts.mass - 1.0) < _MASS))
+    x = machine.x(frame) if name == "chains" else _drawn(machine, frame, theta, samples, cell)
+    parts = surprisals_of(machine, theta, x, normaliser, starts)
+    return parts, error, name == "nested" or _known_to_be_relaxed(machine, frame)
+
+
+def parameters_of(machine: Machine, frame: int) -> np.ndarray:
+    """theta (R, m) of a frame, of two replicas at least, all finite. Raises ValueError otherwise."""
+    theta = machine.theta(frame)
+    if len(theta) < 2:
+        raise ValueError("an ensemble of one replica has no information; raise ensemble.replicas")
+    if not np.isfinite(theta).all():
+        raise ValueError(
+            f"theta is not finite at step {machine.steps[frame]}: take the frames before it, or run again with a "
+            "smaller theta.learning_rate"
+        )
+    return theta
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean of (R,) and its standard error; infinite values have no error."""
+    if not np.isfinite(values).all():
+        return float(values.mean()), np.nan
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def assembled(
+    ds: xr.Dataset, rows: Sequence[Mapping[str, np.ndarray]], meanings: Meanings, method: str, condition: str
+) -> xr.Dataset:
+    """Arrays (F,) or (F, R) of every point of the sweep as one Dataset; those of one dimension have no replica."""
+    names = axes(ds)
+    sizes = [ds.sizes[name] for name in names]
+    coordinates = {name: ds[name] for name in ("step", *names, "replica") if name in ds.coords}
+    result = xr.Dataset()
+    for name in rows[0]:
+        stacked = np.stack([row[name] for row in rows], axis=1)
+        dims = ["step", *names, *(["replica"] if stacked.ndim == 3 else [])]
+        array = stacked.reshape(len(stacked), *sizes, *stacked.shape[2:])
+        result[name] = xr.DataArray(array, dims=dims, coords={d: coordinates[d] for d in dims if d in coordinates})
+    return described(result, meanings, method, condition)
+
+
+def described(result: xr.Dataset, meanings: Meanings, method: str, condition: str) -> xr.Dataset:
+    for name, (units, meaning) in meanings.items():
+        result[name] = result[name].assign_attrs(units=units, long_name=meaning, method=method, condition=condition)
+        if f"{name}_error" in result:
+            attributes = {"units": units, "long_name": f"standard error: {meaning}", "method": method}
+            result[f"{name}_error"] = result[f"{name}_error"].assign_attrs(attributes, condition=condition)
+    return result.assign_attrs(method=method)
+
+
+def _stacked(frames: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Numbers and arrays (R,) of every frame, stacked."""
+    return {name: np.stack([np.asarray(frame[name]) for frame in frames]) for name in frames[0]}
+
+
+def _direct(machine: Machine, frame: int, method: str, samples: int | None, cell: int) -> dict[str, Any]:
+    parts, normaliser_error, sound = surprisals(machine, frame, method, samples, cell, ALL)
+    values = parts.mixture() - parts.own.mean(axis=1)
+    mean, error = mean_and_error(values)
+    # an error e of ln Z leaves the mean as it is to first order; to second it takes away at most e^2/2
+    error = float(np.hypot(error, 0.5 * np.mean(normaliser_error**2)))
+    count = parts.own.shape[1]
+    noise = np.zeros(len(values))
+    if parts.mass is None:
+        single = parts.excluded - parts.own
+        noise = single.std(axis=1, ddof=1) / np.sqrt(count) if count > 1 else np.full(len(values), np.nan)
+    return {
+        "learned_information": mean,
+        "learned_information_error": error,
+        "lower_bound": np.mean(parts.included - parts.own),
+        "upper_bound": np.mean(parts.excluded - parts.own),
+        "valid": sound and parts.gap() <= 2.0 * error + 1e-9,
+        "replica_information": values,
+        "replica_information_error": np.hypot(noise, normaliser_error),
+    }
+
+
+def _method(machine: Machine, method: str) -> str:
+    size = support_size(machine)
+    able = {"exact": size > 0, "nested": machine.model.fresh is not None, "chains": "x" in machine.frames}
+    if method == "auto":
+        quick = size * machine.frames.sizes["replica"] <= _SUMS
+        able["exact"] &= quick or not able["nested"]
+        method = next((name for name, can in able.items() if can), "chains")
+    if method not in able:
+        raise ValueError(f"method = {method!r}: expected auto, exact, nested or chains")
+    if not able[method]:
+        has = {"exact": "sum over all x", "nested": "exact sampler", "chains": "recorded x"}[method]
+        raise ValueError(f"method = {method!r}: model {machine.model.name!r} has no {has} here; choose another method")
+    if method == "chains":
+        require_own_bath(machine, flow=False)
+    return method
+
+
+def _drawn(machine: Machine, frame: int, theta: np.ndarray, samples: int | None, cell: int) -> np.ndarray:
+    """Exact samples (R, K, n), with random numbers that are those of the step, the point and K."""
+    from thermosim.kernels.noise import BOOTSTRAP
+
+    replicas = len(theta)
+    count = samples or max(4, -(-_POINTS // replicas))
+    many, address = np.tile(theta, (count, 1)), cell * count * replicas
+    seed, step = int(machine.settings["ensemble"]["seed"]), int(machine.steps[frame])
+    x = machine.evaluator.draw(many, seed, BOOTSTRAP, step, address)
+    return x.reshape(count, replicas, -1).swapaxes(0, 1)
+
+
+def book(machine: Machine, name: str, frame: int) -> np.ndarray:
+    """A variable of a frame, averaged over the samples of each replica (R,)."""
+    if name not in machine.frames:
+        raise ValueError(f"needs {name} among the recorded variables: record.variables")
+    values = machine.frames[name].isel(step=frame)
+    return np.asarray(values.mean("sample") if "sample" in values.dims else values)
+
+
+def _lag(machine: Machine, frame: int) -> dict[str, Any]:
+    theta, phi = parameters_of(machine, frame), book(machine, "phi", frame)
+    mean, error = mean_and_error(phi - _equilibrium_average(machine, frame, theta))
+    spread = float(machine.frames["phi"].isel(step=frame).std())
+    return {
+        "residual": mean,
+        "residual_error": error,
+        "lag": mean / spread if spread > 0.0 else 0.0,
+        "relaxed": abs(mean) <= SIGMAS * error,
+    }
+
+
+def _equilibrium_average(machine: Machine, frame: int, theta: np.ndarray) -> np.ndarray:
+    """<phi> in p(x|theta) of every replica, (R,)."""
+    model = machine.model
+    if model.cross_entropy is not None:
+        return np.asarray(model.cross_entropy(theta, theta, machine.constants))
+    if support_size(machine) > 0:
+        normaliser = log_normalisers(machine, theta)[0]
+        return integrated(machine, theta, normaliser, ALL).own[:, 0] - normaliser
+    if model.fresh is None:
+        raise ValueError(
+            f"model {model.name!r} has no cross-entropy, sum over x or exact sampler to compare its chains with; judge "
+            "them by running longer, with a larger x.tau"
+        )
+    x = _drawn(machine, frame, theta, 4, 0)
+    phi = [machine.evaluator.surprisal(x[:, sample], theta) for sample in range(x.shape[1])]
+    return np.asarray(np.mean(phi, axis=0))
+
+
+def _known_to_be_relaxed(machine: Machine, frame: int) -> bool:
+    model = machine.model
+    if model.cross_entropy is None and model.fresh is None and support_size(machine) == 0:
+        return False
+    return "phi" in machine.frames and bool(_lag(machine, frame)["relaxed"])
+
+
+def require_own_bath(machine: Machine, flow: bool = True) -> None:
+    """Raise ValueError unless chains sample exp(-phi) itself, and book all entropy that flows."""
+    section = machine.settings.get("x")
+    if not section:
+        raise ValueError("the ensemble has no samples x: its case has no [x]")
+    temperature = section["temperature"]
+    temperatures = set(temperature) if isinstance(temperature, list) else {temperature}
+    if temperatures != {1.0}:
+        raise ValueError(f"x.temperature = {temperature!r}: p(x|theta) is the law of samples at temperature 1 only")
+    if flow and section["restart"]:
+        raise ValueError("x.restart: a restart has no transition ratio, so its entropy production is not known")

@@ -1,0 +1,365 @@
+"""Thermodynamics of learning machines along their trajectories: ledger, fluctuation theorems, reversal, relaxation.
+
+A step jumps theta at fixed x, which is work, then moves x at fixed theta, which is heat:
+
+    w = sum phi_i(x_{i-1}) - phi_{i-1}(x_{i-1}),   q = sum phi_i(x_i) - phi_i(x_{i-1})            [Eq. 42]
+    w + q = phi_n(x_n) - phi_0(x_0)                                                                first law
+    sigma = -q + s_n - s_0,   s_t = phi_t(x_t) + ln Z(theta_t)                                     [Eq. 41]
+
+For phi = -ln p the normaliser is 1, there is no free energy to gain, and sigma = w: all work is dissipated. Energies
+without a normaliser bring F = -ln Z and sigma = w - dF. `partial_averages` has the same averaged over samples.
+
+Source: S. S. Parsi, Entropy 26, 112 (2024), arXiv 2310.19802. Every estimate X comes with X_error, over independent
+replicas; `condition` says when it is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.special import logsumexp
+
+from thermosim.analysis import work
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.settings import axes
+from thermosim.analysis.work import replica_mean
+
+__all__ = [
+    "detailed",
+    "first_replica",
+    "fluctuation_theorems",
+    "gathered",
+    "learning_ledger",
+    "log_normaliser",
+    "mean_energy",
+    "put",
+    "relaxation",
+    "retrace",
+]
+
+THEOREMS: dict[str, str] = {
+    "work": "<exp(-w + dF)>: x starts in p_theta0, its moves leave each p_theta invariant, theta does not follow x",
+    "local-detailed-balance": "<exp(q - ds)>, Eq. 41: as for the work, to which it is equal path by path; with the "
+    "path weights of Eq. 40 for fresh samples only",
+    "path-ratio": "<exp(-ratio - ds)>: any move and time step, from a start of known density; theta does not follow x",
+}
+_INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
+_RELAXED = 0.1  # standard deviations of phi
+_CHUNK = 1 << 22  # numbers held at a time
+
+
+def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
+    """Means since step 0 of work, heat, log ratio, shadow and sigma = log ratio + ds, and the mean change of phi.
+
+    dims step and the sweep axes; with the largest first-law residual over replicas. sigma is left out where ln Z is not
+    to be had, and at other temperatures than 1, to which the surprisal belongs. Raises ValueError without a ledger.
+    """
+    _require(ds, "phi", "work", "heat", "log_ratio_x")
+    result = work.work_and_heat(ds)
+    books = "any move, at any time step"
+    energy = ds["phi"] - ds["phi"].isel(step=0)
+    put(result, "energy_change", *replica_mean(energy), "kT", "mean change of phi since the first frame", books)
+    if any(machine.settings["x"]["temperature"] != 1.0 for machine in machines(ds)):
+        return result
+    try:
+        gain, uncertainty = _gains(ds, [_gain(machine) for machine in machines(ds)])
+    except ValueError:
+        return result
+    sigma = ds["log_ratio_x"] + ds["work"] + ds["heat"] + gain
+    mean, error = replica_mean(sigma)
+    meaning = f"mean stochastic entropy production of x given theta, {books}: that of the finite-step chain"
+    error = xr.DataArray(np.hypot(error, uncertainty))
+    put(result, "entropy_production", mean, error, "1", "mean of log ratio + ds since step 0", meaning)
+    return result
+
+
+def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
+    """Three exponential averages, 1 where they are `exact`: dims theorem, step and the sweep axes.
+
+    average: <exp(-a)>, with effective sample size and `reliable`; entropy_production: <a>, not negative where exact.
+    The coordinate `exact` says for each theorem and point of the sweep whether it holds at the run's time step and tau;
+    what is not exact is reported all the same, as the bias it is. Learning by contrast feeds x back into theta: then
+    none holds, as for any engine with feedback (T. Sagawa, M. Ueda, Phys. Rev. Lett. 104, 090602 (2010)).
+
+    Raises ValueError for samples at another temperature than 1, without step 0, or where ln Z is not to be had.
+    """
+    _require(ds, "phi", "work", "heat", "log_ratio_x")
+    if int(ds["step"][0]) != 0:
+        raise ValueError("the theorems need the surprisal at step 0: record.first = 0")
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("average", "average_error", "size", "mean", "error")}
+    exact, gains = [], []
+    for machine in machines(ds):
+        if machine.settings["x"]["temperature"] != 1.0:
+            raise ValueError("x.temperature: the surprisal belongs to temperature 1; use work.jarzynski for others")
+        gains.append(_gain(machine))
+        tests = [_average(machine.frames, exponent) for exponent in _exponents(machine, gains[-1][0]).values()]
+        for name, source in zip(columns, ("average", "average_error", "effective_sample_size", "entropy_production")):
+            columns[name].append(np.stack([test[source].values for test in tests]))
+        columns["error"].append(np.stack([test["entropy_production_error"].values for test in tests]))
+        exact.append(np.array(_exact(machine)))
+
+    dims = ("theorem", "step")
+    average, error, size, mean, mean_error = (gathered(ds, values, dims) for values in columns.values())
+    uncertainty = _gains(ds, gains)[1]
+    condition = "where the coordinate `exact` is true, at any tau"
+    result = xr.Dataset()
+    error = xr.DataArray(np.hypot(error, average * uncertainty))
+    put(result, "average", average, error, "1", "<exp(-a)>, 1 in theory", condition)
+    mean_error = xr.DataArray(np.hypot(mean_error, uncertainty))
+    put(result, "entropy_production", mean, mean_error, "1", "<a>, not negative in theory", condition)
+    result["effective_sample_size"] = size.assign_attrs(
+        units="1", long_name="effective sample size", condition="replicas that carry the exponential average"
+    )
+    result["reliable"] = (size >= work.MINIMUM_SAMPLE_SIZE).assign_attrs(
+        long_name=f"effective sample size of at least {work.MINIMUM_SAMPLE_SIZE:g}", condition="a flag, not a proof"
+    )
+    return result.assign_coords(
+        theorem=list(THEOREMS), condition=("theorem", list(THEOREMS.values())), exact=gathered(ds, exact, ("theorem",))
+    )
+
+
+def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
+    """ln P_F(w)/P_R(-w) = w - dF of a path of theta and its reverse (`work.crooks`), and dF as it is known.
+
+    expected: F(theta_N) - F(theta_0), 0 where phi = -ln p. The path of a learning machine is run both ways, at the same
+    theta for all replicas, with theta.recording. The attribute `exact`: a Gibbs sweep backwards is a sweep in the
+    reverse order of components, which the reversed run does not make. Raises ValueError for other ensembles.
+    """
+    for ds in (forward, backward):
+        dynamics = {machine.settings["theta"]["dynamics"] for machine in machines(ds)}
+        if not dynamics <= {"protocol", "frozen"}:
+            raise ValueError(
+                "the reverse of a path of theta is defined for a given path: run one replica's again with "
+                'theta.dynamics = "protocol" and theta.recording, in both directions'
+            )
+    result = work.crooks(forward, backward)
+    there, back = machines(forward), machines(backward)
+    for a, b in zip(there, back):
+        _check_reverse(a, b)
+    gains = [_gain(machine) for machine in there]
+    expected = gathered(forward, [0.0 - gain[0].mean("replica").values[-1] for gain in gains], ())
+    uncertainty = gathered(forward, [gain[1][-1] for gain in gains], ())
+    known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
+    put(result, "expected", expected, uncertainty, "kT", "F(theta_N) - F(theta_0)", known)
+    balanced = [machine.settings["x"]["dynamics"] in ("mala", "exact", "exact-ou") for machine in there]
+    started = [machine.settings["x"]["initial"] == "equilibrium" for machine in there + back]
+    return result.assign_attrs(exact=int(all(balanced) and all(started)))
+
+
+def retrace(ds: xr.Dataset) -> xr.Dataset:
+    """Mismatch theta(N - t) - theta(t) of SGD there and back through the same minibatches: dims step t <= N/2, axes.
+
+    mismatch: its mean, per parameter; norm: mean length. One step there and one back give, to leading order,
+    -r^2 J U_b with U_b = grad phi(b), J its Jacobian, and exactly that where phi is quadratic in theta (Appendix A).
+    Raises ValueError for another direction, or frames that do not pair up.
+    """
+    _require(ds, "theta")
+    for machine in machines(ds):
+        if machine.settings["run"]["direction"] != "there-and-back":
+            raise ValueError('retracing needs run.direction = "there-and-back"')
+    last = int(machines(ds)[0].settings["run"]["steps"])
+    recorded = set(ds["step"].values.tolist())
+    steps = [step for step in sorted(recorded) if 2 * step < last and last - step in recorded]
+    if not steps:
+        raise ValueError("no frame t has its partner N - t: choose record.every that divides run.steps")
+    there = ds["theta"].sel(step=steps)
+    back = ds["theta"].sel(step=[last - step for step in steps]).assign_coords(step=steps)
+    gap = back - there
+    condition = "exactly 0 only where the gradient does not change along a step (Eq. 21, lazy learning)"
+    result = xr.Dataset()
+    put(result, "mismatch", *replica_mean(gap), "1", "mean of theta(N - t) - theta(t)", condition)
+    length = xr.DataArray(np.sqrt((gap**2).sum("theta_dim", skipna=False)))
+    put(result, "norm", *replica_mean(length), "1", "mean length of theta(N - t) - theta(t)", condition)
+    return result
+
+
+def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
+    """Whether chains have relaxed: mean of phi(x_t) less <phi> of their theta_t. dims step and the sweep axes.
+
+    gap, in kT; score: in standard errors; relative: in standard deviations of phi over samples. `relaxed`: the gap and
+    two standard errors lie within `tolerance` standard deviations, so that too small an ensemble is not called relaxed.
+    It is a necessary sign only. Raises ValueError where <phi> is not to be had: no closed form, support or sampler.
+    """
+    _require(ds, "phi", "theta")
+    gaps, spreads, methods = [], [], []
+    for machine in machines(ds):
+        phi = machine.frames["phi"].transpose("step", "replica", ...)
+        expected = np.empty(phi.shape[:2])
+        for frame in range(len(expected)):
+            expected[frame], method = mean_energy(machine, frame)
+            methods.append(method)
+        excess = phi - xr.DataArray(expected, dims=("step", "replica"))
+        every = [dim for dim in excess.dims if dim != "step"]
+        spreads.append(excess.std(every, skipna=False).values)
+        gaps.append(np.stack([part.values for part in replica_mean(excess)]))
+    gap, error = gathered(ds, gaps, ("part", "step"))
+    spread = gathered(ds, spreads, ("step",))
+    tiny = np.finfo(float).tiny
+    condition = f"0 for chains in equilibrium; <phi> by {' or '.join(dict.fromkeys(methods))}"
+    result = xr.Dataset()
+    put(result, "gap", gap, error, "kT", "mean of phi(x_t) - <phi> of theta_t", condition)
+    put(result, "relative", gap / spread, error / spread, "1", "gap in standard deviations of phi", condition)
+    score = xr.DataArray(gap / np.maximum(error, tiny))
+    result["score"] = score.assign_attrs(units="1", long_name="gap in standard errors", condition=condition)
+    relaxed = abs(gap) + 2.0 * error < tolerance * spread
+    result["relaxed"] = relaxed.assign_attrs(
+        long_name=f"gap and two standard errors within {tolerance:g} standard deviations", condition="necessary only"
+    )
+    return result
+
+
+def mean_energy(machine: Machine, frame: int) -> tuple[np.ndarray, str]:
+    """<phi_theta> in p_theta for every replica's theta of a frame, (R,), and how it was found.
+
+    By the model's closed form, by its support, or from one exact sample of each replica, which is right on average.
+    Raises ValueError where the model has none of them.
+    """
+    model, theta = machine.model, machine.theta(frame)
+    distinct, which = np.unique(theta, axis=0, return_inverse=True)
+    if model.cross_entropy is not None:
+        return np.asarray(model.cross_entropy(distinct, distinct, machine.constants))[which], "closed form"
+    if model.support(machine.constants) is not None:
+        return _on_support(machine, distinct)[1][which], "support"
+    if model.fresh is not None:
+        from thermosim.kernels.noise import BOOTSTRAP
+
+        seed, step = int(machine.settings["ensemble"]["seed"]), int(machine.steps[frame])
+        x = machine.evaluator.draw(theta, seed, BOOTSTRAP, step, first_replica(machine))
+        return machine.evaluator.surprisal(x, theta), "exact samples"
+    raise ValueError(f"model {model.name!r} has no closed form, support or exact sampler to take <phi> from")
+
+
+def log_normaliser(machine: Machine, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """ln Z of every replica's theta of a frame and its error, (R,) each: 0 where phi has its normaliser.
+
+    Raises ValueError where the model has neither a support nor a log_normaliser.
+    """
+    model, nothing = machine.model, np.zeros(machine.frames.sizes["replica"])
+    if model.normalised:
+        return nothing, nothing
+    theta = machine.theta(frame)
+    distinct, which = np.unique(theta, axis=0, return_inverse=True)
+    if model.support(machine.constants) is not None:
+        return _on_support(machine, distinct)[0][which], nothing
+    if model.log_normaliser is not None:
+        value, error = model.log_normaliser(distinct, machine.constants)
+        return np.asarray(value)[which], np.asarray(error)[which]
+    raise ValueError(f"the energy of model {model.name!r} has no normaliser, support or log_normaliser: F is unknown")
+
+
+def first_replica(machine: Machine) -> int:
+    """A number for the first replica of this point of the sweep, so that no two points share their random numbers."""
+    sizes = [len(values) for values in machine.settings["sweep"].values()]
+    number = int(np.ravel_multi_index(list(machine.index.values()), sizes)) if sizes else 0
+    return number * int(machine.settings["ensemble"]["replicas"])
+
+
+def gathered(
+    ds: xr.Dataset, values: Sequence[np.ndarray], dims: Sequence[str], coords: Mapping[str, Any] | None = None
+) -> xr.DataArray:
+    """Arrays of every point of the sweep, in the order of `machines`, as one: dims step (if any), axes, the others.
+
+    dims names the dimensions of each array; those of ds keep their coordinates.
+    """
+    names = axes(ds)
+    stacked = np.stack([np.asarray(value) for value in values])
+    shape = [ds.sizes[name] for name in names]
+    array = xr.DataArray(stacked.reshape((*shape, *stacked.shape[1:])), dims=[*names, *dims])
+    known = {name: ds[name] for name in array.dims if name in ds.coords and ds.sizes[name] == array.sizes[name]}
+    first = [name for name in ("part", "theorem", "prediction", "step", "lag") if name in dims]
+    array = array.assign_coords(known | dict(coords or {}))
+    return array.transpose(*first, *names, *[name for name in dims if name not in first])
+
+
+def put(
+    result: xr.Dataset, name: str, value: xr.DataArray, error: Any, units: str, long_name: str, condition: str
+) -> None:
+    """Add an estimate and its standard error, with their attributes."""
+    result[name] = value.assign_attrs(units=units, long_name=long_name, condition=condition)
+    spread = xr.zeros_like(value, dtype=float) + error
+    meaning = f"standard error: {long_name}"
+    result[f"{name}_error"] = spread.assign_attrs(units=units, long_name=meaning, condition=condition)
+
+
+def _require(ds: xr.Dataset, *names: str) -> None:
+    missing = [name for name in names if name not in ds]
+    if missing:
+        raise ValueError(f"needs {', '.join(missing)} among the recorded variables: record.variables")
+
+
+def _on_support(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ln Z and <phi> of theta (R, m) on the model's support, (R,) each."""
+    rule = machine.model.support(machine.constants)
+    assert rule is not None
+    points, log_weights = rule
+    logarithm, energy = np.empty(len(theta)), np.empty(len(theta))
+    count = max(1, _CHUNK // len(points))
+    for first in range(0, len(theta), count):
+        part = slice(first, first + count)
+        phi = machine.evaluator.surprisals(points, theta[part])
+        logarithm[part] = logsumexp(log_weights - phi, axis=1)
+        weights = np.exp(log_weights - phi - logarithm[part, None])
+        energy[part] = (weights * phi).sum(axis=1)
+    return logarithm, energy
+
+
+def _gain(machine: Machine) -> tuple[xr.DataArray, np.ndarray]:
+    """ln Z(theta_t) - ln Z(theta_0) of every frame and replica (step, replica), and its mean error (step)."""
+    frames = [log_normaliser(machine, frame) for frame in range(len(machine.steps))]
+    value, error = np.array([f[0] for f in frames]), np.array([f[1] for f in frames])
+    total = np.hypot(error, error[0]).mean(axis=1)
+    total[0] = 0.0
+    return xr.DataArray(value - value[0], dims=("step", "replica")), total
+
+
+def _gains(ds: xr.Dataset, gains: Sequence[tuple[xr.DataArray, np.ndarray]]) -> tuple[xr.DataArray, xr.DataArray]:
+    """The same for the whole ensemble; the error is that of one theta, as if all replicas shared it."""
+    value = gathered(ds, [gain[0].values for gain in gains], ("step", "replica"))
+    return value, gathered(ds, [gain[1] for gain in gains], ("step",))
+
+
+def _check_reverse(there: Machine, back: Machine) -> None:
+    """Raise ValueError where the recorded paths of theta are not each other's reverse."""
+    if "theta" not in there.frames or "theta" not in back.frames:
+        return
+    last = int(there.settings["run"]["steps"])
+    if np.array_equal(there.steps, last - back.steps[::-1]):
+        forth, reverse = (m.frames["theta"].isel(replica=0).transpose("step", ...).values for m in (there, back))
+        if not np.array_equal(forth, reverse[::-1]):
+            raise ValueError("the two ensembles do not follow one path of theta and its reverse: give both the same")
+
+
+def _exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
+    """a of every theorem, dims step, replica[, sample]."""
+    frames, initial = machine.frames, machine.settings["x"]["initial"]
+    start, x = frames["phi"].isel(step=0), frames.get("x")
+    energy = frames["phi"] - start
+    path = frames["log_ratio_x"] + energy + gain
+    if initial in ("normal", "random") and x is not None:
+        density = -x.sizes["x_dim"] * np.log(2.0)
+        if initial == "normal":
+            origin = x.isel(step=0)
+            square = (origin**2).sum("x_dim", skipna=False)
+            density = -0.5 * (square + origin.sizes["x_dim"] * np.log(2.0 * np.pi))
+        path = path + start + xr.DataArray(log_normaliser(machine, 0)[0], dims="replica") + density
+    values = (frames["work"] + gain, energy - frames["heat"] + gain, path)
+    return dict(zip(THEOREMS, values))
+
+
+def _average(frames: xr.Dataset, exponent: xr.DataArray) -> xr.Dataset:
+    """<exp(-a)> and <a> by the estimator of `work`, which takes a in the place of the log ratio."""
+    nothing = xr.zeros_like(exponent)
+    return work.integral_fluctuation_theorem(frames.assign(log_ratio_x=exponent), nothing, nothing)
+
+
+def _exact(machine: Machine) -> list[bool]:
+    """Whether each theorem holds at any time step and tau."""
+    x, theta = machine.settings["x"], machine.settings["theta"]
+    feedback = theta["gradient"] == "contrast" and theta["dynamics"] in ("sgd", "sgld", "langevin")
+    sound = not feedback and not x["restart"]
+    work_exact = sound and x["initial"] == "equilibrium" and x["dynamics"] in _INVARIANT and machine.model.drive is None
+    known = x["initial"] == "equilibrium" or (x["initial"] in ("normal", "random") and "x" in machine.frames)
+    return [work_exact, work_exact, sound and known]

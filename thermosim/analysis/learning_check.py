@@ -1,0 +1,223 @@
+"""Learning machines against theory: exact moments where there are any, fluctuation theorems, routes that must agree.
+
+    any machine          d phi = work + heat, replica by replica
+    known surprisal      <exp(-sigma)> = 1 with the exact transition ratios; <exp(-w)> = 1 where moves leave p_theta
+                         invariant; both for samples that start in p_theta_0, at any tau
+    fresh samples        work and heat of a replica are those of Eqs. 51 and 52 on average, given its path of theta
+    L-info               by densities and by the fluctuation theorem (Eq. 44), where the chains have relaxed
+    Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
+    minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
+
+An exponential average is compared in the last frame that some 400 replicas carry, by its effective sample size.
+Source: S. S. Parsi, Entropy 26, 112 (2024); C. Jarzynski, Phys. Rev. Lett. 78, 2690 (1997).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis import work
+from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.gradient_noise import GradientNoise, first_replicas, gradient_noise
+from thermosim.analysis.information import learned_information
+from thermosim.analysis.information_balance import routes
+from thermosim.analysis.learning import relaxation
+from thermosim.analysis.learning_exact import gaussian_comparisons
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.partial_averages import averaged_work_and_heat
+from thermosim.analysis.settings import axes, settings
+
+__all__ = ["check"]
+
+_SAMPLE_SIZE = 4.0 * work.MINIMUM_SAMPLE_SIZE
+_ROUNDING = 1e-11  # first law, relative to the energies that were added up
+_INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
+_INFORMATION_REPLICAS = 4096  # at most, for routes that compare all replicas with all
+_NOISE_FRAMES, _NOISE_REPLICAS, _NOISE_LAGS = 31, 64, 5
+
+
+def check(ds: xr.Dataset) -> list[Comparison]:
+    """Everything known exactly of a learning machine, in every point of the sweep."""
+    everyone = machines(ds)
+    comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
+    if _starts_in_equilibrium(ds):
+        comparisons += _theorems(ds)
+    comparisons += gaussian_comparisons(ds, everyone)
+    comparisons += _partial_averages(ds, everyone)
+    comparisons += _information_routes(ds, everyone)
+    comparisons += _noise(ds, everyone)
+    return comparisons
+
+
+def first_law(ds: xr.Dataset) -> Comparison:
+    """The largest residual of any replica against the rounding of its own books."""
+    residual = work.first_law_residual(ds).max(skipna=False)
+    scale = sum(abs(ds[name]).max(skipna=False) for name in ("phi", "work", "heat")) + 1.0
+    bound = float(_ROUNDING * scale)
+    reference = "d phi = work + heat for every replica, to rounding; any move, any time step"
+    measured = np.asarray(residual)
+    return Comparison(
+        "largest first-law residual", measured, np.asarray(bound), np.zeros(()), _freedom(ds), reference, bound
+    )
+
+
+def _freedom(ds: xr.Dataset) -> int:
+    return max(ds.sizes["replica"] - 1, 1)
+
+
+def _starts_in_equilibrium(ds: xr.Dataset) -> bool:
+    """Whether x_0 is drawn from p_theta_0, whose surprisal is phi, theta does not see x, and step 0 is recorded.
+
+    Learning by contrast feeds the samples back into theta; a theorem for x at a given path of theta then does not hold.
+    """
+    x, normalised = settings(ds).get("x"), machines(ds)[0].model.normalised
+    if x is None or not normalised or "phi" not in ds or int(ds["step"][0]) != 0 or ds.sizes["step"] < 2:
+        return False
+    swept = settings(ds)["sweep"]
+    return bool(
+        x["initial"] == "equilibrium"
+        and x["temperature"] == 1.0
+        and not x["restart"]
+        and settings(ds)["theta"]["gradient"] != "contrast"
+        and not {"x.initial", "x.temperature", "x.restart", "theta.gradient"} & swept.keys()
+    )
+
+
+def _theorems(ds: xr.Dataset) -> list[Comparison]:
+    comparisons = []
+    dynamics = settings(ds)["sweep"].get("x.dynamics", [settings(ds)["x"]["dynamics"]])
+    if "log_ratio_x" in ds and not set(dynamics) <= set(_INVARIANT):  # of the others the two averages are one number
+        phi = ds["phi"]
+        theorem = work.integral_fluctuation_theorem(ds, -phi.isel(step=0, drop=True), -phi)
+        reference = "integral fluctuation theorem with the exact transition ratios, any time step and tau"
+        comparisons += _exponential(ds, theorem, "<exp(-sigma)>", reference)
+    if "work" in ds and set(dynamics) <= set(_INVARIANT):
+        estimate = work.jarzynski(ds)
+        average = np.exp(-estimate["free_energy_difference"])
+        theorem = xr.Dataset({"average": average, "average_error": average * estimate["free_energy_difference_error"]})
+        theorem["effective_sample_size"] = estimate["effective_sample_size"]
+        reference = "Jarzynski's equality with dF = 0, any tau: the moves of x leave p_theta invariant"
+        comparisons += _exponential(ds, theorem, "<exp(-work)>", reference)
+    return comparisons
+
+
+def _exponential(ds: xr.Dataset, theorem: xr.Dataset, name: str, reference: str) -> list[Comparison]:
+    """The average against 1 in the last frame that enough replicas carry at every point of the sweep."""
+    sizes = theorem["effective_sample_size"]
+    lowest = sizes.min([d for d in sizes.dims if d != "step"]).values
+    good = np.flatnonzero((lowest >= _SAMPLE_SIZE) & (ds["step"].values > 0))
+    if not len(good):
+        return []
+    frame = int(good[-1])
+    here = theorem.isel(step=frame).transpose(*axes(ds), ...)
+    quantity = f"{name} to step {int(ds['step'][frame])} (effective sample size {lowest[frame]:.0f})"
+    average, error = here["average"].values, here["average_error"].values
+    return [Comparison(quantity, average, error, np.ones_like(average), _freedom(ds), reference)]
+
+
+def _chosen(ds: xr.Dataset) -> xr.Dataset:
+    """First, middle and last frame, and no more replicas than pairs of them can be formed quickly."""
+    frames = sorted({0, (ds.sizes["step"] - 1) // 2, ds.sizes["step"] - 1})
+    return ds.isel(step=frames, replica=slice(_INFORMATION_REPLICAS))
+
+
+def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
+    """L-info by densities against the fluctuation theorem, in frames where both are valid and the chains relaxed."""
+    needed = {"theta", "x", "phi", "work", "heat", "log_ratio_x"}
+    if not needed <= set(ds) or ds.sizes["step"] < 2 or ds.sizes["replica"] < 100:
+        return []
+    if any(machine.settings["x"]["temperature"] != 1.0 or not machine.model.normalised for machine in everyone):
+        return []
+    frames = _chosen(ds)
+    lag = relaxation(frames)
+    information = learned_information(frames)
+    both = routes(frames, information=information)
+    others = [d for d in lag["relaxed"].dims if d != "step"]
+    usable = (lag["relaxed"].all(others) & both["valid"].all(others)).values
+    usable[0] = False
+    if not usable.any() or not bool(lag["relaxed"].isel(step=0).all()):
+        return []
+    here = both.isel(step=np.flatnonzero(usable)).transpose(*axes(ds), "step")
+    steps = ", ".join(str(int(s)) for s in here["step"].values)
+    comparison = Comparison(
+        f"change of the L-info to step {steps}: densities less fluctuation theorem",
+        here["difference"].values,
+        here["difference_error"].values,
+        np.zeros(here["difference"].shape),
+        _freedom(frames),
+        "the two routes to the L-info (Eq. 44) agree; chains have relaxed by their energy",
+    )
+    return [comparison] if np.all(comparison.standard_error > 0.0) else []
+
+
+def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
+    """Ledger less Eqs. 51 and 52 for the same path of theta: zero on average for fresh samples."""
+    every_step = np.array_equal(ds["step"].values, np.arange(ds.sizes["step"]))
+    fresh = all((machine.settings.get("x") or {}).get("dynamics") == "exact" for machine in everyone)
+    if not (every_step and fresh and _starts_in_equilibrium(ds) and {"theta", "work", "heat"} <= set(ds)):
+        return []
+    averaged, comparisons = averaged_work_and_heat(ds), []
+    for name, equation in (("work", 51), ("heat", 52)):
+        mean, error = work.replica_mean(ds[name].isel(step=-1) - averaged[name].isel(step=-1))
+        comparisons.append(
+            Comparison(
+                f"{name} less its average given the path of theta",
+                mean.transpose(*axes(ds)).values,
+                error.transpose(*axes(ds)).values,
+                np.zeros(mean.shape),
+                _freedom(ds),
+                f"Eq. {equation} of Parsi 2024: exact for fresh samples",
+            )
+        )
+    return comparisons
+
+
+def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
+    """Variance of the minibatch noise against that of the rows, and its correlation from step to step."""
+    theta = settings(ds)["theta"]
+    if theta["dynamics"] not in ("sgd", "sgld") or "theta" not in ds or ds.sizes["step"] < 3:
+        return []
+    if settings(ds)["run"]["direction"] != "forward" or any(m.settings["theta"]["batch"] == "all" for m in everyone):
+        return []
+    if np.diff(ds["step"].values[:2])[0] != 1 or ds.sizes["replica"] < 20:
+        return []
+    frames = ds.isel(step=slice(_NOISE_FRAMES), replica=slice(_NOISE_REPLICAS))
+    records = [gradient_noise(m, first) for m, first in zip(machines(frames), first_replicas(ds), strict=True)]
+    excess, error = np.empty((2, len(records)))
+    correlation, spread = np.empty((2, len(records), _NOISE_LAGS))
+    for k, (machine, record) in enumerate(zip(machines(frames), records, strict=True)):
+        ratio = ((record.noise**2).mean(axis=-1) / _row_variance(machine, record)).mean(axis=0)
+        excess[k], error[k] = ratio.mean(), ratio.std(ddof=1) / np.sqrt(len(ratio))
+        power = (record.noise**2).mean(axis=0).sum(axis=-1)
+        for lag in range(1, _NOISE_LAGS + 1):
+            product = (record.noise[:-lag] * record.noise[lag:]).mean(axis=0).sum(axis=-1) / power.mean()
+            correlation[k, lag - 1], spread[k, lag - 1] = product.mean(), product.std(ddof=1) / np.sqrt(len(product))
+    shape = [ds.sizes[name] for name in axes(ds)]
+    step = int(records[0].step[-1])
+    return [
+        Comparison(
+            f"variance of the noise to step {step} over that of the rows/batch",
+            excess.reshape(shape), error.reshape(shape), np.ones(shape), len(ratio) - 1,
+            "rows drawn independently, with replacement: covariance of one row over the batch (Eq. 20)",
+        ),
+        Comparison(
+            f"autocorrelation of the noise, lags 1 to {_NOISE_LAGS}",
+            correlation.reshape(*shape, -1), spread.reshape(*shape, -1), np.zeros((*shape, _NOISE_LAGS)),
+            len(ratio) - 1,
+            "every step draws its rows anew: white noise (Eq. 20)",
+        ),
+    ]  # fmt: skip
+
+
+def _row_variance(machine: Machine, record: GradientNoise) -> np.ndarray:
+    """Variance over all rows of one row's gradient, over the batch, averaged over learned parameters: (F, R)."""
+    theta = np.stack([machine.theta(frame) for frame in range(len(record.step))])
+    sets, result = machine.data_set(), np.empty(theta.shape[:2])
+    for data_set in np.unique(sets):
+        here = theta[:, sets == data_set]
+        variance = machine.evaluator.gradient_moments(
+            machine.data.of_set(int(data_set)), here.reshape(-1, here.shape[-1])
+        )[1]
+        result[:, sets == data_set] = variance[:, record.learned].mean(axis=1).reshape(here.shape[:2])
+    return result / int(machine.settings["theta"]["batch"])

@@ -1,0 +1,311 @@
+"""M-info, what the parameters hold: their entropy, and the information about the data set: Dataset in, Dataset out.
+
+    M-info         S(Theta), differential entropy of what is learned, over replicas                           (14)
+    Clausius       dS_Theta = -Q_X, postulated for a closed system and a reversible reservoir                 (49)
+    data set       I(Theta; B) = S(Theta) - <S(Theta|B)>,  I(X; B) = S(X) - <S(X|B)>                     (13, 15)
+    data processing  I(X; B) <= I(Theta; B),  I(X; B) <= I(X; Theta),  as B -> Theta -> X is a Markov chain     (12, 13)
+
+A differential entropy can be negative, and only its changes mean anything. Theta that starts from one point and moves
+by minibatches alone takes finitely many values: strictly its entropy is -inf. The estimates are then those of the
+smooth density that the values resemble once they are many, and are not valid while replicas coincide.
+
+B is meant in two ways. To the law of data sets belongs the normal estimator: it asks what theta tells about a set drawn
+anew, and has its error from the sets of the run. To the sets of the run belong the neighbours and the classifier: they
+ask which of the D sets a replica learned from, at most ln D nats, and have their errors from the replicas.
+
+Units: nats, kT. Sources: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered; D. Barber, F. Agakov, NIPS 2003, for
+the bound that a classifier gives.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis import entropy
+from thermosim.analysis.information import assembled, book, mean_and_error, parameters_of, surprisals
+from thermosim.analysis.machine import Machine, machines
+
+__all__ = ["data_processing", "dataset_information", "memory"]
+
+_BIAS = 0.1  # nats of bias of nearest neighbours that are too many, unless the error is as large
+
+
+def memory(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
+    """M-info, entropy S(Theta) over replicas, at every frame, and its change: dims step and the sweep axes.
+
+    method: "gaussian", of the normal with the covariance of the replicas, exact for a normal, too large for any other;
+    "nearest-neighbour", for any density, up to about 10 parameters with thousands of replicas. Parameter groups that
+    theta.learn leaves out are not counted. entropy is -inf where the replicas have no spread in some direction;
+    entropy_change is since reference_step, the first frame where it is finite. `valid` is false there, where replicas
+    coincide, where cumulants show that theta is not normal, and where the bias of neighbours, which is taken off as it
+    is for a normal, exceeds 0.1 nat and two errors.
+    With the heat recorded: clausius_entropy_change = -Q_X since the same step, Eq. 49, and clausius_residual =
+    entropy_change + Q_X, which is zero only for a closed system with a reversible reservoir.
+    Raises ValueError where theta has no spread at any frame, or replicas are too few for its dimension.
+    """
+    _known(method, ("gaussian", "nearest-neighbour"))
+    rows = [_memory(machine, method) for machine in machines(ds)]
+    if all(row["reference_step"][0] < 0 for row in rows):
+        raise ValueError(
+            "theta has no spread over replicas in some direction at any recorded frame, so its entropy is -inf: give "
+            "the start a theta.spread, theta a temperature, or SGD small minibatches and more steps"
+        )
+    meanings = {
+        "entropy": ("nat", "M-info, differential entropy S(Theta)"),
+        "entropy_change": ("nat", "change of S(Theta) since reference_step"),
+        "reference_step": ("1", "first recorded step at which S(Theta) is finite, -1 for none"),
+        "valid": ("1", "whether the entropy is to be trusted"),
+    }
+    if "clausius_residual" in rows[0]:
+        meanings["clausius_entropy_change"] = ("nat", "-Q_X since reference_step: dS_Theta by Clausius (Eq. 49)")
+        meanings["clausius_residual"] = ("nat", "change of S(Theta) less -Q_X")
+    condition = "theta normal" if method == "gaussian" else "few parameters, many replicas"
+    return assembled(ds, rows, meanings, method, f"{condition}; replicas independent at the data of the run")
+
+
+def dataset_information(ds: xr.Dataset, method: str = "gaussian", pooled: bool = True) -> xr.Dataset:
+    """I(Theta; B) between parameters and data set, where data.sets > 1: dims step and the sweep axes.
+
+    method: "gaussian", (1/2) ln det(W + G)/det W with W the covariance within a set (of all sets `pooled`, or each its
+    own) and G that of the sets' means, about sets drawn anew: jackknife over sets, `valid` false where its correction
+    exceeds the error. It is 0 where nothing has a spread, inf where theta is a function of the set. About the sets of
+    the run, at most ln D: "nearest-neighbour", S(Theta) less the mean entropy of a set's replicas; "classifier", a
+    lower bound, the mean log probability of the own set by normals fitted to the other replicas, plus ln D.
+    Raises ValueError unless there are three sets, with replicas enough in each.
+    """
+    _known(method, ("gaussian", "nearest-neighbour", "classifier"))
+    rows = []
+    for machine in machines(ds):
+        starts = _sets(machine, 3 if method == "gaussian" else 2)
+        frames = [_set_information(_learned(machine, f), starts, method, pooled) for f in range(len(machine.steps))]
+        value, error, valid = (np.array(column) for column in zip(*frames))
+        rows.append({"information": value, "information_error": error, "valid": valid})
+    meanings = {
+        "information": ("nat", "I(Theta; B) between parameters and data set"),
+        "valid": ("1", "whether the estimate is right within its error, as far as it can tell"),
+    }
+    conditions = {
+        "gaussian": "sets drawn anew; means of sets and replicas of a set normal",
+        "nearest-neighbour": "the sets of the run; few parameters, many replicas in each",
+        "classifier": "the sets of the run; a lower bound, tight for normal replicas of one covariance",
+    }
+    return assembled(ds, rows, meanings, method, conditions[method])
+
+
+def data_processing(ds: xr.Dataset, method: str = "auto", samples: int | None = None) -> xr.Dataset:
+    """The three informations of B -> Theta -> X about the data sets of the run: dims step and the sweep axes.
+
+    x_theta I(X; Theta), x_set I(X; B), theta_set I(Theta; B) by the lower bound of `dataset_information`'s classifier;
+    margins theta_set - x_set, which a bound that is too low makes smaller, and x_theta - x_set, with errors of the same
+    replicas. method and samples as for `learned_information`. `valid` is false where the mixtures over the replicas of
+    a set have bounds more than four standard errors apart. Raises ValueError unless there are two data sets, with three
+    replicas each or more.
+    """
+    rows = []
+    for cell, machine in enumerate(machines(ds)):
+        starts = _sets(machine, 2)
+        frames = [_processing(machine, frame, method, samples, cell, starts) for frame in range(len(machine.steps))]
+        rows.append({name: np.array([frame[name] for frame in frames]) for name in frames[0]})
+    meanings = {
+        "x_theta": ("nat", "I(X; Theta), L-info of all replicas together"),
+        "x_set": ("nat", "I(X; B) between samples and data set"),
+        "theta_set": ("nat", "I(Theta; B) between parameters and data set, lower bound"),
+        "theta_margin": ("nat", "I(Theta; B) - I(X; B), not negative in theory"),
+        "x_margin": ("nat", "I(X; Theta) - I(X; B), not negative in theory"),
+        "valid": ("1", "whether the estimates are right within their errors, as far as they can tell"),
+    }
+    return assembled(ds, rows, meanings, f"{method}, classifier", "the data sets of the run; replicas independent")
+
+
+def _known(method: str, methods: tuple[str, ...]) -> None:
+    if method not in methods:
+        raise ValueError(f"method = {method!r}: expected one of {', '.join(methods)}")
+
+
+def _learned(machine: Machine, frame: int) -> np.ndarray:
+    """Those columns of theta that are learned, (R, M)."""
+    theta, groups = parameters_of(machine, frame), machine.settings["theta"]["learn"]
+    if groups is None:
+        return theta
+    sizes = [math.prod(group.shape(machine.constants)) for group in machine.model.parameters]
+    chosen = np.repeat([group.name in groups for group in machine.model.parameters], sizes)
+    return theta[:, chosen]
+
+
+def _memory(machine: Machine, method: str) -> dict[str, np.ndarray]:
+    values, valid = [], []
+    for frame in range(len(machine.steps)):
+        theta = _learned(machine, frame)
+        values.append(entropy.normal_entropy(theta) if method == "gaussian" else entropy.neighbour_entropy(theta))
+        valid.append(_is_valid(values[-1], theta, method))
+    finite = [bool(np.isfinite(value).all()) for value in values]
+    reference = finite.index(True) if any(finite) else 0
+    base = values[reference] if any(finite) else np.nan
+    rows = {"entropy": values, "entropy_change": [value - base for value in values]}
+    if "heat" in machine.frames:
+        heat = [book(machine, "heat", frame) for frame in range(len(values))]
+        rows["clausius_entropy_change"] = [heat[reference] - q for q in heat]
+        rows["clausius_residual"] = [s + q - heat[reference] for s, q in zip(rows["entropy_change"], heat)]
+    result = {}
+    for name, row in rows.items():
+        mean, error = zip(*(mean_and_error(value) for value in row))
+        result[name], result[f"{name}_error"] = np.array(mean), np.array(error)
+    result["reference_step"] = np.full(len(values), machine.steps[reference] if any(finite) else -1)
+    result["valid"] = np.array(valid)
+    return result
+
+
+def _is_valid(values: np.ndarray, theta: np.ndarray, method: str) -> bool:
+    """Whether to trust an entropy from these values, as far as the samples tell."""
+    if not np.isfinite(values).all() or len(np.unique(theta, axis=0)) < len(theta):
+        return False
+    error = mean_and_error(values)[1]
+    if method == "gaussian":
+        return entropy.normal_excess(theta) <= 2.0 * error
+    return abs(entropy.neighbour_bias(*theta.shape)) <= max(_BIAS, 2.0 * error)
+
+
+def _sets(machine: Machine, least: int) -> np.ndarray:
+    """First replica of every data set. Raises ValueError for fewer than `least` sets, or than three replicas in one."""
+    labels = machine.data_set()
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    if len(starts) < least:
+        raise ValueError(
+            f"information about the data set needs {least} data sets, here is {len(starts)}: set data.sets"
+        )
+    sizes = np.diff(starts, append=len(labels))
+    if sizes.min() < 3:
+        raise ValueError(
+            f"a data set has {sizes.min()} replicas, three are needed to tell what they have in common; raise "
+            "ensemble.replicas, or lower data.sets"
+        )
+    return starts
+
+
+def _set_information(theta: np.ndarray, starts: np.ndarray, method: str, pooled: bool) -> tuple[float, float, bool]:
+    """I(Theta; B), its error and whether it is valid."""
+    theta, sizes = _spread_out(theta), np.diff(starts, append=len(theta))
+    if theta.shape[1] == 0:
+        return 0.0, 0.0, True
+    if method == "gaussian":
+        return _normal_information(theta, starts, pooled)
+    if method == "classifier":
+        values = _classified(theta, starts)
+        return (*_error_within(values, starts), True)
+    values = entropy.neighbour_entropy(theta)
+    parts = [entropy.neighbour_entropy(part) for part in np.split(theta, starts[1:])]
+    values = values - np.concatenate(parts)
+    if not np.isfinite(values).all():
+        return np.nan, np.nan, False
+    mean, error = _error_within(values, starts)
+    bias = abs(entropy.neighbour_bias(*theta.shape)) + abs(entropy.neighbour_bias(int(sizes.min()), theta.shape[1]))
+    return mean, error, bias <= max(_BIAS, 2.0 * error)
+
+
+def _normal_information(theta: np.ndarray, starts: np.ndarray, pooled: bool) -> tuple[float, float, bool]:
+    sizes, m = np.diff(starts, append=len(theta)), theta.shape[1]
+    freedom = len(theta) - len(starts) if pooled else int(sizes.min()) - 1
+    if freedom < m + 1:
+        raise ValueError(
+            f"replicas within data sets leave {freedom} degrees of freedom for the covariance of {m} parameters; raise "
+            "ensemble.replicas, lower data.sets, or use pooled=True"
+        )
+    means = np.add.reduceat(theta, starts, axis=0) / sizes[:, None]
+    residual = theta - np.repeat(means, sizes, axis=0)
+    scatters = np.stack([part.T @ part for part in np.split(residual, starts[1:])])
+    if _is_singular(residual):
+        return np.inf, np.nan, False
+    every = np.arange(len(starts))
+    whole = _log_ratio(means, scatters, sizes, pooled)
+    without = [_log_ratio(means[every != d], scatters[every != d], sizes[every != d], pooled) for d in every]
+    values = len(starts) * whole - (len(starts) - 1) * np.array(without)
+    mean, error = mean_and_error(values)
+    return mean, error, abs(mean - whole) <= error
+
+
+def _log_ratio(means: np.ndarray, scatters: np.ndarray, sizes: np.ndarray, pooled: bool) -> float:
+    """(1/2) ln det(W + G)/det W from means (D, m) and scatters (D, m, m) of sets with these sizes."""
+    freedom = int(sizes.sum() - len(sizes))
+    within = scatters.sum(axis=0)
+    inner = entropy.log_determinant(within, freedom)
+    if not pooled:
+        inner = float(np.mean([entropy.log_determinant(s, int(size) - 1) for s, size in zip(scatters, sizes)]))
+    between = np.cov(means.T).reshape(within.shape)  # has the mean G + W <1/size>
+    total = between + within / freedom * (1.0 - np.mean(1.0 / sizes))
+    return 0.5 * (float(np.linalg.slogdet(total)[1]) - inner)
+
+
+def _classified(theta: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """ln of the probability of the own set over its share of the replicas, (R,), by normals that have not seen them.
+
+    Their means are those of the sets, their covariance A/f is common. Without replica r, with e its distance from its
+    set's mean and N the set's size, the mean moves by -e/(N - 1) and the scatter A becomes A - N/(N - 1) e e'.
+    """
+    rows, sizes = np.arange(len(theta)), np.diff(starts, append=len(theta))
+    label, share = np.repeat(np.arange(len(starts)), sizes), sizes / len(theta)
+    freedom = len(theta) - len(starts) - 1
+    if freedom <= theta.shape[1]:
+        raise ValueError(f"too few replicas to tell data sets apart by {theta.shape[1]} parameters; run more replicas")
+    means = np.add.reduceat(theta, starts, axis=0) / sizes[:, None]
+    residual = theta - means[label]
+    if _is_singular(residual):
+        return np.asarray(-np.log(share)[label])  # some direction tells the set without error
+    root = np.linalg.inv(np.linalg.cholesky(residual.T @ residual)).T  # A^{-1} = root root'
+    points, means, residual = theta @ root, means @ root, residual @ root
+    factor, own = (sizes / (sizes - 1.0))[label], np.sum(residual**2, axis=1)
+    distance = np.sum(points**2, axis=1)[:, None] - 2.0 * points @ means.T + np.sum(means**2, axis=1)
+    along = np.sum(points * residual, axis=1)[:, None] - residual @ means.T
+    distance[rows, label], along[rows, label] = factor**2 * own, factor * own
+    distance += (factor / (1.0 - factor * own))[:, None] * along**2
+    known = np.broadcast_to(sizes.astype(float), distance.shape).copy()  # replicas that made the mean
+    known[rows, label] -= 1.0
+    spread = 1.0 + 1.0 / known
+    score = np.log(share) - 0.5 * (freedom * distance / spread + theta.shape[1] * np.log(spread))
+    return np.asarray(score[rows, label] - np.logaddexp.reduce(score, axis=1) - np.log(share)[label])
+
+
+def _spread_out(theta: np.ndarray) -> np.ndarray:
+    """theta (R, M) in those principal directions in which replicas differ, of unit variance: (R, M' <= M)."""
+    centered, spread = theta - theta.mean(axis=0), theta.std(axis=0)
+    varies = spread > 1e-12 * np.abs(theta).max(axis=0)
+    scaled = centered[:, varies] / spread[varies]
+    variances, directions = np.linalg.eigh(scaled.T @ scaled / len(theta))
+    kept = variances > 1e-11
+    return np.asarray(scaled @ directions[:, kept] / np.sqrt(variances[kept]))
+
+
+def _is_singular(residual: np.ndarray) -> bool:
+    """Whether the replicas of a set agree in some direction of unit variance."""
+    return bool(np.linalg.eigvalsh(residual.T @ residual / len(residual))[0] < 1e-12)
+
+
+def _error_within(values: np.ndarray, starts: np.ndarray) -> tuple[float, float]:
+    """Mean of (R,), and its standard error where every set keeps its number of replicas."""
+    sizes = np.diff(starts, append=len(values))
+    residual = values - np.repeat(np.add.reduceat(values, starts) / sizes, sizes)
+    return float(values.mean()), float(np.sqrt(np.sum(residual**2) / (len(values) - len(starts)) / len(values)))
+
+
+def _processing(
+    machine: Machine, frame: int, method: str, samples: int | None, cell: int, starts: np.ndarray
+) -> dict[str, float | bool]:
+    parts, normaliser_error, sound = surprisals(machine, frame, method, samples, cell, starts)
+    everyone, of_set = parts.mixture(), parts.mixture_of_set(starts)
+    theta = _spread_out(_learned(machine, frame))
+    classified = _classified(theta, starts) if theta.shape[1] else np.zeros(len(theta))
+    rows = {
+        "x_theta": everyone - parts.own.mean(axis=1),
+        "x_set": everyone - of_set,
+        "theta_set": classified,
+        "theta_margin": classified - everyone + of_set,
+        "x_margin": of_set - parts.own.mean(axis=1),
+    }
+    result: dict[str, float | bool] = {}
+    for name, values in rows.items():
+        result[name], error = _error_within(values, starts)
+        result[f"{name}_error"] = float(np.hypot(error, 0.5 * np.mean(normaliser_error**2)))
+    result["valid"] = sound and parts.gap_of_set() <= 2.0 * float(result["x_set_error"]) + 1e-9
+    return result
