@@ -25,7 +25,7 @@ def test_readme(tmp_path, monkeypatch, capsys):
                 commands += 1
         elif kind == "python":
             exec(compile(text, "README.md", "exec"), names)
-    assert commands == 4
+    assert commands == 5
     printed = capsys.readouterr().out.splitlines()
     work = [float(number) for number in re.findall(r"[0-9.]+", printed[0])]
     assert work[0] > work[1] > work[2]

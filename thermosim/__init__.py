@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from thermosim import analysis
     from thermosim.case import Case, CaseError, load_case
     from thermosim.ensemble import open_ensemble
-    from thermosim.model import Constant, Model, Observable, Parameter
+    from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
     from thermosim.simulation import resume, simulate
 
@@ -18,6 +18,7 @@ __all__ = [
     "Case",
     "CaseError",
     "Constant",
+    "Derived",
     "Model",
     "Observable",
     "Parameter",
@@ -38,6 +39,7 @@ _HOME = {
     "resume": "thermosim.simulation",
     "simulate": "thermosim.simulation",
     "Constant": "thermosim.model",
+    "Derived": "thermosim.model",
     "Model": "thermosim.model",
     "Observable": "thermosim.model",
     "Parameter": "thermosim.model",

@@ -146,9 +146,9 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
             combined, combined_faults = _resolve(changed, model, home)
             faults += combined_faults or shape_faults(model, settings, combined)
     if not faults and model.name not in _built_in():
-        from thermosim.finite_differences import force_faults
+        from thermosim.finite_differences import slope_faults
 
-        faults += force_faults(model, settings)
+        faults += slope_faults(model, settings)
     if faults:
         raise CaseError(faults, name)
     settings["sweep"] = {axis.key: list(axis.values) for axis in axes}

@@ -91,7 +91,7 @@ def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Da
     spread = np.sqrt(variance.clip(min=0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.minimum(0.5 / spread, 1.0 / np.sqrt(variance_error))
-        ratio = xr.where(mean > 1e-12, spread / mean, np.nan)  # below there is no information, only rounding
+        ratio = xr.DataArray(spread / mean).where(mean > 1e-12)  # below there is no information, only rounding
         ratio_error = replica_mean((squares - variance) * slope / mean - (values - mean) * ratio / mean)[1]
     meanings = {
         "mean": ("nat", "mean over replicas of their L-info"),

@@ -86,7 +86,7 @@ class Machine:
         """The data set each replica learns from: (R,), numbers from 0."""
         replicas = int(self.settings["ensemble"]["replicas"])
         sets = int((self.settings.get("data") or {"sets": 1})["sets"])
-        return np.arange(self.frames.sizes["replica"]) * sets // replicas
+        return np.asarray(self.frames["replica"].values * sets // replicas)
 
 
 def machines(ds: xr.Dataset) -> list[Machine]:
