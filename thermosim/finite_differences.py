@@ -71,8 +71,8 @@ def _tile_faults(model: Model, values: Mapping[str, Any]) -> list[str]:
             if not difference[state, i] <= _TOLERANCE:
                 minus = "minus " if sign < 0.0 else ""
                 message = (
-                    f"model: {name} gives {sign * given[state, i]:.6g} for component {i}, where {minus}the slope of phi "
-                    f"is {sign * slopes[state, i]:.6g} (finite differences at a random state): mend one of the two."
+                    f"model: {name} gives {sign * given[state, i]:.6g} for component {i}, where {minus}the slope of "
+                    f"phi is {sign * slopes[state, i]:.6g} (finite differences at a random state): mend one of the two."
                 )
                 return [message]
     except Exception as error:

@@ -151,7 +151,7 @@ def _correlated(
     for record in records:
         own, mean = _autocorrelation(record.noise, lags)
         bound = [stats.t.isf(FALSE_ALARMS / (4 * part[0].size), record.noise.shape[1] - 1) for part in (own, mean)]
-        beyond = [np.nanmax(np.abs(part[0]) / part[1]) > limit for part, limit in zip((own, mean), bound)]
+        beyond = [np.any(np.abs(part[0]) > limit * part[1]) for part, limit in zip((own, mean), bound)]  # not for NaN
         for column, value in zip(columns, (np.stack(own), np.stack(mean), np.array(not any(beyond)))):
             column.append(value)
     steps = {name: value for name, value in coords.items() if name == "lag"}

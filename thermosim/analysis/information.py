@@ -5,8 +5,8 @@
 
 The estimate is that of the infinite ensemble that the replicas are drawn from: the mixture over R replicas is itself an
 estimate, whose bias of order 1/R is removed (`mixtures`). What the replicas have in common, such as one data set, is
-not uncertain in that ensemble. It is the information of samples in equilibrium; `relaxation` measures how far the
-chains are from it. The same number from heat and entropy is in `information_balance`.
+not uncertain in that ensemble. It is the information of samples in equilibrium; `learning.relaxation` measures how far
+the chains are from it. The same number from heat and entropy is in `information_balance`.
 
 Units: nats, kT. Errors are over independent replicas. Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered.
 """
@@ -35,7 +35,6 @@ __all__ = [
     "low_variance",
     "mean_and_error",
     "parameters_of",
-    "relaxation",
     "require_own_bath",
     "surprisals",
 ]
@@ -102,25 +101,6 @@ def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Da
     result["spread_error"], result["ratio"], result["ratio_error"] = variance_error * slope, ratio, ratio_error
     condition = "independent replicas; small where one replica tells the L-info of all (Sec. 5.1.3)"
     return described(result, meanings, information.attrs["method"], condition)
-
-
-def relaxation(ds: xr.Dataset) -> xr.Dataset:
-    """How far the chains' surprisal is from its average under p(x|theta): dims step and the sweep axes.
-
-    residual: mean of phi(x_t) - <phi>_{p(x|theta_t)}, kT; lag: the same in standard deviations of phi over all samples;
-    relaxed: whether it is within four standard errors. Chains that lag in other ways than their energy pass unseen.
-    Raises ValueError where x has another temperature than 1 or nobody knows the average.
-    """
-    rows = []
-    for machine in machines(ds):
-        require_own_bath(machine, flow=False)
-        rows.append(_stacked([_lag(machine, frame) for frame in range(len(machine.steps))]))
-    meanings = {
-        "residual": ("kT", "mean surprisal of the chains less its average in equilibrium"),
-        "lag": ("1", "residual in standard deviations of the surprisal"),
-        "relaxed": ("1", f"whether the residual is within {SIGMAS:g} standard errors"),
-    }
-    return assembled(ds, rows, meanings, "mean surprisal", "necessary for equilibrium, not sufficient")
 
 
 def surprisals(

@@ -79,7 +79,7 @@ def routes(
 
     dims step and the sweep axes. The errors are of the same replicas, so that of the difference is no sum. `agree` is
     whether the difference is within four standard errors; `valid` whether both routes say they are. They estimate the
-    same number only where chains have relaxed: see `relaxation`. `information` as for `low_variance`.
+    same number only where chains have relaxed: see `learning.relaxation`. `information` as for `low_variance`.
     """
     direct = learned_information(ds, method) if information is None else information
     balance = information_balance(ds, marginal)

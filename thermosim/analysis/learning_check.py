@@ -33,7 +33,7 @@ __all__ = ["check"]
 _SAMPLE_SIZE = 4.0 * work.MINIMUM_SAMPLE_SIZE
 _ROUNDING = 1e-11  # first law, relative to the energies that were added up
 _INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
-_INFORMATION_REPLICAS = 4096  # at most, for routes that compare all replicas with all
+_INFORMATION_REPLICAS = 2048  # at most, for routes that compare all replicas with all
 _NOISE_FRAMES, _NOISE_REPLICAS, _NOISE_LAGS = 31, 64, 5
 
 

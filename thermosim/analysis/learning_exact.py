@@ -29,6 +29,7 @@ from thermosim.sources import theta_of
 
 __all__ = ["exact_moments", "gaussian_comparisons", "linear_machine"]
 
+_INFORMATION_REPLICAS = 2048  # at most, for what compares all replicas with all
 _AT = "exact recursion at the run's learning rate, time step, tau and batch"
 _LEDGER = {"work": "work", "heat": "heat", "log_ratio_x": "log_ratio", "entropy_production": "entropy_production"}
 
@@ -135,7 +136,7 @@ def _moments_of(ds: xr.Dataset, theory: list[Moments], name: str, dimension: str
 def _information(ds: xr.Dataset, everyone: list[Machine], theory: list[Moments]) -> list[Comparison]:
     """L-info and entropy of theta in the last frame, against those of the normal law with the exact covariance."""
     n = theory[0].theta_mean.shape[1]
-    last = ds.isel(step=[-1])
+    last = ds.isel(step=[-1], replica=slice(_INFORMATION_REPLICAS))
     covariances = [moments.theta_covariance[-1] for moments in theory]
     if ds.sizes["replica"] < 100 or any(np.linalg.eigvalsh(c).min() <= 0.0 for c in covariances):
         return []
@@ -163,7 +164,7 @@ def _information(ds: xr.Dataset, everyone: list[Machine], theory: list[Moments])
     ):
         result.append(
             _comparison(
-                ds, quantity, estimate[name], estimate[f"{name}_error"], np.reshape(exact, shape), theory_,
+                last, quantity, estimate[name], estimate[f"{name}_error"], np.reshape(exact, shape), theory_,
                 tolerance=tolerance,
             )
         )  # fmt: skip

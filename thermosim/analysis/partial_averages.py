@@ -21,7 +21,7 @@ or come with the error of their samples; means over replicas come with the error
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -182,19 +182,13 @@ def _by_model(ds: xr.Dataset, points: list[Machine], way: str) -> xr.Dataset:
     columns: list[list[np.ndarray]] = [[], [], [], []]
     worst = []
     for machine in points:
-        frames = range(len(machine.steps))
-        here = np.empty((len(frames), machine.frames.sizes["replica"]))
-        ahead, logarithm, lost = np.zeros_like(here), np.zeros_like(here), 0.0
-        for frame in frames:
-            after = machine.theta(min(frame + 1, len(frames) - 1))
-            here[frame], ahead[frame], logarithm[frame], gap = _pair(machine, way, machine.theta(frame), after)
-            lost = max(lost, gap)
+        here, ahead, logarithm = _path(machine, way)
         work, heat = _running(ahead[:-1] - here[:-1]), _running(here[1:] - ahead[:-1])
         gain = 0.0 if machine.model.normalised else logarithm - logarithm[0]
         entropy = here if machine.model.normalised else here + logarithm
         for column, value in zip(columns, (work, heat, work + gain, entropy)):
             column.append(value)
-        worst.append(np.array(lost))
+        worst.append(np.array(np.abs(np.expm1(logarithm)).max() if machine.model.normalised else 0.0))
     result = xr.Dataset()
     condition = f"exact for its path of theta: {way}"
     names = ("work", "W_X"), ("heat", "Q_X"), ("divergence", "sum D(p_{t-1} || p_t)")
@@ -209,28 +203,36 @@ def _by_model(ds: xr.Dataset, points: list[Machine], way: str) -> xr.Dataset:
     return result
 
 
-def _pair(machine: Machine, way: str, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """<phi_a>_a, <phi_b>_a, ln of the integral of exp(-phi_a), (R,) each, and the loss of normalisation."""
-    distinct, which = np.unique(np.concatenate([a, b], axis=1), axis=0, return_inverse=True)
-    a, b = np.split(distinct, 2, axis=1)
+def _path(machine: Machine, way: str) -> np.ndarray:
+    """<phi_t>_t, <phi_{t+1}>_t (0 in the last frame) and ln of the integral of exp(-phi_t): (3, F, R)."""
+    count, replicas = len(machine.steps), machine.frames.sizes["replica"]
+    if replicas > 1 and all(np.all(theta == theta[0]) for theta in map(machine.theta, range(count))):
+        one = replace(machine, frames=machine.frames.isel(replica=slice(0, 1)))
+        return np.repeat(_path(one, way), replicas, axis=2)  # a protocol: one path for all
+    result = np.zeros((3, count, replicas))
     if way == "closed-form":
         cross = machine.model.cross_entropy
         assert cross is not None
-        values: Any = cross(a, a, machine.constants), cross(a, b, machine.constants), np.zeros(len(a))
-        return values[0][which], values[1][which], values[2][which], 0.0
+        after = machine.theta(0)
+        for frame in range(count):
+            theta, after = after, machine.theta(min(frame + 1, count - 1))
+            result[0, frame] = cross(theta, theta, machine.constants)
+            result[1, frame] = cross(theta, after, machine.constants) if frame + 1 < count else 0.0
+        return result
     rule = machine.model.support(machine.constants)
     assert rule is not None
     points, log_weights = rule
-    columns = np.empty((3, len(a)))
-    count = max(1, _CHUNK // len(points))
-    for first in range(0, len(a), count):
-        part = slice(first, first + count)
-        of_a, of_b = (machine.evaluator.surprisals(points, theta[part]) for theta in (a, b))
-        logarithm = logsumexp(log_weights - of_a, axis=1)
-        density = np.exp(log_weights - of_a - logarithm[:, None])
-        columns[:, part] = (density * of_a).sum(axis=1), (density * of_b).sum(axis=1), logarithm
-    lost = float(np.abs(np.expm1(columns[2])).max()) if machine.model.normalised else 0.0
-    return columns[0][which], columns[1][which], columns[2][which], lost
+    size = max(1, _CHUNK // len(points))
+    for part in (slice(first, first + size) for first in range(0, replicas, size)):
+        phi = machine.evaluator.surprisals(points, machine.theta(0)[part])
+        for frame in range(count):
+            logarithm = logsumexp(log_weights - phi, axis=1)
+            density = np.exp(log_weights - phi - logarithm[:, None])
+            result[0, frame, part], result[2, frame, part] = (density * phi).sum(axis=1), logarithm
+            if frame + 1 < count:
+                phi = machine.evaluator.surprisals(points, machine.theta(frame + 1)[part])
+                result[1, frame, part] = (density * phi).sum(axis=1)
+    return result
 
 
 def _entropies(machine: Machine, frame: int, draws: int) -> tuple[np.ndarray, str]:
