@@ -290,3 +290,47 @@ def test_theta_learns_alike_without_samples() -> None:
     alone = thermosim.simulate(thermosim.load_case(text, changes))
     assert np.array_equal(alone.theta.values, _run(changes).theta.values)
     assert "x" not in alone
+
+
+SPINS = """
+[model]
+name = "boltzmann-machine"
+dimension = 3
+[theta]
+dynamics = "frozen"
+initial = { bias = [0.5, -0.3, 0.2], coupling = [0.9, -0.6, 0.7] }
+[x]
+dynamics = "gibbs"
+initial = "random"
+[ensemble]
+replicas = 100000
+[run]
+steps = 1
+[record]
+variables = ["x"]
+"""
+
+
+@pytest.mark.parametrize("direction", ["forward", "reversed"])
+def test_a_reversed_run_sweeps_in_the_reverse_order(direction: str) -> None:
+    """Frequencies of all 64 transitions of one sweep against the product of site moves in one order, not the other."""
+    ds = thermosim.simulate(thermosim.load_case(SPINS, {"run.direction": direction}))
+    states = 1.0 - 2.0 * ((np.arange(8)[:, None] >> np.arange(3)) & 1)
+    bias, (j01, j02, j12) = np.array([0.5, -0.3, 0.2]), (0.9, -0.6, 0.7)
+    coupling = np.array([[0.0, j01, j02], [j01, 0.0, j12], [j02, j12, 0.0]])
+    sites = np.zeros((3, 8, 8))
+    for i in range(3):
+        for s, state in enumerate(states):
+            up = 1.0 / (1.0 + np.exp(-2.0 * (bias[i] + coupling[i] @ state)))
+            sites[i, s, s & ~(1 << i)], sites[i, s, s | (1 << i)] = up, 1.0 - up
+    index = (ds.x.values < 0) @ (1 << np.arange(3))
+    counts = np.zeros((8, 8))
+    np.add.at(counts, (index[0], index[1]), 1)
+    scores = []
+    for order in ((0, 1, 2), (2, 1, 0)):
+        sweep = sites[order[0]] @ sites[order[1]] @ sites[order[2]]
+        expected = counts.sum(axis=1, keepdims=True) * sweep
+        scores.append(np.max(np.abs(counts - expected) / np.sqrt(expected * (1.0 - sweep))))
+    right, wrong = scores if direction == "forward" else scores[::-1]
+    assert right < 4.5, scores  # the largest of 56 free deviations
+    assert wrong > 20.0, scores

@@ -101,8 +101,9 @@ def addresses_of(block: Block) -> Addresses:
         x_move = address_of(ula if dynamics == "ula" else exact_ou, signatures.X_MOVE, **lane)
     else:
         jump_address = address_of(jump_of_tile, signatures.JUMP, **energy)
+        backward = {"BACKWARD": block.reversed} if dynamics == "gibbs" else {}
         sampler = {"gibbs": {"resample": model.resample}, "exact": {"fresh": model.fresh}}.get(dynamics, {})
-        x_move = address_of(X_MOVES[dynamics], signatures.X_MOVE, **energy, **sampler)
+        x_move = address_of(X_MOVES[dynamics], signatures.X_MOVE, **backward, **energy, **sampler)
     again = restart if block.settings["x"]["restart"] else _no_restart
     return prepare, theta_move, jump_address, address_of(again, signatures.RESTART, **energy), x_move
 

@@ -100,7 +100,8 @@ class Model:
     parameter_gradient(x, derived, constants, shared, factor, loss (L), gradient (m, L), scratch): adds factor phi to
         loss and factor d phi/d theta to gradient, the normaliser's part included where phi has it.
     fresh(x, derived, constants, shared, normal, uniform, scratch): writes an exact sample of exp(-phi).
-    resample(x, x_new, derived, constants, shared, uniform, scratch): one Gibbs sweep from x to x_new.
+    resample(x, x_new, derived, constants, shared, uniform, scratch): one Gibbs sweep from x to x_new; where the bound
+        BACKWARD is set, in the reverse order of components.
 
     In plain numpy, for exact references:
 

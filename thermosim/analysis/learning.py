@@ -125,8 +125,8 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     """ln P_F(w)/P_R(-w) = w - dF of a path of theta and its reverse (`work.crooks`), and dF as it is known.
 
     expected: F(theta_N) - F(theta_0), 0 where phi = -ln p. The path of a learning machine is run both ways, at the same
-    theta for all replicas, with theta.recording. The attribute `exact`: a Gibbs sweep backwards is a sweep in the
-    reverse order of components, which the reversed run does not make. Raises ValueError for other ensembles.
+    theta for all replicas, with theta.recording; a reversed run sweeps in the reverse order of components. The attribute
+    `exact`: moves are in detailed balance and both starts in equilibrium. Raises ValueError for other ensembles.
     """
     for ds in (forward, backward):
         dynamics = {machine.settings["theta"]["dynamics"] for machine in machines(ds)}
@@ -144,7 +144,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     uncertainty = gathered(forward, [gain[1][-1] for gain in gains], ())
     known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
     put(result, "expected", expected, uncertainty, "kT", "F(theta_N) - F(theta_0)", known)
-    balanced = [machine.settings["x"]["dynamics"] in ("mala", "exact", "exact-ou") for machine in there]
+    balanced = [machine.settings["x"]["dynamics"] in _INVARIANT for machine in there]
     started = [machine.settings["x"]["initial"] == "equilibrium" for machine in there + back]
     return result.assign_attrs(exact=int(all(balanced) and all(started)))
 

@@ -24,8 +24,9 @@ from thermosim.kernels.elementary import exp, fma, log
 from thermosim.kernels.lanes import dot
 from thermosim.model import Constant, Derived, Model, Observable, Parameter, Values
 
-# bound when a function is compiled: n, rows of theta (b, J), rows of derived (b, the symmetric matrix J, ln Z, the
+# bound when a function is compiled: whether sweeps go backward, n, rows of theta (b, J), rows of derived (b, the symmetric matrix J, ln Z, the
 # means of what b and J multiply in the order of theta, running sums of the weights exp(-phi) of all states)
+BACKWARD = False
 COMPONENTS = 1
 BIAS, COUPLING = 0, 1
 FIELD, INTERACTION, LOG_NORMALISER, MOMENT, CUMULATIVE, DERIVED = 0, 1, 2, 3, 4, 6
@@ -103,7 +104,8 @@ def resample(x, x_new, derived, constants, shared, uniform, scratch):  # type: i
     total = scratch[0]
     for i in range(COMPONENTS):
         _copy(x[i], x_new[i])
-    for i in range(COMPONENTS):
+    for place in range(COMPONENTS):
+        i = COMPONENTS - 1 - place if BACKWARD else place
         first = INTERACTION + i * COMPONENTS
         spin, bias, u = x_new[i], derived[FIELD + i], uniform[i]
         dot(derived[first : first + COMPONENTS], x_new, total)
