@@ -51,7 +51,7 @@ def ensemble() -> xr.Dataset:
 
 
 def _late_heat(ds: xr.Dataset) -> xr.Dataset:
-    """Heat at the theta before the jump, sum phi(x_i, theta_{i-1}) - phi(x_{i-1}, theta_{i-1}), and the work after it."""
+    """Heat at the theta before the jump, sum phi(x_i, theta_{i-1}) - phi(x_{i-1}, theta_{i-1}); work after it."""
     theta, x = ds.theta.values, ds.x.values
     k, m = np.exp(theta[..., 2:]), theta[..., :2]
 

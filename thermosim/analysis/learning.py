@@ -125,7 +125,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     """ln P_F(w)/P_R(-w) = w - dF of a path of theta and its reverse (`work.crooks`), and dF as it is known.
 
     expected: F(theta_N) - F(theta_0), 0 where phi = -ln p. The path of a learning machine is run both ways, at the same
-    theta for all replicas, with theta.recording; a reversed run sweeps in the reverse order of components. The attribute
+    theta for all replicas, with theta.recording; a reversed run sweeps in the reverse order of components. Attribute
     `exact`: moves are in detailed balance and both starts in equilibrium. Raises ValueError for other ensembles.
     """
     for ds in (forward, backward):

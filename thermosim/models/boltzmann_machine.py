@@ -24,8 +24,9 @@ from thermosim.kernels.elementary import exp, fma, log
 from thermosim.kernels.lanes import dot
 from thermosim.model import Constant, Derived, Model, Observable, Parameter, Values
 
-# bound when a function is compiled: whether sweeps go backward, n, rows of theta (b, J), rows of derived (b, the symmetric matrix J, ln Z, the
-# means of what b and J multiply in the order of theta, running sums of the weights exp(-phi) of all states)
+# bound when a function is compiled: whether sweeps go backward, n, rows of theta (b, J), rows of derived (b, the
+# symmetric matrix J, ln Z, the means of what b and J multiply in the order of theta, running sums of the weights
+# exp(-phi) of all states)
 BACKWARD = False
 COMPONENTS = 1
 BIAS, COUPLING = 0, 1
