@@ -32,5 +32,5 @@ def test_models_are_whole(name):
     assert model.name == name
     assert model.summary
     assert model.source
-    assert model.check is not None
-    assert model.plot is not None
+    assert model.learns or model.check is not None
+    assert model.learns or model.plot is not None

@@ -110,6 +110,7 @@ class Layout:
         keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format")
         return {key: self.manifest[key] for key in keys} | {
             "data_sha256": self.manifest["data_sha256"],
+            "structural": json.dumps([axis["key"] for axis in self.axes if axis["structural"]]),
             "settings": json.dumps(self.manifest["settings"]),
             "overrides": json.dumps(self.manifest["overrides"]),
             "packages": json.dumps(self.manifest["packages"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,21 +160,31 @@ def check(file: Path, as_json: bool) -> int:
 
 def _model(ds: Any) -> Model:
     """The model an ensemble was made with; a user's own is in the file."""
-    from thermosim.models import MODELS
-
-    settings = json.loads(ds.attrs["settings"])["model"]
-    if "file" not in settings:
-        return MODELS[settings["name"]]
+    from thermosim.analysis.machine import model_of
     from thermosim.case import CaseError
-    from thermosim.user_model import load_user_model
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(settings["file"]).name
-        path.write_text(ds.attrs["model_source"], "utf-8")
-        model, faults = load_user_model(path)
-    if model is None:
-        raise CaseError(faults, "the ensemble's model")
-    return model
+    try:
+        return model_of(ds)
+    except ValueError as error:
+        raise CaseError([str(error)], "the ensemble's model") from None
+
+
+def _check_of(model: Model) -> Any:
+    """The model's own check, or the one of every learning machine."""
+    if model.check is None and model.learns:
+        from thermosim.analysis import learning_check
+
+        return learning_check.check
+    return model.check
+
+
+def _plot_of(model: Model) -> Any:
+    """The model's own picture, or the one of every learning machine."""
+    if model.plot is None and model.learns:
+        from thermosim.plots import learning
+
+        return learning.figure
+    return model.plot
 
 
 def _comparisons(ds: Any) -> list[Comparison]:
@@ -183,13 +192,14 @@ def _comparisons(ds: Any) -> list[Comparison]:
     from thermosim.analysis.settings import without_single_axes
 
     model = _model(ds)
+    compare = _check_of(model)
     if why := _too_little(ds):
         print(f"Nothing can be compared: {why}.")
         return []
-    if model.check is None or bool((ds.status != 0).any([d for d in ds.status.dims if d != "replica"]).all()):
+    if compare is None or bool((ds.status != 0).any([d for d in ds.status.dims if d != "replica"]).all()):
         return []
     try:
-        return list(model.check(_survivors(without_single_axes(ds))))
+        return list(compare(_survivors(without_single_axes(ds))))
     except KeyError as error:
         print(_not_recorded(error, model, ds, "check"))
         return []
@@ -334,13 +344,14 @@ def _draw(ds: Any, output: Path) -> bool:
     from thermosim.analysis.settings import without_single_axes
 
     model = _model(ds)
-    if model.plot is None:
+    draw = _plot_of(model)
+    if draw is None:
         return False
     if why := _too_little(ds):
         print(f"Nothing can be drawn: {why}.")
         return False
     try:
-        model.plot(without_single_axes(ds)).savefig(output, dpi=150)
+        draw(without_single_axes(ds)).savefig(output, dpi=150)
     except KeyError as error:
         print(_not_recorded(error, model, ds, "picture"))
         return False

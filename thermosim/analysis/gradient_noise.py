@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +29,7 @@ from scipy import stats
 
 from thermosim.analysis.learning import gathered, put
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.settings import settings
 from thermosim.analysis.work import replica_mean
 from thermosim.schedules import values_at
 
@@ -60,13 +59,13 @@ def gradient_noise(machine: Machine, first_replica: int) -> GradientNoise:
     `first_replica` is that of the point, counted over the whole ensemble (`first_replicas`). Raises ValueError where
     theta does not learn forward from minibatches.
     """
-    settings = machine.settings
-    theta, steps = settings["theta"], int(settings["run"]["steps"])
+    theta, run = machine.settings["theta"], machine.settings["run"]
+    steps = int(run["steps"])
     if theta["dynamics"] not in ("sgd", "sgld") or not isinstance(theta["batch"], int):
         raise ValueError(
             'minibatches make the noise: it needs theta.dynamics = "sgd" or "sgld" and a number theta.batch'
         )
-    if settings["run"]["direction"] != "forward":
+    if run["direction"] != "forward":
         raise ValueError('there and back every minibatch comes twice: noise needs run.direction = "forward"')
     frames = np.flatnonzero(machine.steps < steps)
     learned, groups = learned_parameters(machine)
@@ -200,47 +199,33 @@ def learned_parameters(machine: Machine) -> tuple[np.ndarray, list[str]]:
 def first_replicas(ds: xr.Dataset) -> list[int]:
     """The replica, counted over the whole ensemble, that every point of the sweep begins with: addresses of noise.
 
-    Structural axes make blocks, one after another; within a block the points of the others follow each other. Raises
-    CaseError where the case cannot be read again, for want of its files.
+    Structural axes make blocks, one after another; within a block the points of the others follow each other.
     """
-    from thermosim.case import load_case
-
-    points = machines(ds)
-    overrides = json.loads(ds.attrs.get("overrides", "{}"))
-    with tempfile.TemporaryDirectory() as folder:
-        if ds.attrs.get("model_source"):
-            path = Path(folder) / "model.py"
-            path.write_text(ds.attrs["model_source"], "utf-8")
-            overrides["model.file"] = str(path)
-        case = load_case(ds.attrs["case"] + "\n", overrides, points[0].folder)
-    order = sorted(range(len(case.axes)), key=lambda i: not case.axes[i].structural)
-    sizes = [len(case.axes[i].values) for i in order]
-    replicas = int(case.settings["ensemble"]["replicas"])
-    places = [[list(point.index.values())[i] for i in order] for point in points]
-    return [replicas * int(np.ravel_multi_index(place, sizes)) if sizes else 0 for place in places]
+    sweep = settings(ds)["sweep"]
+    structural = json.loads(ds.attrs["structural"])
+    keys = sorted(sweep, key=lambda key: key not in structural)
+    sizes, replicas = [len(sweep[key]) for key in keys], int(settings(ds)["ensemble"]["replicas"])
+    place = [key.rsplit(".", 1)[-1] for key in keys]
+    points = [[machine.index[name] for name in place] for machine in machines(ds)]
+    return [replicas * int(np.ravel_multi_index(point, sizes)) if sizes else 0 for point in points]
 
 
 def _minibatch(machine: Machine, step: int, first_replica: int) -> np.ndarray:
     """The rows (R, B, n) that the move of theta at this step drew."""
     from thermosim.kernels.noise import MINIBATCH, uniform_array
 
-    settings, data = machine.settings, machine.data
+    theta, data = machine.settings["theta"], machine.data
     replicas = np.asarray(machine.frames["replica"].values)
-    batch, count = int(settings["theta"]["batch"]), int(replicas.max()) + 1
-    uniform = uniform_array(int(settings["ensemble"]["seed"]), MINIBATCH, step, first_replica, (batch, count))
+    batch, count = int(theta["batch"]), int(replicas.max()) + 1
+    seed = int(machine.settings["ensemble"]["seed"])
+    uniform = uniform_array(seed, MINIBATCH, step, first_replica, (batch, count))
     place = np.floor((1.0 - uniform[:, replicas]) * data.rows).astype(np.int64)  # the kernel's uniform is in [0, 1)
-    return np.asarray(data.values[_data_sets(machine) * data.rows + place].transpose(1, 0, 2))
-
-
-def _data_sets(machine: Machine) -> np.ndarray:
-    """The data set of each replica (R,), also of a selection of replicas."""
-    replicas = np.asarray(machine.frames["replica"].values)
-    return replicas * machine.data.sets // int(machine.settings["ensemble"]["replicas"])
+    return np.asarray(data.values[machine.data_set() * data.rows + place].transpose(1, 0, 2))
 
 
 def _full_gradient(machine: Machine, theta: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """U_B and its gradient at theta (frames R, m), each with the data set of its replica."""
-    sets = np.tile(_data_sets(machine), frames)
+    sets = np.tile(machine.data_set(), frames)
     loss, gradient = np.empty(len(theta)), np.empty_like(theta)
     for number in np.unique(sets):
         mine = sets == number

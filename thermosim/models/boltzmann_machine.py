@@ -246,20 +246,6 @@ def support(constants: Values) -> tuple[np.ndarray, np.ndarray]:
     return points, np.zeros(len(points))
 
 
-def check(ds):  # type: ignore[no-untyped-def]
-    """Ledger, fluctuation theorems and information against exact values."""
-    from thermosim.analysis import learning_check
-
-    return learning_check.check(ds)
-
-
-def plot(ds):  # type: ignore[no-untyped-def]
-    """Ledger, entropy production, information and samples in time."""
-    from thermosim.plots import learning
-
-    return learning.figure(ds)
-
-
 def _states(n: int) -> np.ndarray:
     bits = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1
     return 1.0 - 2.0 * bits
@@ -350,6 +336,4 @@ MODEL = Model(
             "theta", _coupling_strength, "1", "norm of the couplings", "|J|, each pair once"
         ),
     },
-    check=check,
-    plot=plot,
 )

@@ -164,20 +164,6 @@ def validate(constants: Values, settings: Values) -> list[str]:
     return []
 
 
-def check(ds):  # type: ignore[no-untyped-def]
-    """Ledger, fluctuation theorems and information against exact values."""
-    from thermosim.analysis import learning_check
-
-    return learning_check.check(ds)
-
-
-def plot(ds):  # type: ignore[no-untyped-def]
-    """Ledger, entropy production, information and samples in time."""
-    from thermosim.plots import learning
-
-    return learning.figure(ds)
-
-
 @inlined
 def _energy(x, a1, a2, a3, a4):  # type: ignore[no-untyped-def]
     """a_1 x + a_2 x^2 + a_3 x^3 + a_4 x^4."""
@@ -350,6 +336,4 @@ MODEL = Model(
             "h max p(-R), p(R)",
         ),
     },
-    check=check,
-    plot=plot,
 )

@@ -136,20 +136,6 @@ def cross_entropy(theta_a: np.ndarray, theta_b: np.ndarray, constants: Values) -
     return np.asarray(0.5 * quadratic - np.sum(theta_b[..., n : 2 * n], axis=-1))
 
 
-def check(ds):  # type: ignore[no-untyped-def]
-    """Ledger, fluctuation theorems and information against exact values."""
-    from thermosim.analysis import learning_check
-
-    return learning_check.check(ds)
-
-
-def plot(ds):  # type: ignore[no-untyped-def]
-    """Ledger, entropy production, information and samples in time."""
-    from thermosim.plots import learning
-
-    return learning.figure(ds)
-
-
 @inlined
 def _column_sum(diagonal, below, j, d, total):  # type: ignore[no-untyped-def]
     """total[l] = (A'd)_j = sum over i >= j of A_ij d_i, for d (n, L) and the diagonal of A and its rows below."""
@@ -242,6 +228,4 @@ MODEL = Model(
         "sample_entropy": Observable("theta", _entropy, "1", "entropy of the samples", "(n/2) ln(2 pi e) - sum_i l_i"),
         "condition_number": Observable("theta", _condition, "1", "condition number of the precision", "cond(A A')"),
     },
-    check=check,
-    plot=plot,
 )

@@ -85,20 +85,6 @@ def cross_entropy(theta_a: np.ndarray, theta_b: np.ndarray, constants: Values) -
     return 0.5 * np.asarray(terms.sum(axis=-1))
 
 
-def check(ds):  # type: ignore[no-untyped-def]
-    """Ledger, fluctuation theorems and information against exact values."""
-    from thermosim.analysis import learning_check
-
-    return learning_check.check(ds)
-
-
-def plot(ds):  # type: ignore[no-untyped-def]
-    """Ledger, entropy production, information and samples in time."""
-    from thermosim.plots import learning
-
-    return learning.figure(ds)
-
-
 def _vector(constants: Values) -> tuple[int, ...]:
     return (int(constants["dimension"]),)
 
@@ -121,6 +107,4 @@ MODEL = Model(
     fresh=fresh,
     fresh_normals=lambda constants: int(constants["dimension"]),
     cross_entropy=cross_entropy,
-    check=check,
-    plot=plot,
 )

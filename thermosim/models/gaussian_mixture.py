@@ -151,20 +151,6 @@ def support(constants: Values) -> tuple[np.ndarray, np.ndarray] | None:
     return points, log_weights
 
 
-def check(ds):  # type: ignore[no-untyped-def]
-    """Ledger, fluctuation theorems and information against exact values."""
-    from thermosim.analysis import learning_check
-
-    return learning_check.check(ds)
-
-
-def plot(ds):  # type: ignore[no-untyped-def]
-    """Ledger, entropy production, information and samples in time."""
-    from thermosim.plots import learning
-
-    return learning.figure(ds)
-
-
 @inlined
 def _terms(x, peaks, centers, precisions, terms, top, total):  # type: ignore[no-untyped-def]
     """Rows g of terms: w_g N_g(x) exp(-top), top the logarithm of the largest w_g N_g(x); their sum in total."""
@@ -262,6 +248,4 @@ MODEL = Model(
             "theta", _narrowest, "1", "smallest standard deviation of a Gaussian", "min_gi exp(-l_gi/2)"
         ),
     },
-    check=check,
-    plot=plot,
 )

@@ -127,20 +127,6 @@ def log_normaliser(theta: np.ndarray, constants: Values) -> tuple[np.ndarray, np
     return value, (value - other) ** 2
 
 
-def check(ds):  # type: ignore[no-untyped-def]
-    """Ledger, fluctuation theorems and information against exact values."""
-    from thermosim.analysis import learning_check
-
-    return learning_check.check(ds)
-
-
-def plot(ds):  # type: ignore[no-untyped-def]
-    """Ledger, entropy production, information and samples in time."""
-    from thermosim.plots import learning
-
-    return learning.figure(ds)
-
-
 @inlined
 def _tanh(z):  # type: ignore[no-untyped-def]
     return 1.0 - 2.0 / (1.0 + exp(2.0 * z))
@@ -235,6 +221,4 @@ MODEL = Model(
         "strength": Observable("theta", _strength, "kT", "bound on the network's part of the energy", "sum_j |a_j|"),
         "sharpness": Observable("theta", _sharpness, "1", "largest weight vector", "max_j |w_j|"),
     },
-    check=check,
-    plot=plot,
 )

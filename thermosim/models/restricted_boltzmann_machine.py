@@ -164,20 +164,6 @@ def effective_runs(theta: np.ndarray, constants: Values) -> np.ndarray:
     return _estimates(theta, constants)[..., 2]
 
 
-def check(ds):  # type: ignore[no-untyped-def]
-    """Ledger, fluctuation theorems and information against exact values."""
-    from thermosim.analysis import learning_check
-
-    return learning_check.check(ds)
-
-
-def plot(ds):  # type: ignore[no-untyped-def]
-    """Ledger, entropy production, information and samples in time."""
-    from thermosim.plots import learning
-
-    return learning.figure(ds)
-
-
 def _estimates(theta: np.ndarray, constants: Values) -> np.ndarray:
     n, hidden = _visible(constants), _hidden(constants)
     rows = np.reshape(np.asarray(theta, float), (-1, np.shape(theta)[-1]))
@@ -245,6 +231,4 @@ MODEL = Model(
         "activity": Observable("x", _activity, "1", "fraction of visible units that are on", "sum_i v_i/n"),
         "weight_norm": Observable("theta", _weight_norm, "1", "norm of the weights", "|W| = (sum_ij W_ij^2)^(1/2)"),
     },
-    check=check,
-    plot=plot,
 )
