@@ -201,10 +201,11 @@ def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     condition = f"0 for chains in equilibrium; <phi> by {' or '.join(dict.fromkeys(methods))}"
     result = xr.Dataset()
     put(result, "gap", gap, error, "kT", "mean of phi(x_t) - <phi> of theta_t", condition)
-    put(result, "relative", gap / spread, error / spread, "1", "gap in standard deviations of phi", condition)
+    scale = spread.where(spread > 0.0, 1.0)  # where phi is the same for all x, nothing lags
+    put(result, "relative", gap / scale, error / scale, "1", "gap in standard deviations of phi", condition)
     score = xr.DataArray(gap / np.maximum(error, tiny))
     result["score"] = score.assign_attrs(units="1", long_name="gap in standard errors", condition=condition)
-    relaxed = abs(gap) + 2.0 * error < tolerance * spread
+    relaxed = abs(gap) + 2.0 * error <= tolerance * spread
     result["relaxed"] = relaxed.assign_attrs(
         long_name=f"gap and two standard errors within {tolerance:g} standard deviations", condition="necessary only"
     )
