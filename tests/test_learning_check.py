@@ -13,7 +13,7 @@ import xarray as xr
 import thermosim
 from tests.learning_cases import GAUSSIAN
 from thermosim.analysis.comparison import judge
-from thermosim.analysis.learning_check import check
+from thermosim.analysis.learning_check import advice, check
 
 CASES = Path(__file__).parent.parent / "cases" / "learning"
 LEAST = {"gaussian_machine": 12, "price_of_time": 9, "double_well": 3, "mixture": 4, "boltzmann_machine": 3}
@@ -105,3 +105,15 @@ def test_tau_off_by_one_is_caught(ensemble: xr.Dataset) -> None:
     wrong = ensemble.assign_attrs(settings=json.dumps(settings))
     verdict = judge([c for c in check(wrong) if c.quantity.startswith(("mean heat", "mean work", "mean entropy"))])
     assert not verdict.consistent
+
+
+def test_chains_that_lag_are_told() -> None:
+    """One short move a step, towards data far away: said in a sentence; with ten times as many moves it is not."""
+    far = {"data.mean": [4.0, -3.0], "x.time_step": 0.02, "x.tau": 1, "ensemble.replicas": 2000}
+    (line,) = advice(thermosim.simulate(thermosim.load_case(GAUSSIAN, far)))
+    assert "lag the model" in line
+    assert "x.tau" in line
+    assert advice(thermosim.simulate(thermosim.load_case(GAUSSIAN, far | {"x.tau": 200}))) == []
+    sweep = {"sweep": {"x.tau": {"values": [1, 200]}}}
+    (line,) = advice(thermosim.simulate(thermosim.load_case(GAUSSIAN, far | sweep)))
+    assert "at 1 of 2 points" in line

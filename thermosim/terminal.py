@@ -205,6 +205,17 @@ def _comparisons(ds: Any) -> list[Comparison]:
         return []
 
 
+def _advice(ds: Any) -> list[str]:
+    """What every learning machine tells besides its comparisons."""
+    from thermosim.analysis.settings import without_single_axes
+
+    if not _model(ds).learns or _too_little(ds):
+        return []
+    from thermosim.analysis.learning_check import advice
+
+    return advice(_survivors(without_single_axes(ds)))
+
+
 def _too_little(ds: Any) -> str:
     """Why an ensemble allows no statistics; empty when it does."""
     if ds.sizes["step"] < 3:
@@ -272,6 +283,8 @@ def _print_check(ds: Any, console: Any) -> int:
     from thermosim.analysis.comparison import FALSE_ALARM_RATE, judge
 
     comparisons = _comparisons(ds)
+    for line in _advice(ds):
+        console.print(line)
     if not comparisons:
         console.print("Nothing to compare with an exact result.")
         return NOTHING_TO_CHECK

@@ -28,12 +28,13 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 
-__all__ = ["check"]
+__all__ = ["advice", "check"]
 
 _SAMPLE_SIZE = 4.0 * work.MINIMUM_SAMPLE_SIZE
 _ROUNDING = 1e-11  # first law, relative to the energies that were added up
 _INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
 _INFORMATION_REPLICAS = 2048  # at most, for routes that compare all replicas with all
+_LAG_ERRORS, _LAG_SPREADS = 5.0, 0.1  # a lag that is both certain and large enough to be told
 _NOISE_FRAMES, _NOISE_REPLICAS, _NOISE_LAGS = 31, 64, 5
 
 
@@ -48,6 +49,31 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += _information_routes(ds, everyone)
     comparisons += _noise(ds, everyone)
     return comparisons
+
+
+def advice(ds: xr.Dataset) -> list[str]:
+    """What a reader should know of the last frame besides: whether the samples lag the model.
+
+    One sentence for each fault; none where chains have relaxed, or where nobody knows the mean of phi.
+    """
+    if not {"phi", "theta"} <= set(ds) or settings(ds).get("x") is None:
+        return []
+    try:
+        last = relaxation(ds.isel(step=[-1])).isel(step=0)
+    except ValueError:
+        return []
+    lags = (abs(last["score"]) > _LAG_ERRORS) & (abs(last["relative"]) > _LAG_SPREADS)
+    if not bool(lags.any()):
+        return []
+    most = int(np.argmax(np.abs(np.ravel(last["relative"].values))))
+    gap, relative = (float(np.ravel(last[name].values)[most]) for name in ("gap", "relative"))
+    where = f" at {int(lags.sum())} of {lags.size} points, at the worst" if lags.size > 1 else ""
+    message = (
+        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} kT ({relative:+.2g} standard deviations) "
+        "from that of relaxed samples. Work and heat are those of this finite tau; what is said of p(x|theta) is not what "
+        "these chains sample. More moves per step (x.tau) help."
+    )
+    return [message]
 
 
 def first_law(ds: xr.Dataset) -> Comparison:
