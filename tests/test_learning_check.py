@@ -107,6 +107,14 @@ def test_tau_off_by_one_is_caught(ensemble: xr.Dataset) -> None:
     assert not verdict.consistent
 
 
+def test_theta_without_spread() -> None:
+    """All of the data, one start: theta is the same in every replica, to rounding."""
+    changes = {"theta.batch": "all", "theta.spread": 0.0, "theta.momentum": 0.7, "ensemble.replicas": 512}
+    comparisons = check(thermosim.simulate(thermosim.load_case(GAUSSIAN, changes)))
+    assert judge(comparisons).consistent, [(c.quantity, c.z) for c in comparisons]
+    assert any("mean of theta" in c.quantity for c in comparisons)
+
+
 def test_chains_that_lag_are_told() -> None:
     """One short move a step, towards data far away: said in a sentence; with ten times as many moves it is not."""
     far = {"data.mean": [4.0, -3.0], "x.time_step": 0.02, "x.tau": 1, "ensemble.replicas": 2000}

@@ -213,7 +213,8 @@ def _advice(ds: Any) -> list[str]:
         return []
     from thermosim.analysis.learning_check import advice
 
-    return advice(_survivors(without_single_axes(ds)))
+    whole = (ds.status == 0).all([dim for dim in ds.status.dims if dim != "replica"])
+    return advice(without_single_axes(ds).isel(replica=whole.values)) if int(whole.sum()) > 1 else []
 
 
 def _too_little(ds: Any) -> str:
