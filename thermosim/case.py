@@ -131,12 +131,17 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     faults += resolve_faults
     moves = {settings.get("x", {}).get("dynamics")}.union(*(a.values for a in axes if a.key == "x.dynamics"))
     axes = [Axis(a.key, a.values, _is_structural(a, model, "exact-ou" in moves)) for a in axes]
+    everywhere = None if faults else recordable(model, settings)
     for axis in axes:
         for value in axis.values[1:]:
             changed = copy.deepcopy(raw)
             _put(changed, axis.key, value)
-            faults += _resolve(changed, model, home)[1]
+            there, faults_there = _resolve(changed, model, home)
+            faults += faults_there
+            if everywhere is not None and not faults_there:
+                everywhere = [name for name in everywhere if name in recordable(model, there)]
     if not faults:
+        settings["record"]["variables"] = settings["record"]["variables"] or everywhere
         faults += _name_faults(model, settings, axes)
         structural = [axis for axis in axes if axis.structural]
         for values in itertools.product(*(axis.values for axis in structural)):

@@ -162,7 +162,7 @@ class Block:
         if self.turn:
             steps = np.arange(first, last + 1)
             undone = np.where(steps > self.turn, 2 * self.turn + 1 - steps, steps)
-            theta = self._factor(self.theta_rows, 1, self.turn)
+            theta = self._factor(self.theta_rows, 1, self.turn, self.turn)
             theta = np.repeat(theta, self.turn, axis=1) if theta.shape[1] == 1 else theta
             theta = np.ascontiguousarray(theta[:, np.maximum(undone, 1) - 1])
             theta[0, steps > self.turn] *= -1.0
@@ -177,10 +177,11 @@ class Block:
         """What multiplies the hyper-parameters of x at one step: (H, 1)."""
         return self._factor(self.x_rows, step, step)[:, :1]
 
-    def _factor(self, rows: list[tuple[str, Any]], first: int, last: int) -> np.ndarray:
+    def _factor(self, rows: list[tuple[str, Any]], first: int, last: int, steps: int | None = None) -> np.ndarray:
+        """Columns first..last of a run of `steps` steps, by default this one."""
         if not any(is_schedule(value) for _, value in rows):
             return np.ones((len(rows), 1))
-        ones, steps = np.ones(last - first + 1), self.turn or self.steps
+        ones, steps = np.ones(last - first + 1), steps or self.steps
         columns = [schedule_values(value, steps, first, last) if is_schedule(value) else ones for _, value in rows]
         return np.ascontiguousarray(columns)
 

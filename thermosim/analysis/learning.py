@@ -52,7 +52,7 @@ _CHUNK = 1 << 22  # numbers held at a time
 
 
 def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
-    """Means since step 0 of work, heat, log ratio, shadow and sigma = log ratio + ds, and the mean change of phi.
+    """Means since step 0 of work, heat, log ratio and shadow; since the first frame, of phi and sigma = log ratio + ds.
 
     dims step and the sweep axes; with the largest first-law residual over replicas. sigma is left out where ln Z is not
     to be had, and at other temperatures than 1, to which the surprisal belongs. Raises ValueError without a ledger.
@@ -68,11 +68,11 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
         gain, uncertainty = _gains(ds, [_gain(machine) for machine in machines(ds)])
     except ValueError:
         return result
-    sigma = ds["log_ratio_x"] + ds["work"] + ds["heat"] + gain
-    mean, error = replica_mean(sigma)
+    ratio = ds["log_ratio_x"] - ds["log_ratio_x"].isel(step=0)
+    mean, error = replica_mean(ratio + energy + gain)
     meaning = f"mean stochastic entropy production of x given theta, {books}: that of the finite-step chain"
     error = xr.DataArray(np.hypot(error, uncertainty))
-    put(result, "entropy_production", mean, error, "1", "mean of log ratio + ds since step 0", meaning)
+    put(result, "entropy_production", mean, error, "1", "mean of log ratio + ds since the first frame", meaning)
     return result
 
 
@@ -145,7 +145,10 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
     put(result, "expected", expected, uncertainty, "kT", "F(theta_N) - F(theta_0)", known)
     balanced = [machine.settings["x"]["dynamics"] in _INVARIANT for machine in there]
-    started = [machine.settings["x"]["initial"] == "equilibrium" for machine in there + back]
+    started = [
+        machine.settings["x"]["initial"] == "equilibrium" and not machine.settings["x"]["restart"]
+        for machine in there + back
+    ]
     return result.assign_attrs(exact=int(all(balanced) and all(started)))
 
 
@@ -184,6 +187,12 @@ def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     It is a necessary sign only. Raises ValueError where <phi> is not to be had: no closed form, support or sampler.
     """
     _require(ds, "phi", "theta")
+    if any(machine.settings["x"]["temperature"] != 1.0 for machine in machines(ds)):
+        raise ValueError(
+            "x.temperature: <phi> is known at temperature 1, that of exp(-phi); run with x.temperature = 1"
+        )
+    if any(machine.settings["run"]["direction"] == "reversed" for machine in machines(ds)):
+        raise ValueError("in a reversed run theta has moved on when a frame is taken: x belongs to the theta before")
     gaps, spreads, methods = [], [], []
     for machine in machines(ds):
         phi = machine.frames["phi"].transpose("step", "replica", ...)

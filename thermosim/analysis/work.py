@@ -84,9 +84,8 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     estimate, error, sample_size = _exponential_average(-ds["work"] / temperature)
     dynamics = setting(ds, "x.dynamics")
     condition = "x starts in equilibrium and moves leave the equilibrium of each theta invariant"
-    condition += (
-        " (exact-ou: exact)" if dynamics == "exact-ou" else f" ({dynamics}: biased, first order in x.time_step)"
-    )
+    biased = np.isin("ula", dynamics)
+    condition += " (ula: biased, first order in x.time_step)" if biased else " (exact)"
     result = xr.Dataset()
     value = -temperature * estimate
     _put(result, "free_energy_difference", value, temperature * error, "kT", "F(theta_t) - F(theta_0)", condition)
