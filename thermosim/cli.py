@@ -48,9 +48,10 @@ def _explain(error: Exception) -> int:
         error.show()  # type: ignore[attr-defined]
         return BAD_CASE
     from thermosim.case import CaseError
+    from thermosim.data import DataError
     from thermosim.storage import StorageError
 
-    if isinstance(error, (CaseError, StorageError)):
+    if isinstance(error, (CaseError, DataError, StorageError)):
         print(f"thermosim: {error}", file=sys.stderr)
         return BAD_CASE
     print(

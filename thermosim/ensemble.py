@@ -83,6 +83,7 @@ class Layout:
             else:
                 values = np.array(axis["values"])
                 values = values.astype(object) if values.dtype.kind == "U" else values
+                values = values.astype(np.int8) if values.dtype.kind == "b" else values  # netCDF has no booleans
             result[axis["name"]] = ((axis["name"],), values, labels)
         replicas = np.arange(self.manifest["replicas"])
         result["replica"] = (("replica",), replicas, {"units": "1", "long_name": "replica of each point of the sweep"})

@@ -12,11 +12,12 @@ from thermosim.data import faults as faults_of_data
 from thermosim.model import Model
 from thermosim.schedule_rules import number_faults, schedule_faults
 from thermosim.schedules import is_by_group, is_schedule
-from thermosim.sources import theta_faults
+from thermosim.sources import data_of, theta_faults
 
 __all__ = ["data_faults", "learning_faults"]
 
 Settings = Mapping[str, Any]
+_LARGEST_BATCH = 1_000_000
 
 
 def learning_faults(model: Model, settings: Settings) -> list[str]:
@@ -117,8 +118,10 @@ def _gradient_faults(model: Model, settings: Settings) -> list[str]:
             )
     elif batch is None:
         faults.append(f'theta.batch: missing; {dynamics} needs the rows of a minibatch, or "all".')
-    elif batch != "all" and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
-        faults.append(f'theta.batch = {batch!r}: expected a number of rows, at least 1, or "all".')
+    elif batch != "all" and (not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= _LARGEST_BATCH):
+        faults.append(
+            f'theta.batch = {batch!r}: expected a number of rows, at least 1 and at most {_LARGEST_BATCH:,}, or "all".'
+        )
     if theta["gradient"] == "likelihood" and not model.normalised:
         faults.append(
             f"theta.gradient = 'likelihood': the energy of {name} has no normaliser to differentiate; use 'contrast', "
@@ -155,6 +158,21 @@ def _initial_faults(model: Model, settings: Settings) -> list[str]:
     return faults
 
 
+def _level_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    """Whether the rows take only the values that the model's components can take."""
+    low, high = model.levels
+    data, encoding = settings["data"], "spin" if low < 0.0 else "binary"
+    key = f"data.source = {data['source']!r}" if data["source"] else f"data.file = {data['file']!r}"
+    levels = f"the components of model {model.name!r} are {low:g} or {high:g}"
+    if data["source"] in ("gaussian", "mixture", "ring"):
+        return [f"{key}: its rows are real numbers, but {levels}; use 'teacher', 'digits', or a file of your own."]
+    values = data_of(model, settings, folder).values
+    other = values[(values != low) & (values != high)]
+    if not other.size:
+        return []
+    return [f"{key}: holds {other[0]:g}, but {levels}; add data.encoding = '{encoding}'."]
+
+
 def data_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """Faults of [data], or of its absence."""
     data, theta = settings.get("data"), settings["theta"]
@@ -168,6 +186,8 @@ def data_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     if not learning and not (settings.get("x") and (settings["x"]["initial"] == "data" or settings["x"]["restart"])):
         return [f"data: nothing uses it with theta.dynamics = {theta['dynamics']!r}; remove [data]."]
     faults = faults_of_data(data, model.components(settings["model"]), folder)
+    if model.discrete and not faults and data["source"] != "teacher":
+        faults += _level_faults(model, settings, folder)
     if data["source"] == "teacher":
         if model.fresh is None:
             faults.append(f"data.source = 'teacher': model {model.name!r} has no exact sampler; use another source.")

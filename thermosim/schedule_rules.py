@@ -41,6 +41,10 @@ def schedule_faults(
     """Faults of a number or array of `shape`, or of a schedule of such; one number will do for a shape of one."""
     if _has_bool(value):
         return [f"{key} = {value!r}: expected numbers, not true or false; {meaning}."]
+    if _has_text(value):
+        return [
+            f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule, not text in quotes; {meaning}."
+        ]
     if is_schedule(value):
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
@@ -59,8 +63,9 @@ def schedule_faults(
         values = np.asarray(values_at(value, steps, at), float)
     except Exception as error:
         return [f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule; {meaning} ({error})."]
-    if values.shape[1:] != shape and not (math.prod(shape) == 1 and values.size == len(values)):
-        return [f"{key} = {value!r}: has shape {values.shape[1:]}, expected {shape}; {meaning}."]
+    if values.shape[1:] != shape and not (shape and math.prod(shape) == 1 and values.size == len(values)):
+        wanted = str(shape) if shape else "one number, without brackets"
+        return [f"{key} = {value!r}: has shape {values.shape[1:]}, expected {wanted}; {meaning}."]
     if not np.isfinite(values).all():
         return [f"{key} = {value!r}: takes values that are not finite; {meaning}."]
     low = values[at > 0].min()  # index 0 is the initial state, which no move uses
@@ -75,6 +80,12 @@ def _has_bool(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(_has_bool(part) for part in value.values())
     return isinstance(value, bool) or (isinstance(value, list) and any(_has_bool(part) for part in value))
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_text(part) for name, part in value.items() if name != "kind")
+    return isinstance(value, str) or (isinstance(value, list) and any(_has_text(part) for part in value))
 
 
 def _knot_faults(key: str, value: Mapping[str, Any], steps: int) -> list[str]:

@@ -133,7 +133,8 @@ def _diverged(ds: Any) -> list[str]:
         return []
     dims = ds.status.dims
     lines = [
-        f"[red]{len(where)} of {ds.status.size} replicas diverged[/red] and are NaN from there on; the others finished:"
+        f"[red]{len(where)} of {ds.status.size} replicas diverged[/red] and are NaN from there on"
+        + ("; the others finished:" if len(where) < ds.status.size else ":")
     ]
     for position in where[:5]:
         at = ", ".join(
@@ -144,7 +145,7 @@ def _diverged(ds: Any) -> list[str]:
         lines.append(f"  {at}: {what} not finite at step {step:,}")
     if len(where) > 5:
         lines.append(f"  ... and {len(where) - 5} more: see the variables status and diverged_step")
-    lines.append("A learning rate or time step that is too large is the usual cause.")
+    lines.append("A learning rate or time step that is too large is the usual cause; or a start or data far away.")
     return lines
 
 
@@ -231,9 +232,8 @@ def _survivors(ds: Any) -> Any:
     good = (ds.status == 0).all([dim for dim in ds.status.dims if dim != "replica"])
     if bool(good.all()):
         return ds
-    print(
-        f"{int((~good).sum())} of {good.size} replicas diverged and are not compared; the others are a biased sample."
-    )
+    rest = "; the others are a biased sample" if bool(good.any()) else ""
+    print(f"{int((~good).sum())} of {good.size} replicas diverged and are not compared{rest}.")
     return ds.isel(replica=good.values)
 
 
@@ -267,7 +267,7 @@ def _print_json(comparisons: list[Comparison]) -> int:
         for c in comparisons
     ]
     result = {
-        "consistent": bool(verdict.consistent),
+        "consistent": bool(verdict.consistent) if comparisons else None,
         "tests": verdict.tests,
         "false_alarm_rate": FALSE_ALARM_RATE,
         "smallest_p_value": verdict.smallest,

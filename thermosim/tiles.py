@@ -99,7 +99,9 @@ class BlockState:
         bad[self.status[lanes] != 0] = 0
         code = np.zeros(tile.used, np.int8)
         for number, buffer in enumerate(buffers, 1):
-            if buffer.shape[0] == 0 or np.isfinite(buffer.sum()):
+            with np.errstate(all="ignore"):
+                sound = buffer.shape[0] == 0 or np.isfinite(buffer.sum())
+            if sound:
                 continue
             finite = np.isfinite(buffer[: len(steps)]).reshape(len(steps), -1, tile.width).all(axis=1)[:, : tile.used]
             first = np.where(finite.all(axis=0), len(steps), np.argmin(finite, axis=0))

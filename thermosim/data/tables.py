@@ -214,6 +214,8 @@ def _checked(key: str, array: np.ndarray) -> Table:
     if array.size == 0:
         raise DataError(f"{key}: has shape {array.shape}, so there is no row in it; save at least one.")
     rows = np.ascontiguousarray(array).reshape(len(array), -1)
+    with np.errstate(over="ignore"):
+        rows = rows.astype(float) if rows.dtype.kind == "f" else rows  # what a wider type holds may be infinite here
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         raise DataError(
