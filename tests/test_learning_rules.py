@@ -33,6 +33,10 @@ FAULTS = [
     ({"theta.batch": None}, ["theta.batch: missing", '"all"']),
     ({"theta.batch": "many"}, ["theta.batch = 'many'", "at least 1"]),
     ({"theta.batch": 0}, ["at least 1"]),
+    ({"theta.batch": 10**12}, ["theta.batch = 1000000000000", "at most 1,000,000"]),
+    ({"theta.learning_rate": [0.1]}, ["theta.learning_rate = [0.1]", "one number, without brackets"]),
+    ({"theta.learning_rate": {"kind": "linear", "initial": [0.1], "final": 0.1}}, ["without brackets"]),
+    ({"theta.learning_rate": "0.1"}, ["not text in quotes"]),
     ({"theta.learn": ["bias"]}, ["theta.learn: 'bias'", "mean, log_precision"]),
     ({"theta.temperature": 0.3}, ["theta.temperature", "use 'sgld'"]),
     ({"theta.dynamics": "langevin", "theta.temperature": 0.1}, ["theta.batch = 2", "feels all of the data"]),
@@ -115,6 +119,29 @@ def test_refusals_of_an_energy_without_normaliser(tmp_path, changes, parts) -> N
     message = _faults(text, changes, tmp_path)
     for part in parts:
         assert part in message, message
+
+
+def test_rows_that_discrete_components_cannot_be(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    np.save(tmp_path / "rows.npy", np.array([[0.0, 1.0, 0.5, 0.0]]))
+    message = _faults(RBM, {}, tmp_path)
+    assert "holds 0.5" in message
+    assert "data.encoding = 'binary'" in message
+    assert "real numbers" in _faults(RBM, {"data": {"source": "gaussian"}}, tmp_path)
+    thermosim.load_case(RBM, {"data.encoding": "binary"}, tmp_path)
+
+
+def test_a_sweep_records_what_every_point_has(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """No path ratio of restarted chains, no surprisal at another temperature; a swept switch is stored."""
+    changes: dict[str, Any] = {"ensemble.replicas": 8, "sweep": {"x.restart": {"values": [False, True]}}}
+    ds = thermosim.simulate(thermosim.load_case(GAUSSIAN, changes), tmp_path / "out.h5")
+    assert ds.restart.values.tolist() == [0, 1]
+    assert not {"log_ratio_x", "entropy_production", "shadow"} & set(ds)
+    changes = {"ensemble.replicas": 8, "x.initial": "normal", "sweep": {"x.temperature": {"values": [1.0, 2.0]}}}
+    ds = thermosim.simulate(thermosim.load_case(GAUSSIAN, changes))
+    assert "log_ratio_x" in ds
+    assert not {"entropy_production", "shadow"} & set(ds)
 
 
 def test_a_recording_that_does_not_fit(tmp_path) -> None:  # type: ignore[no-untyped-def]

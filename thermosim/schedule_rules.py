@@ -42,9 +42,8 @@ def schedule_faults(
     if _has_bool(value):
         return [f"{key} = {value!r}: expected numbers, not true or false; {meaning}."]
     if _has_text(value):
-        return [
-            f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule, not text in quotes; {meaning}."
-        ]
+        wanted = "numbers" if shape else "a number"
+        return [f"{key} = {value!r}: expected {wanted} or a schedule, not text in quotes; {meaning}."]
     if is_schedule(value):
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
