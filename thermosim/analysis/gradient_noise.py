@@ -91,8 +91,8 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     1/B), temperature r C_ii/2 and group_temperature, mean and largest |grad U_B| for comparison, mean and variance of
     U_B over replicas (both without ln Z where phi lacks it). autocorrelation: C_ii(l)/C_ii(0) averaged over frames, per
     parameter, and (mean_autocorrelation) of all, at recorded lags up to `max_lag` steps (default 20 frames). `white`:
-    no lag is beyond the bound of Student's law that white noise passes in one of 10,000 ensembles, shared out over all
-    lags and parameters. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD recorded at every
+    no lag of the mean is beyond the bound of Student's law that white noise passes in one of 10,000 ensembles, shared
+    out over all lags. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD recorded at every
     step, which is rounding if these are the minibatches of the run.
     Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
     """
@@ -149,9 +149,9 @@ def _correlated(
     columns: list[list[np.ndarray]] = [[], [], []]
     for record in records:
         own, mean = _autocorrelation(record.noise, lags)
-        bound = [stats.t.isf(FALSE_ALARMS / (4 * part[0].size), record.noise.shape[1] - 1) for part in (own, mean)]
-        beyond = [np.any(np.abs(part[0]) > limit * part[1]) for part, limit in zip((own, mean), bound)]  # not for NaN
-        for column, value in zip(columns, (np.stack(own), np.stack(mean), np.array(not any(beyond)))):
+        bound = stats.t.isf(FALSE_ALARMS / (2 * len(lags)), record.noise.shape[1] - 1)
+        white_noise = not np.any(np.abs(mean[0]) > bound * mean[1])  # that of one parameter has heavier tails
+        for column, value in zip(columns, (np.stack(own), np.stack(mean), np.array(white_noise))):
             column.append(value)
     steps = {name: value for name, value in coords.items() if name == "lag"}
     white = "0 at every lag: rows are drawn anew at every step"

@@ -73,9 +73,9 @@ def advice(ds: xr.Dataset) -> list[str]:
     gap, relative = (float(np.ravel(last[name].values)[most]) for name in ("gap", "relative"))
     where = f" at {int(lags.sum())} of {lags.size} points, at the worst" if lags.size > 1 else ""
     message = (
-        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} kT ({relative:+.2g} standard "
-        "deviations) from that of relaxed samples. Work and heat are those of this finite tau; what is said of p(x|theta) "
-        "is not what these chains sample. More moves per step (x.tau) help."
+        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} kT ({relative:+.2g} standard deviations) "
+        "from that of relaxed samples. Work and heat are those of this finite tau; what is said of p(x|theta) is not "
+        "what these chains sample. More moves per step (x.tau) help."
     )
     return [message]
 
@@ -208,7 +208,11 @@ def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Compariso
 
 
 def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
-    """Variance of the minibatch noise against that of the rows, and its correlation from step to step."""
+    """Variance of the minibatch noise against that of the rows, and its correlation from step to step.
+
+    Given the past, the next minibatch makes all of these right on average: terms of different steps are uncorrelated,
+    and their number is that of replicas times frames.
+    """
     theta = settings(ds)["theta"]
     if theta["dynamics"] not in ("sgd", "sgld") or "theta" not in ds or ds.sizes["step"] < 3:
         return []
@@ -222,10 +226,14 @@ def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     if any(np.any(variance <= 0.0) for variance in expected):  # rows that are all alike make no noise
         return []
     power = [(record.noise**2).mean(axis=-1) for record in records]
-    ratios = [(square / variance).mean(axis=0) for square, variance in zip(power, expected, strict=True)]
-    lags = range(1, min(_NOISE_LAGS, len(records[0].step) - 1) + 1)
+    ratios = [np.ravel(square / variance) for square, variance in zip(power, expected, strict=True)]
+    last = len(records[0].step)
+    lags = range(1, min(_NOISE_LAGS, last - 1) + 1)
     products = [
-        np.stack([(r.noise[:-lag] * r.noise[lag:]).mean(axis=(0, 2)) for lag in lags]) / square.mean()
+        np.stack(
+            [np.ravel((r.noise[: last - lags[-1]] * r.noise[lag : last - lags[-1] + lag]).mean(-1)) for lag in lags]
+        )
+        / square.mean()
         for r, square in zip(records, power, strict=True)
     ]
     rows = "rows drawn independently, with replacement: covariance of one row over the batch (Eq. 20)"
@@ -233,7 +241,7 @@ def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     quantity = f"variance of the noise to step {int(records[0].step[-1])} over that of the rows/batch"
     shape = [ds.sizes[name] for name in axes(ds)]
     comparisons = [_mean_comparison(quantity, np.stack(ratios), 1.0, shape, rows)]
-    if len(lags):
+    if lags:
         quantity = f"autocorrelation of the noise, lags 1 to {lags[-1]}"
         comparisons.append(_mean_comparison(quantity, np.stack(products), 0.0, [*shape, len(lags)], anew))
     return [comparison for comparison in comparisons if comparison is not None]
