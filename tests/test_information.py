@@ -13,11 +13,13 @@ import thermosim
 from tests.assertions import assert_within, mean_and_error
 from tests.information_ensembles import CASE, SPINS, discrete_settings, ensemble, gaussian_settings
 from thermosim.analysis import entropy
-from thermosim.analysis.information import learned_information, low_variance, surprisals
+from thermosim.analysis.information import learned_information, low_variance, strata, surprisals
 from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import relaxation
 from thermosim.analysis.machine import machines
+from thermosim.analysis.partial_averages import partial_entropies
 from thermosim.data import load
+from thermosim.evaluate import Evaluator
 from thermosim.exact import gaussian_information as exact
 from thermosim.exact.learning_machine import LearningMachine, Moments, Start, moments
 
@@ -125,6 +127,67 @@ def test_exact_sum_over_spins() -> None:
     assert_within(gap, error, 0.0, catches="samples of another replica", mistake=with_it.mean())
 
 
+def test_exact_sum_over_several_sets() -> None:
+    """Without a replica, the others of its set stand for it: against mixtures written out one by one."""
+    x, sizes = _spins(2), [3, 2, 5]
+    label = np.repeat(np.arange(3), sizes)
+    theta = 0.5 * np.random.default_rng(15).standard_normal((1, 10, 3)) + np.array([-1.0, 0.2, 1.3])[label, None]
+    ds = ensemble(theta, discrete_settings("boltzmann-machine", dimension=2))
+    weight = np.exp(theta[0] @ np.stack([x[:, 0], x[:, 1], x[:, 0] * x[:, 1]]))
+    density = weight / weight.sum(axis=1, keepdims=True)
+    everyone, of_set = np.empty(10), np.empty(10)
+    for r in range(10):
+        mine = np.flatnonzero((label == label[r]) & (np.arange(10) != r))
+        stand_in = density[mine].mean(axis=0)
+        without = (density.sum(axis=0) - density[r] + stand_in) / 10
+        everyone[r], of_set[r] = -density[r] @ np.log(without), -density[r] @ np.log(stand_in)
+    starts = np.array([0, 3, 5])
+    parts = surprisals(machines(ds)[0], 0, "exact", None, starts)[0]
+    np.testing.assert_allclose(parts.excluded[:, 0], everyone, rtol=1e-11)
+    np.testing.assert_allclose(parts.excluded_of_set[:, 0], of_set, rtol=1e-11)
+    np.testing.assert_allclose(parts.included[:, 0], -density @ np.log(density.mean(axis=0)), rtol=1e-11)
+    nested = surprisals(machines(ds)[0], 0, "nested", 4000, starts)[0]
+    for name in ("included", "excluded", "included_of_set", "excluded_of_set"):
+        value, error = mean_and_error(getattr(nested, name))
+        assert_within(value, error, getattr(parts, name)[:, 0], catches="the set of another replica")
+
+
+def test_sets_of_one_replica() -> None:
+    """They have no spread of their own: they are one with their neighbour; the others stay apart."""
+    given = gaussian_settings(1, data__sets=4)
+    machine = machines(ensemble(np.zeros((1, 12, 2)), given))[0]
+    for chosen, starts in (
+        (range(12), [0, 3, 6, 9]),
+        ([0, 3, 4, 6, 9, 10, 11], [0, 4]),
+        ([0, 1, 3, 6, 7], [0, 3]),
+        ([0, 3, 6, 9], [0]),
+    ):
+        some = replace(machine, frames=machine.frames.isel(replica=list(chosen)))
+        np.testing.assert_array_equal(strata(some), starts)
+
+
+def test_every_use_has_its_own_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sample of one analysis, or of one point of a sweep, is made from the random numbers of another."""
+    changes = {"x.samples": 2, "sweep": {"theta.temperature": {"values": [1.0, 3.0]}}, "ensemble.replicas": 40}
+    ds = thermosim.simulate(thermosim.load_case(CASE, changes))
+    gaussian = thermosim.MODELS["gaussian"]
+    monkeypatch.setitem(thermosim.MODELS, "gaussian", replace(gaussian, cross_entropy=None))
+    draw, used = Evaluator.draw, list[tuple[int, ...]]()
+
+    def recorded(self: Evaluator, theta: np.ndarray, seed: int, stream: int, block: int, first: int = 0) -> np.ndarray:
+        used.extend((seed, stream, block, first + lane) for lane in range(len(theta)))
+        return draw(self, theta, seed, stream, block, first)
+
+    monkeypatch.setattr(Evaluator, "draw", recorded)
+    points, frames = 2, ds.sizes["step"]
+    learned_information(ds, "nested", samples=3)
+    learned_information(ds, "chains")
+    relaxation(ds)
+    partial_entropies(ds, frames, "chains", draws=5)
+    assert len(used) == 40 * points * frames * (3 + 4 + 1 + 5)
+    assert len(set(used)) == len(used)
+
+
 def _units(replicas: int) -> tuple[xr.Dataset, np.ndarray]:
     """A restricted Boltzmann machine, 4 visible and 2 hidden units, and its densities over visible states."""
     n, hidden = 4, 2
@@ -149,7 +212,7 @@ def test_energies_without_normaliser() -> None:
     np.testing.assert_allclose(result["upper_bound"], without.mean(), rtol=1e-10)
     machine = machines(ds)[0]
     bare = replace(machine, model=replace(machine.model, normalised=True))
-    parts, _, sound = surprisals(bare, 0, "exact", None, 0, np.zeros(1, int))
+    parts, _, sound = surprisals(bare, 0, "exact", None, np.zeros(1, int))
     assert not sound
     wrong = float(np.mean(parts.mixture() - parts.own.mean(axis=1)))
     assert abs(wrong - result["learned_information"]) > 30.0 * result["learned_information_error"]

@@ -13,6 +13,7 @@ import thermosim
 from tests.assertions import assert_within, mean_and_error
 from tests.information_ensembles import CASE, ensemble, gaussian_settings, sets_information
 from thermosim.analysis import entropy
+from thermosim.analysis.information import learned_information
 from thermosim.analysis.memory import data_processing, dataset_information, memory
 from thermosim.exact import gaussian_information as exact
 from thermosim.exact.learning_machine import LearningMachine, Start, moments
@@ -198,6 +199,46 @@ def test_bias_of_mixtures_of_sets() -> None:
     true = sets_information(sets, 1.49)
     value, error = mean_and_error(result["x_set"])
     assert_within(value, error, true, catches="bias of few replicas a set not removed", mistake=0.49 / 16)
+
+
+def _in_a_row(distance: float, deviation: float, replicas: int, frames: int, seed: int) -> xr.Dataset:
+    """Sixteen sets at equal distances, theta normal about each."""
+    noise = np.random.default_rng(seed).standard_normal((frames, replicas, 1))
+    theta = np.repeat(distance * np.arange(16.0), replicas // 16)[None, :, None] + deviation * noise
+    return _means(theta, data__sets=16, ensemble__replicas=replicas)
+
+
+def test_sets_far_apart() -> None:
+    """A sample tells its set: ln D to rounding, with three replicas a set; and ln D is never exceeded."""
+    result = data_processing(_in_a_row(100.0, 0.1, 48, 3, seed=16))
+    np.testing.assert_allclose(result["x_set"], np.log(16), rtol=1e-12)
+    np.testing.assert_allclose(result["x_set_error"], 0.0, atol=1e-12)
+    assert bool(result["valid"].all())
+    for distance in (0.0, 1.0, 5.0, 8.0):
+        ds = _in_a_row(distance, 0.5, 48, 10, seed=17)
+        result, information = data_processing(ds), learned_information(ds)
+        assert np.all(result["x_set"] <= np.log(16) + 1e-12)
+        np.testing.assert_allclose(information["learned_information"], result["x_theta"], rtol=1e-12)
+        np.testing.assert_allclose(information["learned_information_error"], result["x_theta_error"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("replicas", [48, 96, 1024])
+def test_sets_of_few_replicas(replicas: int) -> None:
+    """Replicas that are dealt to the sets in fixed numbers: what is left out must not make its own set smaller."""
+    frames, deviation = 3000 // replicas + 10, 0.3
+    ds = _in_a_row(4.0, deviation, replicas, frames, seed=18)
+    result, information = data_processing(ds), learned_information(ds)
+    of_x = sets_information(4.0 * np.arange(16.0), 1.0 + deviation**2)
+    whole = of_x + 0.5 * np.log(1.0 + deviation**2)
+    few = replicas < 100  # with more, the mistake is too small to see, and frames too few for the scatter
+    smaller = 0.7 * 15 / (2 * replicas) if few else None
+    estimates = ((result, "x_set", of_x), (result, "x_theta", whole), (information, "learned_information", whole))
+    for source, name, true in estimates:
+        value, error = mean_and_error(source[name])
+        assert_within(value, error, true, catches="own set smaller without the replica", mistake=smaller)
+        spread = float(source[name].std(ddof=1))
+        assert not few or 0.75 < float(source[f"{name}_error"].mean()) / spread < 1.35, name
+        assert float(source["valid"].mean()) > 0.9
 
 
 def test_refusals() -> None:

@@ -5,8 +5,9 @@
 
 The estimate is that of the infinite ensemble that the replicas are drawn from: the mixture over R replicas is itself an
 estimate, whose bias of order 1/R is removed (`mixtures`). What the replicas have in common, such as one data set, is
-not uncertain in that ensemble. It is the information of samples in equilibrium; `learning.relaxation` measures how far
-the chains are from it. The same number from heat and entropy is in `information_balance`.
+not uncertain in that ensemble, nor are several data sets with fixed numbers of replicas. It is the information of
+samples in equilibrium; `learning.relaxation` measures how far the chains are from it. The same number from heat and
+entropy is in `information_balance`.
 
 Units: nats, kT. Errors are over independent replicas. Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered.
 """
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
 from thermosim.analysis.settings import axes
@@ -36,6 +38,7 @@ __all__ = [
     "mean_and_error",
     "parameters_of",
     "require_own_bath",
+    "strata",
     "surprisals",
 ]
 
@@ -60,8 +63,8 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
     Raises ValueError for a single replica, theta not recorded or not finite, or a method that the model has not.
     """
     rows = [
-        _stacked([_direct(machine, frame, method, samples, cell) for frame in range(len(machine.steps))])
-        for cell, machine in enumerate(machines(ds))
+        _stacked([_direct(machine, frame, method, samples) for frame in range(len(machine.steps))])
+        for machine in machines(ds)
     ]
     names = {_method(machine, method) for machine in machines(ds)}
     meanings = {
@@ -104,12 +107,11 @@ def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Da
 
 
 def surprisals(
-    machine: Machine, frame: int, method: str, samples: int | None, cell: int, starts: np.ndarray
+    machine: Machine, frame: int, method: str, samples: int | None, starts: np.ndarray
 ) -> tuple[Surprisals, np.ndarray, bool]:
     """Surprisals at a frame, standard error of each ln Z (R,), and whether samples or sums stand for p(x|theta).
 
-    method and samples as for `learned_information`; `cell` is the number of the point of the sweep, which keeps random
-    samples apart; data sets start at replicas `starts`.
+    method and samples as for `learned_information`; data sets, of two replicas or more, start at replicas `starts`.
     """
     theta, name = parameters_of(machine, frame), _method(machine, method)
     normaliser, error = log_normalisers(machine, theta, summed=name == "exact")
@@ -117,7 +119,7 @@ def surprisals(
         parts = integrated(machine, theta, normaliser, starts)
         assert parts.mass is not None
         return parts, error, bool(np.all(np.abs(parts.mass - 1.0) < _MASS))
-    x = machine.x(frame) if name == "chains" else _drawn(machine, frame, theta, samples, cell)
+    x = machine.x(frame) if name == "chains" else _drawn(machine, frame, samples)
     parts = surprisals_of(machine, theta, x, normaliser, starts)
     return parts, error, name == "nested" or _known_to_be_relaxed(machine, frame)
 
@@ -135,11 +137,25 @@ def parameters_of(machine: Machine, frame: int) -> np.ndarray:
     return theta
 
 
-def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean of (R,) and its standard error; infinite values have no error."""
+def strata(machine: Machine) -> np.ndarray:
+    """First replica of every data set; a set of a single replica, which shows no spread, is one with its neighbour."""
+    labels = machine.data_set()
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    starts = starts[np.diff(starts, append=len(labels)) > 1]
+    starts[:1] = 0
+    return starts if len(starts) else ALL
+
+
+def mean_and_error(values: np.ndarray, starts: np.ndarray = ALL) -> tuple[float, float]:
+    """Mean of (R,), and its standard error where every set, from these replicas on, keeps its number of replicas.
+
+    Infinite values have no error.
+    """
     if not np.isfinite(values).all():
         return float(values.mean()), np.nan
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+    sizes = np.diff(starts, append=len(values))
+    residual = values - np.repeat(np.add.reduceat(values, starts) / sizes, sizes)
+    return float(values.mean()), float(np.sqrt(np.sum(residual**2) / (len(values) - len(starts)) / len(values)))
 
 
 def assembled(
@@ -172,10 +188,11 @@ def _stacked(frames: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {name: np.stack([np.asarray(frame[name]) for frame in frames]) for name in frames[0]}
 
 
-def _direct(machine: Machine, frame: int, method: str, samples: int | None, cell: int) -> dict[str, Any]:
-    parts, normaliser_error, sound = surprisals(machine, frame, method, samples, cell, ALL)
+def _direct(machine: Machine, frame: int, method: str, samples: int | None) -> dict[str, Any]:
+    starts = strata(machine)
+    parts, normaliser_error, sound = surprisals(machine, frame, method, samples, starts)
     values = parts.mixture() - parts.own.mean(axis=1)
-    mean, error = mean_and_error(values)
+    mean, error = mean_and_error(values, starts)
     # an error e of ln Z leaves the mean as it is to first order; to second it takes away at most e^2/2
     error = float(np.hypot(error, 0.5 * np.mean(normaliser_error**2)))
     count = parts.own.shape[1]
@@ -211,16 +228,10 @@ def _method(machine: Machine, method: str) -> str:
     return method
 
 
-def _drawn(machine: Machine, frame: int, theta: np.ndarray, samples: int | None, cell: int) -> np.ndarray:
-    """Exact samples (R, K, n), with random numbers that are those of the step, the point and K."""
-    from thermosim.kernels.noise import BOOTSTRAP
-
-    replicas = len(theta)
-    count = samples or max(4, -(-_POINTS // replicas))
-    many, address = np.tile(theta, (count, 1)), cell * count * replicas
-    seed, step = int(machine.settings["ensemble"]["seed"]), int(machine.steps[frame])
-    x = machine.evaluator.draw(many, seed, BOOTSTRAP, step, address)
-    return x.reshape(count, replicas, -1).swapaxes(0, 1)
+def _drawn(machine: Machine, frame: int, samples: int | None) -> np.ndarray:
+    """Exact samples (R, K, n)."""
+    count = samples or max(4, -(-_POINTS // machine.frames.sizes["replica"]))
+    return exact_samples(machine, frame, INFORMATION, count)
 
 
 def book(machine: Machine, name: str, frame: int) -> np.ndarray:
@@ -256,7 +267,7 @@ def _equilibrium_average(machine: Machine, frame: int, theta: np.ndarray) -> np.
             f"model {model.name!r} has no cross-entropy, sum over x or exact sampler to compare its chains with; judge "
             "them by running longer, with a larger x.tau"
         )
-    x = _drawn(machine, frame, theta, 4, 0)
+    x = exact_samples(machine, frame, LAG, 4)
     phi = [machine.evaluator.surprisal(x[:, sample], theta) for sample in range(x.shape[1])]
     return np.asarray(np.mean(phi, axis=0))
 

@@ -28,8 +28,12 @@ from thermosim.analysis.settings import axes
 from thermosim.analysis.work import replica_mean
 
 __all__ = [
+    "ENTROPIES",
+    "INFORMATION",
+    "LAG",
+    "MEAN_ENERGY",
     "detailed",
-    "first_replica",
+    "exact_samples",
     "fluctuation_theorems",
     "gathered",
     "learning_ledger",
@@ -47,6 +51,11 @@ THEOREMS: dict[str, str] = {
     "path-ratio": "<exp(-ratio - ds)>: any move and time step, from a start of known density; theta does not follow x",
 }
 _INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
+MEAN_ENERGY = 0  # roles of exact samples: `mean_energy`
+INFORMATION = 1  # mixtures of `information` and `memory`
+LAG = 2  # equilibrium averages of `information`
+ENTROPIES = 3  # `partial_averages`
+_ROLES = 8
 _RELAXED = 0.1  # standard deviations of phi
 _CHUNK = 1 << 22  # numbers held at a time
 
@@ -234,10 +243,7 @@ def mean_energy(machine: Machine, frame: int) -> tuple[np.ndarray, str]:
     if model.support(machine.constants) is not None:
         return _on_support(machine, distinct)[1][which], "support"
     if model.fresh is not None:
-        from thermosim.kernels.noise import BOOTSTRAP
-
-        seed, step = int(machine.settings["ensemble"]["seed"]), int(machine.steps[frame])
-        x = machine.evaluator.draw(theta, seed, BOOTSTRAP, step, first_replica(machine))
+        x = exact_samples(machine, frame, MEAN_ENERGY, 1)[:, 0]
         return machine.evaluator.surprisal(x, theta), "exact samples"
     raise ValueError(f"model {model.name!r} has no closed form, support or exact sampler to take <phi> from")
 
@@ -260,8 +266,22 @@ def log_normaliser(machine: Machine, frame: int) -> tuple[np.ndarray, np.ndarray
     raise ValueError(f"the energy of model {model.name!r} has no normaliser, support or log_normaliser: F is unknown")
 
 
-def first_replica(machine: Machine) -> int:
-    """A number for the first replica of this point of the sweep, so that no two points share their random numbers."""
+def exact_samples(machine: Machine, frame: int, role: int, count: int) -> np.ndarray:
+    """`count` exact samples of every replica's theta of a frame, (R, count, n).
+
+    Their random numbers are those of the role, the step, the point of the sweep, and count: no two roles or points
+    share any.
+    """
+    from thermosim.kernels.noise import BOOTSTRAP
+
+    theta, seed = machine.theta(frame), int(machine.settings["ensemble"]["seed"])
+    address = _ROLES * int(machine.steps[frame]) + role
+    x = machine.evaluator.draw(np.tile(theta, (count, 1)), seed, BOOTSTRAP, address, _first_replica(machine) * count)
+    return np.ascontiguousarray(x.reshape(count, len(theta), -1).swapaxes(0, 1))
+
+
+def _first_replica(machine: Machine) -> int:
+    """A number for the first replica of this point of the sweep, counted over all points."""
     sizes = [len(values) for values in machine.settings["sweep"].values()]
     number = int(np.ravel_multi_index(list(machine.index.values()), sizes)) if sizes else 0
     return number * int(machine.settings["ensemble"]["replicas"])

@@ -100,14 +100,14 @@ def data_processing(ds: xr.Dataset, method: str = "auto", samples: int | None = 
 
     x_theta I(X; Theta), x_set I(X; B), theta_set I(Theta; B) by the lower bound of `dataset_information`'s classifier;
     margins theta_set - x_set, which a bound that is too low makes smaller, and x_theta - x_set, with errors of the same
-    replicas. method and samples as for `learned_information`. `valid` is false where the mixtures over the replicas of
-    a set have bounds more than four standard errors apart. Raises ValueError unless there are two data sets, with three
-    replicas each or more.
+    replicas. method and samples as for `learned_information`. `valid` is false where x_theta, x_set or x_margin by
+    mixtures with the replica itself is more than four standard errors from that without it. Raises ValueError unless
+    there are two data sets, with three replicas each or more.
     """
     rows = []
-    for cell, machine in enumerate(machines(ds)):
+    for machine in machines(ds):
         starts = _sets(machine, 2)
-        frames = [_processing(machine, frame, method, samples, cell, starts) for frame in range(len(machine.steps))]
+        frames = [_processing(machine, frame, method, samples, starts) for frame in range(len(machine.steps))]
         rows.append({name: np.array([frame[name] for frame in frames]) for name in frames[0]})
     meanings = {
         "x_theta": ("nat", "I(X; Theta), L-info of all replicas together"),
@@ -194,13 +194,13 @@ def _set_information(theta: np.ndarray, starts: np.ndarray, method: str, pooled:
         return _normal_information(theta, starts, pooled)
     if method == "classifier":
         values = _classified(theta, starts)
-        return (*_error_within(values, starts), True)
+        return (*mean_and_error(values, starts), True)
     values = entropy.neighbour_entropy(theta)
     parts = [entropy.neighbour_entropy(part) for part in np.split(theta, starts[1:])]
     values = values - np.concatenate(parts)
     if not np.isfinite(values).all():
         return np.nan, np.nan, False
-    mean, error = _error_within(values, starts)
+    mean, error = mean_and_error(values, starts)
     bias = abs(entropy.neighbour_bias(*theta.shape)) + abs(entropy.neighbour_bias(int(sizes.min()), theta.shape[1]))
     return mean, error, bias <= max(_BIAS, 2.0 * error)
 
@@ -282,17 +282,10 @@ def _is_singular(residual: np.ndarray) -> bool:
     return bool(np.linalg.eigvalsh(residual.T @ residual / len(residual))[0] < 1e-12)
 
 
-def _error_within(values: np.ndarray, starts: np.ndarray) -> tuple[float, float]:
-    """Mean of (R,), and its standard error where every set keeps its number of replicas."""
-    sizes = np.diff(starts, append=len(values))
-    residual = values - np.repeat(np.add.reduceat(values, starts) / sizes, sizes)
-    return float(values.mean()), float(np.sqrt(np.sum(residual**2) / (len(values) - len(starts)) / len(values)))
-
-
 def _processing(
-    machine: Machine, frame: int, method: str, samples: int | None, cell: int, starts: np.ndarray
+    machine: Machine, frame: int, method: str, samples: int | None, starts: np.ndarray
 ) -> dict[str, float | bool]:
-    parts, normaliser_error, sound = surprisals(machine, frame, method, samples, cell, starts)
+    parts, normaliser_error, sound = surprisals(machine, frame, method, samples, starts)
     everyone, of_set = parts.mixture(), parts.mixture_of_set(starts)
     theta = _spread_out(_learned(machine, frame))
     classified = _classified(theta, starts) if theta.shape[1] else np.zeros(len(theta))
@@ -305,7 +298,10 @@ def _processing(
     }
     result: dict[str, float | bool] = {}
     for name, values in rows.items():
-        result[name], error = _error_within(values, starts)
+        result[name], error = mean_and_error(values, starts)
         result[f"{name}_error"] = float(np.hypot(error, 0.5 * np.mean(normaliser_error**2)))
-    result["valid"] = sound and parts.gap_of_set() <= 2.0 * float(result["x_set_error"]) + 1e-9
+    gap, gap_of_set = parts.gap(), parts.gap_of_set()
+    removed = {"x_theta": gap, "x_set": abs(gap_of_set - gap), "x_margin": gap_of_set}
+    within = (bias <= 2.0 * float(result[f"{name}_error"]) + 1e-9 for name, bias in removed.items())
+    result["valid"] = sound and all(within)
     return result

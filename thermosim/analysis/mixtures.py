@@ -1,15 +1,19 @@
 """Surprisals of samples under their own replica and under mixtures over replicas, by samples or by a sum over all x.
 
-    own        -ln p(x|theta_r)                         included   -ln (1/G) sum_s p(x|theta_s)        s over a group
-    excluded   -ln 1/(G-1) sum_{s != r} p(x|theta_s)               of G replicas, r among them
+    own        -ln p(x|theta_r)                         included   -ln (1/G) sum_s p(x|theta_s)
+    excluded   -ln (1/G) [sum_{s not in d} p(x|theta_s) + n/(n-1) sum_{s in d, s != r} p(x|theta_s)]
 
-averaged over x ~ p(x|theta_r). The mixture over G replicas stands for that over infinitely many. By Jensen's inequality
-the mixture without r has, on average, too large a surprisal, and with r too small a one on average over r, for it knows
-where its samples come from. The two biases are opposite and equal to first order, (1/2G) int Var[p(x|theta)]/p_t(x) dx,
-so `Surprisals.mixture` takes the middle. What is left is of order 1/G^2, and small while the two are close.
+averaged over x ~ p(x|theta_r), with s over G replicas, n of which have the data set d of r. The mixture over G replicas
+stands for p_t = sum_d (n_d/G) <p(x|theta)>_d, with averages over infinitely many replicas of each set. The numbers n_d
+are fixed, so without r the others of its set stand for it: each mixture has the mean p_t. By Jensen's inequality the
+mixture without r has, on average, too large a surprisal, and with r too small a one on average over r, for it knows
+where its samples come from. The two biases are opposite and equal to first order in the variances within sets,
+(1/2G) int sum_d (n_d/G) Var_d[p(x|theta)]/p_t(x) dx, so `Surprisals.mixture` takes the middle. What is left is of order
+1/G^2 (1/n^2 where sets are apart), and small while the two are close. Nowhere does a set's mixture exceed G/n times
+that of all, so that information about which of D sets of equal size it was is at most ln D in any sample.
 
 Source: B. Poole et al., ICML 2019, arXiv 1905.06922, Eqs. 10 and 13: the two bounds of a mutual information, of which
-this is the middle.
+this is the middle; there for one set, excluded then being -ln 1/(G-1) sum_{s != r} p(x|theta_s).
 """
 
 from __future__ import annotations
@@ -109,7 +113,8 @@ def surprisals_of(
         column = np.arange(log_density.shape[1])
         own, sums = log_density[owner[part], column], _log_sums(log_density, starts, sizes)
         whole, mine = np.logaddexp.reduce(sums, axis=0), sums[group[part], column]
-        results[:, part] = -own, *_bounds(own, whole, replicas), *_bounds(own, mine, sizes[group[part]])
+        size = sizes[group[part]]
+        results[:, part] = -own, *_bounds(own, mine, whole, size, replicas), *_bounds(own, mine, mine, size, size)
     return Surprisals(*results.reshape(5, replicas, per_replica))
 
 
@@ -125,9 +130,10 @@ def integrated(machine: Machine, theta: np.ndarray, normaliser: np.ndarray, star
         sums = _log_sums(log_density, starts, sizes)
         share = np.exp(log_density + log_weights)
         mass += share.sum(axis=1)
-        rows = [-log_density, *_bounds(log_density, np.logaddexp.reduce(sums, axis=0), replicas)]
+        mine, size = np.repeat(sums, sizes, axis=0), np.repeat(sizes, sizes)[:, None]
+        rows = [-log_density, *_bounds(log_density, mine, np.logaddexp.reduce(sums, axis=0), size, replicas)]
         if len(starts) > 1:
-            rows += _bounds(log_density, np.repeat(sums, sizes, axis=0), np.repeat(sizes, sizes)[:, None])
+            rows += _bounds(log_density, mine, mine, size, size)
         for result, row in zip(results, rows):
             result += np.sum(share * row, axis=1)
     if len(starts) == 1:
@@ -136,14 +142,18 @@ def integrated(machine: Machine, theta: np.ndarray, normaliser: np.ndarray, star
     return Surprisals(own, included, excluded, included_of_set, excluded_of_set, mass)
 
 
-def _bounds(own: np.ndarray, log_sum: np.ndarray, size: int | np.ndarray) -> list[np.ndarray]:
-    """-ln of the mean density of `size` replicas, with the own one (ln p = own) and without it; log_sum is with it.
+def _bounds(
+    own: np.ndarray, of_set: np.ndarray, of_all: np.ndarray, size: np.ndarray, count: int | np.ndarray
+) -> list[np.ndarray]:
+    """-ln of the mean density of `count` replicas, with the own one and without it, for which others of its set stand.
 
+    own: ln p; of_set, of_all: ln of the sums over the `size` >= 2 replicas of its set and over all, itself included.
     Where the own one is all of the sum, to rounding, the sum of the others is taken to be the rounding error.
     """
-    with np.errstate(divide="ignore"):
-        others = np.log1p(-np.minimum(np.exp(own - log_sum), 1.0 - _TINY))
-        return [np.log(size) - log_sum, np.log(np.subtract(size, 1.0)) - log_sum - others]
+    mine, set_share, weight = np.exp(own - of_all), np.exp(of_set - of_all), size / (size - 1.0)
+    rest = np.maximum((1.0 - set_share) + weight * (set_share - mine), weight * _TINY)
+    included = np.log(count) - of_all
+    return [included, included - np.log(rest)]
 
 
 def _log_sums(log_density: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:

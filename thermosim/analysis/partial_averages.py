@@ -247,11 +247,8 @@ def _entropies(machine: Machine, frame: int, draws: int) -> tuple[np.ndarray, st
         raise ValueError(
             f"model {machine.model.name!r}: S_X needs its support, or exact samples of a phi with its normaliser"
         )
-    from thermosim.kernels.noise import BOOTSTRAP
-
-    seed, block = int(machine.settings["ensemble"]["seed"]), int(machine.steps[frame])
     many = np.repeat(theta, draws, axis=0)
-    x = machine.evaluator.draw(many, seed, BOOTSTRAP, block, learning.first_replica(machine) * draws)
+    x = learning.exact_samples(machine, frame, learning.ENTROPIES, draws).reshape(len(many), -1)
     surprisal = machine.evaluator.surprisal(x, many).reshape(-1, draws)
     mixture = (machine.evaluator.log_sum(x, theta) - np.log(len(theta))).reshape(-1, draws)
     parts = [_sampled(surprisal), _sampled(-surprisal - mixture)]

@@ -41,7 +41,7 @@ THETA_NOISE = 2  # noise of the moves of theta
 MINIBATCH = 3  # choice of data rows
 ACCEPTANCE = 4  # accept-reject decisions, Gibbs draws, uniforms of exact samples
 DATA = 5  # synthetic data, random constants of a model
-BOOTSTRAP = 6  # resampling in analysis
+BOOTSTRAP = 6  # exact samples of analysis, each use at the steps of its role (`analysis.learning.exact_samples`)
 RESTART = 7  # data rows at which chains start anew
 
 _PARITY = np.uint64(0x1BD11BDAA9FC1A22)
