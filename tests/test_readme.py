@@ -11,7 +11,7 @@ BLOCK = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def test_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names = {}
+    names, printed = {}, []
     commands = 0
     for kind, name, text in BLOCK.findall(README):
         if name:
@@ -25,12 +25,15 @@ def test_readme(tmp_path, monkeypatch, capsys):
                 commands += 1
         elif kind == "python":
             exec(compile(text, "README.md", "exec"), names)
+            printed.append(capsys.readouterr().out.splitlines())
     assert commands == 5
-    printed = capsys.readouterr().out.splitlines()
-    work = [float(number) for number in re.findall(r"[0-9.]+", printed[0])]
+    learning, drag, *_, well = (lines for lines in printed if lines)
+    assert float(learning[0].strip("[]")) > 0.0
+    assert "difference_error" in "".join(learning)
+    work = [float(number) for number in re.findall(r"[0-9.]+", drag[0])]
     assert work[0] > work[1] > work[2]
-    jarzynski = [float(number) for number in re.findall(r"[0-9.]+", printed[1])]
+    jarzynski = [float(number) for number in re.findall(r"[0-9.]+", drag[1])]
     assert max(abs(value - 1) for value in jarzynski) < 0.2
-    left, right = (float(number) for number in re.findall(r"[0-9.]+", printed[-1]))
+    left, right = (float(number) for number in re.findall(r"[0-9.]+", well[-1]))
     assert left == 0.0
     assert right > 0.95

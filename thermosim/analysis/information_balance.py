@@ -22,7 +22,6 @@ import xarray as xr
 
 from thermosim.analysis import entropy
 from thermosim.analysis.information import (
-    ALL,
     SIGMAS,
     assembled,
     book,
@@ -31,6 +30,7 @@ from thermosim.analysis.information import (
     mean_and_error,
     parameters_of,
     require_own_bath,
+    strata,
 )
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import log_normalisers, surprisals_of
@@ -149,9 +149,10 @@ def _marginal_entropy(machine: Machine, frame: int, theta: np.ndarray, marginal:
     if marginal == "empirical":
         return entropy.empirical_entropy(x), entropy.singleton_fraction(x) < 0.05
     if marginal == "mixture":
-        parts = surprisals_of(machine, theta, x, log_normalisers(machine, theta)[0], ALL)
+        starts = strata(machine)
+        parts = surprisals_of(machine, theta, x, log_normalisers(machine, theta)[0], starts)
         values = parts.mixture()
-        return values, parts.gap() <= 2.0 * mean_and_error(values)[1]
+        return values, parts.gap() <= 2.0 * mean_and_error(values, starts)[1]
     if marginal == "gaussian":
         values = np.mean([entropy.normal_entropy(slot) for slot in slots], axis=0)
         excess = float(np.mean([entropy.normal_excess(slot) for slot in slots]))
