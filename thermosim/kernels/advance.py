@@ -129,8 +129,7 @@ def advance(  # type: ignore[no-untyped-def]
     (theta_normal, gradient, after, loss, row, theta_hyper_now, x_hyper_now,
      langevin, work, x_normal, uniform, states, forces, phi, derived, model_scratch) = scratch  # fmt: skip
     normals, uniforms = x_normal.shape[1] // max(samples, 1), uniform.shape[0] // max(samples, 1)
-    now, frame, next_frame = 0, 0, first_frame
-    jumped = False
+    now, frame, next_frame, jumped = 0, 0, first_frame, False
     theta_block, x_block = -1, -1
     prepare(theta, constants, shared, derived, model_scratch)
     source = derived if derived.shape[0] > 0 else theta
