@@ -1,0 +1,323 @@
+"""Panels of one run of a learning machine: ledger, L-info, M-info, entropy production, loss, the model's observables.
+
+Each function does its analysis for a point of a sweep and gives a function that draws it, or None where the run is not
+about it. Raises ValueError, with the reason, where it is but cannot be told.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from thermosim.analysis import work
+from thermosim.analysis.gradient_noise import learned_parameters
+from thermosim.analysis.learning import learning_ledger
+from thermosim.analysis.memory import memory as stored_information
+from thermosim.analysis.mixtures import support_size
+from thermosim.case import CaseError
+from thermosim.data.tables import DataError
+from thermosim.exact import gaussian_information
+from thermosim.exact.learning_machine import Moments
+from thermosim.plots import style
+from thermosim.plots.learning_points import Point
+from thermosim.plots.legends import legend
+
+__all__ = [
+    "Draw",
+    "band",
+    "collected",
+    "entropies",
+    "exact_line",
+    "information",
+    "judged",
+    "ledger",
+    "loss",
+    "marks",
+    "memory",
+    "observables",
+]
+
+Draw = Callable[[Axes], None]
+
+_BLUE, _RED, _GREEN, _PURPLE, _CYAN = style.COLOURS[:5]
+_BOOKS = {"phi", "work", "heat", "log_ratio_x"}
+_NEIGHBOURS = 10  # parameters, at most, for nearest neighbours
+_REASON = 220  # characters
+_VISIBLE = 0.01  # distance of bounds, in heights of the panel
+_WORDS = 24  # characters of a line of a label
+
+
+def collected(makers: Iterable[tuple[str, Callable[[], Draw | None]]]) -> tuple[list[Draw], list[str]]:
+    """What can be drawn, in order, and why the others cannot."""
+    draws, why = [], []
+    for name, make in makers:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing: they are NaN, and not drawn
+                draw = make()
+        except (ValueError, CaseError, DataError) as error:
+            why.append(f"No {name}: {textwrap.shorten(str(error), _REASON, placeholder=' ...')}")
+        else:
+            draws += [] if draw is None else [draw]
+    return draws, why
+
+
+def ledger(point: Point) -> Draw | None:
+    """Mean work, heat, change of phi and entropy production since the first frame, and the worst first-law residual."""
+    if not set(point.ds) >= _BOOKS:
+        return None
+    _two_frames(point)
+    model = point.machine.model
+    books = learning_ledger(point.few) if model.normalised or support_size(point.machine) else _books(point.few)
+    worst = float(work.first_law_residual(point.ds).max())
+    rows = (
+        ("work", "work", r"work $\langle w\rangle$", _BLUE, "o"),
+        ("heat", "heat", r"heat $\langle q\rangle$", _RED, "o"),
+        ("energy_change", "energy_change", r"$\Delta\langle\varphi\rangle$", _GREEN, "o"),
+        ("entropy_production", "entropy_production", r"entropy production $\langle\sigma\rangle$", _PURPLE, "+"),
+    )
+
+    def draw(panel: Axes) -> None:
+        panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
+        for name, of, label, colour, mark in rows:
+            if name not in books:
+                continue
+            exact_line(panel, point.moments, attrgetter(of), colour, change=True)
+            start = books[name].isel(step=0)
+            more = {"fmt": mark, "ms": 6 if mark == "+" else 4}
+            marks(panel, books[name] - start, books[f"{name}_error"], colour, label, **more)
+        panel.set_title(rf"largest $|\Delta\varphi - w - q|$: {worst:.0e} kT", loc="right")
+        panel.set(xlabel="step", ylabel="mean ledger (kT)")
+        legend(panel)
+
+    return draw
+
+
+def information(point: Point) -> Draw | None:
+    """L-info by densities with its bounds, and by the fluctuation theorem added to the value of the first frame."""
+    if "theta" not in point.ds or not point.machine.settings.get("x"):
+        return None
+    direct = point.information
+    theorem, title = _if_possible(point)
+
+    def draw(panel: Axes) -> None:
+        low, high = direct["lower_bound"].values, direct["upper_bound"].values
+        step, value = direct["step"].values, direct["learned_information"]
+        if theorem is not None:
+            moved = theorem["learned_information_change"] + float(value[0])
+            error = theorem["learned_information_change_error"]
+            judged(panel, moved, error, theorem["valid"], _RED, r"fluctuation theorem, $\Sigma_X-\Sigma_{X|\Theta}$")
+            exact_line(panel, point.moments, _exact_change, _RED)
+        judged(panel, value, direct["learned_information_error"], direct["valid"], _BLUE, "densities")
+        exact_line(panel, point.moments, lambda m: _exact_information(point, m), _BLUE)
+        panel.set(xlabel="step", ylabel=r"L-info $I(X;\Theta)$ (nat)")
+        panel.set_title(title, loc="right")
+        bottom, top = panel.get_ylim()
+        if np.nanmax(high - low) > _VISIBLE * (top - bottom):
+            panel.fill_between(step, low, high, color=_BLUE, alpha=0.2, lw=0, label="bounds")
+        legend(panel)
+
+    return draw
+
+
+def memory(point: Point) -> Draw | None:
+    """Change of S(Theta), and the heat that the samples gave off, which Clausius would have it equal."""
+    if "theta" not in point.ds or not point.machine.settings.get("data"):
+        return None
+    _two_frames(point)
+    normal = stored_information(point.some)
+    near = _neighbours(point)
+    reference = int(normal["reference_step"].values[0])
+
+    def draw(panel: Axes) -> None:
+        panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
+        for result, colour, label, mark in (
+            (normal, _BLUE, r"$\Delta S_\Theta$, normal", "o"),
+            (near, _CYAN, r"$\Delta S_\Theta$, nearest neighbours", "s"),
+        ):
+            if result is not None:
+                change = result["entropy_change"].where(np.isfinite(result["entropy_change"]))
+                judged(panel, change, result["entropy_change_error"], result["valid"], colour, label, fmt=mark)
+        exact_line(panel, point.moments, lambda m: _since(m, reference, _entropy(m)), _BLUE)
+        if "clausius_entropy_change" in normal:
+            released = normal["clausius_entropy_change"].where(normal["step"] >= reference)
+            marks(panel, released, normal["clausius_entropy_change_error"], _RED, r"heat given off, $-Q_X$")
+            exact_line(panel, point.moments, lambda m: _since(m, reference, -m.heat), _RED)
+            panel.set_title("Eq. 49; not equal in general", loc="right")
+        panel.set(xlabel="step", ylabel=f"change since step {reference} (nat)")
+        legend(panel)
+
+    return draw
+
+
+def entropies(point: Point) -> Draw | None:
+    """Sigma_X and Sigma_{X|Theta} since the first frame, and their difference (Eqs. 44, 45)."""
+    if not set(point.ds) >= _BOOKS | {"theta", "x"}:
+        return None
+    _two_frames(point)
+    balance = point.balance
+    rows: tuple[tuple[str, str, str, str, Callable[[Moments], Any]], ...] = (
+        ("marginal_entropy_production", r"$\Sigma_X$", _BLUE, "o", lambda m: _samples_entropy(m) + m.log_ratio),
+        ("conditional_entropy_production", r"$\Sigma_{X|\Theta}$", _RED, "+", attrgetter("entropy_production")),
+        ("learned_information_change", r"difference $\Delta I$", _GREEN, "s", _exact_change),
+    )
+
+    def draw(panel: Axes) -> None:
+        panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
+        for name, label, colour, mark, exact in rows:
+            exact_line(panel, point.moments, exact, colour, change=True)
+            sound = balance["valid"] | (name == "conditional_entropy_production")
+            size = 6 if mark == "+" else 4
+            judged(panel, balance[name], balance[f"{name}_error"], sound, colour, label, fmt=mark, ms=size)
+        panel.set(xlabel="step", ylabel="entropy production (nat)")
+        panel.set_title(f"$S_X$: {balance.attrs['method']}", loc="right")
+        legend(panel)
+
+    return draw
+
+
+def loss(point: Point) -> Draw | None:
+    """Loss of the last minibatch: mean and standard deviation over replicas."""
+    if "minibatch_loss" not in point.ds:
+        return None
+    values = point.ds["minibatch_loss"]
+    values = values.sel(step=values["step"] > 0).transpose("step", "replica")  # no minibatch before the first step
+    if values.sizes["step"] < 2:
+        raise ValueError("one frame; record more")
+    theta, model = point.machine.settings["theta"], point.machine.model
+    label = r"loss $\langle\varphi\rangle$ of the minibatch (nat)"
+    if theta["gradient"] == "contrast":
+        label = "$\\langle\\varphi\\rangle$ of the minibatch\nless that of samples (kT)"
+    elif not model.normalised:
+        label = r"loss without $\ln Z$ (kT)"
+
+    def draw(panel: Axes) -> None:
+        band(panel, values["step"].values, values.values, _BLUE, "mean of replicas", "one standard deviation")
+        panel.set(xlabel="step", ylabel=label)
+        panel.set_title("" if theta["batch"] == "all" else f"batch {theta['batch']}", loc="right")
+        legend(panel)
+
+    return draw
+
+
+def observables(point: Point) -> list[Draw]:
+    """The model's own observables, as recorded: mean and standard deviation over replicas."""
+    result = []
+    for name, declared in point.machine.model.observables.items():
+        if name in point.ds and point.ds.sizes["step"] > 1:
+            values = point.ds[name].transpose("step", "replica", ...)
+            result.append(_observable(values.mean("sample") if "sample" in values.dims else values, declared.long_name))
+    return result
+
+
+def marks(panel: Axes, mean: xr.DataArray, error: xr.DataArray | None, colour: str, label: str, **more: Any) -> None:
+    """Measured values at the steps of `mean`."""
+    bars = None if error is None else error.values
+    style.data(panel, mean["step"].values, mean.values, bars, color=colour, label=label, **more)
+
+
+def judged(
+    panel: Axes, mean: xr.DataArray, error: xr.DataArray, valid: xr.DataArray, colour: str, label: str, **more: Any
+) -> None:
+    """Measured values in colour where they are valid, else in grey."""
+    sound = np.asarray(valid.values, bool)
+    if sound.any() or not np.isfinite(mean.values).any():
+        marks(panel, mean.where(sound), error, colour, label, **more)
+    doubtful = ~sound & np.isfinite(mean.values)
+    if doubtful.any():
+        words = f"{label}, not valid" if not sound.any() else "not valid"
+        marks(panel, mean.where(doubtful), error, "0.7", words, **({"zorder": 2.5} | more))
+
+
+def band(panel: Axes, step: np.ndarray, values: np.ndarray, colour: str, label: str = "", of: str = "") -> None:
+    """Mean over replicas of (steps, replicas) as a line in a band of one standard deviation."""
+    mean = values.mean(axis=1)
+    spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else np.zeros_like(mean)
+    panel.fill_between(step, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0, label=of or None)
+    panel.plot(step, mean, color=colour, lw=1.0, label=label or None)
+
+
+def exact_line(
+    panel: Axes, moments: Moments | None, value: Callable[[Moments], Any], colour: str, change: bool = False
+) -> None:
+    """A line at the recorded steps of a machine that is exactly known; of the change since the first of them."""
+    if moments is not None and len(moments.step) > 1:
+        values = np.asarray(value(moments))
+        style.theory(panel, moments.step, values - values[0] if change else values, color=colour)
+
+
+def _books(ds: xr.Dataset) -> xr.Dataset:
+    """The ledger of an energy whose normaliser is not at hand."""
+    result = work.work_and_heat(ds)
+    mean, error = work.replica_mean(ds["phi"] - ds["phi"].isel(step=0))
+    return result.assign(energy_change=mean, energy_change_error=error)
+
+
+def _two_frames(point: Point) -> None:
+    if point.ds.sizes["step"] < 2:
+        raise ValueError("one frame is no course in time; record more")
+
+
+def _if_possible(point: Point) -> tuple[xr.Dataset | None, str]:
+    """The balance of Eq. 44, if there is one, and a title."""
+    if not set(point.ds) >= _BOOKS | {"x"} or point.ds.sizes["step"] < 2:
+        return None, ""
+    try:
+        return point.balance, "equal where samples have relaxed"
+    except ValueError:
+        return None, ""  # its own panel says why
+
+
+def _neighbours(point: Point) -> xr.Dataset | None:
+    """The same of few parameters by nearest neighbours, where that is valid at some frame."""
+    if len(learned_parameters(point.machine)[0]) > _NEIGHBOURS:
+        return None
+    try:
+        result = stored_information(point.some, "nearest-neighbour")
+    except ValueError:
+        return None
+    return result if bool(result["valid"].any()) else None
+
+
+def _observable(values: xr.DataArray, label: str) -> Draw:
+    def draw(panel: Axes) -> None:
+        band(panel, values["step"].values, values.values, _BLUE, "mean of replicas", "one standard deviation")
+        panel.set(xlabel="step", ylabel=textwrap.fill(label, _WORDS))
+        legend(panel)
+
+    return draw
+
+
+def _since(moments: Moments, reference: int, values: Any) -> np.ndarray:
+    """Change of values (F) since the reference step, NaN before it."""
+    base = np.asarray(values)[moments.step == reference]
+    return np.where(moments.step >= reference, values - base, np.nan) if base.size else np.full(len(values), np.nan)
+
+
+def _entropy(moments: Moments) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return gaussian_information.entropy(moments.theta_covariance)
+
+
+def _samples_entropy(moments: Moments) -> np.ndarray:
+    """Entropy of x of all replicas, a normal."""
+    return gaussian_information.entropy(moments.x_covariance)
+
+
+def _exact_change(moments: Moments) -> np.ndarray:
+    """L-info by the fluctuation theorem: dS_X less the change of mean phi."""
+    change = _samples_entropy(moments) - moments.energy_change
+    return np.asarray(change - change[0])
+
+
+def _exact_information(point: Point, moments: Moments) -> Sequence[float]:
+    n = moments.theta_mean.shape[1]
+    precision = np.exp(point.machine.theta(0)[0, n:])
+    return [float(gaussian_information.learned_information(precision, c)) for c in moments.theta_covariance]

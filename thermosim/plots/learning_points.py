@@ -1,0 +1,127 @@
+"""The points of a sweep as ensembles of their own, without diverged replicas, and what pictures need of each once."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+
+from thermosim.analysis.information import learned_information
+from thermosim.analysis.information_balance import information_balance
+from thermosim.analysis.learning_exact import exact_moments
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.mixtures import support_size
+from thermosim.analysis.settings import axes, settings
+from thermosim.analysis.work import cells
+from thermosim.data.tables import DataError
+from thermosim.exact.learning_machine import Moments
+from thermosim.plots import style
+
+__all__ = ["Point", "named", "points", "spread", "survivors"]
+
+MARKS = 12  # frames of a curve in time
+SLOW_MARKS = 7  # where every frame needs the normaliser of the energy
+_REPLICAS = 4096  # at most, for a picture
+_PAIRS = 1024  # at most, where all replicas are compared with all
+_FEWEST = 128
+_SUMMED = 1 << 23  # numbers of a sum over all x
+_LONGEST = 20_000  # steps of an exact recursion
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One point of a sweep. `ds` has no sweep and no diverged replicas."""
+
+    index: Mapping[str, int]
+    label: str
+    ds: xr.Dataset
+
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """Model, data and frames."""
+        return machines(self.ds)[0]
+
+    @functools.cached_property
+    def moments(self) -> Moments | None:
+        """Exact moments at the recorded steps of a machine that is linear, and not too long, else None."""
+        if int(self.machine.settings["run"]["steps"]) > _LONGEST:
+            return None
+        try:
+            return exact_moments(self.machine)
+        except (ValueError, DataError):  # the data are not to be had any more
+            return None
+
+    @functools.cached_property
+    def few(self) -> xr.Dataset:
+        """About a dozen frames, first and last included, of all replicas."""
+        return self.ds.isel(step=spread(self.ds.sizes["step"], MARKS if self.machine.model.normalised else SLOW_MARKS))
+
+    @functools.cached_property
+    def some(self) -> xr.Dataset:
+        """The same frames of replicas few enough for entropies."""
+        return self.few.isel(replica=style.pick(self.few.sizes["replica"], _REPLICAS))
+
+    @functools.cached_property
+    def information(self) -> xr.Dataset:
+        """L-info by densities at the few frames. Raises ValueError where it is not to be had within seconds."""
+        return self.information_of(self.few)
+
+    def information_of(self, frames: xr.Dataset) -> xr.Dataset:
+        """The same at some frames of this point."""
+        size = support_size(self.machine)
+        if not self.machine.model.normalised and size == 0:
+            raise ValueError("ln Z of this energy can only be estimated, which takes minutes: learned_information(ds)")
+        most = min(_PAIRS, max(_FEWEST, _SUMMED // max(size, 1)))
+        return learned_information(frames.isel(replica=style.pick(frames.sizes["replica"], most)))
+
+    @functools.cached_property
+    def balance(self) -> xr.Dataset:
+        """Both sides of Eq. 44. Raises ValueError where they are not to be had, or mean something else."""
+        x = self.machine.settings["x"]
+        if x["initial"] != "equilibrium":
+            raise ValueError(f'chains start from "{x["initial"]}": until they relax it is not the L-info that changes')
+        if not self.machine.model.normalised and self.machine.model.log_normaliser is not None:
+            raise ValueError("ln Z of every replica takes minutes: information_balance(ds)")
+        return information_balance(self.some)
+
+
+def points(ds: xr.Dataset) -> list[Point]:
+    """Every point of the sweep, in order."""
+    result = []
+    for index, resolved in cells(ds):
+        attributes = dict(ds.attrs) | {"settings": json.dumps(resolved | {"sweep": {}})}
+        if any(key.startswith("data.") for key in resolved["sweep"]):
+            attributes.pop("data_sha256", None)  # it is that of another point
+        here = ds.isel(index, drop=True)
+        good = (here["status"] == 0).values
+        here = here.isel(replica=good)
+        here.attrs = attributes
+        result.append(Point(index, named(ds, index), here))
+    return result
+
+
+def spread(length: int, most: int) -> list[int]:
+    """Indices of about `most` members, first and last included, equally far apart where their number allows it."""
+    for stride in range(max(1, -(-(length - 1) // (most - 1))), max(2, 2 * (length - 1) // most)):
+        if (length - 1) % stride == 0:
+            return list(range(0, length, stride))
+    return style.pick(length, most)
+
+
+def survivors(ds: xr.Dataset) -> xr.Dataset:
+    """The ensemble without the replicas that diverged at any point of the sweep."""
+    status = ds["status"]
+    return ds.isel(replica=(status == 0).all([dim for dim in status.dims if dim != "replica"]).values)
+
+
+def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:
+    """A point of the sweep in words, such as "tau 4", by its index on these axes."""
+    parts = []
+    for values, name in zip(settings(ds)["sweep"].values(), axes(ds)):
+        if name in index:
+            value = values[index[name]]
+            parts.append(f"{name.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, (int, float)) else value}")
+    return ", ".join(parts)
