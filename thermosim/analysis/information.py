@@ -114,7 +114,7 @@ def surprisals(
     method and samples as for `learned_information`; data sets, of two replicas or more, start at replicas `starts`.
     """
     theta, name = parameters_of(machine, frame), _method(machine, method)
-    normaliser, error = log_normalisers(machine, theta, summed=name == "exact")
+    normaliser, error = log_normalisers(machine, theta)
     if name == "exact":
         parts = integrated(machine, theta, normaliser, starts)
         assert parts.mass is not None

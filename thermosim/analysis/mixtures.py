@@ -71,19 +71,19 @@ def support_size(machine: Machine) -> int:
     return 0 if support is None else len(support[0])
 
 
-def log_normalisers(machine: Machine, theta: np.ndarray, summed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def log_normalisers(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """ln Z of exp(-phi) at theta (R, m), and its standard error: (R,), (R,). Zero for a normalised surprisal.
 
-    By the model's own log_normaliser, or, where there is none or `summed` is set, by the sum over all x.
+    By the sum over all x where there is one, which the model's compiled functions make fast, or its own log_normaliser.
     Raises ValueError for an energy whose normaliser nobody knows.
     """
     model, constants = machine.model, machine.constants
     if model.normalised:
         return np.zeros(len(theta)), np.zeros(len(theta))
-    if model.log_normaliser is not None and not summed:
+    support = model.support(constants)
+    if support is None and model.log_normaliser is not None:
         value, error = model.log_normaliser(theta, constants)
         return np.asarray(value), np.asarray(error)
-    support = model.support(constants)
     if support is None:
         raise ValueError(
             f"model {model.name!r} does not know the normaliser of its energy at these constants, and information "
