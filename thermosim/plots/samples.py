@@ -194,7 +194,7 @@ def _mixture(point: Point, where: np.ndarray) -> np.ndarray | None:
         return None
     theta = machine.theta(-1)
     theta = theta[style.pick(len(theta), _MIXTURE)]
-    normaliser = log_normalisers(machine, theta, summed=True)[0]
+    normaliser = log_normalisers(machine, theta)[0]
     return np.asarray(np.exp(-machine.evaluator.surprisals(where, theta) - normaliser[:, None]).mean(axis=0))
 
 
