@@ -151,7 +151,7 @@ def require_agreement(name: str, booked: Booked, task: Task) -> None:
 
 def rows(quick: bool) -> list[Row]:
     """The lines of the table."""
-    task, repeats = (Task(1024, 20), 2) if quick else (Task(8192, 400), 5)
+    task, repeats = (Task(1024, 20), 2) if quick else (Task(8192, 1000), 3)
     drag = Drag(1024, 200) if quick else Drag(8192, 2000)
     engines: dict[str, Callable[[], object]] = {"thermosim": own(task), "trap": trap.kernel_alone(drag)}
     if installed("jax"):
