@@ -32,6 +32,7 @@ C. Stein, Ann. Stat. 9, 586 (1981): the jackknife does not understate variances 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -131,7 +132,7 @@ def normal_entropy(samples: np.ndarray) -> np.ndarray:
     logarithm = np.linalg.slogdet(scatter)[1] - whole
     without = logarithm + np.log1p(-leverage) - _log_chi_squares(number - 2, n)
     values = number * whole - (number - 1) * without
-    return np.asarray(0.5 * (n * np.log(2.0 * np.pi * np.e) + whole + values - values.mean()))
+    return np.asarray(0.5 * (n * np.log(2.0 * np.pi * math.e) + whole + values - values.mean()))
 
 
 def is_degenerate(samples: np.ndarray) -> bool:
