@@ -182,7 +182,7 @@ def _row_sum(diagonal, below, i, y, total):  # type: ignore[no-untyped-def]
 
 def _entropy(theta: np.ndarray, constants: Values) -> np.ndarray:
     n = int(constants["dimension"])
-    return np.asarray(0.5 * n * np.log(2.0 * np.pi * np.e) - np.sum(theta[..., n : 2 * n], axis=-1))
+    return np.asarray(0.5 * n * np.log(2.0 * np.pi * math.e) - np.sum(theta[..., n : 2 * n], axis=-1))
 
 
 def _condition(theta: np.ndarray, constants: Values) -> np.ndarray:
