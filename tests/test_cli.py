@@ -45,7 +45,7 @@ def test_run_check_plot_info(trap_file, tmp_path, capsys):
     assert report["tests"] == sum(len(_flat(c["z"])) for c in report["comparisons"])
 
     code, out, _ = run(capsys, "info", output)
-    assert code == 0
+    assert code == 0, out
     assert "complete" in out
     assert run(capsys, "plot", output, "-o", tmp_path / "other.png")[0] == 0
     assert (tmp_path / "other.png").exists()

@@ -26,14 +26,16 @@ def test_readme(tmp_path, monkeypatch, capsys):
         elif kind == "python":
             exec(compile(text, "README.md", "exec"), names)
             printed.append(capsys.readouterr().out.splitlines())
-    assert commands == 5
-    learning, drag, *_, well = (lines for lines in printed if lines)
+    assert commands == 6
+    learning, drag, *_, equilibrium, well = (lines for lines in printed if lines)
     assert float(learning[0].strip("[]")) > 0.0
     assert "difference_error" in "".join(learning)
     work = [float(number) for number in re.findall(r"[0-9.]+", drag[0])]
     assert work[0] > work[1] > work[2]
     jarzynski = [float(number) for number in re.findall(r"[0-9.]+", drag[1])]
     assert max(abs(value - 1) for value in jarzynski) < 0.2
+    (variance,) = re.findall(r"[0-9.]+", equilibrium[-1])
+    assert abs(float(variance) - 1.0 / (1.0 - 0.1 / 2)) < 0.01  # of the discrete move at time step 0.1
     left, right = (float(number) for number in re.findall(r"[0-9.]+", well[-1]))
     assert left == 0.0
     assert right > 0.95

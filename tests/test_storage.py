@@ -1,10 +1,12 @@
 """Sealed segments, reading while a run goes on, going on after a stop, and outputs that must not be touched."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,7 +15,9 @@ import xarray as xr
 
 import thermosim
 from thermosim.simulation import Interrupted
-from thermosim.storage import StorageError, parts_folder
+from thermosim.storage import Parts, StorageError, parts_folder
+
+FORMATS = Path(__file__).parent / "formats"
 
 
 def assert_same(a, b):
@@ -111,27 +115,148 @@ def test_an_existing_output_is_never_replaced(trap, tmp_path):
     assert thermosim.open_ensemble(path).sizes["replica"] == 200
 
 
-def test_a_damaged_segment_is_named(trap, tmp_path):
+def test_a_damaged_segment_is_named_and_made_anew_when_asked(trap, tmp_path):
+    """Refused with the name of the file and what it held; `repair` computes it again, to the same bytes."""
     case, path = thermosim.load_case(trap), tmp_path / "out.h5"
+    whole = thermosim.simulate(case)
     with pytest.raises(Interrupted):
         thermosim.simulate(case, path, report=stop_after(8000), segment_frames=2)
-    segment = parts_folder(path) / "segment-000000.h5"
+    segment = sorted(parts_folder(path).glob("frames-*"))[1]
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
-    with pytest.raises(StorageError, match=r"segment-000000.h5: damaged"):
+    with pytest.raises(
+        StorageError, match=rf"{segment.name}: damaged .*steps 14 to 27 of replicas 0 to 199(.|\n)*--repair"
+    ):
         thermosim.resume(path)
+    with pytest.warns(UserWarning, match=segment.name):
+        left = thermosim.open_ensemble(path).load()
+    good = [0, 7, *range(28, int(left.step[-1]) + 1, 7)]
+    assert np.array_equal(left.x.sel(step=good), whole.x.sel(step=good))
+    assert np.isnan(left.x.sel(step=[14, 21])).all()
+    assert_same(thermosim.resume(path, repair=True), whole)
+
+
+def test_a_damaged_last_state_goes_back_one(trap, tmp_path):
+    case, path = thermosim.load_case(trap), tmp_path / "out.h5"
+    with pytest.raises(Interrupted):
+        thermosim.simulate(case, path, report=stop_after(8000), segment_frames=2)
+    states = sorted(parts_folder(path).glob("state-*"))
+    assert len(states) == 3  # of all that were sealed: two, and one for the manifest before the last
+    states[-1].write_bytes(states[-1].read_bytes()[:-100])
+    with pytest.raises(StorageError, match=rf"{states[-1].name}: truncated"):
+        thermosim.resume(path)
+    assert_same(thermosim.resume(path, repair=True), thermosim.simulate(case))
+
+
+def test_a_damaged_manifest_is_named_and_the_one_before_taken(trap, tmp_path):
+    case, path = thermosim.load_case(trap), tmp_path / "out.h5"
+    with pytest.raises(Interrupted):
+        thermosim.simulate(case, path, report=stop_after(8000), segment_frames=2)
+    manifest = parts_folder(path) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 3', '"seed": 4'))
+    with pytest.raises(StorageError, match=r"manifest.json: damaged") as refusal:
+        thermosim.resume(path)
+    assert "missing" not in str(refusal.value)
+    assert_same(thermosim.resume(path, repair=True), thermosim.simulate(case))
 
 
 def test_kernels_that_changed_are_refused(trap, tmp_path):
     case, path = thermosim.load_case(trap), tmp_path / "out.h5"
     with pytest.raises(Interrupted):
         thermosim.simulate(case, path, report=stop_after(8000), segment_frames=2)
-    manifest = parts_folder(path) / "manifest.json"
-    changed = json.loads(manifest.read_text()) | {"fingerprint": "another"}
-    manifest.write_text(json.dumps(changed))
-    with pytest.raises(StorageError, match="begun by other kernels"):
+    parts = Parts.reopen(path)
+    parts.update(fingerprint="another", packages=parts.manifest["packages"] | {"numba": "0.1.2"})
+    parts.release()
+    with pytest.raises(StorageError, match=r"begun by other kernels(.|\n)*numba 0.1.2, now"):
         thermosim.resume(path)
+
+
+def test_another_case_is_refused_with_the_difference(trap, tmp_path):
+    path = tmp_path / "out.h5"
+    with pytest.raises(Interrupted):
+        thermosim.simulate(thermosim.load_case(trap), path, report=stop_after(8000), segment_frames=2)
+    with pytest.raises(StorageError, match=r"of this same case(.|\n)*thermosim resume"):
+        thermosim.simulate(thermosim.load_case(trap), path)
+    other = thermosim.load_case(trap, {"ensemble.seed": 9, "x.tau": 2})
+    with pytest.raises(StorageError, match=r"x.tau: 3, now 2\n(.|\n)*ensemble.seed: 3, now 9\n(.|\n)*thermosim resume"):
+        thermosim.simulate(other, path)
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+@pytest.mark.parametrize("name", ["trap", "sphere"])
+def test_extended_is_the_longer_run(name, virtual, request, tmp_path):
+    """Past the end, to the bit: schedules end where the first run ended, and hold."""
+    text, path = request.getfixturevalue(name), tmp_path / "out.h5"
+    first = thermosim.load_case(text)
+    steps = first.settings["run"]["steps"]
+    thermosim.simulate(first, path, virtual=virtual).close()
+    thermosim.extend(path, 50, threads=1, segment_frames=3).close()
+    extended = thermosim.extend(path, 30)
+    changes = {"run.steps": steps + 80}
+    if name == "trap":
+        changes |= {f"theta.protocol.{group}.end": steps for group in ("center", "stiffness")}
+    longer = thermosim.simulate(thermosim.load_case(text, changes))
+    assert_same(extended, longer)
+    assert extended.attrs["completed"] == 1
+    assert json.loads(extended.attrs["overrides"])["run.steps"] == steps + 80
+    assert parts_folder(path).exists() == virtual
+
+
+def test_an_extension_that_is_interrupted_goes_on(trap, tmp_path):
+    """Until it is complete the ensemble so far stays in its place."""
+    path = tmp_path / "out.h5"
+    thermosim.simulate(thermosim.load_case(trap), path).close()
+    before = path.read_bytes()
+    with pytest.raises(Interrupted):
+        thermosim.extend(path, 200, report=stop_after(200 * 150), segment_frames=2)
+    assert path.read_bytes() == before
+    with pytest.raises(StorageError, match="resume"):
+        thermosim.extend(path, 10)
+    changes = {"run.steps": 301, "theta.protocol.center.end": 101, "theta.protocol.stiffness.end": 101}
+    assert_same(thermosim.resume(path), thermosim.simulate(thermosim.load_case(trap, changes)))
+
+
+def test_what_cannot_be_extended_says_why(trap, tmp_path):
+    path = tmp_path / "out.h5"
+    thermosim.simulate(thermosim.load_case(trap, {"run.direction": "reversed"}), path).close()
+    with pytest.raises(StorageError, match=r"run.direction = 'reversed'"):
+        thermosim.extend(path, 10)
+    with pytest.raises(StorageError, match="no such ensemble"):
+        thermosim.extend(tmp_path / "nothing.h5", 10)
+    old = shutil.copy(FORMATS / "format-1.h5", tmp_path / "old.h5")
+    with pytest.raises(StorageError, match="older version"):
+        thermosim.extend(old, 10)
+
+
+def test_lanes_one_after_the_other_when_memory_is_short(sphere, tmp_path):
+    case = thermosim.load_case(sphere)
+    result = thermosim.simulate(case, tmp_path / "out.h5", lanes_at_once=9)
+    assert_same(result, thermosim.simulate(case))
+
+
+def test_a_run_can_be_read_while_it_is_written_and_moved(sphere, tmp_path):
+    """All sealed frames, lazily; the parts are read at another place, too."""
+    case, path, seen = thermosim.load_case(sphere), tmp_path / "out.h5", []
+    whole = thermosim.simulate(case)
+
+    def look(progress):
+        if parts_folder(path).exists() and any(parts_folder(path).glob("frames-*")) and len(seen) < 3:
+            with thermosim.open_ensemble(path) as running:
+                assert running.attrs["completed"] == 0
+                assert not running.theta._in_memory
+                assert np.array_equal(running.theta, whole.theta.isel(step=slice(running.sizes["step"])))
+                seen.append(running.sizes["step"])
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        thermosim.simulate(case, path, report=look, segment_frames=2)
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "renamed.h5"
+    parts_folder(path).rename(parts_folder(moved))
+    assert str(tmp_path).encode() not in b"".join(p.read_bytes() for p in parts_folder(moved).iterdir())
+    assert_same(thermosim.resume(moved), whole)
 
 
 def test_unwritable_folder_is_a_clear_message(trap, tmp_path):
@@ -143,14 +268,14 @@ def test_unwritable_folder_is_a_clear_message(trap, tmp_path):
 def test_full_disk_keeps_sealed_segments(trap, tmp_path, monkeypatch):
     """The third segment meets a full disk: the first two stay whole, and the run goes on when there is room."""
     case, path = thermosim.load_case(trap), tmp_path / "out.h5"
-    create, count = h5py.File.create_dataset, iter(range(1000))
+    create, count = h5py.Group.create_dataset, iter(range(1000))
 
     def full(self, name, *args, **options):
         if name == "frames/x" and next(count) == 2:
             raise OSError(28, "No space left on device")
         return create(self, name, *args, **options)
 
-    monkeypatch.setattr(h5py.File, "create_dataset", full)
+    monkeypatch.setattr(h5py.Group, "create_dataset", full)
     with pytest.raises(StorageError, match=r"No space left on device. The 2 sealed before it are whole"):
         thermosim.simulate(case, path, segment_frames=2)
     assert thermosim.open_ensemble(path).sizes["step"] == 4
@@ -207,6 +332,7 @@ def test_what_is_not_ours_is_not_deleted(trap, tmp_path):
     (folder / "precious").write_text("")
     for output in (folder, tmp_path / "x.h5"):
         (tmp_path / "x.h5.parts").mkdir(exist_ok=True)
+        (tmp_path / "x.h5.parts" / "precious").write_text("")
         with pytest.raises(StorageError, match="not ours to delete"):
             thermosim.simulate(case, output, overwrite=True)
     assert (folder / "precious").exists()
@@ -214,7 +340,7 @@ def test_what_is_not_ours_is_not_deleted(trap, tmp_path):
 
 def test_a_run_that_fails_before_anything_is_sealed_leaves_nothing(trap, tmp_path):
     case = thermosim.load_case(trap, {"x.samples": 10**6, "ensemble.replicas": 10**6})
-    with pytest.raises(thermosim.CaseError, match="more than the"):
+    with pytest.raises(thermosim.CaseError, match="more than this machine"):
         thermosim.simulate(case, tmp_path / "out.h5")
     assert list(tmp_path.iterdir()) == []
 

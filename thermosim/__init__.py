@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from thermosim.ensemble import open_ensemble
     from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
-    from thermosim.simulation import resume, simulate
+    from thermosim.resuming import extend, resume
+    from thermosim.simulation import simulate
 
 __all__ = [
     "MODELS",
@@ -24,6 +25,7 @@ __all__ = [
     "Parameter",
     "__version__",
     "analysis",
+    "extend",
     "load_case",
     "open_ensemble",
     "resume",
@@ -36,7 +38,8 @@ _HOME = {
     "CaseError": "thermosim.case",
     "load_case": "thermosim.case",
     "open_ensemble": "thermosim.ensemble",
-    "resume": "thermosim.simulation",
+    "extend": "thermosim.resuming",
+    "resume": "thermosim.resuming",
     "simulate": "thermosim.simulation",
     "Constant": "thermosim.model",
     "Derived": "thermosim.model",

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from thermosim.model import Constant, Model
+from thermosim.record_rules import fill_record, frame_names, name_faults
 from thermosim.rules import combination_faults, recordable, shape_faults
 from thermosim.schedule_rules import number_faults
-from thermosim.sections import SECTIONS
+from thermosim.sections import SECTIONS, RecordTable
+from thermosim.variables import VARIABLES
 
 __all__ = ["Axis", "Case", "CaseError", "load_case"]
 
@@ -141,8 +143,8 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
             if everywhere is not None and not faults_there:
                 everywhere = [name for name in everywhere if name in recordable(model, there)]
     if not faults:
-        settings["record"]["variables"] = settings["record"]["variables"] or everywhere
-        faults += _name_faults(model, settings, axes)
+        settings["record"]["variables"] = frame_names(settings["record"], everywhere or [])
+        faults += name_faults(settings, {axis.name: axis.key for axis in axes})
         structural = [axis for axis in axes if axis.structural]
         for values in itertools.product(*(axis.values for axis in structural)):
             changed = copy.deepcopy(raw)
@@ -284,15 +286,17 @@ def _resolve(raw: Raw, model: Model, folder: Path) -> tuple[dict[str, Any], list
         if not isinstance(given if given is not None else {}, dict):
             faults.append(f"{name} = {given!r}: expected a table [{name}].")
             continue
-        try:
-            settings[name] = section(**(given or {})).model_dump()
-        except ValidationError as error:
-            faults += [_worded(name, fault, section, given or {}) for fault in error.errors()]
-        except TypeError:
-            faults.append(f"{name}: keys must be plain words.")
+        tables = _record_tables(given or {}) if name == "record" else {}
+        own = {key: value for key, value in (given or {}).items() if key not in tables}
+        settings[name], section_faults = _section(name, section, own)
+        faults += section_faults
+        if name == "record":
+            parts = {key: _section(f"record.{key}", RecordTable, table) for key, table in tables.items()}
+            settings["record"]["tables"] = {key: table for key, (table, _) in parts.items()}
+            faults += [fault for _, table_faults in parts.values() for fault in table_faults]
     if not faults:
-        if settings["record"]["every"] is None:
-            settings["record"]["every"] = max(1, settings["run"]["steps"] // 100)
+        faults += fill_record(settings)
+    if not faults:
         theta = settings["theta"]
         if model.learns and theta["gradient"] is None and theta["dynamics"] in ("sgd", "sgld", "langevin"):
             theta["gradient"] = "likelihood" if model.normalised else "contrast"
@@ -300,6 +304,22 @@ def _resolve(raw: Raw, model: Model, folder: Path) -> tuple[dict[str, Any], list
             theta["batch"] = "all"
         faults += combination_faults(model, settings, folder)
     return settings, faults
+
+
+def _section(name: str, schema: type[BaseModel], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a section with defaults, and what is wrong with single ones; no values where something is."""
+    try:
+        return schema(**given).model_dump(), []
+    except ValidationError as error:
+        return {}, [_worded(name, fault, schema, given) for fault in error.errors()]
+    except TypeError:
+        return {}, [f"{name}: keys must be plain words."]
+
+
+def _record_tables(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of [record] that are named after variables."""
+    keys = SECTIONS["record"].model_fields
+    return {key: value for key, value in given.items() if isinstance(value, dict) and key not in keys}
 
 
 def _constants(given: Mapping[str, Any], model: Model) -> tuple[dict[str, Any], list[str]]:
@@ -345,6 +365,8 @@ def _worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> 
     kind, context = fault["type"], fault.get("ctx", {})
     field = schema.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
     meaning = f" ({field.description})" if field is not None and field.description else ""
+    if kind == "extra_forbidden" and section == "record" and fault["loc"][0] in VARIABLES:
+        return f'{key} = {fault["input"]!r}: expected a table [{key}], such as {key}.keep = ["mean"].'
     if kind == "extra_forbidden":
         return _unknown(key, fault["input"], schema.model_fields)
     if kind == "missing":
@@ -356,17 +378,3 @@ def _worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> 
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"{key} = {fault['input']!r}: expected {context['expected']}.{hint}"
     return f"{key} = {fault['input']!r}: {fault['msg'].lower().replace('input should be', 'expected')}{meaning}."
-
-
-def _name_faults(model: Model, settings: Mapping[str, Any], axes: list[Axis]) -> list[str]:
-    """An axis and a variable cannot share a name, unless they are the same: the radius of a fixed sphere."""
-    recorded = settings["record"]["variables"] or recordable(model, settings)
-    if all(name in {axis.name for axis in axes} for name in recorded):
-        return [
-            f"record.variables = {list(recorded)!r}: are axes of the sweep, so nothing would be recorded; add others."
-        ]
-    return [
-        f'sweep."{axis.key}": the variable {axis.name!r} has the name of this axis; name record.variables without it.'
-        for axis in axes
-        if axis.name in recorded and settings["theta"]["constraint"] != "fixed-sphere"
-    ]

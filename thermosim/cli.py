@@ -22,11 +22,44 @@ app = typer.Typer(
 FINE, BAD_CASE, FAULT, INTERRUPTED = 0, 2, 70, 130
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; default all processors.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads (of each worker, if any); default all."),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, max=4096, help="Run in so many worker processes on this machine.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Run on a dask cluster, as in tcp://10.0.0.1:8786.")
+]
+Virtual = Annotated[
+    bool, typer.Option("--virtual", help="Leave frames in their segments; the file holds views of them, not a copy.")
+]
+Seal = Annotated[
+    float | None, typer.Option("--seal-every", min=0.01, help="Seal at least every so many seconds; default 60.")
+]
+Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the model's picture at the end.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the case, as in --set run.steps=1000."),
 ]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from thermosim import __version__
+
+        print(f"thermosim {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Learning as a thermodynamic process: run a case, check it against exact results, plot it."""
 
 
 def main() -> None:
@@ -69,8 +102,12 @@ def run(
     ] = None,
     sets: Sets = None,
     threads: Threads = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    virtual: Virtual = False,
+    seal_every: Seal = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
-    picture: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the model's picture at the end.")] = True,
+    picture: Plot = True,
     debug: Debug = False,
 ) -> None:
     """Run a case; ends with the table of measured against exact, and a picture."""
@@ -83,19 +120,46 @@ def run(
         raise typer.BadParameter(f"{target} is the case or its model; choose another output.", param_hint="-o")
     if target.suffix in (".png", ".pdf", ".svg", ".toml", ".py"):
         raise typer.BadParameter(f"{target}: an ensemble is an HDF5 file; call it {target.stem}.h5.", param_hint="-o")
-    raise typer.Exit(terminal.run(loaded, target, threads=threads, overwrite=overwrite, picture=picture))
+    how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
+    how["segment_seconds"] = seal_every
+    raise typer.Exit(terminal.run(loaded, target, overwrite, picture, how))
 
 
 @app.command()
 def resume(
     file: Annotated[Path, typer.Argument(help="Output of an interrupted run.")],
     threads: Threads = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    virtual: Virtual = False,
+    seal_every: Seal = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Compute anew what is damaged or missing.")] = False,
+    picture: Plot = True,
     debug: Debug = False,
 ) -> None:
     """Go on with an interrupted run, to the bit; needs nothing but the file."""
     from thermosim import terminal
 
-    raise typer.Exit(terminal.resume(file, threads=threads))
+    how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
+    how |= {"segment_seconds": seal_every, "repair": repair}
+    raise typer.Exit(terminal.resume(file, picture, how))
+
+
+@app.command()
+def extend(
+    file: Annotated[Path, typer.Argument(help="Ensemble file of a complete run.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="How many steps more.")],
+    threads: Threads = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    picture: Plot = True,
+    debug: Debug = False,
+) -> None:
+    """Go on past the end of a complete run; schedules hold their last value."""
+    from thermosim import terminal
+
+    how = {"threads": threads, "workers": workers, "scheduler": scheduler}
+    raise typer.Exit(terminal.extend(file, steps, picture, how))
 
 
 @app.command()
@@ -108,9 +172,9 @@ def check(
 
     Exit code 0: consistent; 1: not; 2: nothing to compare.
     """
-    from thermosim import terminal
+    from thermosim import reports
 
-    raise typer.Exit(terminal.check(file, as_json=as_json))
+    raise typer.Exit(reports.check(file, as_json=as_json))
 
 
 @app.command()
@@ -122,21 +186,45 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw the pictures this model's papers show."""
-    from thermosim import terminal
+    from thermosim import reports
 
-    raise typer.Exit(terminal.plot(file, output or file.with_suffix(".png")))
+    raise typer.Exit(reports.plot(file, output or file.with_suffix(".png")))
 
 
 @app.command()
 def info(
     target: Annotated[Path, typer.Argument(help="Ensemble file or case file.")],
     sets: Sets = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Of a case: the time on so many machines.")] = 10,
+    trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Of a case: measure its speed.")] = True,
     debug: Debug = False,
 ) -> None:
-    """What it is, how big, how long."""
+    """What it is, how big, how long; of an ensemble also whether its checksums agree."""
     from thermosim import listings
 
-    raise typer.Exit(listings.info(target, _overrides(sets)))
+    raise typer.Exit(listings.info(target, _overrides(sets), workers, trial))
+
+
+@app.command()
+def torture(
+    case: Annotated[Path, typer.Argument(help="Case file (TOML).")],
+    sets: Sets = None,
+    kills: Annotated[int, typer.Option("--kills", min=1, help="Stop after so many kills.")] = 30,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Stop after so many minutes.")] = 5.0,
+    folder: Annotated[Path, typer.Option("--in", help="Folder on the file system to be tried.")] = Path("."),
+    seed: Annotated[int, typer.Option("--seed", help="Of the instants of the kills.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Kill runs of a case at random instants, resume them, and compare the bytes with an unharmed run.
+
+    Exit code 0: nothing was lost; 1: something was.
+    """
+    from thermosim import terminal
+    from thermosim.case import load_case
+
+    load_case(case, _overrides(sets))
+    changes = [part for item in sets or [] for part in ("--set", item)]
+    raise typer.Exit(terminal.torture([str(case), *changes], folder, kills, 60.0 * minutes, seed))
 
 
 @app.command()

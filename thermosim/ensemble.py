@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
+import itertools
 import json
-import platform
-from collections.abc import Iterator, Mapping
+import math
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thermosim.storage import FORMAT, Parts, StorageError, parts_folder, read_manifest
+from thermosim import cohorts
+from thermosim.coverage import due
+from thermosim.segments import Folder
+from thermosim.storage import StorageError, parts_folder, read_manifest
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from thermosim.case import Case
-    from thermosim.plan import Block
+__all__ = ["Finals", "Layout", "open_ensemble"]
 
-__all__ = ["Layout", "make_manifest", "open_ensemble"]
+# manifest, state of any lanes, its step -> variables with one value per run: (lanes or cohorts, ...)
+Finals = Callable[[Mapping[str, Any], Mapping[str, np.ndarray], int], dict[str, np.ndarray]]
+Coordinate = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
 
-
-def make_manifest(case: Case, blocks: list[Block], variables: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
-    """What the parts of a run say of themselves. Everything in it is needed to go on, or to read the result."""
-    return {
-        "format": FORMAT,
-        "case": case.source,
-        "overrides": dict(case.overrides),
-        "settings": case.settings,
-        "model_source": case.model_source(),
-        "title": case.title,
-        "seed": case.settings["ensemble"]["seed"],
-        "thermosim_version": _package_versions()["thermosim"],
-        "python": platform.python_version(),
-        "packages": _package_versions(),
-        "fingerprint": fingerprint,
-        "steps": case.frame_steps().tolist(),
-        "axes": [
-            {"name": a.name, "key": a.key, "values": list(a.values), "structural": a.structural} for a in case.axes
-        ],
-        "replicas": case.settings["ensemble"]["replicas"],
-        "blocks": [list(block.index) for block in blocks],
-        "variables": dict(variables),
-        "data_sha256": "" if blocks[0].data is None else blocks[0].data.sha256,
-        "segments": [],
-    }
-
-
-@functools.cache
-def _package_versions() -> dict[str, str]:
-    packages = ("thermosim", "numpy", "numba", "llvmlite", "scipy", "h5py", "xarray")
-    return {name: importlib.metadata.version(name) for name in packages}
+_STATUS = {
+    "status": (np.int8, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
+    "diverged_step": (np.int64, "first recorded step with a value that is not finite, or -1"),
+}
 
 
 class Layout:
@@ -62,53 +39,67 @@ class Layout:
         self.manifest = manifest
         self.axes = manifest["axes"]
         self.axis_names = tuple(axis["name"] for axis in self.axes)
+        self.blocks = len(manifest["blocks"])
+        self._lane_axes = [len(axis["values"]) for axis in self.axes if not axis["structural"]]
+        self._last = {"replica": manifest["replicas"], "cohort": cohorts.per_point(manifest["replicas"])}
+        base = manifest["base"]["step"] if manifest["base"] else -1
+        self.reached: int = max([base, *(segment["step"] for segment in manifest["segments"])])
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of each block: points of the axes that are not structural, times replicas."""
+        return math.prod([*self._lane_axes, self._last["replica"]])
+
+    def frames(self, cadence: str) -> int:
+        """Frames up to the last step that any lanes have reached."""
+        return due(self.manifest["cadences"][cadence], -1, self.reached)[1]
 
     def dimension_sizes(self) -> dict[str, int]:
-        """Sizes of all dimensions."""
-        sizes = {"step": len(self.manifest["steps"])}
+        """Sizes of all dimensions. Those of steps end where the run is."""
+        variables = self.manifest["variables"].values()
+        sizes = {cadence: self.frames(cadence) for cadence in self.manifest["cadences"]}
         sizes |= {axis["name"]: len(axis["values"]) for axis in self.axes}
-        sizes["replica"] = self.manifest["replicas"]
-        for variable in self.manifest["variables"].values():
+        sizes["replica"] = self._last["replica"]
+        if any(variable["over"] == "cohort" for variable in variables):
+            sizes["cohort"] = self._last["cohort"]
+        for variable in variables:
             sizes |= dict(zip(variable["dims"], variable["shape"], strict=True))
         return sizes
 
-    def coordinates(self) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]]:
+    def coordinates(self) -> dict[str, Coordinate]:
         """Dimensions, values and attributes of the coordinates."""
-        labels = {"units": "1", "long_name": "step of theta"}
-        result: dict[str, Any] = {"step": (("step",), np.array(self.manifest["steps"]), labels)}
+        sizes = self.dimension_sizes()
+        result: dict[str, Coordinate] = {}
+        for name, (first, every, _) in self.manifest["cadences"].items():
+            labels = {"units": "1", "long_name": "step of theta"}
+            result[name] = ((name,), first + every * np.arange(sizes[name]), labels)
         for axis in self.axes:
             labels = {"units": "1", "long_name": axis["key"], "key": axis["key"]}
-            if any(isinstance(value, (list, dict)) for value in axis["values"]):
-                values = np.arange(len(axis["values"]))
-            else:
-                values = np.array(axis["values"])
-                values = values.astype(object) if values.dtype.kind == "U" else values
-                values = values.astype(np.int8) if values.dtype.kind == "b" else values  # netCDF has no booleans
-            result[axis["name"]] = ((axis["name"],), values, labels)
-        replicas = np.arange(self.manifest["replicas"])
-        result["replica"] = (("replica",), replicas, {"units": "1", "long_name": "replica of each point of the sweep"})
+            result[axis["name"]] = ((axis["name"],), _axis_values(axis["values"]), labels)
+        labels = {"units": "1", "long_name": "replica of each point of the sweep"}
+        result["replica"] = (("replica",), np.arange(sizes["replica"]), labels)
+        if "cohort" in sizes:
+            labels = {"units": "1", "long_name": "cohort: replicas of a point that are summed together"}
+            result["cohort"] = (("cohort",), np.arange(sizes["cohort"]), labels)
+        for name, given in self.manifest["coordinates"].items():
+            result[name] = (tuple(given["dims"]), _axis_values(given["values"]), dict(given["attributes"]))
         return result
 
-    def variables(self) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
+    def variables(self) -> dict[str, tuple[tuple[str, ...], np.dtype, dict[str, str]]]:
         """Dimensions, type and attributes of the variables."""
-        result: dict[str, Any] = {}
+        result: dict[str, tuple[tuple[str, ...], np.dtype, dict[str, str]]] = {}
         for name, variable in self.manifest["variables"].items():
-            dims = ("step", *self.axis_names, "replica", *variable["dims"])
-            result[name] = (dims, np.float64, variable["attributes"])
-        dims = (*self.axis_names, "replica")
-        meaning = {
-            "units": "1",
-            "long_name": "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger ",
-            "equation": "",
-        }
-        result["status"] = (dims, np.int8, meaning)
-        step = {"units": "1", "long_name": "first recorded step with a value that is not finite, or -1", "equation": ""}
-        result["diverged_step"] = (dims, np.int64, step)
+            steps = (variable["cadence"],) if variable["cadence"] else ()
+            dims = (*steps, *self.axis_names, variable["over"], *variable["dims"])
+            result[name] = (dims, np.dtype(variable["dtype"]), dict(variable["attributes"]))
+        for name, (kind, meaning) in _STATUS.items():
+            attributes = {"units": "1", "long_name": meaning, "equation": ""}
+            result[name] = ((*self.axis_names, "replica"), np.dtype(kind), attributes)
         return result
 
     def attributes(self, completed: bool) -> dict[str, Any]:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
-        keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format")
+        keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format", "run", "steps")
         return {key: self.manifest[key] for key in keys} | {
             "data_sha256": self.manifest["data_sha256"],
             "structural": json.dumps([axis["key"] for axis in self.axes if axis["structural"]]),
@@ -118,74 +109,122 @@ class Layout:
             "completed": int(completed),
         }
 
-    def _index(self, block: int) -> tuple[Any, ...]:
-        """Where a block lies along the axes: a number on structural ones, everything on the others."""
-        positions = iter(self.manifest["blocks"][block])
-        return tuple(next(positions) if axis["structural"] else slice(None) for axis in self.axes)
+    def over(self, name: str) -> str:
+        """Whether a variable is kept for every replica or every cohort."""
+        return str(self.manifest["variables"][name]["over"]) if name in self.manifest["variables"] else "replica"
 
-    def _lane_shape(self) -> tuple[int, ...]:
-        lanes = [len(axis["values"]) for axis in self.axes if not axis["structural"]]
-        return (*lanes, self.manifest["replicas"])
+    def span(self, over: str, first_lane: int, lanes: int) -> tuple[int, int]:
+        """First and number of the lanes, or of the cohorts that they are."""
+        if over == "replica":
+            return first_lane, lanes
+        mine = cohorts.slice_of(self.manifest["replicas"], first_lane, lanes)
+        return mine.start, mine.stop - mine.start
 
-    def place(self, name: str, array: np.ndarray, segment: Mapping[str, Any]) -> tuple[tuple[Any, ...], np.ndarray]:
-        """Index and values of frames (F, lanes, ...) in the variable."""
-        first = segment["first_frame"]
-        where = (slice(first, first + len(array)), *self._index(segment["block"]))
-        tail = tuple(self.manifest["variables"][name]["shape"])
-        return (*where, ...), array.reshape(len(array), *self._lane_shape(), *tail)
+    def pieces(self, block: int, first: int, count: int, over: str) -> list[tuple[tuple[int | slice, ...], slice]]:
+        """Where lanes first, first + 1, ... of a block are along (*axes, replica), or cohorts along (*axes, cohort).
 
-    def final_state(self, parts: Any) -> Iterator[tuple[str, tuple[Any, ...], np.ndarray]]:
-        """Status of every block, from its last segment."""
-        last = {segment["block"]: segment for segment in self.manifest["segments"]}
-        for block, segment in last.items():
-            state = parts.read(segment, "state")
-            for name in ("status", "diverged_step"):
-                yield name, (*self._index(block), ...), state[name].reshape(self._lane_shape())
+        A run of lanes over several axes is a few hyperslabs: each with its index, and which of the lanes it takes,
+        counted from `first`, in the order of the hyperslab.
+        """
+        sizes = [*self._lane_axes, self._last[over]]
+        found: list[tuple[tuple[int | slice, ...], slice]] = []
+        at, stop = first, first + count
+        while at < stop:
+            # the most trailing axes that can be taken whole from here, then as many steps of the axis before them
+            inner, axis = 1, len(sizes) - 1
+            while axis > 0 and at % (inner * sizes[axis]) == 0 and at + inner * sizes[axis] <= stop:
+                inner *= sizes[axis]
+                axis -= 1
+            position = at // inner % sizes[axis]
+            steps = min(sizes[axis] - position, (stop - at) // inner)
+            outer = np.unravel_index(at // (inner * sizes[axis]), sizes[:axis]) if axis else ()
+            lane_index = [
+                *map(int, outer),
+                slice(position, position + steps),
+                *[slice(0, n) for n in sizes[axis + 1 :]],
+            ]
+            found.append((self._with_structural(block, lane_index), slice(at - first, at - first + steps * inner)))
+            at += steps * inner
+        return found
 
-    def dataset(self, parts: Any, completed: bool) -> xr.Dataset:
-        """All sealed frames as an xarray Dataset in memory; steps that no block has reached are left out."""
-        import xarray as xr
-
-        sizes = self.dimension_sizes()
-        segments = self.manifest["segments"]
-        sizes["step"] = max((s["first_frame"] + s["frames"] for s in segments), default=0)
-        arrays = {}
-        for name, (dims, dtype, attributes) in self.variables().items():
-            shape = [sizes[dim] for dim in dims]
-            empty = np.full(shape, np.nan) if dtype == np.float64 else np.zeros(shape, dtype)
-            arrays[name] = (dims, empty, attributes)
-        for segment in segments:
-            for name, array in parts.read(segment, "frames").items():
-                where, block = self.place(name, array, segment)
-                arrays[name][1][where] = block
-        for name, where, values in self.final_state(parts):
-            arrays[name][1][where] = values
-        coordinates = self.coordinates()
-        dims, steps, attributes = coordinates["step"]
-        coordinates["step"] = (dims, steps[: sizes["step"]], attributes)
-        return xr.Dataset(arrays, coordinates, self.attributes(completed))
+    def _with_structural(self, block: int, lane_index: list[Any]) -> tuple[int | slice, ...]:
+        structural, others = iter(self.manifest["blocks"][block]), iter(lane_index)
+        index = [next(structural) if axis["structural"] else next(others) for axis in self.axes]
+        return (*index, next(others))
 
 
-def open_ensemble(path: str | Path) -> xr.Dataset:
-    """The ensemble of a finished file (lazily), or all sealed frames of a run that goes on or was interrupted.
+def _axis_values(values: list[Any]) -> np.ndarray:
+    """Values as netCDF takes them: numbers and strings."""
+    if any(isinstance(value, (list, dict)) for value in values):
+        return np.arange(len(values))
+    array = np.array(values)
+    array = array.astype(object) if array.dtype.kind == "U" else array
+    return array.astype(np.int8) if array.dtype.kind == "b" else array  # netCDF has no booleans
 
-    Raises StorageError when there is neither.
+
+def open_ensemble(path: str | Path, verify: bool = True, finals: Finals | None = None) -> xr.Dataset:
+    """The ensemble of a finished file, or everything sealed of a run that goes on or was interrupted. Both are lazy.
+
+    Of a run that is not finished, frames that are damaged or not reached are NaN, and one warning names the damaged
+    files; `verify=False` only compares their sizes. Raises StorageError when there is nothing to open.
     """
-    import xarray as xr
-
     path = Path(path)
     if path.name.endswith(".parts"):
         path = path.with_name(path.name.removesuffix(".parts"))
-    if path.is_file():
-        try:
-            ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="access")
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{path}: is not a readable ensemble file ({error}).") from None
-        if "settings" not in ds.attrs:
-            raise StorageError(f"{path}: is not an ensemble of thermosim, though xarray can open it.")
-        return ds
     folder = parts_folder(path)
-    if not folder.is_dir():
-        raise StorageError(f"{path}: no such ensemble. `thermosim run CASE -o {path}` makes one.")
+    for attempt in itertools.count():
+        if path.is_file():
+            return _open_file(path)
+        if not folder.is_dir():
+            raise StorageError(f"{path}: no such ensemble. `thermosim run CASE -o {path}` makes one.")
+        try:
+            return _open_parts(folder, verify, finals or _summaries)
+        except _Changed as changed:
+            if attempt == 10:
+                raise StorageError(f"{path}: changes while it is being opened ({changed}); try again.") from None
+    raise AssertionError
+
+
+class _Changed(Exception):
+    """The run has gone on meanwhile."""
+
+
+def _summaries(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    from thermosim.recording import finals  # imports the kernels: only where there are summaries
+
+    return finals(manifest, state, step)
+
+
+def _open_file(path: Path) -> xr.Dataset:
+    import xarray as xr
+
+    try:
+        ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="access")
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise StorageError(f"{path}: is not a readable ensemble file ({error}).") from None
+    if "settings" not in ds.attrs:
+        ds.close()
+        raise StorageError(f"{path}: is not an ensemble of thermosim, though xarray can open it.")
+    return ds
+
+
+def _open_parts(folder: Path, verify: bool, finals: Finals) -> xr.Dataset:
+    """Raises _Changed when files that the manifest had named were replaced or removed by the run meanwhile."""
+    from thermosim.integrity import examine, without
+    from thermosim.reading import dataset
+
     manifest = read_manifest(folder)
-    return Layout(manifest).dataset(Parts(folder, manifest), completed=False)
+    faults = examine(folder, manifest, checksums=verify)
+    sound = without(manifest, faults)
+    try:
+        ds = dataset(Layout(manifest), Folder(folder.absolute(), manifest["run"]), finals, sound)
+    except StorageError as error:
+        if not folder.is_dir() or read_manifest(folder) != manifest:
+            raise _Changed(str(error)) from None
+        raise
+    if faults:
+        if not folder.is_dir() or read_manifest(folder) != manifest:
+            raise _Changed(str(faults[0]))
+        named = "\n".join(f"  {fault}" for fault in faults)
+        warnings.warn(f"{folder}: not all of it is what was sealed; damaged frames are NaN:\n{named}", stacklevel=3)
+    return ds

@@ -3,69 +3,79 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from thermosim.terminal import FINE, make_console, size_text
+from thermosim.console import FINE, duration, make_console, size_text
 
 if TYPE_CHECKING:
     from thermosim.model import Model
 
 
-def info(target: Path, overrides: dict[str, Any]) -> int:
+def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> int:
     """Describe a case or an ensemble."""
     from rich.table import Table
 
     from thermosim.storage import parts_folder
 
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
+    table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    if target.is_file() and target.suffix == ".toml":
-        rows = _case_rows(target, overrides)
-    elif target.exists() or parts_folder(target).exists():
-        rows = _ensemble_rows(target)
+    is_case = target.is_file() and target.suffix == ".toml"
+    if not is_case and (target.exists() or parts_folder(target).exists()):
+        rows, code = _ensemble_rows(target)
     else:
-        rows = _case_rows(target, overrides)
+        rows, code = _case_rows(target, overrides, workers, trial), FINE
     for key, value in rows:
         table.add_row(key, value)
     make_console().print(table)
-    return FINE
+    return code
 
 
-def _case_rows(target: Path, overrides: dict[str, Any]) -> list[tuple[str, str]]:
+def _case_rows(target: Path, overrides: dict[str, Any], workers: int, trial: bool) -> list[tuple[str, str]]:
     from thermosim.case import load_case
-    from thermosim.plan import plan as make_plan
-    from thermosim.recording import Frames, recorded_variables
 
     case = load_case(target, overrides)
-    blocks = make_plan(case)
-    variables = recorded_variables(case, blocks[0])
-    frames = len(case.frame_steps())
-    stored = 8 * sum(int(np.prod(v["shape"])) for v in variables.values()) * frames * case.replicas_in_all
-    memory = Frames(case, blocks[0], variables).bytes_per_frame
-    steps = case.settings["run"]["steps"]
+    steps, record = case.settings["run"]["steps"], case.settings["record"]
     axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in case.axes) or "none"
-    return [
+    kept = [f"{name} ({', '.join(table['keep'])})" for name, table in record["tables"].items()]
+    rows = [
         ("case", case.title),
         ("model", f"{case.model.name}: {case.model.summary}"),
         ("moves", _moves(case.settings)),
         ("sweep", axes),
         ("replicas", f"{case.replicas_in_all:,} in all, {case.settings['ensemble']['replicas']:,} at each point"),
-        (
-            "steps",
-            f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)",
-        ),
-        (
-            "frames",
-            f"{frames:,}, every {case.settings['record']['every']:,} steps from {case.settings['record']['first']:,}",
-        ),
-        ("variables", ", ".join(variables)),
-        ("file", size_text(stored)),
-        ("one frame", size_text(memory)),
+        ("steps", f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)"),
+        ("frames", f"{len(case.frame_steps()):,}, every {record['every']:,} steps from {record['first']:,}"),
+        ("variables", ", ".join([*record["variables"], *kept])),
     ]
+    return rows + _needs_rows(case, workers, trial)
+
+
+def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
+    """What the run will take."""
+    from thermosim.scale import needs_of_case
+
+    console = make_console(stderr=True)
+    with console.status("compiling, then a trial of two seconds"):
+        needs = needs_of_case(case, trial=trial)
+    rows = []
+    if trial:
+        rate = needs.replica_steps / needs.seconds
+        rows.append(("time", f"{duration(needs.seconds)} here, {needs.threads} threads, {rate:.3g} replica-steps/s"))
+        spread, units = needs.on(workers), f"{workers:,} such machines"
+        rows.append(("", f"{duration(spread.seconds)} on {units}: {spread.tasks:,} tasks, {spread.files:,} files"))
+    passes = -(-needs.lanes // max(1, needs.lanes_at_once))
+    at_once = "all replicas at one time" if passes == 1 else f"{passes} runs of replicas one after the other"
+    memory = min(needs.memory, needs.memory * needs.lanes_at_once / needs.lanes)
+    rows.append(("memory", f"{size_text(memory)} of {size_text(needs.memory_of_machine)}: {at_once}"))
+    free = shutil.disk_usage(".").free
+    warning = " [red]more than is free here[/red]" if needs.disk > free else ""
+    sizes = f"up to {size_text(needs.disk)} while it runs, {size_text(needs.disk_virtual)} with --virtual"
+    rows.append(("file", size_text(needs.file)))
+    rows.append(("disk", f"{sizes}; {size_text(free)} free here{warning}"))
+    return rows
 
 
 def _moves(settings: Any) -> str:
@@ -79,16 +89,23 @@ def _moves(settings: Any) -> str:
     return "; ".join(parts)
 
 
-def _ensemble_rows(target: Path) -> list[tuple[str, str]]:
+def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
+    """What an ensemble is, and whether every checksum agrees; the exit code is 1 where one does not."""
+    import warnings
+
     from thermosim.ensemble import open_ensemble
 
-    ds = open_ensemble(target)
+    faults = _faults(target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the faults are told below
+        ds = open_ensemble(target, verify=bool(faults))
     settings = json.loads(ds.attrs["settings"])
     state = "complete" if ds.attrs["completed"] else "interrupted or running: thermosim resume goes on"
-    last = int(ds.step[-1]) if ds.sizes["step"] else 0
-    sizes = ", ".join(f"{dim} {size}" for dim, size in ds.sizes.items())
+    steps = [int(ds[dim][-1]) for dim in ds.sizes if dim == "step" or str(dim).endswith("_step") if ds.sizes[dim]]
+    last = max(steps, default=0)
+    sizes = ", ".join(f"{dim} {size:,}" for dim, size in ds.sizes.items())
     diverged = int((ds.status != 0).sum())
-    return [
+    rows = [
         ("ensemble", str(ds.attrs["title"])),
         ("state", state),
         ("model", settings["model"]["name"]),
@@ -99,7 +116,22 @@ def _ensemble_rows(target: Path) -> list[tuple[str, str]]:
         ("diverged", f"{diverged:,} of {ds.status.size:,} replicas"),
         ("seed", str(ds.attrs["seed"])),
         ("made by", f"thermosim {ds.attrs['thermosim_version']}, Python {ds.attrs['python']}"),
+        ("checksums", "[red]" + "\n".join(faults) + "[/red]\nWhat is whole stays readable." if faults else "all agree"),
     ]
+    return rows, 1 if faults else FINE
+
+
+def _faults(target: Path) -> list[str]:
+    """Everything in the file, or in the parts of a run, that is not what was sealed."""
+    from thermosim import integrity, verification
+    from thermosim.storage import parts_folder, read_manifest
+
+    target = target.with_name(target.name.removesuffix(".parts"))
+    faults = verification.verify_file(target) if target.is_file() else []
+    folder = parts_folder(target)
+    if folder.is_dir():
+        faults += [str(fault) for fault in integrity.examine(folder, read_manifest(folder))]
+    return faults
 
 
 def models(name: str | None) -> int:

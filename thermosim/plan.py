@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from thermosim.case import Axis, Case
 from thermosim.data import Data
 from thermosim.model import Model
-from thermosim.rules import recordable, sizes
+from thermosim.rules import sizes
 from thermosim.schedules import is_by_group, is_schedule, schedule_values
 from thermosim.sources import data_of, recorded_theta
 
@@ -31,31 +31,50 @@ _HYPER = {
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One ensemble of equal shapes: every lane axis of the sweep, times the replicas."""
+    """One ensemble of equal shapes: every lane axis of the sweep, times the replicas; or a run of its lanes."""
 
     number: int
     index: tuple[int, ...]  # along the structural axes
     settings: Mapping[str, Any]
     model: Model
     lane_axes: tuple[Axis, ...]
-    first_replica: int  # counted over the whole case: the noise address
+    first_replica: int  # of these lanes, counted over the whole case: the noise address
     folder: Path  # where files that the case names are looked for
     variables: tuple[str, ...]  # that are recorded: what nobody reads is not computed
+    lanes: int  # replicas of all points of the lane axes together
+    first_lane: int = 0  # counted over the whole block
+
+    def part(self, first_lane: int, lanes: int) -> Block:
+        """Some lanes of this block, as a block of their own."""
+        first_replica = self.first_replica - self.first_lane + first_lane
+        part = replace(self, first_replica=first_replica, lanes=lanes, first_lane=first_lane)
+        vars(part)["data"] = self.data  # read once
+        return part
 
     @property
-    def lanes(self) -> int:
-        """Replicas in this block, all points of the lane axes together."""
-        return int(self.settings["ensemble"]["replicas"] * math.prod(len(axis.values) for axis in self.lane_axes))
+    def replicas(self) -> int:
+        """Replicas of every point of the sweep."""
+        return int(self.settings["ensemble"]["replicas"])
+
+    @property
+    def lanes_in_all(self) -> int:
+        """Lanes of the whole block."""
+        return self.replicas * math.prod(len(axis.values) for axis in self.lane_axes)
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the dimensions after the replica."""
+        return sizes(self.model, self.settings)
 
     @property
     def parameters(self) -> int:
         """m, the length of theta."""
-        return sizes(self.model, self.settings)["theta_dim"]
+        return self.sizes["theta_dim"]
 
     @property
     def components(self) -> int:
         """n, the length of x."""
-        return sizes(self.model, self.settings)["x_dim"]
+        return self.sizes["x_dim"]
 
     @property
     def derived(self) -> int:
@@ -65,7 +84,7 @@ class Block:
     @property
     def samples(self) -> int:
         """Chains of x per replica."""
-        return sizes(self.model, self.settings)["sample"]
+        return self.sizes["sample"]
 
     @property
     def reversed(self) -> bool:
@@ -87,13 +106,17 @@ class Block:
         """The move of theta."""
         return str(self.settings["theta"]["dynamics"])
 
+    def lane_numbers(self) -> np.ndarray:
+        """Number of every lane, counted over the whole block: (lanes,)."""
+        return np.arange(self.first_lane, self.first_lane + self.lanes)
+
     def lane_values(self, key: str) -> np.ndarray:
         """The value of a dotted key in every lane: (lanes,)."""
-        shape = [len(axis.values) for axis in self.lane_axes] + [self.settings["ensemble"]["replicas"]]
-        for position, axis in enumerate(self.lane_axes):
+        stride = self.replicas
+        for axis in reversed(self.lane_axes):
             if axis.key == key:
-                column = np.asarray(axis.values, float).reshape([-1 if i == position else 1 for i in range(len(shape))])
-                return np.broadcast_to(column, shape).reshape(-1)
+                return np.asarray(axis.values, float)[self.lane_numbers() // stride % len(axis.values)]
+            stride *= len(axis.values)
         section, name = key.split(".")
         return np.full(self.lanes, float(self.settings[section][name]))
 
@@ -107,7 +130,7 @@ class Block:
         arrays = [np.ravel(self.settings["model"][c.name]) for c in self.model.constants if c.is_array]
         return np.concatenate([*arrays, np.zeros(0)]).astype(float)
 
-    def constants_of_lanes(self, lanes: slice) -> dict[str, Any]:
+    def constants_of_lanes(self, lanes: slice | np.ndarray) -> dict[str, Any]:
         """The model's constants for observables: swept ones as arrays over these lanes."""
         swept = {axis.key.split(".")[1]: axis.key for axis in self.lane_axes if axis.key.startswith("model.")}
         return dict(self.settings["model"]) | {name: self.lane_values(key)[lanes] for name, key in swept.items()}
@@ -121,8 +144,7 @@ class Block:
         """Row at which the data set of each lane begins: (lanes,). Replicas are dealt to the sets in equal runs."""
         if self.data is None:
             return np.zeros(self.lanes, np.int64)
-        replicas = self.settings["ensemble"]["replicas"]
-        data_set = np.arange(self.lanes) % replicas * self.data.sets // replicas
+        data_set = self.lane_numbers() % self.replicas * self.data.sets // self.replicas
         return np.asarray(data_set * self.data.rows, np.int64)
 
     @functools.cached_property
@@ -239,11 +261,13 @@ class Block:
 
 def plan(case: Case) -> list[Block]:
     """The blocks of a case, in the order they run."""
-    names = tuple(case.settings["record"]["variables"] or recordable(case.model, case.settings))
+    record = case.settings["record"]
+    names = (*record["variables"], *record["tables"])
     blocks: list[Block] = []
     first_replica = 0
+    lanes = case.settings["ensemble"]["replicas"] * math.prod(len(axis.values) for axis in case.lane_axes)
     for number, (index, settings) in enumerate(case.blocks()):
-        block = Block(number, index, settings, case.model, case.lane_axes, first_replica, case.folder, names)
+        block = Block(number, index, settings, case.model, case.lane_axes, first_replica, case.folder, names, lanes)
         blocks.append(block)
-        first_replica += block.lanes
+        first_replica += lanes
     return blocks

@@ -11,6 +11,7 @@ import numpy as np
 
 from thermosim.learning_rules import data_faults, learning_faults
 from thermosim.model import Model
+from thermosim.record_rules import record_faults, recorded_names
 from thermosim.schedule_rules import schedule_faults
 from thermosim.schedules import is_schedule, schedule_values
 from thermosim.sources import recording_faults
@@ -54,11 +55,12 @@ def shape_faults(model: Model, first: Settings, other: Settings) -> list[str]:
     """Recorded variables whose shape differs between two points of a sweep."""
     before, after = sizes(model, first), sizes(model, other)
     changing = {name for name in before if before[name] != after[name]}
-    recorded = first["record"]["variables"] or recordable(model, first)
+    recorded = recorded_names(first["record"], recordable(model, first))
     clash = [name for name in recorded if changing & _dims(model, name)]
     if not clash:
         return []
-    return [f"sweep: the shape of {', '.join(clash)} depends on an axis; name record.variables without them."]
+    remedy = "; give them no table of their own." if set(clash) & set(first["record"]["tables"]) else "."
+    return [f"sweep: the shape of {', '.join(clash)} depends on an axis; name record.variables without them{remedy}"]
 
 
 def _dims(model: Model, name: str) -> set[str]:
@@ -70,7 +72,7 @@ def _dims(model: Model, name: str) -> set[str]:
 def combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """Faults of a case whose single values have the right types; `folder` is where its files are looked for."""
     faults = _theta_faults(model, settings, folder) + _x_faults(model, settings) + data_faults(model, settings, folder)
-    faults += _record_faults(model, settings)
+    faults += record_faults(model, settings, recordable(model, settings))
     if settings["theta"]["dynamics"] == "frozen" and "x" not in settings:
         faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
     if not faults and model.validate is not None:
@@ -215,35 +217,3 @@ def _start_faults(model: Model, settings: Settings, faulty: bool) -> list[str]:
         key = "x.initial = 'data'" if start == "data" else "x.restart = true"
         faults.append(f"{key}: needs data rows to start from; add a [data] section.")
     return faults
-
-
-def _record_faults(model: Model, settings: Settings) -> list[str]:
-    record, steps = settings["record"], settings["run"]["steps"]
-    faults = []
-    if record["first"] > steps:
-        faults.append(f"record.first = {record['first']}: is past the last step, {steps}; nothing would be recorded.")
-    frames = (steps - record["first"]) // record["every"] + 1
-    if frames > 2_000_000:
-        faults.append(
-            f"record.every = {record['every']}: makes {frames:,} frames; make it larger (two million at most)."
-        )
-    valid = recordable(model, settings)
-    for name in record["variables"] or ():
-        if name not in valid:
-            why = _why_not(name, model, settings) if name in VARIABLES else "there is no such variable"
-            faults.append(f"record.variables: {name!r}: {why}. This case can record: {', '.join(valid)}.")
-    return faults
-
-
-def _why_not(name: str, model: Model, settings: Settings) -> str:
-    """Why a variable that exists cannot be recorded here."""
-    x, theta = settings.get("x"), settings["theta"]["dynamics"]
-    if name == "log_ratio_theta":
-        return f"a step of {theta!r} has no transition density; 'sgld' and 'langevin' have one"
-    if x is not None and x["restart"] and name in ("log_ratio_x", "entropy_production", "shadow"):
-        return "chains that restart from data have no transition density; use persistent chains (x.restart = false)"
-    if name in ("entropy_production", "shadow") and not model.normalised:
-        return f"the energy of {model.name!r} has no normaliser, so its surprisal is not known; record work and heat"
-    if name == "entropy_production" and x is not None:
-        return "surprisal and path ratio belong to temperature 1; use x.temperature = 1"
-    return "this model and these moves do not have it"

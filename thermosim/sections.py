@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from thermosim.data.section import DataSection
 
-__all__ = ["SECTIONS", "json_schema"]
+__all__ = ["SECTIONS", "RecordTable", "json_schema"]
 
 Batch = Annotated[Any, Field(json_schema_extra={"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}]})]
 Start = Annotated[Any, Field(json_schema_extra={"type": ["string", "object"]})]
@@ -85,13 +85,37 @@ class RunSection(_Section):
 
 
 class RecordSection(_Section):
-    """Which frames and variables are kept."""
+    """Which frames and variables are kept. A table [record.VARIABLE] says it for one variable."""
 
     first: int = Field(0, ge=0, description="first recorded step")
     every: int | None = Field(None, ge=1, description="steps between frames; default a hundredth of the run")
     variables: list[str] | None = Field(
-        None, min_length=1, description="recorded variables; default all that this case has"
+        None, description="variables of which all frames are kept; default all of this case without a table"
     )
+    storage: Literal["float64", "float32"] = Field("float64", description="number format of stored frames")
+
+
+class RecordTable(_Section):
+    """[record.VARIABLE]: what is kept of one variable, and at which steps."""
+
+    first: int | None = Field(None, ge=0, description="first step; default record.first")
+    every: int | None = Field(None, ge=1, description="steps between values; default record.every")
+    keep: list[
+        Literal["frames", "mean", "variance", "last", "histogram", "correlation", "ensemble_mean", "ensemble_variance"]
+    ] = Field(
+        ["frames"],
+        min_length=1,
+        description="frames; mean, variance, last and correlation over steps, of every replica; histogram over steps "
+        "and replicas; ensemble_mean and ensemble_variance over replicas, of every frame",
+    )
+    storage: Literal["float64", "float32"] | None = Field(
+        None, description="number format of its frames; default record.storage"
+    )
+    range: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        None, min_length=2, max_length=2, description="lower and upper end of the histogram"
+    )
+    bins: int | None = Field(None, ge=1, le=100_000, description="bins of the histogram; default 100")
+    lags: int | None = Field(None, ge=1, le=1000, description="lags of the correlation, in units of every; default 20")
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -122,6 +146,7 @@ def json_schema() -> dict[str, Any]:
         "sweep": {"type": "object", "additionalProperties": axis},
     }
     properties |= {name: section.model_json_schema() for name, section in SECTIONS.items()}
+    properties["record"]["additionalProperties"] = RecordTable.model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "thermosim case",

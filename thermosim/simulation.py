@@ -1,47 +1,42 @@
-"""The loop of a run: tiles to kernels, frames through the guard to storage. Progress, Ctrl-C, going on after a stop.
+"""A run: lanes to steppers, frames to storage. Starting one, going on after a stop, going on past the end.
 
-Tiles advance in parallel by chunks of a tenth of a second; the kernels hold no lock, so Python stays responsive. What
-is stored does not depend on the chunks, the tiles, the threads or the segments.
+What has been sealed is a set of rectangles, lanes by steps; the work of a run is what is missing. So a run can be cut
+by lanes and by steps in any way, by other threads or workers after every stop, and the result does not depend on it.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numba.core.errors
-import numpy as np
-
-from thermosim.binding import Addresses, addresses_of
-from thermosim.case import Case, CaseError, load_case
-from thermosim.ensemble import Layout, make_manifest, open_ensemble
-from thermosim.kernels import signatures
-from thermosim.kernels.advance import advance
-from thermosim.kernels.compile import BITS, compiled, source_fingerprint
+from thermosim import inputs
+from thermosim.case import Case, CaseError
+from thermosim.ensemble import Layout, open_ensemble
+from thermosim.kernels.compile import BITS, source_fingerprint
+from thermosim.manifest import differences, make_manifest, stored_bytes
+from thermosim.memory import memory_of_machine
 from thermosim.plan import Block, plan
-from thermosim.recording import Frames, recorded_variables
-from thermosim.storage import Parts, StorageError, consolidate, parts_folder, read_manifest
-from thermosim.tiles import BlockState, rows_of
+from thermosim.recording import finals
+from thermosim.segments import Memory, Stretch
+from thermosim.stepper import Stepper, bytes_per_lane, compile_all, runs_of_lanes
+from thermosim.storage import Parts, StorageError, parts_folder, read_manifest
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Interrupted", "Progress", "resume", "simulate"]
+__all__ = ["Interrupted", "Progress", "Report", "simulate"]
 
-_CHUNK_SECONDS = 0.1
-_FIRST_CHUNK = 2e7  # moved components, a few hundredths of a second; later chunks follow the clock
-_CHUNK_BYTES = 64_000_000  # of frames gathered by one chunk
-_SEGMENT_BYTES = 128_000_000
 _SEGMENT_SECONDS = 60.0
+_SHARE_OF_MEMORY = 0.4  # for the lanes that run at one time
 
 
 class Interrupted(Exception):
@@ -52,42 +47,38 @@ class Interrupted(Exception):
 class Progress:
     """Where a run is, for a progress line."""
 
-    done: int  # replica-steps
+    done: int  # replica-steps, those before a stop included; or bytes of the file that is made at the end
+    made: int  # since the first step of this process
     total: int
     seconds: float  # since the first step
+    what: str = "replica-steps"
 
 
 Report = Callable[[Progress], None]
 
 
-class _Sink(Protocol):
-    """Where sealed frames go."""
+@dataclass(frozen=True)
+class Execution:
+    """How a run is carried out; its result depends on none of this."""
 
-    manifest: dict[str, Any]
+    threads: int | None = None
+    workers: int | None = None  # of a cluster on this machine
+    scheduler: str | None = None  # address of a cluster that exists
+    report: Report | None = None
+    virtual: bool = False  # leave the frames in the segments, and make the file of views of them
+    tile_width: int | None = None
+    segment_frames: int | None = None
+    segment_seconds: float | None = None
+    lanes_at_once: int | None = None
 
-    def seal(
-        self, block: int, step: int, first_frame: int, frames: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]
-    ) -> None: ...
-
-    def read(self, segment: Mapping[str, Any], group: str) -> dict[str, np.ndarray]: ...
-
-
-class _Memory:
-    """Segments kept in memory, for a run without an output file."""
-
-    def __init__(self, manifest: dict[str, Any]) -> None:
-        self.manifest = manifest
-        self._groups: list[dict[str, Mapping[str, np.ndarray]]] = []
-
-    def seal(self, block: int, step: int, first_frame: int, frames: Any, state: Any) -> None:
-        count = len(next(iter(frames.values()), ()))
-        self.manifest["segments"].append(
-            {"number": len(self._groups), "block": block, "step": step, "first_frame": first_frame, "frames": count}
-        )
-        self._groups.append({"frames": frames, "state": state})
-
-    def read(self, segment: Mapping[str, Any], group: str) -> dict[str, np.ndarray]:
-        return dict(self._groups[segment["number"]][group])
+    def faults(self, output: Any) -> list[str]:
+        """What cannot be combined."""
+        faults = []
+        if self.workers is not None and self.scheduler is not None:
+            faults.append("workers, scheduler: a cluster is either started here or exists already; give one of them.")
+        if output is None and (self.workers is not None or self.scheduler is not None or self.virtual):
+            faults.append("workers, scheduler, virtual: need an output file that the segments can lie beside.")
+        return faults
 
 
 def simulate(
@@ -95,150 +86,207 @@ def simulate(
     output: str | Path | None = None,
     *,
     threads: int | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    virtual: bool = False,
     overwrite: bool = False,
     report: Report | None = None,
-    tile_width: int | None = None,
-    segment_frames: int | None = None,
+    **tuning: Any,
 ) -> xr.Dataset:
     """Run a case and return its ensemble: in memory, or backed by the HDF5 file `output`.
 
-    `threads` defaults to all processors; `tile_width` and `segment_frames` (frames per sealed segment) are for tests
-    and tuning. The numbers depend on none of them. Raises StorageError when the output cannot be written, and
-    Interrupted after Ctrl-C once everything so far is sealed.
+    `threads` defaults to all processors. `workers` starts so many worker processes on this machine and `scheduler`,
+    such as "tcp://10.0.0.1:8786", uses a dask cluster that exists. `virtual` leaves the frames in their segments beside
+    the file, which then holds views of them. `tuning` (tile_width, segment_frames, segment_seconds, lanes_at_once) is
+    for tests and measurements. The numbers depend on none of this. Raises CaseError for what does not fit this machine,
+    StorageError when the output cannot be written, and Interrupted after Ctrl-C once everything so far is sealed.
     """
+    execution = Execution(threads, workers, scheduler, report, virtual, **tuning)
+    if faults := execution.faults(output):
+        raise CaseError(faults)
     blocks = plan(case)
-    variables = recorded_variables(case, blocks[0])
-    manifest = make_manifest(case, blocks, variables, source_fingerprint(BITS))
-    _prepare(blocks)
+    manifest = make_manifest(case, blocks, source_fingerprint(BITS))
+    compile_all(blocks)
     if output is None:
-        sink: Any = _Memory(manifest)
-    else:
-        sink = Parts.create(Path(output), manifest, overwrite)
-        _keep_files(case, blocks, sink.folder)
-    return _run(case, blocks, sink, threads, report, tile_width, segment_frames)
+        return _in_memory(case, blocks, manifest, execution)
+    for block in blocks:
+        _lanes_at_once(case, block)
+    if not overwrite:
+        _not_begun(Path(output), manifest)
+    parts = Parts.create(Path(output), manifest, overwrite)
+    with tidied(parts):
+        parts.update(inputs=inputs.keep(case, blocks, parts.folder))
+        return complete(case, blocks, parts, execution)
 
 
-def resume(
-    output: str | Path, *, threads: int | None = None, report: Report | None = None, segment_frames: int | None = None
-) -> xr.Dataset:
-    """Go on with an interrupted run from its last sealed segment; the result is that of the uninterrupted run.
-
-    Raises StorageError when there is nothing to go on with, or the kernels have changed since.
-    """
-    output = Path(output)
+def _not_begun(output: Path, manifest: dict[str, Any]) -> None:
+    """Raises StorageError when a run to this output was begun, saying in what it differs from the new one."""
     folder = parts_folder(output)
-    if not folder.is_dir():
-        if output.is_file():
-            return open_ensemble(output)
-        raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
-    parts = Parts(folder, read_manifest(folder)).claim()
+    if output.exists() or not (folder / "manifest.json").is_file():
+        return
+    others = differences(read_manifest(folder), manifest)
+    what = "of this same case" if not others else "of another case:\n" + "\n".join(f"  {one}" for one in others)
+    raise StorageError(
+        f"{folder} exists already; nothing was changed. It is a run that was begun and not completed, {what}\nTo go on "
+        f"with it: thermosim resume {output}. To begin anew: --overwrite, or another -o."
+    )
+
+
+def complete(case: Case, blocks: list[Block], parts: Parts, execution: Execution) -> xr.Dataset:
+    """Do the work that is missing, then make the one file. The parts are claimed by this process."""
+    with stop_requests() as stop:
+        if execution.workers is not None or execution.scheduler is not None:
+            from thermosim import cluster
+
+            cluster.run(case, blocks, parts, execution, stop)
+        else:
+            _run_here(case, blocks, parts, execution, stop)
+        return open_ensemble(_one_file(parts, execution, stop), finals=finals)
+
+
+def _one_file(parts: Parts, execution: Execution, stop: threading.Event) -> Path:
+    """Consolidate, as long as nobody asks to stop."""
+    from thermosim.consolidation import consolidate
+
+    begin = time.perf_counter()
+
+    def report(done: int, total: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        if execution.report is not None:
+            execution.report(Progress(done, done, total, time.perf_counter() - begin, "B"))
+
     try:
-        case = _case_of(parts)
-    except BaseException:
-        parts.release()
-        raise
-    return _run(case, plan(case), parts, threads, report, None, segment_frames)
+        return consolidate(parts, Layout(parts.manifest), finals, execution.virtual, report)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted while the file was being written; all steps are made") from None
 
 
-def _keep_files(case: Case, blocks: list[Block], folder: Path) -> None:
-    """Copy the data and recordings that the case names into the parts: going on needs nothing but them."""
-    for block in blocks:
-        named = (block.settings.get("data") or {}).get("file"), block.settings["theta"]["recording"].get("file")
-        for name in filter(None, named):
-            if not Path(name).is_absolute() and ".." not in Path(name).parts:
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(case.folder / name, target)
+def _run_here(case: Case, blocks: list[Block], parts: Parts, execution: Execution, stop: threading.Event) -> None:
+    """All missing steps, by threads of this process."""
+    from thermosim.coverage import frontier
 
-
-def _case_of(parts: Parts) -> Case:
-    """The case that these parts belong to, read once they are claimed. Raises StorageError if it cannot go on."""
-    output, folder = parts.output, parts.folder
-    manifest = parts.manifest = read_manifest(folder)
-    if manifest["fingerprint"] != source_fingerprint(BITS):
-        raise StorageError(
-            f"{output}: was begun by other kernels (thermosim {manifest['thermosim_version']}, numba "
-            f"{manifest['packages']['numba']}, or another processor); going on would not give the same numbers. "
-            f"Sealed frames stay readable; start again with another -o."
-        )
-    overrides = dict(manifest["overrides"])
-    if manifest["model_source"]:  # the user's model as it was, whatever became of its file
-        (folder / "model.py").write_text(manifest["model_source"], "utf-8")
-        overrides["model.file"] = "model.py"
-    if output.exists() and not manifest["replaces"]:
-        raise StorageError(
-            f"{output}: exists beside its parts and is not theirs to replace; move it away, then resume."
-        )
-    return load_case(manifest["case"] + "\n", overrides, folder)
-
-
-def _prepare(blocks: list[Block]) -> None:
-    """Compile everything, and refuse what cannot be compiled or held in memory, before anything is written."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for block in blocks:
-        needed = 8.0 * block.lanes * rows_of(block).total
-        if needed > memory:
-            message = (
-                f"ensemble.replicas, the sweep and x.samples make a state of {needed / 1e9:,.0f} GB, more than the "
-                f"{memory / 1e9:,.0f} GB of this machine: take fewer, or split the case."
-            )
-            raise CaseError([message])
-    for block in blocks:
-        try:
-            addresses_of(block)
-        except numba.core.errors.NumbaError as error:
-            line = str(error).strip().splitlines()
-            raise CaseError(
-                [f"model: a function of {block.model.name!r} cannot be compiled: {' '.join(line[:6])[:600]}"]
-            ) from None
-
-
-def _run(
-    case: Case,
-    blocks: list[Block],
-    sink: Any,
-    threads: int | None,
-    report: Report | None,
-    tile_width: int | None,
-    segment_frames: int | None,
-) -> xr.Dataset:
-    threads = threads or os.cpu_count() or 1
-    last = sink.manifest["segments"][-1] if sink.manifest["segments"] else None
-    clock = _Clock(report, sum(block.lanes * block.steps for block in blocks))
-    with _tidied(sink), ThreadPoolExecutor(threads) as pool, _stop_requests() as stop:
+    threads = execution.threads or os.cpu_count() or 1
+    clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
+    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as sealer:
         for block in blocks:
-            if last is not None and block.number < last["block"]:
-                clock.skip(block.lanes * block.steps)
-                continue
-            state = BlockState.at_start(block, threads, tile_width)
-            if last is not None and block.number == last["block"]:
-                state.restore(sink.read(last, "state"), last["step"])
-                clock.skip(block.lanes * last["step"])
-            _run_block(case, block, state, sink, pool, clock, stop, segment_frames)
-        layout = Layout(sink.manifest)
-        if isinstance(sink, Parts):  # still under the lock: no other process may take the parts meanwhile
-            return open_ensemble(consolidate(sink, layout))
-        return layout.dataset(sink, completed=True)
+            most = execution.lanes_at_once or _lanes_at_once(case, block)
+            for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
+                clock.skip(lanes * max(step, 0))
+                if step >= block.steps:
+                    continue
+                for first_lane, count in runs_of_lanes(block, first, lanes, most):
+                    snapshot = None
+                    if step >= 0:
+                        snapshot = parts.read_state(block.number, first_lane, count, step)
+                    part = block.part(first_lane, count)
+                    width, frames = execution.tile_width, execution.segment_frames
+                    stepper = Stepper(case, part, snapshot, step, threads, width, frames)
+                    del snapshot
+                    _run_part(stepper, parts.seal, pool, sealer, clock, stop, execution)
+
+
+def _run_part(
+    stepper: Stepper,
+    seal: Callable[[Stretch, Any, Any], Any],
+    pool: ThreadPoolExecutor,
+    sealer: ThreadPoolExecutor,
+    clock: Clock,
+    stop: threading.Event,
+    execution: Execution,
+) -> None:
+    """All steps of some lanes. On Ctrl-C what was made so far is sealed before Interrupted is raised."""
+    part, sealing = stepper.part, None
+    seconds = execution.segment_seconds or _SEGMENT_SECONDS
+
+    def seal_in_background(begin: int, previous: Future[Any] | None) -> Future[Any]:
+        if previous is not None:
+            previous.result()
+        stretch = Stretch(part.number, part.first_lane, part.lanes, begin, stepper.recorded)
+        return sealer.submit(seal, stretch, stepper.take(), stepper.snapshot())
+
+    clock.tick(0)
+    begin, sealed_at = stepper.recorded, time.perf_counter()
+    try:
+        while stepper.recorded < part.steps:
+            steps = stepper.advance_chunk(part.steps, pool.map)
+            clock.tick(part.lanes * steps)
+            if stop.is_set():
+                raise KeyboardInterrupt
+            late = time.perf_counter() - sealed_at > seconds
+            if stepper.full or late or stepper.recorded == part.steps:
+                sealing = seal_in_background(begin, sealing)
+                begin, sealed_at = stepper.recorded, time.perf_counter()
+        if sealing is not None:
+            sealing.result()
+    except KeyboardInterrupt:
+        if stepper.recorded > begin:
+            sealing = seal_in_background(begin, sealing)
+        if sealing is not None:
+            sealing.result()
+        raise Interrupted(f"interrupted after step {stepper.step:,} of {part.steps:,}") from None
+
+
+def _lanes_at_once(case: Case, block: Block) -> int:
+    """How many lanes fit the memory of this machine at one time. Raises CaseError when not even a cohort does."""
+    per_lane, memory = bytes_per_lane(case, block), memory_of_machine()
+    fitting = int(_SHARE_OF_MEMORY * memory / per_lane)
+    largest = min(block.replicas, 1024)
+    if fitting < largest:
+        message = (
+            f"one replica takes {per_lane / 1e6:,.0f} MB while it runs, and {largest:,} of them run at a time: "
+            f"{largest * per_lane / 1e9:,.0f} GB, more than this machine with {memory / 1e9:,.0f} GB can hold. Take "
+            f"fewer x.samples, a smaller model or fewer replicas."
+        )
+        raise CaseError([message])
+    return fitting
+
+
+def _in_memory(case: Case, blocks: list[Block], manifest: dict[str, Any], execution: Execution) -> xr.Dataset:
+    """The same without a file: what would have been sealed is put together at the end."""
+    threads = execution.threads or os.cpu_count() or 1
+    clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
+    memory, whole = Memory(manifest), replace(execution, segment_seconds=math.inf)
+
+    def keep(stretch: Stretch, frames: dict[str, Any], state: Any) -> None:
+        if execution.segment_frames is not None:  # what was taken is otherwise all there is of a block
+            frames = {name: array.copy() for name, array in frames.items()}
+        memory.seal(stretch, frames, state)
+
+    needed = sum(bytes_per_lane(case, block) * block.lanes for block in blocks[:1]) + stored_bytes(manifest)
+    if needed > memory_of_machine():
+        message = (
+            f"the state and the recorded frames take {needed / 1e9:,.0f} GB, more than the "
+            f"{memory_of_machine() / 1e9:,.0f} GB of this machine: run to a file, record less, or take fewer replicas."
+        )
+        raise CaseError([message])
+    with stop_requests() as stop, ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as sealer:
+        for block in blocks:
+            width, frames = execution.tile_width, execution.segment_frames
+            stepper = Stepper(case, block, None, -1, threads, width, frames, most_bytes=math.inf)
+            _run_part(stepper, keep, pool, sealer, clock, stop, whole)
+    from thermosim.reading import dataset
+
+    return dataset(Layout(manifest), memory, finals, completed=True).load()
 
 
 @contextmanager
-def _tidied(sink: Any) -> Iterator[None]:
+def tidied(parts: Parts) -> Iterator[None]:
     """A run that fails before anything is sealed leaves nothing behind; others may write again when it ends."""
     try:
         yield
     except Interrupted:
         raise
     except BaseException:
-        if isinstance(sink, Parts) and not sink.manifest["segments"]:
-            sink.remove()
+        if not parts.manifest["segments"] and not parts.manifest["base"]:
+            parts.remove()
         raise
     finally:
-        if isinstance(sink, Parts):
-            sink.release()
+        parts.release()
 
 
 @contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
+def stop_requests() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets. The run stops between two chunks, where its state is whole: soon."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -258,127 +306,23 @@ def _stop_requests() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-class _Clock:
+class Clock:
     """Counts replica-steps and reports them."""
 
     def __init__(self, report: Report | None, total: int) -> None:
         self._report, self._total = report, total
-        self._done = 0
+        self._done = self._made = 0
         self._begin: float | None = None
 
     def skip(self, replica_steps: int) -> None:
+        """Steps made before this run."""
         self._done += replica_steps
 
     def tick(self, replica_steps: int) -> None:
+        """Steps just made."""
         now = time.perf_counter()
         self._begin = self._begin if self._begin is not None else now
         self._done += replica_steps
+        self._made += replica_steps
         if self._report:
-            self._report(Progress(self._done, self._total, now - self._begin))
-
-
-def _run_block(
-    case: Case,
-    block: Block,
-    state: BlockState,
-    sink: _Sink,
-    pool: ThreadPoolExecutor,
-    clock: _Clock,
-    stop_request: threading.Event,
-    segment_frames: int | None,
-) -> None:
-    """All steps of one block. On Ctrl-C the frames so far are sealed before Interrupted is raised."""
-    kernel = compiled(advance, signatures.ADVANCE)
-    frames = Frames(case, block, sink.manifest["variables"])
-    per_chunk = max(1, _CHUNK_BYTES // max(1, frames.bytes_per_frame))
-    per_segment = segment_frames or max(1, _SEGMENT_BYTES // max(1, frames.bytes_per_frame))
-    moves = block.parameters + block.samples * block.components * (block.settings.get("x") or {}).get("tau", 0)
-    chunk = max(1, int(_FIRST_CHUNK / (block.lanes * moves)))
-    sealed, sealed_at = frames.due_before(state.recorded + 1), time.perf_counter()
-    gathered: list[dict[str, np.ndarray]] = []
-    addresses = addresses_of(block)
-    sealing: Future[None] | None = None
-    clock.tick(0)
-    try:
-        while state.recorded < block.steps:
-            start, begin = state.step, time.perf_counter()
-            room = min(per_chunk, per_segment - sum(map(_count, gathered)))
-            stop = frames.last_step_within(state.recorded, min(start + chunk, block.steps), room)
-            gathered.append(_advance_tiles(kernel, block, state, frames, stop, addresses, pool))
-            clock.tick(block.lanes * (stop - start))
-            if stop_request.is_set():
-                raise KeyboardInterrupt
-            elapsed = time.perf_counter() - begin
-            chunk = max(1, int((stop - start) * min(4.0, max(0.25, _CHUNK_SECONDS / max(elapsed, 1e-6)))))
-            full = sum(map(_count, gathered)) >= per_segment or time.perf_counter() - sealed_at > _SEGMENT_SECONDS
-            if full or state.step == block.steps:
-                sealing = _seal(block, state, sink, sealed, gathered, pool, sealing)
-                sealed += sum(map(_count, gathered))
-                gathered, sealed_at = [], time.perf_counter()
-        if sealing is not None:
-            sealing.result()
-    except KeyboardInterrupt:
-        if sealing is not None:
-            sealing.result()
-        if gathered:
-            _seal(block, state, sink, sealed, gathered, pool, None).result()
-        raise Interrupted(f"interrupted after step {state.step:,} of {block.steps:,}") from None
-
-
-def _count(arrays: Mapping[str, np.ndarray]) -> int:
-    return len(next(iter(arrays.values())))
-
-
-def _seal(
-    block: Block,
-    state: BlockState,
-    sink: _Sink,
-    first_frame: int,
-    gathered: list[dict[str, np.ndarray]],
-    pool: ThreadPoolExecutor,
-    previous: Future[None] | None,
-) -> Future[None]:
-    """Seal frames in the background, after the segment before them."""
-    if previous is not None:
-        previous.result()
-    frames = {name: np.concatenate([part[name] for part in gathered]) for name in gathered[0]}
-    return pool.submit(sink.seal, block.number, state.step, first_frame, frames, state.snapshot())
-
-
-def _advance_tiles(
-    kernel: Any,
-    block: Block,
-    state: BlockState,
-    frames: Frames,
-    stop: int,
-    addresses: Addresses,
-    pool: ThreadPoolExecutor,
-) -> dict[str, np.ndarray]:
-    """Advance every tile to step `stop` and return the frames met: variable -> (frames, lanes, ...)."""
-    start = state.step
-    steps, next_frame = frames.between(state.recorded, stop)
-    theta_factor, x_factor = block.factors(start + 1, max(stop, start + 1))
-    theta_table, x_table = block.tables(start + 1, max(stop, start + 1))
-    settings, gathered = block.settings, frames.empty(len(steps))
-    x = settings.get("x") or {}
-    seed, tau, restarts = settings["ensemble"]["seed"], x.get("tau", 0), x.get("restart", False)
-    row_count = block.data.rows if block.data is not None else 0
-
-    def run(position: int) -> None:
-        tile = state.tiles[position]
-        buffers = frames.buffers(position, tile, len(steps))
-        kernel(
-            seed, block.first_replica + tile.first, start, stop - start, block.turn, tau, next_frame, frames.every,
-            row_count, block.theta_dynamics != "frozen", block.reversed, restarts,
-            tile.theta, tile.memory, tile.x, tile.theta_path, tile.x_path,
-            state.constants[position], state.shared, state.data, state.first_rows[position],
-            state.theta_hyper[position], theta_factor, state.x_hyper[position], x_factor, theta_table, x_table,
-            *addresses, *buffers, tile.scratch,
-        )  # fmt: skip
-        bad = state.guard(position, buffers, steps)
-        frames.gather(tile, buffers, len(steps), bad, gathered)
-
-    for future in [pool.submit(run, position) for position in range(len(state.tiles))]:
-        future.result()
-    state.step = state.recorded = stop
-    return gathered
+            self._report(Progress(self._done, self._made, self._total, now - self._begin))

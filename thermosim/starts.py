@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,28 @@ from thermosim.plan import Block
 from thermosim.schedules import is_schedule
 from thermosim.sources import theta_of
 
-__all__ = ["initial_theta", "initial_x"]
+__all__ = ["initial_state"]
+
+_WINDOW = 16384
+
+
+def initial_state(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """theta (m, lanes) and x (S, n, lanes) at step 0.
+
+    Made in windows of lanes counted over the whole block: the arithmetic is numpy's, whose last bits can depend on the
+    shape of its arrays, and may not depend on how a block was cut.
+    """
+    theta = np.empty((block.parameters, block.lanes))
+    x = np.empty((block.samples, block.components, block.lanes))
+    first, last = block.first_lane, block.first_lane + block.lanes
+    for begin in range(first // _WINDOW * _WINDOW, last, _WINDOW):
+        window = block.part(begin, min(_WINDOW, block.lanes_in_all - begin))
+        taken = slice(max(begin, first), min(begin + _WINDOW, last))
+        of_window, of_block = (slice(taken.start - zero, taken.stop - zero) for zero in (begin, first))
+        theta_there = initial_theta(window)
+        theta[:, of_block] = theta_there[:, of_window]
+        x[..., of_block] = initial_x(window, theta_there)[..., of_window]
+    return theta, x
 
 
 def initial_theta(block: Block) -> np.ndarray:
@@ -88,10 +110,11 @@ def _fresh(block: Block, theta: np.ndarray, seed: int) -> np.ndarray:
     """Exact samples by the model's own sampler, the points of the sweep one after another."""
     from thermosim.evaluate import Evaluator
 
-    replicas = block.settings["ensemble"]["replicas"]
     x = np.empty((block.samples, block.components, block.lanes))
-    for first in range(0, block.lanes, replicas):
-        lanes = slice(first, first + replicas)
+    points = block.lane_numbers() // block.replicas
+    edges = [0, *(np.flatnonzero(np.diff(points)) + 1).tolist(), block.lanes]
+    for first, last in itertools.pairwise(edges):
+        lanes = slice(first, last)
         values = {
             k: float(v[0]) if isinstance(v, np.ndarray) else v for k, v in block.constants_of_lanes(lanes).items()
         }

@@ -1,34 +1,45 @@
-"""Sealed segments, a manifest that says what is whole, and consolidation to one HDF5 file that xarray opens.
+"""The parts of a run while it goes on: a folder of sealed segments, and the manifest that says what is whole.
 
-While a run goes on, `out.h5.parts/` holds segments (each written under a temporary name, synced, renamed) and
-`manifest.json`, replaced atomically. A segment has frames of one block and the complete state after its last step: a
-run goes on from there. At the end the segments become `out.h5` (temporary name, then renamed) and the parts go.
-A killed run leaves readable parts; an HDF5 file is never appended to.
+`out.h5.parts/` has segments (see `segments`) and `manifest.json`, which is replaced atomically and carries its own
+checksum; the one before it is kept for the case that the disk damages it. At the end the parts become `out.h5` (see
+`consolidation`). A killed run leaves readable parts; a file is never appended to.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-__all__ = ["FORMAT", "Parts", "StorageError", "consolidate", "parts_folder", "read_manifest"]
+from thermosim.coverage import surplus
+from thermosim.segments import Folder, StorageError, Stretch, key, replace, state_of, write
 
-FORMAT = 1
-_CHUNK_STEPS, _CHUNK_REPLICAS = 16, 512
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "PREVIOUS",
+    "Parts",
+    "StorageError",
+    "clear_remnant",
+    "parse_manifest",
+    "parts_folder",
+    "read_manifest",
+]
 
-
-class StorageError(Exception):
-    """An output that cannot be written or read; the message says what to do."""
+FORMAT = 2
+MANIFEST, PREVIOUS = "manifest.json", "manifest-previous.json"
+_LOCK = "lock"
+_OURS = re.compile(r"(frames|state)-b\d+-l\d+-\d+-s\d+-\d+\.h5(\.[0-9a-f]+\.tmp)?|manifest.*\.json\.[0-9a-f]+\.tmp")
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def parts_folder(output: Path) -> Path:
@@ -38,42 +49,72 @@ def parts_folder(output: Path) -> Path:
     return output.with_name(output.name + ".parts")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a parts folder."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise StorageError(
-            f"{folder}: no readable manifest.json ({error}); this is not an output of thermosim."
-        ) from None
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """The sha256 of everything in a manifest but itself, as canonical JSON."""
+    others = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def parse_manifest(path: Path) -> dict[str, Any]:
+    """The manifest in a file. Raises ValueError saying what is wrong with it, OSError when it cannot be read."""
+    manifest = json.loads(path.read_text("utf-8"))
     if not isinstance(manifest, dict) or "segments" not in manifest:
-        raise StorageError(f"{folder}: its manifest.json is not one of thermosim.")
-    if manifest.get("format") != FORMAT:
-        raise StorageError(f"{folder}: format {manifest.get('format')}, this version of thermosim reads {FORMAT}.")
+        raise ValueError("it is not one of thermosim")
+    if manifest.get("format") == FORMAT and manifest.get("sha256") != _digest(manifest):
+        raise ValueError("damaged: its checksum differs")
     return manifest
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Write a whole file or nothing: temporary name, sync, rename, sync of the folder."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync(target.parent)
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a parts folder; the one before it where the disk has damaged it. One of format 1 is translated.
+
+    Raises StorageError when there is none that can be read.
+    """
+    problem = ""
+    for name in (MANIFEST, PREVIOUS):
+        try:
+            manifest = parse_manifest(folder / name)
+            break
+        except (OSError, ValueError) as error:
+            problem = problem or str(error)
+    else:
+        raise StorageError(f"{folder}: no readable manifest.json ({problem}); this is not an output of thermosim.")
+    found = manifest.get("format")
+    if found == 1:
+        return _translated(folder, manifest)
+    if found != FORMAT:
+        newer = isinstance(found, int) and found > FORMAT
+        remedy = " It was written by a newer version of thermosim: use that one." if newer else ""
+        raise StorageError(f"{folder}: format {found}, this version of thermosim reads 1 to {FORMAT}.{remedy}")
+    return manifest
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _translated(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of format 1 in the terms of this one: its segments have all lanes of a block, and hold their state."""
+    lanes = manifest["replicas"]
+    for axis in manifest["axes"]:
+        lanes *= 1 if axis["structural"] else len(axis["values"])
+    segments: list[dict[str, Any]] = []
+    for segment in manifest["segments"]:
+        before = [s["step"] for s in segments if s["block"] == segment["block"]]
+        file = {"file": segment["file"], "bytes": None, "sha256": segment["sha256"]}
+        stretch = Stretch(segment["block"], 0, lanes, max(before, default=-1), segment["step"])
+        segments.append(stretch.__dict__ | {"frames": file if segment["frames"] else None, "state": file})
+    record, steps = manifest["settings"]["record"], manifest["steps"]
+    declared = {"dtype": "float64", "over": "replica", "cadence": "step"}
+    return manifest | {
+        "run": "",
+        "steps": manifest["settings"]["run"]["steps"],
+        "cadences": {"step": [record["first"], record["every"], len(steps)]},
+        "variables": {name: variable | declared for name, variable in manifest["variables"].items()},
+        "coordinates": {},
+        "summaries": [],
+        "inputs": {},
+        "segments": segments,
+        "base": None,
+        "completed": False,
+        "virtual": False,
+    }
 
 
 class Parts:
@@ -83,7 +124,8 @@ class Parts:
         self.folder = folder
         self.manifest = manifest
         self._lock: Any = None
-        self._own: set[str] = set()  # segments this process sealed: not checked again when it reads them back
+        self._damaged = False  # manifest.json on the disk: the one before it was read
+        self._dropped: set[str] = set()  # files of segments that only the manifest before this one knows
 
     @classmethod
     def create(cls, output: Path, manifest: dict[str, Any], overwrite: bool) -> Parts:
@@ -92,34 +134,73 @@ class Parts:
         Raises StorageError when something is there that may not be replaced, or the folder cannot be written.
         """
         folder = parts_folder(output)
-        if output.is_dir() or (folder.exists() and not (folder / "manifest.json").is_file()):
+        foreign = folder.exists() and not (folder / MANIFEST).is_file() and not _is_remnant(folder)
+        if output.is_dir() or foreign:
             raise StorageError(
                 f"{output if output.is_dir() else folder}: is in the way and not ours to delete; choose another -o."
             )
-        existing = [path for path in (output, folder) if path.exists()]
+        existing = [path for path in (output, folder) if path.exists() and not (path == folder and _is_remnant(folder))]
         if existing and not overwrite:
-            resume = f" To go on with an interrupted run: thermosim resume {output}." if folder.exists() else ""
+            resume = f" To go on with an interrupted run: thermosim resume {output}." if folder in existing else ""
             raise StorageError(
                 f"{existing[0]} exists already; nothing was changed. Use --overwrite, or another -o.{resume}"
+            )
+        if output.exists() and _holds_data_of_output(folder):
+            raise StorageError(
+                f"{output}: is a virtual file, {folder.name} has its data; nothing was changed. Delete both to run "
+                f"again, or choose another -o."
             )
         try:
             if folder.exists():
                 cls(folder, {}).claim().remove()
             folder.mkdir(parents=True)
             parts = cls(folder, manifest | {"replaces": output.exists()}).claim()
-            parts._write_manifest()
+            parts._write_manifest(parts.manifest)
         except OSError as error:
             raise StorageError(
                 f"{folder}: cannot be written: {error.strerror}. Choose another place with -o."
             ) from None
         return parts
 
+    @classmethod
+    def reopen(cls, output: Path) -> Parts:
+        """Claim the parts of an output, to go on with them. What a kill left unfinished in the folder is removed.
+
+        Raises StorageError when another process has them, or their manifest cannot be read.
+        """
+        parts = cls(parts_folder(output), {}).claim()
+        try:
+            parts.manifest = read_manifest(parts.folder)
+            parts._damaged = not _is_whole(parts.folder / MANIFEST)
+            parts._dropped = _files(_previous(parts.folder)) - _files(parts.manifest)
+            parts.tidy()
+        except BaseException:
+            parts.release()
+            raise
+        return parts
+
+    @property
+    def output(self) -> Path:
+        """The file these parts will become."""
+        return self.folder.with_name(self.folder.name.removesuffix(".parts"))
+
+    @property
+    def run(self) -> str:
+        """Which computation this is."""
+        return str(self.manifest["run"])
+
     def claim(self) -> Parts:
         """Keep other processes from writing here until this one ends. Raises StorageError when one already is."""
-        self._lock = open(self.folder / "lock", "a")  # noqa: SIM115  held open as long as this object lives
+        try:
+            self._lock = open(self.folder / _LOCK, "a")  # noqa: SIM115  held open as long as this object lives
+        except OSError as error:
+            raise StorageError(f"{self.folder}: cannot be written: {error.strerror}.") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_LOCKS:  # a file system without locks: nothing can be promised there
+                return self
+            self.release()
             raise StorageError(
                 f"{self.output}: another process is writing it; wait for it, or choose another -o."
             ) from None
@@ -130,111 +211,138 @@ class Parts:
         if self._lock is not None:
             self._lock.close()
 
-    def _write_manifest(self) -> None:
-        _replace(self.folder / "manifest.json", json.dumps(self.manifest, indent=1).encode())
+    def tidy(self) -> None:
+        """Remove segments that the manifest does not know, and temporary files: what a kill left. Nothing else."""
+        known = _files(self.manifest) | _files(_previous(self.folder))
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name) and path.name not in known:
+                path.unlink(missing_ok=True)
 
     def seal(
-        self, block: int, step: int, first_frame: int, frames: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]
-    ) -> None:
-        """Make frames (F, lanes, ...) and the state after `step` durable, or raise StorageError: earlier ones stay."""
-        number = len(self.manifest["segments"])
-        name = f"segment-{number:06d}.h5"
-        temporary = self.folder / (name + ".tmp")
-        count = len(next(iter(frames.values()), ()))
+        self, stretch: Stretch, frames: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
+        """Make a segment durable and record it, or raise StorageError: earlier ones stay. See `segments.write`."""
         try:
-            with h5py.File(temporary, "w") as file:
-                for group, arrays in (("frames", frames), ("state", state)):
-                    for variable, array in arrays.items():
-                        file.create_dataset(f"{group}/{variable}", data=array)
-            _sync(temporary)
-            digest = _digest(temporary)
-            os.replace(temporary, self.folder / name)
-            self.manifest["segments"].append(
-                {
-                    "file": name,
-                    "block": block,
-                    "step": step,
-                    "first_frame": first_frame,
-                    "frames": count,
-                    "sha256": digest,
-                }
-            )
-            self._write_manifest()
-            self._own.add(name)
+            record = write(self.folder, self.run, stretch, frames, state)
+        except StorageError as error:
+            count = len(self.manifest["segments"])
+            raise StorageError(str(error).replace("Those sealed", f"The {count} sealed")) from None
+        self.record([record])
+        return record
+
+    def record(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Enter sealed segments in the manifest, all at once; one of the very same rectangle is replaced.
+
+        Every lane keeps its last two states; older ones are removed. Raises StorageError.
+        """
+        segments = {key(record): dict(record) for record in [*self.manifest["segments"], *records]}
+        manifest = self.manifest | {"segments": list(segments.values())}
+        for block in {record["block"] for record in segments.values()}:
+            for record in surplus(manifest, block):
+                segments[key(record)]["state"] = None
+        self._adopt(manifest)
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of the manifest, all at once. Files it no longer knows are removed. Raises StorageError."""
+        self._adopt(self.manifest | changes)
+
+    def _adopt(self, manifest: dict[str, Any]) -> None:
+        """Replace the manifest, and then remove the segments' files that only the old one knows."""
+        try:
+            self._write_manifest(manifest)
+            before, self.manifest = self.manifest, manifest
+            # What the manifest before this one knows stays, should the disk damage this one.
+            for name in self._dropped - _files(manifest):
+                (self.folder / name).unlink(missing_ok=True)
+            self._dropped = _files(before) - _files(manifest)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            if len(self.manifest["segments"]) > number:
-                self.manifest["segments"].pop()
             raise StorageError(
-                f"{self.folder}: a segment could not be written: {error.strerror or error}. The {number} sealed "
-                f"before it are whole; make room, then: thermosim resume {self.output}"
+                f"{self.folder}: the manifest could not be written: {error.strerror or error}. What was sealed before "
+                f"is whole; make room, then: thermosim resume {self.output}"
             ) from None
 
-    @property
-    def output(self) -> Path:
-        """The file these parts will become."""
-        return self.folder.with_name(self.folder.name.removesuffix(".parts"))
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replace manifest.json, and keep the one before."""
+        manifest["sha256"] = _digest(manifest)
+        entries = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in manifest.items() if name != "segments"]
+        rows = ",\n ".join(map(json.dumps, manifest["segments"]))
+        current = self.folder / MANIFEST
+        if current.exists() and not self._damaged:
+            previous = self.folder / (PREVIOUS + ".0.tmp")
+            previous.unlink(missing_ok=True)
+            try:
+                os.link(current, previous)
+            except OSError:  # a file system without links
+                shutil.copyfile(current, previous)
+            os.replace(previous, self.folder / PREVIOUS)
+        replace(current, ("{" + ",\n".join([*entries, f'"segments": [\n {rows}]']) + "}\n").encode())
+        self._damaged = False
 
-    def read(self, segment: Mapping[str, Any], group: str) -> dict[str, np.ndarray]:
-        """Arrays of one segment: its "frames" or its "state". Raises StorageError when it is missing or damaged."""
-        path = self.folder / segment["file"]
-        try:
-            if segment["file"] not in self._own and _digest(path) != segment["sha256"]:
-                raise StorageError(f"{path}: damaged (its checksum differs from the manifest's).")
-            with h5py.File(path, "r") as file:
-                return {name: dataset[()] for name, dataset in file.get(group, {}).items()}
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be read: {error}") from None
+    def read(self, file: Mapping[str, Any], group: str, names: Iterable[str] | None = None, at: Any = ()) -> Any:
+        """As `segments.read`."""
+        return Folder(self.folder, self.run).read(file, group, names, at)
 
-    def last_segment(self) -> dict[str, Any] | None:
-        """The newest segment."""
-        segments: list[dict[str, Any]] = self.manifest["segments"]
-        return segments[-1] if segments else None
+    def read_state(self, block: int, first_lane: int, lanes: int, step: int) -> dict[str, np.ndarray]:
+        """As `segments.read_state`."""
+        return state_of(Folder(self.folder, self.run, verify=True), self.manifest, block, first_lane, lanes, step)
 
     def remove(self) -> None:
-        """Delete the parts."""
-        shutil.rmtree(self.folder)
+        """Delete the parts, the manifest last: a kill meanwhile leaves what is known to be parts."""
+        last = (PREVIOUS, MANIFEST, _LOCK)
+        for path in [path for path in self.folder.iterdir() if path.name not in last]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        for name in last:
+            (self.folder / name).unlink(missing_ok=True)
+        self.folder.rmdir()
+        self.release()
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _files(manifest: Mapping[str, Any]) -> set[str]:
+    """Files of the segments that a manifest knows."""
+    segments = manifest.get("segments", ())
+    return {record[group]["file"] for record in segments for group in ("frames", "state") if record[group]}
 
 
-def consolidate(parts: Parts, layout: Any) -> Path:
-    """Write the one file of a finished run, and remove the parts. `layout` is the `ensemble.Layout` of the manifest."""
-    import h5netcdf
+def _is_remnant(folder: Path) -> bool:
+    """Whether a kill left parts without a manifest: they had none yet, or everything else was gone."""
+    if not folder.is_dir() or (folder / MANIFEST).exists():
+        return False
+    names = [path.name for path in folder.iterdir()]
+    return all(name in (_LOCK, PREVIOUS) or _OURS.fullmatch(name) for name in names)
 
-    output = parts.output
-    temporary = output.with_name(output.name + ".tmp")
+
+def clear_remnant(folder: Path) -> bool:
+    """Remove parts that a kill left without a manifest. Returns whether there was such a thing.
+
+    Raises StorageError when another process is just making them.
+    """
+    if not _is_remnant(folder):
+        return False
+    Parts(folder, {}).claim().remove()
+    return True
+
+
+def _holds_data_of_output(folder: Path) -> bool:
+    """Whether the frames of a virtual file are in these parts."""
     try:
-        with h5netcdf.File(temporary, "w") as file:
-            file.dimensions = layout.dimension_sizes()
-            for name, (dims, values, attributes) in layout.coordinates().items():
-                kind = h5py.string_dtype() if values.dtype == object else values.dtype
-                variable = file.create_variable(name, dims, kind, data=values)
-                variable.attrs.update(attributes)
-            for name, (dims, dtype, attributes) in layout.variables().items():
-                shape = [file.dimensions[dim].size for dim in dims]
-                caps = {"step": _CHUNK_STEPS, "replica": _CHUNK_REPLICAS}
-                chunks = tuple(max(1, min(n, caps.get(d, n))) for d, n in zip(dims, shape, strict=True))
-                variable = file.create_variable(name, dims, dtype, chunks=chunks)
-                variable.attrs.update(attributes)
-            for segment in parts.manifest["segments"]:
-                for name, array in parts.read(segment, "frames").items():
-                    where, block = layout.place(name, array, segment)
-                    file[name][where] = block
-            for name, where, values in layout.final_state(parts):
-                file[name][where] = values
-            file.attrs.update(layout.attributes(completed=True))
-        _sync(temporary)
-        os.replace(temporary, output)
-        _sync(output.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"{output}: could not be written: {error}. All segments are whole in {parts.folder}; make room, then: "
-            f"thermosim resume {output}"
-        ) from None
-    parts.remove()
-    return output
+        return bool(read_manifest(folder)["virtual"])
+    except StorageError:
+        return False
+
+
+def _previous(folder: Path) -> dict[str, Any]:
+    """The manifest before the current one, or nothing."""
+    try:
+        return parse_manifest(folder / PREVIOUS)
+    except (OSError, ValueError):
+        return {}
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return bool(parse_manifest(path))
+    except (OSError, ValueError):
+        return False

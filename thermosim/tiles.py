@@ -10,9 +10,9 @@ import numpy as np
 from thermosim.binding import needs_of
 from thermosim.kernels.tiles import Rows, Tile, aligned_zeros, tile_width
 from thermosim.plan import Block
-from thermosim.starts import initial_theta, initial_x
+from thermosim.starts import initial_state
 
-__all__ = ["BlockState", "rows_of"]
+__all__ = ["BlockState", "lanes_of_tile", "of_tile", "rows_of"]
 
 
 def rows_of(block: Block) -> Rows:
@@ -45,29 +45,33 @@ class BlockState:
     recorded: int = -1  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
 
     @classmethod
-    def at_start(cls, block: Block, threads: int, width: int | None = None) -> BlockState:
-        """The state at step 0."""
+    def empty(cls, block: Block, threads: int, width: int | None = None) -> BlockState:
+        """Everything but the state itself."""
         lanes, size = block.lanes, rows_of(block)
         width = width or tile_width(lanes, size.total, threads)
         constants, (theta_hyper, x_hyper), first_rows = block.model_constants(), block.hyper(), block.first_rows()
         tiles = [Tile.empty(first, width, min(width, lanes - first), size) for first in range(0, lanes, width)]
-        state = cls(
+        return cls(
             0,
             tiles,
-            [_of_tile(constants, tile) for tile in tiles],
-            [_of_tile(theta_hyper, tile) for tile in tiles],
-            [_of_tile(x_hyper, tile) for tile in tiles],
-            [first_rows[_lanes_of(tile, lanes)] for tile in tiles],
+            [of_tile(constants, tile) for tile in tiles],
+            [of_tile(theta_hyper, tile) for tile in tiles],
+            [of_tile(x_hyper, tile) for tile in tiles],
+            [first_rows[lanes_of_tile(tile, lanes)] for tile in tiles],
             block.shared(),
             np.ascontiguousarray(block.data.values) if block.data is not None else np.zeros((1, 0)),
             np.zeros(lanes, np.int8),
             np.full(lanes, -1, np.int64),
         )
-        theta = initial_theta(block)
-        x = initial_x(block, theta)
-        for tile in tiles:
-            tile.theta[:] = _of_tile(theta, tile)
-            tile.x[:] = _of_tile(x, tile)
+
+    @classmethod
+    def at_start(cls, block: Block, threads: int, width: int | None = None) -> BlockState:
+        """The state at step 0."""
+        state = cls.empty(block, threads, width)
+        theta, x = initial_state(block)
+        for tile in state.tiles:
+            tile.theta[:] = of_tile(theta, tile)
+            tile.x[:] = of_tile(x, tile)
         return state
 
     def snapshot(self) -> dict[str, np.ndarray]:
@@ -83,7 +87,7 @@ class BlockState:
         """Take up a snapshot made after `step`."""
         for tile in self.tiles:
             for name in ("theta", "memory", "x", "theta_path", "x_path"):
-                getattr(tile, name)[:] = _of_tile(snapshot[name], tile)
+                getattr(tile, name)[:] = of_tile(snapshot[name], tile)
         self.status[:] = snapshot["status"]
         self.diverged_step[:] = snapshot["diverged_step"]
         self.step = self.recorded = step
@@ -116,13 +120,13 @@ class BlockState:
         return bad
 
 
-def _lanes_of(tile: Tile, lanes: int) -> np.ndarray:
+def lanes_of_tile(tile: Tile, lanes: int) -> np.ndarray:
     """The lanes of a tile, the last one repeated past the end."""
     return np.minimum(np.arange(tile.first, tile.first + tile.width), lanes - 1)
 
 
-def _of_tile(array: np.ndarray, tile: Tile) -> np.ndarray:
+def of_tile(array: np.ndarray, tile: Tile) -> np.ndarray:
     """The columns of a tile, the last one repeated in lanes past the end."""
     part = aligned_zeros((*array.shape[:-1], tile.width))
-    part[:] = array[..., _lanes_of(tile, array.shape[-1])]
+    part[:] = array[..., lanes_of_tile(tile, array.shape[-1])]
     return part

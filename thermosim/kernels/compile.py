@@ -43,7 +43,11 @@ class _DisjointArguments(Compiler):
 
 
 # every source that the bits of a result depend on
-BITS = ("kernels", "models", "exact", "plan.py", "schedules.py", "tiles.py", "recording.py")
+BITS = (
+    *("kernels", "models", "exact", "data"),
+    *("binding.py", "cohorts.py", "evaluate.py", "plan.py", "recording.py", "schedules.py", "sources.py", "starts.py"),
+    *("stepper.py", "summaries.py", "tiles.py"),
+)
 
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": _DisjointArguments}
 _PACKAGE = Path(__file__).parent.parent

@@ -1,0 +1,180 @@
+"""Kill a run in a forked process, where kernels are compiled already, and see what is left. Run by test_kills.py.
+
+    python tests/killing.py random N | every-operation [virtual]
+
+Prints one JSON line: how many kills, what they caught, and everything that was found to be wrong.
+"""
+
+import collections
+import hashlib
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+from conftest import TRAP
+
+import thermosim
+from thermosim.storage import parts_folder
+from thermosim.torture import _doing
+
+CASE = TRAP.replace("steps = 101", "steps = 60") + '[record.heat]\nkeep = ["mean", "histogram"]\nrange = [-9.0, 9.0]\n'
+SEALS = {"segment_frames": 4, "threads": 1}
+
+
+def in_child(work):
+    """The process id of a fork that does this work."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def go_on(case, path, **how):
+    """Run or resume, whichever it takes."""
+    begun = (parts_folder(path) / "manifest.json").exists()
+    if begun or path.exists():
+        thermosim.resume(path, **how).close()
+    else:
+        thermosim.simulate(case, path, overwrite=True, **how).close()
+
+
+def what_is_wrong(path, whole):
+    """Whatever a kill has left must be readable, and equal to the unharmed run as far as it goes."""
+    if not path.exists() and not (parts_folder(path) / "manifest.json").exists():
+        return ""
+    try:
+        with warnings.catch_warnings(), thermosim.open_ensemble(path) as left:
+            warnings.simplefilter("error")
+            for name, variable in left.data_vars.items():
+                if "step" in variable.dims and not np.array_equal(variable, whole[name][: left.sizes["step"]]):
+                    return f"{name} differs"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+class Operations:
+    """Counts what changes files, and kills this process just before the n-th."""
+
+    def __init__(self, fatal):
+        self._left = fatal
+        for module, name in (
+            (os, "replace"), (os, "fsync"), (os, "link"), (os, "unlink"), (os, "rmdir"), (Path, "unlink"),
+            (Path, "rmdir"), (Path, "mkdir"), (Path, "write_bytes"),
+        ):  # fmt: skip
+            self._watch(module, name)
+
+    def _watch(self, module, name):
+        function = getattr(module, name)
+
+        def watched(*args, **kwargs):
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        setattr(module, name, watched)
+
+
+def is_same(path, whole, reference):
+    """The same bytes; of a virtual file, whose segments were cut otherwise, the same values."""
+    if not parts_folder(path).exists():
+        return digest(path) == reference
+    with thermosim.open_ensemble(path) as made:
+        return all(np.array_equal(made[name], whole[name]) for name in whole.variables)
+
+
+def every_operation(case, whole, reference, folder, how):
+    """Kill before the first, the second, ... operation on files, until a run comes through; resume each."""
+    caught, faults = collections.Counter(), []
+    status, fatal = 1, 0
+    while status != 0:
+        fatal += 1
+        path = folder / f"at-{fatal}.h5"
+
+        def run(fatal=fatal, path=path):
+            Operations(fatal)
+            go_on(case, path, **SEALS, **how)
+
+        _, status = os.waitpid(in_child(run), 0)
+        caught[_doing(path)] += status != 0
+        faults += check(path, whole, f"before operation {fatal}")
+        _, failed = os.waitpid(in_child(lambda path=path: go_on(case, path, threads=2, **how)), 0)
+        if failed or not is_same(path, whole, reference):
+            faults.append(f"before operation {fatal}: not resumed to the same bytes")
+        shutil.rmtree(parts_folder(path), ignore_errors=True)
+        path.unlink(missing_ok=True)
+    return caught, faults
+
+
+def at_random(case, whole, reference, folder, kills):
+    """Kill at random instants, again and again until so many kills have been made."""
+    chance, caught, faults = random.Random(1), collections.Counter(), []
+    begin = time.perf_counter()
+    os.waitpid(in_child(lambda: go_on(case, folder / "timed.h5", **SEALS)), 0)
+    seconds = time.perf_counter() - begin
+    number = 0
+    while sum(caught.values()) < kills:
+        number += 1
+        path = folder / f"random-{number}.h5"
+        for life in itertools.count():
+            spared = sum(caught.values()) >= kills or life > 20
+            threads = chance.choice([1, 2, 3])
+            child = in_child(lambda path=path, threads=threads: go_on(case, path, segment_frames=1, threads=threads))
+            if not spared:
+                time.sleep(chance.uniform(0.0, 1.2) * seconds)
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            if os.WIFSIGNALED(status):
+                caught[_doing(path)] += 1
+                faults += check(path, whole, f"kill {sum(caught.values())}")
+                continue
+            if status or not is_same(path, whole, reference):
+                faults.append(f"run {number}: did not come out to the same bytes")
+            break
+    return caught, faults
+
+
+def check(path, whole, when):
+    """A list with a sentence for what is wrong."""
+    wrong = what_is_wrong(path, whole)
+    return [f"{when}: {wrong}"] if wrong else []
+
+
+def main():
+    mode, *rest = sys.argv[1:]
+    case = thermosim.load_case(CASE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unharmed = folder / "unharmed.h5"
+        how = {"virtual": True} if "virtual" in rest else {}
+        whole = thermosim.simulate(case, unharmed, **SEALS).load()
+        reference = digest(unharmed)
+        if mode == "random":
+            caught, faults = at_random(case, whole, reference, folder, int(rest[0]))
+        else:
+            caught, faults = every_operation(case, whole, reference, folder, how)
+    print(json.dumps({"kills": sum(caught.values()), "caught": caught, "faults": faults}))
+
+
+if __name__ == "__main__":
+    main()

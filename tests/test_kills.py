@@ -1,0 +1,26 @@
+"""Killed at any instant, a run leaves nothing unreadable, and comes out to the same bytes when it is resumed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KILLING = Path(__file__).parent / "killing.py"
+
+
+HOW = [(["random", "100"], 100), (["every-operation"], 60), (["every-operation", "virtual"], 60)]
+
+
+@pytest.mark.parametrize(("how", "least"), HOW)
+def test_killed_at_any_instant(how, least):
+    """At random instants, and before every single operation on files: seals, manifests, the file at the end."""
+    done = subprocess.run(
+        [sys.executable, str(KILLING), *how], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["faults"] == []
+    assert result["kills"] >= least
+    assert {"a segment", "the manifest", "the file"} <= result["caught"].keys()

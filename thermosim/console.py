@@ -1,0 +1,35 @@
+"""Where everything is printed, how sizes are written, and the exit codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FINE, CHECK_FAILED, NOTHING_TO_CHECK, BAD_CASE, DIVERGED, INTERRUPTED = 0, 1, 2, 2, 3, 130
+
+
+def make_console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, width=110)
+    return console
+
+
+def si(number: float) -> str:
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.3g} {prefix}"
+    return f"{number:.3g} "
+
+
+def size_text(size: float) -> str:
+    return f"{si(size)}B"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, name in ((365.25 * 86400, "years"), (86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.2g} s" if seconds >= 1.0 else "less than a second"

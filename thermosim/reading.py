@@ -1,0 +1,218 @@
+"""Reading an ensemble out of its segments: arrays that xarray indexes lazily, and what follows from the states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from thermosim import cohorts
+from thermosim.coverage import due, latest, tiling
+from thermosim.ensemble import Finals, Layout
+from thermosim.segments import Source, state_of
+
+__all__ = ["Frames", "dataset", "final_arrays", "states"]
+
+_STATE_BYTES = 64_000_000  # of a state that is held at one time
+_BYTES_PER_READ = 500_000  # are read in the time that opening a file takes
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Frames of a run of lanes or cohorts: numbers start to stop of the variable, from one file, or from the base."""
+
+    block: int
+    start: int
+    stop: int
+    first: int  # lane or cohort of the block
+    count: int
+    file: Mapping[str, Any]
+    of_base: bool
+    file_start: int  # number of the file's first frame
+    file_first: int  # its first lane or cohort
+    file_shape: tuple[int, ...]  # of the array in the file
+
+
+class Frames(BackendArray):
+    """The frames of one variable, (frames, *axes, replica or cohort, ...). What no segment has is NaN or 0.
+
+    Files are opened for each read, so the run may go on meanwhile.
+    """
+
+    def __init__(self, layout: Layout, manifest: Mapping[str, Any], source: Source, name: str, tilings: Any) -> None:
+        dims, self.dtype, _ = layout.variables()[name]
+        sizes = layout.dimension_sizes()
+        self.shape = tuple(sizes[dim] for dim in dims)
+        self._layout, self._source, self._name, self._over = layout, source, name, layout.over(name)
+        self._lane_dims = len(layout.axes) + 1
+        self.pieces = list(self._all_pieces(manifest, layout.manifest["variables"][name]["cadence"], tilings))
+        self._starts = np.array([piece.start for piece in self.pieces], np.int64)
+        self._stops = np.array([piece.stop for piece in self.pieces], np.int64)
+
+    def _all_pieces(self, manifest: Mapping[str, Any], cadence: str, tilings: Any) -> Iterator[_Piece]:
+        steps, base = manifest["cadences"][cadence], manifest["base"]
+        tail = self.shape[1 + self._lane_dims :]
+        for block, tiles in enumerate(tilings):
+            for tile in tiles:
+                start, stop = due(steps, tile.first_step, tile.step)
+                if start == stop or (tile.record and not tile.record["frames"]):
+                    continue
+                first, count = self._layout.span(self._over, tile.first_lane, tile.lanes)
+                if tile.record is None:
+                    yield _Piece(block, start, stop, first, count, base, True, 0, 0, (stop, *self.shape[1:]))
+                    continue
+                ends = due(steps, tile.record["first_step"], tile.record["step"])
+                whole = self._layout.span(self._over, tile.record["first_lane"], tile.record["lanes"])
+                shape = (ends[1] - ends[0], whole[1], *tail)
+                yield _Piece(block, start, stop, first, count, tile.record["frames"], False, ends[0], whole[0], shape)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.read)
+
+    def read(self, key: tuple[int | slice, ...], space: np.ndarray | None = None) -> np.ndarray:
+        """The values at an index of numbers and slices with positive steps; made in `space`, flat, if that is given."""
+        single = tuple(0 if isinstance(k, (int, np.integer)) else slice(None) for k in key)
+        wanted = [
+            range(*k.indices(n)) if isinstance(k, slice) else range(int(k) % n, int(k) % n + 1)
+            for k, n in zip(key, self.shape)
+        ]
+        shape = tuple(map(len, wanted))
+        out = np.empty(shape, self.dtype) if space is None else space[: math.prod(shape)].reshape(shape)
+        out.fill(np.nan if self.dtype.kind == "f" else 0)
+        if out.size:
+            near = (self._stops > wanted[0][0]) & (self._starts <= wanted[0][-1])
+            for number in np.flatnonzero(near):
+                self._fill(out, wanted, self.pieces[number])
+        return np.asarray(out[single])
+
+    def _fill(self, out: np.ndarray, wanted: list[range], piece: _Piece) -> None:
+        """Copy what is wanted of one piece to its place."""
+        frames = _common(wanted[0], piece.start, piece.stop)
+        if frames is None:
+            return
+        tail = tuple(slice(r.start, r.stop, r.step) for r in wanted[1 + self._lane_dims :])
+        in_file = _shifted(frames[0], piece.start - piece.file_start)
+        for index, lanes in self._layout.pieces(piece.block, piece.first, piece.count, self._over):
+            ends = [(i, i + 1) if isinstance(i, int) else (i.start, i.stop) for i in index]
+            common = [_common(want, *end) for want, end in zip(wanted[1:], ends)]
+            cuts, places = [c[0] for c in common if c], tuple(c[1] for c in common if c)
+            if len(cuts) < len(common):
+                continue
+            if piece.of_base:
+                at = (frames[0], *(_shifted(cut, end[0]) for cut, end in zip(cuts, ends)), *tail)
+                out[(frames[1], *places)] = self._source.read(piece.file, "/", [self._name], at)[self._name]
+                continue
+            first = piece.first + lanes.start - piece.file_first
+            for where, target in self._reads(cuts, [b - a for a, b in ends], first, math.prod(out.shape[:1])):
+                taken = self._source.read(piece.file, "frames", [self._name], (in_file, where[0], *tail))[self._name]
+                taken = taken if where[1] is None else taken[:, where[1]]
+                view = out[(frames[1], *places)][(slice(None), *target)]
+                view[...] = taken.reshape(view.shape)
+
+    def _reads(self, cuts: list[slice], sizes: list[int], first: int, frames: int) -> Iterator[tuple[Any, Any]]:
+        """How to read lanes that are a grid of a hyperslab, whose first lane in the file is `first`.
+
+        Each: the lanes in the file, which of these are taken (None: all), and where they go in the grid. Lanes far
+        apart are read row by row, unless it is faster to read what lies between them too.
+        """
+        ranges = [range(cut.start, cut.stop, cut.step) for cut in cuts]
+        low = np.ravel_multi_index([r[0] for r in ranges], sizes)
+        high = np.ravel_multi_index([r[-1] for r in ranges], sizes)
+        span, rows = int(high - low + 1), math.prod(map(len, ranges[:-1]))
+        bytes_of_lane = self.dtype.itemsize * math.prod(self.shape[1 + self._lane_dims :]) * frames
+        if span * bytes_of_lane <= max(1, rows) * _BYTES_PER_READ or span == math.prod(map(len, ranges)):
+            chosen = None
+            if span != math.prod(map(len, ranges)):
+                chosen = (np.ravel_multi_index(np.ix_(*ranges), sizes) - low).reshape(-1)
+            start = first + int(low)
+            yield (slice(start, start + span), chosen), ()
+            return
+        for row in np.ndindex(*map(len, ranges[:-1])):
+            start = first + int(np.ravel_multi_index([*(r[i] for r, i in zip(ranges, row)), 0], sizes))
+            last = ranges[-1]
+            yield (slice(start + last.start, start + last[-1] + 1, last.step), None), row
+
+
+def _common(wanted: range, start: int, stop: int) -> tuple[slice, slice] | None:
+    """What is wanted of numbers start to stop: counted from `start`, and where in `wanted`. None if nothing."""
+    low = max(0, -(-(start - wanted.start) // wanted.step))
+    high = min(len(wanted), -(-(stop - wanted.start) // wanted.step))
+    if low >= high:
+        return None
+    return slice(wanted[low] - start, wanted[high - 1] - start + 1, wanted.step), slice(low, high)
+
+
+def _shifted(cut: slice, by: int) -> slice:
+    return slice(cut.start + by, cut.stop + by, cut.step)
+
+
+def states(
+    layout: Layout, manifest: Mapping[str, Any], source: Source, block: int, names: Iterable[str] | None = None
+) -> Iterator[tuple[int, int, int, dict[str, np.ndarray]]]:
+    """The newest states of a block: first lane, lanes, step, arrays, in order and of bounded size.
+
+    Of a complete run it does not depend on how that was cut.
+    """
+    replicas = manifest["replicas"]
+    for first, lanes, step in latest(manifest, block, layout.lanes):
+        if step < 0:
+            continue
+        mine = cohorts.slice_of(replicas, first, lanes)
+        start, stop = cohorts.lanes_of(replicas, mine.start, mine.start + 1)
+        one = state_of(source, manifest, block, start, stop - start, step, names)
+        most = max(1, _STATE_BYTES // max(1, sum(array.nbytes for array in one.values())))
+        for cohort in range(mine.start, mine.stop, most):
+            start, stop = cohorts.lanes_of(replicas, cohort, min(cohort + most, mine.stop))
+            yield start, stop - start, step, state_of(source, manifest, block, start, stop - start, step, names)
+
+
+def final_arrays(
+    layout: Layout, manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], step: int, finals: Finals | None
+) -> dict[str, np.ndarray]:
+    """Variables with one value per run, of the lanes of a state: (lanes or cohorts, ...)."""
+    found = {name: state[name] for name in ("status", "diverged_step")}
+    declared = [name for name, variable in manifest["variables"].items() if variable["cadence"] is None]
+    if declared and finals is not None:
+        computed = finals(manifest, state, step)
+        found |= {name: computed[name] for name in declared}
+    return found
+
+
+def dataset(
+    layout: Layout,
+    source: Source,
+    finals: Finals | None = None,
+    sound: Mapping[str, Any] | None = None,
+    completed: bool = False,
+) -> xr.Dataset:
+    """All frames of the segments, lazily, and what follows from the newest states.
+
+    `sound` is the manifest of what is whole; nothing else is read. Raises StorageError when a state cannot be read.
+    """
+    manifest = layout.manifest if sound is None else sound
+    tilings = [tiling(manifest, block, layout.lanes) for block in range(layout.blocks)]
+    sizes, variables = layout.dimension_sizes(), {}
+    for name, (dims, dtype, attributes) in layout.variables().items():
+        if manifest["variables"].get(name, {}).get("cadence"):
+            lazy: Any = indexing.LazilyIndexedArray(Frames(layout, manifest, source, name, tilings))
+            data: Any = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
+        else:
+            unreached = np.nan if dtype.kind == "f" else -1 if name == "diverged_step" else 0
+            data = np.full([sizes[dim] for dim in dims], unreached, dtype)
+        variables[name] = xr.Variable(dims, data, attributes)
+    final = any(variable["cadence"] is None for variable in manifest["variables"].values()) and finals is not None
+    names = None if final else ("status", "diverged_step")
+    for block in range(layout.blocks):
+        for first, lanes, step, state in states(layout, manifest, source, block, names):
+            for name, values in final_arrays(layout, manifest, state, step, finals).items():
+                over = layout.over(name)
+                for index, part in layout.pieces(block, *layout.span(over, first, lanes), over):
+                    place = variables[name].values[index]
+                    place[...] = values[part].reshape(place.shape)
+    return xr.Dataset(variables, layout.coordinates(), layout.attributes(completed))
