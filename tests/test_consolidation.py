@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 import shutil
 
 import h5py
@@ -276,6 +277,23 @@ def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, mo
 def open_of(parts):
     """What a reader sees of parts."""
     return dataset(Layout(parts.manifest), parts, run.finals)
+
+
+@pytest.mark.parametrize("bytes_left", [3000, 20_000, 100_000, 300_000, 600_000])
+def test_a_disk_that_fills_up_at_any_point_loses_nothing(bytes_left, whole, tmp_path, capfd):
+    """The limit of the size of a file stands for it. HDF5 by itself loses such errors, or crashes."""
+    parts = run.sealed(tmp_path / "out.h5", rectangles())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=r"could not be written: File too large. All segments are whole"):
+            consolidate(parts, Layout(parts.manifest), run.finals)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.h5.parts"]
+    assert capfd.readouterr().err == ""
+    consolidate(parts, Layout(parts.manifest), run.finals)
+    assert (tmp_path / "out.h5").read_bytes() == whole.read_bytes()
 
 
 def test_an_older_result_of_the_same_case_is_not_taken_for_the_new_one(whole, tmp_path):

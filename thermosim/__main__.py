@@ -1,5 +1,19 @@
-"""python -m thermosim."""
+"""python -m thermosim, and the command thermosim."""
 
-from thermosim.cli import main
+import sys
 
-main()
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The command line; Ctrl-C while it is still being imported ends it quietly, too."""
+    try:
+        from thermosim import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

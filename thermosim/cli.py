@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-FINE, BAD_CASE, FAULT, INTERRUPTED = 0, 2, 70, 130
+FINE, BAD_CASE, FAULT, INTERRUPTED, BROKEN_PIPE = 0, 2, 70, 130, 141
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 Threads = Annotated[
@@ -68,6 +69,9 @@ def main() -> None:
         sys.exit(app(standalone_mode=False, prog_name="thermosim") or FINE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader has gone, as in `thermosim check out.h5 | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except Exception as error:
         sys.exit(_explain(error))
 

@@ -47,6 +47,7 @@ _MANY_SEGMENTS = 50_000  # where tasks become longer, for the manifest names eve
 _FEWEST_LANES = 64
 _ATTEMPTS = 5  # each loses three workers more, dask's own count
 _CONNECT_SECONDS = 20.0
+_GATHER_SECONDS = 30.0  # for the result of one task to come
 _PATIENCE = 60.0  # for tasks that were asked to stop, and for files that another machine wrote
 _SHARE_OF_MEMORY = 0.4
 
@@ -217,6 +218,7 @@ class _Coordinator:
     def _greet(self) -> None:
         """Wait for the first worker, and see whether it makes the same bits. Every task looks again."""
         first = self._client.submit(tasks.introduce, self._job, pure=False)
+        self._clock.say("waiting for workers")
         while not first.done():
             if self._stop.wait(0.1):
                 raise Interrupted("interrupted before the first worker came")
@@ -317,7 +319,13 @@ class _Coordinator:
     def _take(self, future: Any) -> None:
         task = self._running.pop(future)
         try:
-            result: Result | None = future.result()
+            result: Result | None = future.result(timeout=_GATHER_SECONDS)
+        except TimeoutError:  # its worker has died since, and it is being made again, or nobody is left to make it
+            self._running[future] = task
+            later = threading.Timer(2.0, self._done.put, [future])
+            later.daemon = True
+            later.start()
+            return
         except FolderNotShared:
             self._share_nothing()
             self._waiting.appendleft(task)

@@ -21,6 +21,7 @@ import numpy as np
 
 from thermosim.coverage import frontier, tiling
 from thermosim.ensemble import Finals, Layout
+from thermosim.new_file import Written, new_file
 from thermosim.reading import Frames, final_arrays, states
 from thermosim.segments import Folder, StorageError, described, sync
 from thermosim.storage import Parts
@@ -51,23 +52,22 @@ def consolidate(
             raise StorageError(f"{output}: not all of it is sealed yet; thermosim resume {output}")
     temporary = output.with_name(output.name + ".tmp")
     try:
-        with h5py.File(temporary, "w", libver=_LIBVER, track_order=True, locking=False) as file:
+        with new_file(temporary, libver=_LIBVER, track_order=True) as (file, written):
             _declare(file, layout, virtual)
             if virtual:
                 _map_frames(file, parts, layout)
             else:
-                _copy_frames(file, parts, layout, report)
+                _copy_frames(file, written, parts, layout, report)
             _write_states(file, parts, layout, finals)
             for name in sorted(manifest["inputs"]):
                 _write_input(file, parts, name)
             file.attrs["sha256"] = json.dumps(checksums_of(file))
-        sync(temporary)
         if virtual:
             # from here on the parts are never removed with the file in place
             parts.update(completed=True, virtual=True, output=described(temporary) | {"file": output.name})
         os.replace(temporary, output)
         sync(output.parent)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
         number = getattr(error, "errno", None)
         raise StorageError(
@@ -173,7 +173,7 @@ def _slabs(shape: Sequence[int], chunks: Sequence[int], itemsize: int) -> Iterat
         yield tuple(slice(a, min(a + s, n)) for a, s, n in zip(corner, slab, shape))
 
 
-def _copy_frames(file: h5py.File, parts: Parts, layout: Layout, report: Report | None) -> None:
+def _copy_frames(file: h5py.File, written: Written, parts: Parts, layout: Layout, report: Report | None) -> None:
     """All frames, slab by slab: while one is written the next is read, and those before are on their way to disk."""
     tilings = [tiling(parts.manifest, block, layout.lanes) for block in range(layout.blocks)]
     source = Folder(parts.folder, parts.run)
@@ -188,7 +188,7 @@ def _copy_frames(file: h5py.File, parts: Parts, layout: Layout, report: Report |
         return frames.read(slab, spaces[number % 2][:size].view(frames.dtype))
 
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as flusher:
-        flushed, flushing = 0, flusher.submit(os.fdatasync, file.id.get_vfd_handle())
+        flushed, flushing = 0, flusher.submit(os.fdatasync, written.fileno())
         for name in names:
             frames, target = Frames(layout, parts.manifest, source, name, tilings), file[name]
             slabs = list(_slabs(target.shape, target.chunks, target.dtype.itemsize))
@@ -198,9 +198,10 @@ def _copy_frames(file: h5py.File, parts: Parts, layout: Layout, report: Report |
                 if number + 1 < len(slabs):
                     coming = reader.submit(read, frames, slabs[number + 1], number + 1)
                 target[slab] = values
+                written.check()
                 done += values.nbytes
                 if done - flushed > _FLUSH_BYTES and flushing.done():
-                    flushed, flushing = done, flusher.submit(os.fdatasync, file.id.get_vfd_handle())
+                    flushed, flushing = done, flusher.submit(os.fdatasync, written.fileno())
                 if report:
                     report(done, total)
 

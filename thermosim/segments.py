@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from thermosim import cohorts
+from thermosim.new_file import new_file
 
 __all__ = [
     "Folder", "Memory", "Source", "StorageError", "Stretch", "described", "digest", "key", "read", "read_state",
@@ -74,17 +75,16 @@ def write(
             target = folder / f"{group}-{stretch.name}.h5"
             temporary = _temporary(target)
             written.append((temporary, target))
-            with h5py.File(temporary, "w", locking=False) as file:
+            with new_file(temporary) as (file, _):
                 file.attrs.update({"run": run, **asdict(stretch)})
                 for name in sorted(arrays):
                     file.create_dataset(f"{group}/{name}", data=arrays[name])
             # its pages are still in memory: the checksum costs no reading from disk
             record[group] = described(temporary) | {"file": target.name}
-            sync(temporary)
         for temporary, target in written:
             os.replace(temporary, target)
         sync(folder)
-    except (OSError, RuntimeError) as error:  # h5py has RuntimeError for a file that cannot be closed
+    except OSError as error:
         output = folder.with_name(folder.name.removesuffix(".parts"))
         raise StorageError(
             f"{folder}: a segment could not be written: {_reason(error)}. Those sealed before it are whole; make room, "

@@ -318,6 +318,11 @@ class Clock:
         """Steps made before this run."""
         self._done += replica_steps
 
+    def say(self, what: str) -> None:
+        """What is going on while no steps are made."""
+        if self._report:
+            self._report(Progress(self._done, 0, self._total, 0.0, what))
+
     def tick(self, replica_steps: int) -> None:
         """Steps just made."""
         now = time.perf_counter()

@@ -131,8 +131,12 @@ def _live(work: Any) -> Any:
 
 
 def _rate(state: Any) -> str:
-    speed = state.made / state.seconds if state.seconds > 0 else 0.0
-    return f"{si(speed)}{state.what}/s" + (", writing the file" if state.what == "B" else "") if speed else "starting"
+    if state.what not in ("replica-steps", "B"):
+        return str(state.what)
+    if not state.made or not state.seconds:
+        return "starting"
+    rate = f"{si(state.made / state.seconds)}{state.what}/s"
+    return f"{rate}, writing the file" if state.what == "B" else rate
 
 
 def _done_line(ds: Any, output: Path, seconds: float) -> str:

@@ -86,8 +86,8 @@ def _sealing(quick: bool) -> list[Row]:
     """Modest recording, segments of the default length: what a file costs over the same run in memory."""
     import thermosim
 
-    every = 10 if quick else 2_000
-    case = thermosim.load_case(_case_text(16_384, 200 if quick else 400_000, every))
+    every = 10 if quick else 1_000
+    case = thermosim.load_case(_case_text(16_384, 200 if quick else 150_000, every))
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run.h5"
 

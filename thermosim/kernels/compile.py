@@ -17,6 +17,7 @@ import inspect
 import os
 import platform
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
@@ -58,6 +59,7 @@ llvmlite.binding.set_option("thermosim", "-vectorize-memory-check-threshold=1000
 
 if numba.config.DISABLE_JIT:
     np.seterr(over="ignore")  # the generator counts on integers that wrap
+_compiling = threading.RLock()  # numba's cache folder is one for the whole process
 _interpreted: dict[int, Callable[..., Any]] = {}  # by address, under NUMBA_DISABLE_JIT=1
 
 inlined: Callable[..., Any] = functools.partial(numba.njit, **_FLAGS)
@@ -86,6 +88,11 @@ def compiled(template: Callable[..., Any], signature: Any, **bindings: Any) -> A
 
     Raises numba's errors when the function does not compile.
     """
+    with _compiling:
+        return _compiled(template, signature, bindings)
+
+
+def _compiled(template: Callable[..., Any], signature: Any, bindings: Mapping[str, Any]) -> Any:
     key = _key(template, bindings)
     scope = {name: value for name, value in bindings.items() if not callable(value)}
     for name, part in bindings.items():
