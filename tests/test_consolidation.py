@@ -223,7 +223,7 @@ class _Kill(BaseException):
     pass
 
 
-@pytest.mark.parametrize(("virtual", "over"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("virtual", "over"), [(False, True), (True, True)])
 def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, monkeypatch, whole):
     """Every call that changes the folders is the last one once; then another process goes on."""
     calls = ("replace", "unlink", "rmdir", "link")

@@ -33,7 +33,6 @@ _CHUNK = {"step": 16, "replica": 512}
 _CHUNK_BYTES = 4_000_000
 _SLAB_BYTES = 16_000_000
 _FLUSH_BYTES = 128_000_000
-_LIBVER = ("v110", "v110")  # older formats have no checksums of metadata
 
 Report = Callable[[int, int], None]
 
@@ -52,7 +51,7 @@ def consolidate(
             raise StorageError(f"{output}: not all of it is sealed yet; thermosim resume {output}")
     temporary = output.with_name(output.name + ".tmp")
     try:
-        with new_file(temporary, libver=_LIBVER, track_order=True) as (file, written):
+        with new_file(temporary, track_order=True) as (file, written):
             _declare(file, layout, virtual)
             if virtual:
                 _map_frames(file, parts, layout)

@@ -17,6 +17,8 @@ import h5py
 
 __all__ = ["Written", "new_file"]
 
+_LIBVER = ("v110", "v110")  # older formats have no checksums of metadata
+
 
 class Written(io.RawIOBase):
     """A file at a path. `error` is that of the first write that failed; nothing is written after it."""
@@ -73,14 +75,15 @@ class Written(io.RawIOBase):
 
 
 @contextmanager
-def new_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Written]]:
+def new_file(path: Path, track_order: bool = False) -> Iterator[tuple[h5py.File, Written]]:
     """The HDF5 file, and the file object it is written through, to `check()` meanwhile. Replaces what is there.
 
-    At the end everything is on the disk. Raises OSError when something could not be written.
+    `track_order` keeps the order in which its members are made, as netCDF does. At the end everything is on the disk.
+    Raises OSError when something could not be written.
     """
     with Written(path) as output:
         try:
-            with h5py.File(output, "w", **options) as file:
+            with h5py.File(output, "w", libver=_LIBVER, track_order=track_order) as file:
                 yield file, output
         except Exception:
             output.check()  # what followed from it says less
