@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.segments import Stretch
 from thermosim.storage import Parts
+from thermosim.storage.segments import Stretch
 
 REPLICAS, STEPS = 45, 47
 LANES = 3 * REPLICAS  # of each of the two blocks

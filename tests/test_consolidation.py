@@ -11,14 +11,13 @@ import pytest
 import xarray as xr
 
 from tests import synthetic_run as run
-from thermosim import consolidation
-from thermosim.consolidation import consolidate, finished, settle
 from thermosim.ensemble import Layout, open_ensemble
-from thermosim.integrity import examine
-from thermosim.reading import dataset
-from thermosim.segments import StorageError, Stretch, described, read_state
-from thermosim.storage import MANIFEST, Parts
-from thermosim.verification import verify_file
+from thermosim.storage import MANIFEST, Parts, consolidation
+from thermosim.storage.consolidation import consolidate, finished, settle
+from thermosim.storage.integrity import examine
+from thermosim.storage.reading import dataset
+from thermosim.storage.segments import StorageError, Stretch, described, read_state
+from thermosim.storage.verification import verify_file
 
 
 def rectangles(rng=None):
@@ -86,7 +85,7 @@ def test_slabs_of_any_size_give_the_same_values(slab, tmp_path, monkeypatch):
     monkeypatch.setattr(consolidation, "_SLAB_BYTES", slab)
     monkeypatch.setattr(consolidation, "_CHUNK_BYTES", 2000)
     monkeypatch.setattr(consolidation, "_FLUSH_BYTES", 10_000)
-    monkeypatch.setattr("thermosim.reading._STATE_BYTES", slab)
+    monkeypatch.setattr("thermosim.storage.reading._STATE_BYTES", slab)
     done = []
     parts = run.sealed(tmp_path / "out.h5", rectangles(np.random.default_rng(1)))
     consolidate(parts, Layout(parts.manifest), run.finals, report=lambda *progress: done.append(progress))

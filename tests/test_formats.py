@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 from thermosim.ensemble import open_ensemble
-from thermosim.integrity import examine
-from thermosim.segments import StorageError, read_state
 from thermosim.storage import Parts, parts_folder, read_manifest
-from thermosim.verification import verify_file
+from thermosim.storage.integrity import examine
+from thermosim.storage.segments import StorageError, read_state
+from thermosim.storage.verification import verify_file
 
 FORMATS = Path(__file__).parent / "formats"
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests import synthetic_run as run
-from thermosim.coverage import frontier
 from thermosim.ensemble import open_ensemble
-from thermosim.integrity import examine, without
-from thermosim.segments import StorageError, Stretch
 from thermosim.storage import MANIFEST, PREVIOUS, Parts, read_manifest
+from thermosim.storage.coverage import frontier
+from thermosim.storage.integrity import examine, without
+from thermosim.storage.segments import StorageError, Stretch
 
 
 def damaged_parts(tmp_path):

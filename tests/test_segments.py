@@ -13,11 +13,11 @@ import pytest
 
 from tests import synthetic_run as run
 from thermosim import cohorts
-from thermosim.coverage import frontier, latest, surplus, tiling
 from thermosim.ensemble import Layout, open_ensemble
-from thermosim.reading import dataset
-from thermosim.segments import Memory, StorageError, Stretch, read_state, write
 from thermosim.storage import MANIFEST, Parts, read_manifest
+from thermosim.storage.coverage import frontier, latest, surplus, tiling
+from thermosim.storage.reading import dataset
+from thermosim.storage.segments import Memory, StorageError, Stretch, read_state, write
 
 _LANES, _STEPS = 12, 15
 
@@ -171,7 +171,7 @@ def _orthogonal(array, key):
 
 
 def test_one_replica_of_a_wide_run_is_read_row_by_row(tmp_path, monkeypatch):
-    monkeypatch.setattr("thermosim.reading._BYTES_PER_READ", 1)
+    monkeypatch.setattr("thermosim.storage.reading._BYTES_PER_READ", 1)
     parts = run.sealed(tmp_path / "out.h5", [*run.one_rectangle(0), *run.one_rectangle(1)])
     ds = open_ensemble(parts.output, finals=run.finals)
     assert np.array_equal(ds.x[:, :, :, 4], run.truth("x")[:, :, :, 4])
@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_no_trace_of_the_segment(tmp_path, monkeypatch):
 
 def test_a_manifest_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch):
     parts = run.sealed(tmp_path / "out.h5", [(0, 0, run.LANES, -1, 20)])
-    monkeypatch.setattr("thermosim.storage.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr("thermosim.storage.parts.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(StorageError, match="the manifest could not be written: No space left"):
         parts.seal(Stretch(0, 0, run.LANES, 20, 47), *run.contents(0, 0, run.LANES, 20, 47))
     assert read_manifest(parts.folder) == parts.manifest

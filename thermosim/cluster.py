@@ -28,14 +28,14 @@ from typing import Any
 
 from thermosim import tasks
 from thermosim.case import Case
-from thermosim.coverage import frontier
 from thermosim.memory import memory_of_machine
 from thermosim.plan import Block
 from thermosim.scale import RUNS_PER_SLOT, TASK_SECONDS
-from thermosim.segments import read_state, write
 from thermosim.simulation import Clock, Execution, Interrupted
 from thermosim.stepper import bytes_per_lane, runs_of_lanes
 from thermosim.storage import Parts, StorageError
+from thermosim.storage.coverage import frontier
+from thermosim.storage.segments import read_state, write
 from thermosim.tasks import FolderNotShared, Job, OtherKernels, Result, Task
 
 __all__ = ["run"]

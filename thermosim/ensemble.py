@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.coverage import due
-from thermosim.segments import Folder
 from thermosim.storage import StorageError, parts_folder, read_manifest
+from thermosim.storage.coverage import due
+from thermosim.storage.segments import Folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -210,8 +210,8 @@ def _open_file(path: Path) -> xr.Dataset:
 
 def _open_parts(folder: Path, verify: bool, finals: Finals) -> xr.Dataset:
     """Raises _Changed when files that the manifest had named were replaced or removed by the run meanwhile."""
-    from thermosim.integrity import examine, without
-    from thermosim.reading import dataset
+    from thermosim.storage.integrity import examine, without
+    from thermosim.storage.reading import dataset
 
     manifest = read_manifest(folder)
     faults = examine(folder, manifest, checksums=verify)

@@ -123,8 +123,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
 
 def _faults(target: Path) -> list[str]:
     """Everything in the file, or in the parts of a run, that is not what was sealed."""
-    from thermosim import integrity, verification
-    from thermosim.storage import parts_folder, read_manifest
+    from thermosim.storage import integrity, parts_folder, read_manifest, verification
 
     target = target.with_name(target.name.removesuffix(".parts"))
     faults = verification.verify_file(target) if target.is_file() else []

@@ -8,16 +8,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermosim import inputs, integrity
-from thermosim.consolidation import settle
+from thermosim import inputs
 from thermosim.ensemble import open_ensemble
 from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.manifest import make_manifest, package_versions
 from thermosim.plan import plan
 from thermosim.schedules import KINDS, is_schedule
-from thermosim.segments import described
 from thermosim.simulation import Execution, complete, tidied
-from thermosim.storage import Parts, StorageError, clear_remnant, parts_folder
+from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
+from thermosim.storage.consolidation import settle
+from thermosim.storage.segments import described
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -26,9 +26,9 @@ from thermosim.manifest import differences, make_manifest, stored_bytes
 from thermosim.memory import memory_of_machine
 from thermosim.plan import Block, plan
 from thermosim.recording import finals
-from thermosim.segments import Memory, Stretch
 from thermosim.stepper import Stepper, bytes_per_lane, compile_all, runs_of_lanes
 from thermosim.storage import Parts, StorageError, parts_folder, read_manifest
+from thermosim.storage.segments import Memory, Stretch
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -146,7 +146,7 @@ def complete(case: Case, blocks: list[Block], parts: Parts, execution: Execution
 
 def _one_file(parts: Parts, execution: Execution, stop: threading.Event) -> Path:
     """Consolidate, as long as nobody asks to stop."""
-    from thermosim.consolidation import consolidate
+    from thermosim.storage.consolidation import consolidate
 
     begin = time.perf_counter()
 
@@ -164,7 +164,7 @@ def _one_file(parts: Parts, execution: Execution, stop: threading.Event) -> Path
 
 def _run_here(case: Case, blocks: list[Block], parts: Parts, execution: Execution, stop: threading.Event) -> None:
     """All missing steps, by threads of this process."""
-    from thermosim.coverage import frontier
+    from thermosim.storage.coverage import frontier
 
     threads = execution.threads or os.cpu_count() or 1
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
@@ -265,7 +265,7 @@ def _in_memory(case: Case, blocks: list[Block], manifest: dict[str, Any], execut
             width, frames = execution.tile_width, execution.segment_frames
             stepper = Stepper(case, block, None, -1, threads, width, frames, most_bytes=math.inf)
             _run_part(stepper, keep, pool, sealer, clock, stop, whole)
-    from thermosim.reading import dataset
+    from thermosim.storage.reading import dataset
 
     return dataset(Layout(manifest), memory, finals, completed=True).load()
 

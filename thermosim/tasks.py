@@ -20,8 +20,8 @@ from thermosim import inputs
 from thermosim.case import Case
 from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan import Block, plan
-from thermosim.segments import Stretch, read_state, write
 from thermosim.stepper import Stepper, compile_all
+from thermosim.storage.segments import Stretch, read_state, write
 
 __all__ = [
     "FolderNotShared",

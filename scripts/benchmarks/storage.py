@@ -112,10 +112,10 @@ def _sealing(quick: bool) -> list[Row]:
 def _consolidation(quick: bool) -> list[Row]:
     """From sealed segments to the one file, against a copy of as many bytes."""
     import thermosim
-    from thermosim.consolidation import consolidate
     from thermosim.ensemble import Layout
     from thermosim.recording import finals
     from thermosim.storage import Parts
+    from thermosim.storage.consolidation import consolidate
 
     case = thermosim.load_case(_case_text(4096, 100 if quick else 4_000))
     seconds = dict.fromkeys(("virtual", "file", "copy"), float("inf"))

@@ -13,9 +13,9 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from thermosim import cohorts
-from thermosim.coverage import due, latest, tiling
 from thermosim.ensemble import Finals, Layout
-from thermosim.segments import Source, state_of
+from thermosim.storage.coverage import due, latest, tiling
+from thermosim.storage.segments import Source, state_of
 
 __all__ = ["Frames", "dataset", "final_arrays", "states"]
 

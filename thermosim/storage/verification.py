@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from thermosim.integrity import examine
-from thermosim.segments import StorageError, digest
-from thermosim.storage import parts_folder, read_manifest
+from thermosim.storage.integrity import examine
+from thermosim.storage.parts import parts_folder, read_manifest
+from thermosim.storage.segments import StorageError, digest
 
 __all__ = ["checksums_of", "verify_file"]
 

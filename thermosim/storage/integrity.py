@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thermosim.segments import digest
-from thermosim.storage import MANIFEST, parse_manifest
+from thermosim.storage.parts import MANIFEST, parse_manifest
+from thermosim.storage.segments import digest
 
 __all__ = ["Fault", "examine", "without"]
 

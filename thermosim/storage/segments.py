@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.new_file import new_file
+from thermosim.storage.new_file import new_file
 
 __all__ = [
     "Folder", "Memory", "Source", "StorageError", "Stretch", "described", "digest", "key", "read", "read_state",

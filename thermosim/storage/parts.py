@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.coverage import surplus
-from thermosim.segments import Folder, StorageError, Stretch, key, replace, state_of, write
+from thermosim.storage.coverage import surplus
+from thermosim.storage.segments import Folder, StorageError, Stretch, key, replace, state_of, write
 
 __all__ = [
     "FORMAT",

@@ -19,13 +19,13 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from thermosim.coverage import frontier, tiling
 from thermosim.ensemble import Finals, Layout
-from thermosim.new_file import Written, new_file
-from thermosim.reading import Frames, final_arrays, states
-from thermosim.segments import Folder, StorageError, described, sync
-from thermosim.storage import Parts
-from thermosim.verification import checksums_of
+from thermosim.storage.coverage import frontier, tiling
+from thermosim.storage.new_file import Written, new_file
+from thermosim.storage.parts import Parts
+from thermosim.storage.reading import Frames, final_arrays, states
+from thermosim.storage.segments import Folder, StorageError, described, sync
+from thermosim.storage.verification import checksums_of
 
 __all__ = ["consolidate", "finished", "settle"]
 
