@@ -168,7 +168,7 @@ def test_kernels_that_changed_are_refused(trap, tmp_path):
     parts = Parts.reopen(path)
     parts.update(fingerprint="another", packages=parts.manifest["packages"] | {"numba": "0.1.2"})
     parts.release()
-    with pytest.raises(StorageError, match=r"begun by other kernels(.|\n)*numba 0.1.2, now"):
+    with pytest.raises(StorageError, match=r"made by other kernels(.|\n)*numba 0.1.2, now"):
         thermosim.resume(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.storage import StorageError, parts_folder, read_manifest
+from thermosim.storage import MANIFEST, StorageError, parts_folder, read_manifest
 from thermosim.storage.coverage import due
 from thermosim.storage.segments import Folder
 
@@ -101,6 +102,7 @@ class Layout:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
         keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format", "run", "steps")
         return {key: self.manifest[key] for key in keys} | {
+            "fingerprint": self.manifest["fingerprint"],
             "data_sha256": self.manifest["data_sha256"],
             "structural": json.dumps([axis["key"] for axis in self.axes if axis["structural"]]),
             "settings": json.dumps(self.manifest["settings"]),
@@ -173,7 +175,7 @@ def open_ensemble(path: str | Path, verify: bool = True, finals: Finals | None =
         path = path.with_name(path.name.removesuffix(".parts"))
     folder = parts_folder(path)
     for attempt in itertools.count():
-        if path.is_file():
+        if path.is_file() and not _has_frames_of(folder):
             return _open_file(path)
         if not folder.is_dir():
             raise StorageError(f"{path}: no such ensemble. `thermosim run CASE -o {path}` makes one.")
@@ -195,6 +197,14 @@ def _summaries(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], ste
     return finals(manifest, state, step)
 
 
+def _has_frames_of(folder: Path) -> bool:
+    """Whether these are the parts of a virtual file. They are read themselves: its views say nothing of damage."""
+    try:
+        return bool(read_manifest(folder)["virtual"])
+    except StorageError:
+        return False
+
+
 def _open_file(path: Path) -> xr.Dataset:
     import xarray as xr
 
@@ -205,6 +215,9 @@ def _open_file(path: Path) -> xr.Dataset:
     if "settings" not in ds.attrs:
         ds.close()
         raise StorageError(f"{path}: is not an ensemble of thermosim, though xarray can open it.")
+    if ds.attrs.get("virtual"):
+        ds.close()
+        raise StorageError(f"{path}: is a virtual file, and {parts_folder(path).name} with its frames is not here.")
     return ds
 
 
@@ -213,11 +226,23 @@ def _open_parts(folder: Path, verify: bool, finals: Finals) -> xr.Dataset:
     from thermosim.storage.integrity import examine, without
     from thermosim.storage.reading import dataset
 
-    manifest = read_manifest(folder)
+    try:
+        manifest = read_manifest(folder)
+    except StorageError as error:
+        if (folder / MANIFEST).exists():
+            raise
+        time.sleep(0.02)  # it is not yet made, or gone since
+        raise _Changed(str(error)) from None
     faults = examine(folder, manifest, checksums=verify)
     sound = without(manifest, faults)
     try:
-        ds = dataset(Layout(manifest), Folder(folder.absolute(), manifest["run"]), finals, sound)
+        ds = dataset(
+            Layout(manifest),
+            Folder(folder.absolute(), manifest["run"]),
+            finals,
+            sound,
+            manifest["completed"] and manifest["virtual"],
+        )
     except StorageError as error:
         if not folder.is_dir() or read_manifest(folder) != manifest:
             raise _Changed(str(error)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +43,18 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
     parts = Parts.reopen(output)
     with tidied(parts):
-        if settle(parts):
+        virtual = execution.pop("virtual", False) or parts.manifest["virtual"]
+        if not virtual and settle(parts):
             return open_ensemble(output)
         _examine(parts, repair)
-        _same_kernels(parts)
-        if output.exists() and not parts.manifest["replaces"]:
+        if settle(parts):
+            return open_ensemble(output)
+        _same_kernels(output, parts.manifest)
+        if output.exists() and not (parts.manifest["replaces"] or parts.manifest["virtual"]):
             raise StorageError(
                 f"{output}: exists beside its parts and is not theirs to replace; move it away, then resume."
             )
         case = inputs.case_of(parts.manifest, folder)
-        virtual = execution.pop("virtual", False) or parts.manifest["virtual"]
         return complete(case, plan(case), parts, Execution(virtual=virtual, **execution))
 
 
@@ -73,12 +76,17 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
         return _extend_parts(output, steps, execution)
     with tempfile.TemporaryDirectory() as temporary:
         manifest = inputs.unpack(output, Path(temporary))
+        _same_kernels(output, manifest)
         case = _longer(manifest, Path(temporary), steps)
         blocks = plan(case)
         new = make_manifest(case, blocks, source_fingerprint(BITS)) | {"overrides": _public(case, manifest)}
-        parts = Parts.create(output, new, overwrite=True)
+        parts = Parts.create(
+            output,
+            new,
+            overwrite=True,
+            fill=lambda folder: inputs.keep(case, blocks, folder) | {"base": _base(output, folder, manifest)},
+        )
         with tidied(parts):
-            parts.update(inputs=inputs.keep(case, blocks, parts.folder), base=_base(output, parts.folder, manifest))
             return complete(case, blocks, parts, Execution(**execution))
 
 
@@ -89,7 +97,7 @@ def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dat
         if not (parts.manifest["completed"] and parts.manifest["virtual"]):
             raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
         _examine(parts, repair=False)
-        _same_kernels(parts)
+        _same_kernels(output, parts.manifest)
         case = _longer(parts.manifest, parts.folder, steps)
         longer = make_manifest(case, plan(case), source_fingerprint(BITS))
         kept = ("run", "segments", "inputs", "base", "model_source", "replaces", "virtual")
@@ -151,7 +159,8 @@ def _examine(parts: Parts, repair: bool) -> None:
     if repair:
         inputs.restore(parts.folder, parts.manifest, [fault.file for fault in faults])
         whole = integrity.without(parts.manifest, faults)
-        parts.update(segments=whole["segments"], base=whole["base"])
+        parts.update(segments=whole["segments"], base=whole["base"], completed=False)
+        parts.tidy()
         return
     named = "\n".join(f"  {fault}" for fault in faults)
     raise StorageError(
@@ -161,9 +170,9 @@ def _examine(parts: Parts, repair: bool) -> None:
     )
 
 
-def _same_kernels(parts: Parts) -> None:
+def _same_kernels(output: Path, manifest: Mapping[str, Any]) -> None:
     """Raises StorageError when going on would not give the same numbers."""
-    manifest, fingerprint = parts.manifest, source_fingerprint(BITS)
+    fingerprint = source_fingerprint(BITS)
     if manifest["fingerprint"] == fingerprint:
         return
     now = package_versions()
@@ -174,6 +183,6 @@ def _same_kernels(parts: Parts) -> None:
     ]
     told = "; ".join(differences) or "the same versions, but sources of thermosim or a processor that differ"
     raise StorageError(
-        f"{parts.output}: was begun by other kernels ({manifest['fingerprint']}, now {fingerprint}: {told}); going on "
-        f"would not give the same numbers. Sealed frames stay readable; start again with another -o."
+        f"{output}: was made by other kernels ({manifest['fingerprint']}, now {fingerprint}: {told}); going on "
+        f"would not give the same numbers. It stays readable; start again with another -o."
     )

@@ -113,9 +113,8 @@ def simulate(
         _lanes_at_once(case, block)
     if not overwrite:
         _not_begun(Path(output), manifest)
-    parts = Parts.create(Path(output), manifest, overwrite)
+    parts = Parts.create(Path(output), manifest, overwrite, lambda folder: inputs.keep(case, blocks, folder))
     with tidied(parts):
-        parts.update(inputs=inputs.keep(case, blocks, parts.folder))
         return complete(case, blocks, parts, execution)
 
 
@@ -278,7 +277,7 @@ def tidied(parts: Parts) -> Iterator[None]:
     except Interrupted:
         raise
     except BaseException:
-        if not parts.manifest["segments"] and not parts.manifest["base"]:
+        if parts.new and not parts.manifest["segments"]:
             parts.remove()
         raise
     finally:

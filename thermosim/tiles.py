@@ -81,6 +81,8 @@ class BlockState:
             name: np.concatenate([getattr(tile, name)[..., : tile.used] for tile in self.tiles], axis=-1)
             for name in names
         }
+        for array in arrays.values():  # a move may write into quarantined lanes until the guard comes by
+            array[..., self.status != 0] = np.nan
         return arrays | {"status": self.status.copy(), "diverged_step": self.diverged_step.copy()}
 
     def restore(self, snapshot: Mapping[str, np.ndarray], step: int) -> None:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import h5netcdf
 import h5py
@@ -24,7 +25,7 @@ from thermosim.storage.coverage import frontier, tiling
 from thermosim.storage.new_file import Written, new_file
 from thermosim.storage.parts import Parts
 from thermosim.storage.reading import Frames, final_arrays, states
-from thermosim.storage.segments import Folder, StorageError, described, sync
+from thermosim.storage.segments import Folder, StorageError, described, digest, sync
 from thermosim.storage.verification import checksums_of
 
 __all__ = ["consolidate", "finished", "settle"]
@@ -61,9 +62,8 @@ def consolidate(
             for name in sorted(manifest["inputs"]):
                 _write_input(file, parts, name)
             file.attrs["sha256"] = json.dumps(checksums_of(file))
-        if virtual:
-            # from here on the parts are never removed with the file in place
-            parts.update(completed=True, virtual=True, output=described(temporary) | {"file": output.name})
+        # From here on what has this name and is this file is the result; parts of a virtual one are never removed.
+        parts.update(completed=True, virtual=virtual, output=_named(temporary, output, virtual))
         os.replace(temporary, output)
         sync(output.parent)
     except OSError as error:
@@ -79,6 +79,13 @@ def consolidate(
     if not virtual:
         parts.remove()
     return output
+
+
+def _named(temporary: Path, output: Path, virtual: bool) -> dict[str, Any]:
+    """What the output is known by: its checksum where it is small, else what only a copy would change."""
+    status = temporary.stat()
+    identity = {"inode": status.st_ino, "modified": status.st_mtime_ns, "bytes": status.st_size}
+    return (described(temporary) if virtual else identity) | {"file": output.name}
 
 
 def finished(parts: Parts) -> bool:
@@ -102,12 +109,11 @@ def _kind(parts: Parts) -> str | None:
     for block in range(layout.blocks):  # a new run of the same case over a result: that is an older file
         if any(step < manifest["steps"] for _, _, step in frontier(manifest, block, layout.lanes)):
             return None
-    try:
-        with h5py.File(parts.output, "r") as file:
-            same = all(np.all(file.attrs.get(key, "") == manifest[key]) for key in ("run", "steps"))
-            return None if not same else "virtual" if np.all(file.attrs.get("virtual", 0)) else "real"
-    except (OSError, RuntimeError):
-        return None
+    expected, status = manifest.get("output") or {}, parts.output.stat()
+    if "sha256" in expected:
+        return "virtual" if expected["sha256"] == digest(parts.output) else None
+    found = {"inode": status.st_ino, "modified": status.st_mtime_ns, "bytes": status.st_size}
+    return "real" if found.items() <= expected.items() else None
 
 
 def _declare(file: h5py.File, layout: Layout, virtual: bool) -> None:

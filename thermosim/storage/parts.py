@@ -14,14 +14,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thermosim.storage.coverage import surplus
-from thermosim.storage.segments import Folder, StorageError, Stretch, key, replace, state_of, write
+from thermosim.storage.segments import Folder, StorageError, Stretch, key, replace, state_of, sync, write
 
 __all__ = [
     "FORMAT",
@@ -36,9 +36,10 @@ __all__ = [
 ]
 
 FORMAT = 2
-MANIFEST, PREVIOUS = "manifest.json", "manifest-previous.json"
+MANIFEST, PREVIOUS, INPUTS = "manifest.json", "manifest-previous.json", "inputs"
 _LOCK = "lock"
 _OURS = re.compile(r"(frames|state)-b\d+-l\d+-\d+-s\d+-\d+\.h5(\.[0-9a-f]+\.tmp)?|manifest.*\.json\.[0-9a-f]+\.tmp")
+Fill = Callable[[Path], Mapping[str, Any]]
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -60,7 +61,8 @@ def parse_manifest(path: Path) -> dict[str, Any]:
     manifest = json.loads(path.read_text("utf-8"))
     if not isinstance(manifest, dict) or "segments" not in manifest:
         raise ValueError("it is not one of thermosim")
-    if manifest.get("format") == FORMAT and manifest.get("sha256") != _digest(manifest):
+    checked = "sha256" in manifest or manifest.get("format") == FORMAT  # whatever a flipped bit made of the format
+    if checked and manifest.get("sha256") != _digest(manifest):
         raise ValueError("damaged: its checksum differs")
     return manifest
 
@@ -123,15 +125,17 @@ class Parts:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.new = False  # made by this process
         self._lock: Any = None
         self._damaged = False  # manifest.json on the disk: the one before it was read
         self._dropped: set[str] = set()  # files of segments that only the manifest before this one knows
 
     @classmethod
-    def create(cls, output: Path, manifest: dict[str, Any], overwrite: bool) -> Parts:
+    def create(cls, output: Path, manifest: dict[str, Any], overwrite: bool, fill: Fill | None = None) -> Parts:
         """Claim an output. An existing result stays until the new one is whole.
 
-        Raises StorageError when something is there that may not be replaced, or the folder cannot be written.
+        `fill` puts files in the folder before there is a manifest, and returns what that should say of them. Raises
+        StorageError when something is there that may not be replaced, or the folder cannot be written.
         """
         folder = parts_folder(output)
         foreign = folder.exists() and not (folder / MANIFEST).is_file() and not _is_remnant(folder)
@@ -154,7 +158,10 @@ class Parts:
             if folder.exists():
                 cls(folder, {}).claim().remove()
             folder.mkdir(parents=True)
+            sync(folder.parent)
             parts = cls(folder, manifest | {"replaces": output.exists()}).claim()
+            parts.new = True
+            parts.manifest |= fill(folder) if fill is not None else {}
             parts._write_manifest(parts.manifest)
         except OSError as error:
             raise StorageError(
@@ -173,7 +180,8 @@ class Parts:
             parts.manifest = read_manifest(parts.folder)
             parts._damaged = not _is_whole(parts.folder / MANIFEST)
             parts._dropped = _files(_previous(parts.folder)) - _files(parts.manifest)
-            parts.tidy()
+            if not parts._damaged:  # or what only the damaged manifest knows would go
+                parts.tidy()
         except BaseException:
             parts.release()
             raise
@@ -225,8 +233,10 @@ class Parts:
         try:
             record = write(self.folder, self.run, stretch, frames, state)
         except StorageError as error:
-            count = len(self.manifest["segments"])
-            raise StorageError(str(error).replace("Those sealed", f"The {count} sealed")) from None
+            said, count = str(error), len(self.manifest["segments"])
+            if not count and self.new:
+                said = said.partition(". Those sealed")[0] + ". Nothing was sealed yet: make room, then run it again."
+            raise StorageError(said.replace("Those sealed", f"The {count} sealed")) from None
         self.record([record])
         return record
 
@@ -311,7 +321,7 @@ def _is_remnant(folder: Path) -> bool:
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
     names = [path.name for path in folder.iterdir()]
-    return all(name in (_LOCK, PREVIOUS) or _OURS.fullmatch(name) for name in names)
+    return all(name in (_LOCK, PREVIOUS, INPUTS) or _OURS.fullmatch(name) for name in names)
 
 
 def clear_remnant(folder: Path) -> bool:

@@ -91,7 +91,8 @@ def _against_parts(path: Path) -> list[str]:
         output = read_manifest(parts_folder(path)).get("output")
     except StorageError:
         return []
-    return [] if not output or output["sha256"] == digest(path) else [f"{path}: damaged (checksum differs)"]
+    expected = (output or {}).get("sha256")
+    return [] if expected in (None, digest(path)) else [f"{path}: damaged (checksum differs)"]
 
 
 def _damages(path: Path, file: h5py.File) -> Iterator[str]:
