@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -221,3 +222,38 @@ def test_settings_of_an_extension_are_in_the_file(trap, tmp_path):
     assert json.loads(extended.attrs["settings"])["run"]["steps"] == 111
     parts = Parts(parts_folder(path), {})
     assert not parts.folder.exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of so many megabytes; it can be enlarged."""
+    place = tmp_path / "small"
+    place.mkdir()
+
+    def mount(megabytes):
+        options = f"size={int(1024 * megabytes)}k" + (",remount" if place.is_mount() else "")
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip("a small file system needs the rights to mount one")
+        return place
+
+    yield mount
+    subprocess.run(["umount", str(place)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("megabytes", [0.4, 3, 5])
+def test_a_full_disk(trap, small_disk, tmp_path, megabytes):
+    """In the first seal, in a later one, or in the file at the end: said so, and with more room it comes out the same."""
+    case = thermosim.load_case(trap, {"ensemble.replicas": 1000, "run.steps": 300})
+    thermosim.simulate(case, tmp_path / "whole.h5").close()
+    path = small_disk(megabytes) / "out.h5"
+    with pytest.raises(StorageError, match=r"No space left on device.*make room"):
+        thermosim.simulate(case, path, segment_frames=5)
+    small_disk(40)
+    if parts_folder(path).exists():
+        thermosim.resume(path).close()
+    else:  # nothing was sealed
+        thermosim.simulate(case, path).close()
+    assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()

@@ -243,7 +243,9 @@ def test_a_full_disk_leaves_no_trace_of_the_segment(tmp_path, monkeypatch):
 
 def test_a_manifest_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch):
     parts = run.sealed(tmp_path / "out.h5", [(0, 0, run.LANES, -1, 20)])
-    monkeypatch.setattr("thermosim.storage.parts.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "thermosim.storage.parts.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     with pytest.raises(StorageError, match="the manifest could not be written: No space left"):
         parts.seal(Stretch(0, 0, run.LANES, 20, 47), *run.contents(0, 0, run.LANES, 20, 47))
     assert read_manifest(parts.folder) == parts.manifest
