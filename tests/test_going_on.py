@@ -245,7 +245,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("megabytes", [0.4, 3, 5])
 def test_a_full_disk(trap, small_disk, tmp_path, megabytes):
-    """In the first seal, in a later one, or in the file at the end: said so, and with more room it comes out the same."""
+    """In the first seal, a later one, or the file at the end: said so, and with more room it comes out the same."""
     case = thermosim.load_case(trap, {"ensemble.replicas": 1000, "run.steps": 300})
     thermosim.simulate(case, tmp_path / "whole.h5").close()
     path = small_disk(megabytes) / "out.h5"
