@@ -340,6 +340,10 @@ class _Coordinator:
                 ) from None
             self._waiting.appendleft(replace(task, attempt=task.attempt + 1))
             return
+        except OSError as error:
+            if future.status != "error":
+                raise
+            raise StorageError(f"a worker could not go on: {error}") from None
         if result is None:  # asked to stop before it began
             return
         stretch, record = result.stretch, result.record

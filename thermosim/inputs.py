@@ -110,8 +110,8 @@ def case_of(manifest: Mapping[str, Any], parts: Path, changes: Mapping[str, Any]
         if not Path(name).is_file() or digest(Path(name)) != expected:
             raise StorageError(f"{name}: has changed since this was begun, or is gone; going on would mix two runs.")
     home = parts / _home(manifest["settings"])
-    if not home.is_dir():  # "../" leads nowhere from a folder that is not there
-        home.mkdir(parents=True)
+    if home.name != INPUTS:  # "../" leads nowhere from a folder that is not there
+        home.mkdir(parents=True, exist_ok=True)
     case = load_case(manifest["case"] + "\n", overrides, home)
     data = plan(case)[0].data
     if data is not None and data.sha256 != manifest["data_sha256"]:
