@@ -269,7 +269,7 @@ def test_workers_with_other_kernels_are_refused(tmp_path, client):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere"])
 def test_no_scheduler(address, tmp_path, monkeypatch):
-    monkeypatch.setattr("thermosim.cluster._CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr("thermosim.dask_client._CONNECT_SECONDS", 2.0)
     begin = time.monotonic()
     with pytest.raises(StorageError, match=f"--scheduler {re.escape(address)}: no dask scheduler answers"):
         thermosim.simulate(thermosim.load_case(BASE), tmp_path / "w.h5", scheduler=address)
