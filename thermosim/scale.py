@@ -22,7 +22,7 @@ __all__ = ["RUNS_PER_SLOT", "TASK_SECONDS", "Needs", "Spread", "needs_of_case", 
 
 TASK_SECONDS = 30.0  # of a worker between two seals
 RUNS_PER_SLOT = 4  # runs of lanes for each thread of a cluster, so that none waits long for the last one
-TASKS_PER_SECOND = 50.0  # that one scheduler hands out and that seal, measured by scripts/bench.py
+TASKS_PER_SECOND = 100.0  # that one scheduler hands out and that seal, measured by scripts/bench.py
 
 _TRIALS = 6  # blocks of a structural sweep that are tried; the cost of others lies between theirs
 _LANES_PER_THREAD = 2048
