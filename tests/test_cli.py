@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import thermosim
 from thermosim.cli import main
 
 
@@ -163,3 +164,50 @@ def test_outputs_that_would_destroy_something(trap_file, capsys):
         code, _, err = run(capsys, "run", trap_file, "-o", output, "--overwrite")
         assert code == 2, err
     assert trap_file.read_text() == before
+
+
+def test_torture_finds_nothing_wrong(trap_file, tmp_path, capsys):
+    """A few kills of real processes; the table says what they met."""
+    change = ("--set", "run.steps=20_000", "--set", "record.every=500")
+    code, out, _ = run(capsys, "torture", trap_file, *change, "--kills", "3", "--minutes", "3", "--in", tmp_path)
+    assert code == 0, out
+    assert "nothing was lost" in out
+    assert "identical to the byte" in out
+    assert not list(tmp_path.glob("torture-*"))
+
+
+def test_extend_and_what_is_said_of_a_complete_run(trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    assert run(capsys, "run", trap_file, "-o", output, "--no-plot")[0] == 0
+    code, out, _ = run(capsys, "resume", output)
+    assert code == 0
+    assert "is complete" in out
+    assert "thermosim extend" in out
+    code, out, _ = run(capsys, "extend", output, "--steps", "50", "--no-plot")
+    assert code == 0
+    assert "200 replicas x 151 steps" in out
+    assert thermosim.open_ensemble(output).attrs["steps"] == 151
+
+
+def test_info_of_a_case_says_what_it_takes(trap_file, capsys):
+    code, out, _ = run(capsys, "info", trap_file, "--workers", "7")
+    assert code == 0
+    for word in ("replica-steps/s", "on 7 such machines", "tasks", "memory", "all replicas at one time", "--virtual"):
+        assert word in " ".join(out.split()), word
+    assert "replica-steps/s" not in run(capsys, "info", trap_file, "--no-trial")[1]
+
+
+def test_info_names_what_is_damaged(trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    assert run(capsys, "run", trap_file, "-o", output, "--no-plot", "--virtual")[0] == 0
+    segment = next((tmp_path / "trap.h5.parts").glob("frames-*"))
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    code, out, _ = run(capsys, "info", output)
+    assert code == 1
+    assert "damaged (checksum differs)" in " ".join(out.split())
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[1].startswith("thermosim 0.")

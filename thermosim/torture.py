@@ -161,8 +161,9 @@ def _one_run(
 
 def _kill(process: subprocess.Popen[bytes], target: Path, aim: str, begin: float, delay: float) -> str | None:
     """Kill when the time has come, and the aim is met if it ever is. Says what was caught; None if it ended first."""
+    old = _stamp(_temporary(target))
     while process.poll() is None:
-        doing = _doing(target)
+        doing = _doing(target, old)
         late = time.monotonic() - begin >= delay
         overdue = time.monotonic() - begin >= 2.0 * delay + 1.0
         if overdue or (aim == "anywhere" and late) or (doing == aim and (late or aim == "the file")):
@@ -173,9 +174,21 @@ def _kill(process: subprocess.Popen[bytes], target: Path, aim: str, begin: float
     return None
 
 
-def _doing(target: Path) -> str:
-    """What a run is at, as its files show."""
-    if target.with_name(target.name + ".tmp").exists():
+def _temporary(target: Path) -> Path:
+    return target.with_name(target.name + ".tmp")
+
+
+def _stamp(path: Path) -> int | None:
+    """When a file was last written."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _doing(target: Path, old: int | None = None) -> str:
+    """What a run is at, as its files show; `old` is the stamp of a temporary file that an earlier one left."""
+    if _stamp(_temporary(target)) not in (None, old):
         return "the file"
     try:
         names = os.listdir(parts_folder(target))
@@ -219,4 +232,5 @@ def _digest(path: Path) -> str:
 
 def _told(kill: Kill) -> str:
     left = f"sealed to step {kill.step:,}" if kill.step >= 0 else "nothing sealed yet"
+    left = "the file is whole" if kill.caught == "the end" else left
     return f"kill {kill.number}: {kill.command} after {kill.seconds:.2f} s, at {kill.caught}; {kill.fault or left}"
