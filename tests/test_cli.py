@@ -211,3 +211,24 @@ def test_info_names_what_is_damaged(trap_file, tmp_path, capsys):
 
 def test_version(capsys):
     assert run(capsys, "--version")[1].startswith("thermosim 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "{case}", "--scheduler", "garbage"), "expected an address such as tcp://"),
+        (("run", "{case}", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"), "give one of them"),
+        (("resume", "{case}"), "not a readable ensemble file"),
+        (("extend", "{case}", "--steps", "3"), "not a readable ensemble file"),
+        (("torture", "{case}", "--in", "{case}-nowhere"), "Name a folder that exists"),
+        (("run", "{case}", "--set", "record.x.kep=3"), "Did you mean record.x.keep?"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_paragraph(arguments, said, trap_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *(word.format(case=trap_file) for word in arguments))
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert "Traceback" not in out + err
+    assert "fault of the program" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trap.toml"]

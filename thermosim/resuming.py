@@ -74,6 +74,7 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
         raise StorageError(f"{output}: no such ensemble. `thermosim run CASE -o {output}` makes one.")
     if folder.is_dir():
         return _extend_parts(output, steps, execution)
+    open_ensemble(output).close()  # or says what else it is
     with tempfile.TemporaryDirectory() as temporary:
         manifest = inputs.unpack(output, Path(temporary))
         _same_kernels(output, manifest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "Progress", "Report", "simulate"]
 
 _SEGMENT_SECONDS = 60.0
+_ADDRESS = re.compile(r"(\w+://)?[^\s/:]+(:\d+)(/.*)?|(\w+://)\S+")
 _SHARE_OF_MEMORY = 0.4  # for the lanes that run at one time
 
 
@@ -76,6 +78,8 @@ class Execution:
         faults = []
         if self.workers is not None and self.scheduler is not None:
             faults.append("workers, scheduler: a cluster is either started here or exists already; give one of them.")
+        if self.scheduler is not None and not _ADDRESS.fullmatch(self.scheduler):
+            faults.append(f"scheduler = {self.scheduler!r}: expected an address such as tcp://10.0.0.1:8786.")
         if output is None and (self.workers is not None or self.scheduler is not None or self.virtual):
             faults.append("workers, scheduler, virtual: need an output file that the segments can lie beside.")
         return faults

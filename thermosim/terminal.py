@@ -30,10 +30,12 @@ def run(case: Case, output: Path, overwrite: bool, picture: bool, how: Mapping[s
 
 def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> int:
     """Go on with an interrupted run."""
+    from thermosim.ensemble import open_ensemble
     from thermosim.resuming import resume as go_on
     from thermosim.storage import parts_folder
 
     if file.is_file() and not parts_folder(file).exists():
+        open_ensemble(file).close()  # or says what else it is
         print(f"{file} is complete: there is nothing to go on with. For more steps: thermosim extend {file} --steps N")
         return FINE
     return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), picture, False)

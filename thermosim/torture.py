@@ -69,7 +69,10 @@ def torture(
     """
     chance = random.Random(seed)
     place = folder / f"torture-{os.getpid()}"
-    place.mkdir(parents=True)
+    try:
+        place.mkdir()
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be made: {error.strerror}. Name a folder that exists with --in.") from None
     outcome = Outcome()
     deadline = time.monotonic() + seconds
     try:
