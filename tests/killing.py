@@ -25,9 +25,10 @@ from conftest import TRAP
 
 import thermosim
 from thermosim.storage import parts_folder
-from thermosim.torture import _doing
+from thermosim.torture import _doing, _stamp, _temporary
 
 CASE = TRAP.replace("steps = 101", "steps = 60") + '[record.heat]\nkeep = ["mean", "histogram"]\nrange = [-9.0, 9.0]\n'
+AIMS = ("anywhere", "anywhere", "a segment", "the manifest", "the file")
 SEALS = {"segment_frames": 4, "threads": 1}
 
 
@@ -126,6 +127,20 @@ def every_operation(case, whole, reference, folder, how):
     return caught, faults
 
 
+def kill(child, path, aim, delay):
+    """Kill when the time has come and the run is at what is aimed at, if it ever is. How the child ended."""
+    begin, old = time.perf_counter(), _stamp(_temporary(path))
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        late = time.perf_counter() - begin > delay
+        if aim != "nothing" and late and aim in ("anywhere", _doing(path, old)):
+            os.kill(child, signal.SIGKILL)
+            return os.waitpid(child, 0)[1]
+        time.sleep(0.0001)
+
+
 def at_random(case, whole, reference, folder, kills):
     """Kill at random instants, again and again until so many kills have been made."""
     chance, caught, faults = random.Random(1), collections.Counter(), []
@@ -140,10 +155,8 @@ def at_random(case, whole, reference, folder, kills):
             spared = sum(caught.values()) >= kills or life > 20
             threads = chance.choice([1, 2, 3])
             child = in_child(lambda path=path, threads=threads: go_on(case, path, segment_frames=1, threads=threads))
-            if not spared:
-                time.sleep(chance.uniform(0.0, 1.2) * seconds)
-                os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
+            aim = "nothing" if spared else chance.choice(AIMS)
+            status = kill(child, path, aim, chance.uniform(0.0, 1.2 if aim == "anywhere" else 0.8) * seconds)
             if os.WIFSIGNALED(status):
                 caught[_doing(path)] += 1
                 faults += check(path, whole, f"kill {sum(caught.values())}")
