@@ -19,6 +19,7 @@ from thermosim.simulation import Execution, complete, tidied
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
 from thermosim.storage.segments import described
+from thermosim.storage.verification import verify_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,6 +66,7 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
     value from there. Raises StorageError when the run is not complete or cannot go on.
     """
     output = Path(output)
+    output = output.resolve() if output.is_symlink() else output
     if steps < 1:
         raise StorageError(f"steps = {steps}: expected at least one step more.")
     folder = parts_folder(output)
@@ -75,6 +77,8 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
     if folder.is_dir():
         return _extend_parts(output, steps, execution)
     open_ensemble(output).close()  # or says what else it is
+    if faults := verify_file(output):
+        raise StorageError("\n".join(faults) + "\nIt cannot be extended: put it back from a copy, or run it again.")
     with tempfile.TemporaryDirectory() as temporary:
         manifest = inputs.unpack(output, Path(temporary))
         _same_kernels(output, manifest)
