@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import h5py
 import pytest
 
 import thermosim
@@ -232,3 +233,44 @@ def test_what_cannot_be_done_is_one_clear_paragraph(arguments, said, trap_file, 
     assert "Traceback" not in out + err
     assert "fault of the program" not in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trap.toml"]
+
+
+def test_a_damaged_file_is_not_checked(trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    assert run(capsys, "run", trap_file, "-o", output, "--no-plot")[0] == 0
+    with h5py.File(output) as file:
+        where = file["x"].id.get_chunk_info(0).byte_offset
+    data = bytearray(output.read_bytes())
+    data[where + 100] ^= 1
+    output.write_bytes(data)
+    for command in (("check", output), ("plot", output), ("extend", output, "--steps", "3")):
+        code, _, err = run(capsys, *command)
+        assert code == 2
+        assert "put" in err
+        assert "fault of the program" not in err
+
+
+def test_lost_frames_are_not_compared(trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    assert run(capsys, "run", trap_file, "-o", output, "--no-plot", "--virtual")[0] == 0
+    next((tmp_path / "trap.h5.parts").glob("frames-*")).unlink()
+    code, _, err = run(capsys, "check", output)
+    assert code == 2
+    assert "--repair" in err
+
+
+def test_a_reader_that_goes_away_is_no_failed_check(trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    assert run(capsys, "run", trap_file, "-o", output, "--no-plot")[0] == 0
+    command = [sys.executable, "-m", "thermosim", "check", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_too_many_workers_are_refused(trap_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("thermosim.simulation.memory_of_machine", lambda: 8_000_000_000)
+    code, _, err = run(capsys, "run", trap_file, "-o", tmp_path / "w.h5", "--workers", "4096")
+    assert code == 2
+    assert "enough for 40; take fewer" in err

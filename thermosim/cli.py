@@ -91,6 +91,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, (CaseError, DataError, StorageError)):
         print(f"thermosim: {error}", file=sys.stderr)
         return BAD_CASE
+    if isinstance(error, OSError) and error.strerror:  # the machine's, not ours: a full disk, a name too long
+        print(f"thermosim: {error.filename or 'output'}: {error.strerror}.", file=sys.stderr)
+        return BAD_CASE
     print(
         f"thermosim: {type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where.",
         file=sys.stderr,

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from thermosim import tasks
+from thermosim import cohorts, tasks
 from thermosim.case import Case
 from thermosim.dask_client import connected
 from thermosim.memory import memory_of_machine
@@ -50,6 +50,9 @@ def run(case: Case, blocks: list[Block], parts: Parts, execution: Execution, sto
     Raises Interrupted once `stop` is set and tasks have sealed, StorageError when there is no cluster, or it is lost,
     or something cannot be sealed; what was sealed stays.
     """
+    if execution.workers is not None:  # more would have nothing to do
+        cohorts_in_all = sum(block.lanes // block.replicas * cohorts.per_point(block.replicas) for block in blocks)
+        execution = replace(execution, workers=min(execution.workers, cohorts_in_all))
     with connected(execution, stop) as (client, mend):
         _Coordinator(client, mend, case, blocks, parts, execution, stop).run()
 

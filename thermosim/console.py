@@ -13,7 +13,12 @@ def make_console(stderr: bool = False) -> Any:
     console = Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not console.is_terminal:
         console = Console(stderr=stderr, highlight=False, width=110)
+    console.on_broken_pipe = _reader_has_gone  # type: ignore[method-assign]  # rich would exit with 1: check failed
     return console
+
+
+def _reader_has_gone() -> None:
+    raise BrokenPipeError
 
 
 def si(number: float) -> str:

@@ -94,6 +94,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
     import warnings
 
     from thermosim.ensemble import open_ensemble
+    from thermosim.storage import parts_folder, read_manifest
 
     faults = _faults(target)
     with warnings.catch_warnings():
@@ -101,6 +102,9 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
         ds = open_ensemble(target, verify=bool(faults))
     settings = json.loads(ds.attrs["settings"])
     state = "complete" if ds.attrs["completed"] else "interrupted or running: thermosim resume goes on"
+    folder = parts_folder(target)
+    if target.is_file() and folder.is_dir() and not read_manifest(folder)["virtual"]:
+        state += "; a run that is to replace or extend it was begun: thermosim resume goes on with that"
     steps = [int(ds[dim][-1]) for dim in ds.sizes if dim == "step" or str(dim).endswith("_step") if ds.sizes[dim]]
     last = max(steps, default=0)
     sizes = ", ".join(f"{dim} {size:,}" for dim, size in ds.sizes.items())
@@ -125,6 +129,7 @@ def _faults(target: Path) -> list[str]:
     """Everything in the file, or in the parts of a run, that is not what was sealed."""
     from thermosim.storage import integrity, parts_folder, read_manifest, verification
 
+    parts_folder(target)  # refuses what is no name of a file
     target = target.with_name(target.name.removesuffix(".parts"))
     faults = verification.verify_file(target) if target.is_file() else []
     folder = parts_folder(target)

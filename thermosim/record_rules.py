@@ -92,7 +92,7 @@ def _frames(cadence: Settings, steps: int) -> int:
 
 
 def _table_faults(key: str, table: Settings, steps: int) -> list[str]:
-    """Faults of histogram and correlation."""
+    """Faults of what a table keeps besides frames."""
     faults = []
     if "histogram" in table["keep"]:
         if table["range"] is None:
@@ -100,6 +100,8 @@ def _table_faults(key: str, table: Settings, steps: int) -> list[str]:
         else:
             faults += _range_faults(key, table["range"], table["bins"])
     values = max(0, _frames(table, steps))
+    if "variance" in table["keep"] and values == 1:
+        faults.append(f"{key}.keep: 'variance' needs two values at least, and there is one; record more often.")
     if "correlation" in table["keep"] and values and table["lags"] > values - 1:
         faults.append(
             f"{key}.lags = {table['lags']}: needs {table['lags'] + 1} values, and there are {values} at {key}.every = "

@@ -47,12 +47,35 @@ def diverged(ds: Any) -> list[str]:
     return lines
 
 
+def _opened(file: Path) -> Any:
+    """The ensemble. Raises StorageError when some of its frames are lost: nothing can be compared with half of them."""
+    import warnings
+
+    from thermosim.ensemble import open_ensemble
+    from thermosim.storage import StorageError
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ds = open_ensemble(file)
+    damage = [str(one.message) for one in said if "not all of it is what was sealed" in str(one.message)]
+    if damage:
+        remedy = f"Compute them anew: thermosim resume {file} --repair"
+        raise StorageError("\n".join([*damage, f"It is not compared or drawn without these frames. {remedy}"]))
+    return ds
+
+
 def loaded(ds: Any) -> Any:
-    """The ensemble in memory, or nothing and why: it does not fit."""
+    """The ensemble in memory, or nothing and why: it does not fit. Raises StorageError when it is damaged."""
     from thermosim.memory import memory_of_machine
+    from thermosim.storage import StorageError
 
     if ds.nbytes < _SHARE_OF_MEMORY * memory_of_machine():
-        return ds.load()
+        try:
+            return ds.load()
+        except (OSError, RuntimeError) as error:
+            file = ds.encoding.get("source", "the ensemble")
+            remedy = "thermosim info names what is damaged; put the file back from a copy, or run it again."
+            raise StorageError(f"{file}: cannot be read whole ({error}). {remedy}") from None
     print(
         f"The ensemble holds {size_text(ds.nbytes)}, too much to check or draw in one piece here: open it with "
         "thermosim.open_ensemble, which is lazy, and select what to analyse."
@@ -62,9 +85,7 @@ def loaded(ds: Any) -> Any:
 
 def check(file: Path, as_json: bool) -> int:
     """Print the table of measured against exact."""
-    from thermosim.ensemble import open_ensemble
-
-    ds = loaded(open_ensemble(file))
+    ds = loaded(_opened(file))
     if ds is None:
         return NOTHING_TO_CHECK
     if as_json:
@@ -258,9 +279,7 @@ def _row(c: Comparison, threshold: float) -> tuple[str, ...]:
 
 def plot(file: Path, output: Path) -> int:
     """Draw the model's picture."""
-    from thermosim.ensemble import open_ensemble
-
-    ds = loaded(open_ensemble(file))
+    ds = loaded(_opened(file))
     if ds is not None and draw(ds, output):
         print(output)
         return FINE

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from thermosim.case import Case
+from thermosim.ensemble import Layout
 from thermosim.kernels.compile import BITS, source_fingerprint
-from thermosim.manifest import make_manifest, stored_bytes
+from thermosim.manifest import make_manifest
 from thermosim.memory import memory_of_machine
 from thermosim.plan import Block, plan
-from thermosim.stepper import Stepper, bytes_per_lane, compile_all, runs_of_lanes
-from thermosim.tiles import rows_of
+from thermosim.stepper import Stepper, bytes_of_state, bytes_per_lane, compile_all, runs_of_lanes
+from thermosim.storage.consolidation import size_of_file
 
 __all__ = ["RUNS_PER_SLOT", "TASK_SECONDS", "Needs", "Spread", "needs_of_case", "seconds_per_replica_step"]
 
@@ -80,7 +81,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     manifest = make_manifest(case, blocks, source_fingerprint(BITS))
     lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(case, block) for block in blocks)
     memory = memory_of_machine()
-    state = 8.0 * sum(_state_rows(block) * block.lanes for block in blocks)
+    state = sum(bytes_of_state(case, block) * block.lanes for block in blocks)
     return Needs(
         replica_steps=float(sum(block.lanes * block.steps for block in blocks)),
         seconds=_seconds(case, blocks, seconds) if trial else math.nan,
@@ -89,14 +90,9 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
         memory=per_lane * lanes,
         memory_of_machine=memory,
         lanes_at_once=min(lanes, int(0.4 * memory / per_lane)),
-        file=stored_bytes(manifest) + state,
+        file=size_of_file(Layout(manifest)) + state,
         state=state,
     )
-
-
-def _state_rows(block: Block) -> float:
-    rows = rows_of(block)
-    return rows.parameters + rows.memory + rows.samples * (rows.components + 4) + 6
 
 
 def _seconds(case: Case, blocks: list[Block], seconds: float) -> float:

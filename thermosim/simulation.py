@@ -38,6 +38,7 @@ __all__ = ["Interrupted", "Progress", "Report", "simulate"]
 
 _SEGMENT_SECONDS = 60.0
 _ADDRESS = re.compile(r"(\w+://)?[^\s/:]+(:\d+)(/.*)?|(\w+://)\S+")
+_BYTES_OF_WORKER = 200_000_000  # before it has any replicas
 _SHARE_OF_MEMORY = 0.4  # for the lanes that run at one time
 
 
@@ -78,6 +79,9 @@ class Execution:
         faults = []
         if self.workers is not None and self.scheduler is not None:
             faults.append("workers, scheduler: a cluster is either started here or exists already; give one of them.")
+        if self.workers is not None and self.workers * _BYTES_OF_WORKER > memory_of_machine():
+            most = memory_of_machine() // _BYTES_OF_WORKER
+            faults.append(f"workers = {self.workers}: the memory of this machine is enough for {most}; take fewer.")
         if self.scheduler is not None and not _ADDRESS.fullmatch(self.scheduler):
             faults.append(f"scheduler = {self.scheduler!r}: expected an address such as tcp://10.0.0.1:8786.")
         if output is None and (self.workers is not None or self.scheduler is not None or self.virtual):
@@ -107,7 +111,7 @@ def simulate(
     """
     execution = Execution(threads, workers, scheduler, report, virtual, **tuning)
     if faults := execution.faults(output):
-        raise CaseError(faults)
+        raise CaseError(faults, "the run")
     blocks = plan(case)
     manifest = make_manifest(case, blocks, source_fingerprint(BITS))
     compile_all(blocks)

@@ -19,12 +19,13 @@ from thermosim.case import Case, CaseError
 from thermosim.kernels import signatures
 from thermosim.kernels.advance import advance
 from thermosim.kernels.compile import compiled
+from thermosim.kernels.ledger import THETA_ROWS, X_ROWS
 from thermosim.kernels.tiles import Tile
 from thermosim.plan import Block
 from thermosim.recording import Recorder
 from thermosim.tiles import BlockState, rows_of
 
-__all__ = ["Stepper", "bytes_per_lane", "compile_all", "runs_of_lanes"]
+__all__ = ["Stepper", "bytes_of_state", "bytes_per_lane", "compile_all", "runs_of_lanes"]
 
 _CHUNK_SECONDS = 0.1
 _CALL_SECONDS = 0.001  # of one kernel: Python takes a twentieth of that to call it
@@ -166,11 +167,26 @@ def compile_all(blocks: list[Block]) -> None:
 def bytes_per_lane(case: Case, block: Block) -> float:
     """Memory that each lane of a block takes while it runs: state, work space, a sealed copy, a frame on its way."""
     cohort = block.part(0, int(cohorts.bounds(block.replicas)[1]))
-    recorder = Recorder(case, cohort, [Tile.empty(0, 1, 1, rows_of(block))])
-    sums = {name: array.nbytes for name, array in recorder.snapshot().items()}
-    shared = sum(size for name, size in sums.items() if name.startswith("cohorts/"))
-    own = sum(sums.values()) - shared
-    return 16.0 * rows_of(block).total + 2.0 * own + 2.0 * (shared + recorder.bytes_per_frame) / cohort.lanes
+    frame = Recorder(case, cohort, []).bytes_per_frame / cohort.lanes
+    return 16.0 * rows_of(block).total + 2.0 * (_bytes_of_sums(case, block) + frame)
+
+
+def bytes_of_state(case: Case, block: Block) -> float:
+    """What is sealed of each lane to go on from: state and running sums."""
+    rows = rows_of(block)
+    paths = THETA_ROWS + rows.samples * X_ROWS
+    return (
+        8.0 * (rows.parameters + rows.memory + rows.samples * rows.components + paths)
+        + 9.0
+        + _bytes_of_sums(case, block)
+    )
+
+
+def _bytes_of_sums(case: Case, block: Block) -> float:
+    """Running sums of summaries, for each lane; those of a cohort shared out."""
+    cohort = block.part(0, int(cohorts.bounds(block.replicas)[1]))
+    sums = Recorder(case, cohort, [Tile.empty(0, 1, 1, rows_of(block))]).snapshot()
+    return sum(array.nbytes / (cohort.lanes if name.startswith("cohorts/") else 1) for name, array in sums.items())
 
 
 def runs_of_lanes(block: Block, first_lane: int, lanes: int, most: int) -> list[tuple[int, int]]:

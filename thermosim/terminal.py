@@ -93,7 +93,7 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
     for line in lost:
         console.print(line)
     ds = loaded(ds)
-    if ds is None:
+    if ds is None:  # too large
         return DIVERGED if lost else FINE
     code = print_check(ds, console)
     target = output.with_suffix(".png")

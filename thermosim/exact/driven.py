@@ -177,6 +177,8 @@ def work_moments(protocol: LinearProtocol, start: Gaussian) -> WorkMoments:
     plain, once, twice = _Spread(start), _Tilt(start, inverse), _Tilt(start, 2.0 * inverse)
     walkers: tuple[_Spread | _Tilt, ...] = (plain, once, twice)
     results = np.zeros((4, protocol.steps + 1))
+    if np.all(protocol.stiffness == protocol.stiffness[0]) and np.all(protocol.center == protocol.center[0]):
+        return WorkMoments(results[0], results[1], results[2], results[3], gaussian=True)  # nothing does work
     for step in range(1, protocol.steps + 1):
         before, now = protocol.force(step - 1), protocol.force(step)
         held = before if protocol.x_first else now

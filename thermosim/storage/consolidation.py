@@ -28,8 +28,9 @@ from thermosim.storage.reading import Frames, final_arrays, states
 from thermosim.storage.segments import Folder, StorageError, described, digest, sync
 from thermosim.storage.verification import checksums_of
 
-__all__ = ["consolidate", "finished", "settle"]
+__all__ = ["consolidate", "finished", "settle", "size_of_file"]
 
+_BYTES_OF_HEADERS, _BYTES_OF_OBJECT = 65_536.0, 4_096.0  # case, settings, attributes, what HDF5 keeps of each object
 _CHUNK = {"step": 16, "replica": 512}
 _CHUNK_BYTES = 4_000_000
 _SLAB_BYTES = 16_000_000
@@ -137,6 +138,18 @@ def _declare(file: h5py.File, layout: Layout, virtual: bool) -> None:
 
 def _is_framed(layout: Layout, name: str) -> bool:
     return bool(layout.manifest["variables"].get(name, {}).get("cadence"))
+
+
+def size_of_file(layout: Layout) -> float:
+    """Bytes of the variables and coordinates of a complete file: its chunks, which are whole even where they end."""
+    steps = {name: cadence[2] for name, cadence in layout.manifest["cadences"].items()}
+    sizes, total = layout.dimension_sizes() | steps, _BYTES_OF_HEADERS
+    for dims, dtype, _ in layout.variables().values():
+        shape = [sizes[dim] for dim in dims]
+        chunks = _chunks(_roles(layout, dims), shape, dtype.itemsize) or ()
+        whole = math.prod(-(-size // chunk) * chunk for size, chunk in zip(shape, chunks))
+        total += whole * dtype.itemsize * bool(chunks) + _BYTES_OF_OBJECT
+    return total + 8.0 * (sum(steps.values()) + sum(values.size for _, values, _ in layout.coordinates().values()))
 
 
 def _roles(layout: Layout, dims: Sequence[str]) -> list[str]:
