@@ -15,7 +15,7 @@ from tests import synthetic_run as run
 from thermosim import cohorts
 from thermosim.ensemble import Layout, open_ensemble
 from thermosim.storage import MANIFEST, Parts, read_manifest
-from thermosim.storage.coverage import frontier, latest, surplus, tiling
+from thermosim.storage.coverage import frontier, latest, partition, surplus
 from thermosim.storage.reading import dataset
 from thermosim.storage.segments import Memory, StorageError, Stretch, read_state, write
 
@@ -54,13 +54,15 @@ def test_coverage_against_a_count_of_every_lane_and_step(seed):
     assert [r[0] for r in runs] == np.cumsum([0, *(r[1] for r in runs[:-1])]).tolist()
     assert all(a[2] != b[2] for a, b in itertools.pairwise(runs))  # merged
     times = np.zeros((_LANES, _STEPS + 1), int)
-    for tile in tiling(manifest, 0, _LANES):
-        times[tile.first_lane : tile.first_lane + tile.lanes, tile.first_step + 1 : tile.step + 1] += 1
-        if tile.record:
-            r = tile.record
-            assert r["first_lane"] <= tile.first_lane
-            assert tile.first_lane + tile.lanes <= r["first_lane"] + r["lanes"]
-            assert r["first_step"] <= tile.first_step < tile.step == r["step"]
+    for rectangle in partition(manifest, 0, _LANES):
+        times[
+            rectangle.first_lane : rectangle.first_lane + rectangle.lanes, rectangle.first_step + 1 : rectangle.step + 1
+        ] += 1
+        if rectangle.record:
+            r = rectangle.record
+            assert r["first_lane"] <= rectangle.first_lane
+            assert rectangle.first_lane + rectangle.lanes <= r["first_lane"] + r["lanes"]
+            assert r["first_step"] <= rectangle.first_step < rectangle.step == r["step"]
     newest = {lane: step for first, lanes, step in latest(manifest, 0, _LANES) for lane in range(first, first + lanes)}
     for lane in range(_LANES):
         covered, _, states, resumable = by_lane(manifest, lane)

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from thermosim.ensemble import Finals, Layout
-from thermosim.storage.coverage import frontier, tiling
+from thermosim.storage.coverage import frontier, partition
 from thermosim.storage.new_file import Written, new_file
 from thermosim.storage.parts import Parts
 from thermosim.storage.reading import Frames, final_arrays, states
@@ -193,7 +193,7 @@ def _slabs(shape: Sequence[int], chunks: Sequence[int], itemsize: int) -> Iterat
 
 def _copy_frames(file: h5py.File, written: Written, parts: Parts, layout: Layout, report: Report | None) -> None:
     """All frames, slab by slab: while one is written the next is read, and those before are on their way to disk."""
-    tilings = [tiling(parts.manifest, block, layout.lanes) for block in range(layout.blocks)]
+    partitions = [partition(parts.manifest, block, layout.lanes) for block in range(layout.blocks)]
     source = Folder(parts.folder, parts.run)
     names = [name for name in layout.variables() if _is_framed(layout, name) and file[name].size]
     done, total = 0, sum(file[name].nbytes for name in names)
@@ -208,7 +208,7 @@ def _copy_frames(file: h5py.File, written: Written, parts: Parts, layout: Layout
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as flusher:
         flushed, flushing = 0, flusher.submit(os.fdatasync, written.fileno())
         for name in names:
-            frames, target = Frames(layout, parts.manifest, source, name, tilings), file[name]
+            frames, target = Frames(layout, parts.manifest, source, name, partitions), file[name]
             slabs = list(_slabs(target.shape, target.chunks, target.dtype.itemsize))
             coming = reader.submit(read, frames, slabs[0], 0)
             for number, slab in enumerate(slabs):
@@ -227,13 +227,13 @@ def _copy_frames(file: h5py.File, written: Written, parts: Parts, layout: Layout
 def _map_frames(file: h5py.File, parts: Parts, layout: Layout) -> None:
     """Variables whose frames are views of those in the segments, found beside the file whatever its folder is."""
     manifest, sizes = parts.manifest, layout.dimension_sizes()
-    tilings = [tiling(manifest, block, layout.lanes) for block in range(layout.blocks)]
+    partitions = [partition(manifest, block, layout.lanes) for block in range(layout.blocks)]
     for name, (dims, dtype, attributes) in layout.variables().items():
         if not _is_framed(layout, name):
             continue
         shape = tuple(sizes[dim] for dim in dims)
         view = h5py.VirtualLayout(shape, dtype)
-        frames = Frames(layout, manifest, Folder(parts.folder, parts.run), name, tilings)
+        frames = Frames(layout, manifest, Folder(parts.folder, parts.run), name, partitions)
         for piece in frames.pieces:
             path = f"{parts.folder.name}/{piece.file['file']}".replace("%", "%%")  # HDF5 takes %b for a number
             source = h5py.VirtualSource(path, name if piece.of_base else f"frames/{name}", piece.file_shape)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Tile", "due", "frontier", "latest", "surplus", "tiling"]
+__all__ = ["Rectangle", "due", "frontier", "latest", "partition", "surplus"]
 
 Manifest = Mapping[str, Any]
 Record = Mapping[str, Any]
@@ -22,8 +22,8 @@ def due(cadence: Iterable[int], first_step: int, step: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A part of a segment, or of the base where the record is None, that no other tile covers."""
+class Rectangle:
+    """A part of a segment, or of the base where the record is None, that no other rectangle covers."""
 
     record: Record | None
     first_lane: int
@@ -86,15 +86,15 @@ def _newest(sweep: _Sweep, gapless: bool) -> list[tuple[int, int, int]]:
     return sweep.merged(found)
 
 
-def tiling(manifest: Manifest, block: int, lanes: int) -> list[Tile]:
+def partition(manifest: Manifest, block: int, lanes: int) -> list[Rectangle]:
     """What the segments and the base cover, each lane and step once."""
     sweep = _Sweep(manifest, block, lanes)
-    tiles = [Tile(None, 0, lanes, -1, sweep.base)] if sweep.base >= 0 else []
+    rectangles = [Rectangle(None, 0, lanes, -1, sweep.base)] if sweep.base >= 0 else []
     for record, runs, before in sweep.each(gapless=False):
         for first, width, begin in sweep.merged(np.maximum(before, record["first_step"]), runs):
             if begin < record["step"]:
-                tiles.append(Tile(record, first, width, begin, record["step"]))
-    return tiles
+                rectangles.append(Rectangle(record, first, width, begin, record["step"]))
+    return rectangles
 
 
 def surplus(manifest: Manifest, block: int) -> list[Record]:

@@ -14,7 +14,7 @@ from xarray.core import indexing
 
 from thermosim import cohorts
 from thermosim.ensemble import Finals, Layout
-from thermosim.storage.coverage import due, latest, tiling
+from thermosim.storage.coverage import due, latest, partition
 from thermosim.storage.segments import Source, state_of
 
 __all__ = ["Frames", "dataset", "final_arrays", "states"]
@@ -45,32 +45,34 @@ class Frames(BackendArray):
     Files are opened for each read, so the run may go on meanwhile.
     """
 
-    def __init__(self, layout: Layout, manifest: Mapping[str, Any], source: Source, name: str, tilings: Any) -> None:
+    def __init__(self, layout: Layout, manifest: Mapping[str, Any], source: Source, name: str, partitions: Any) -> None:
         dims, self.dtype, _ = layout.variables()[name]
         sizes = layout.dimension_sizes()
         self.shape = tuple(sizes[dim] for dim in dims)
         self._layout, self._source, self._name, self._over = layout, source, name, layout.over(name)
         self._lane_dims = len(layout.axes) + 1
-        self.pieces = list(self._all_pieces(manifest, layout.manifest["variables"][name]["cadence"], tilings))
+        self.pieces = list(self._all_pieces(manifest, layout.manifest["variables"][name]["cadence"], partitions))
         self._starts = np.array([piece.start for piece in self.pieces], np.int64)
         self._stops = np.array([piece.stop for piece in self.pieces], np.int64)
 
-    def _all_pieces(self, manifest: Mapping[str, Any], cadence: str, tilings: Any) -> Iterator[_Piece]:
+    def _all_pieces(self, manifest: Mapping[str, Any], cadence: str, partitions: Any) -> Iterator[_Piece]:
         steps, base = manifest["cadences"][cadence], manifest["base"]
         tail = self.shape[1 + self._lane_dims :]
-        for block, tiles in enumerate(tilings):
-            for tile in tiles:
-                start, stop = due(steps, tile.first_step, tile.step)
-                if start == stop or (tile.record and not tile.record["frames"]):
+        for block, rectangles in enumerate(partitions):
+            for rectangle in rectangles:
+                start, stop = due(steps, rectangle.first_step, rectangle.step)
+                if start == stop or (rectangle.record and not rectangle.record["frames"]):
                     continue
-                first, count = self._layout.span(self._over, tile.first_lane, tile.lanes)
-                if tile.record is None:
+                first, count = self._layout.span(self._over, rectangle.first_lane, rectangle.lanes)
+                if rectangle.record is None:
                     yield _Piece(block, start, stop, first, count, base, True, 0, 0, (stop, *self.shape[1:]))
                     continue
-                ends = due(steps, tile.record["first_step"], tile.record["step"])
-                whole = self._layout.span(self._over, tile.record["first_lane"], tile.record["lanes"])
+                ends = due(steps, rectangle.record["first_step"], rectangle.record["step"])
+                whole = self._layout.span(self._over, rectangle.record["first_lane"], rectangle.record["lanes"])
                 shape = (ends[1] - ends[0], whole[1], *tail)
-                yield _Piece(block, start, stop, first, count, tile.record["frames"], False, ends[0], whole[0], shape)
+                yield _Piece(
+                    block, start, stop, first, count, rectangle.record["frames"], False, ends[0], whole[0], shape
+                )
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.read)
@@ -196,11 +198,11 @@ def dataset(
     `sound` is the manifest of what is whole; nothing else is read. Raises StorageError when a state cannot be read.
     """
     manifest = layout.manifest if sound is None else sound
-    tilings = [tiling(manifest, block, layout.lanes) for block in range(layout.blocks)]
+    partitions = [partition(manifest, block, layout.lanes) for block in range(layout.blocks)]
     sizes, variables = layout.dimension_sizes(), {}
     for name, (dims, dtype, attributes) in layout.variables().items():
         if manifest["variables"].get(name, {}).get("cadence"):
-            lazy: Any = indexing.LazilyIndexedArray(Frames(layout, manifest, source, name, tilings))
+            lazy: Any = indexing.LazilyIndexedArray(Frames(layout, manifest, source, name, partitions))
             data: Any = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
         else:
             unreached = np.nan if dtype.kind == "f" else -1 if name == "diverged_step" else 0
