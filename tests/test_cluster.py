@@ -267,7 +267,7 @@ def test_workers_with_other_kernels_are_refused(tmp_path, client):
     assert not parts_folder(tmp_path / "w.h5").exists()
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere.invalid:8786"])
 def test_no_scheduler(address, tmp_path, monkeypatch):
     monkeypatch.setattr("thermosim.dask_client._CONNECT_SECONDS", 2.0)
     begin = time.monotonic()
@@ -275,6 +275,12 @@ def test_no_scheduler(address, tmp_path, monkeypatch):
         thermosim.simulate(thermosim.load_case(BASE), tmp_path / "w.h5", scheduler=address)
     assert time.monotonic() - begin < 8.0
     assert not parts_folder(tmp_path / "w.h5").exists()
+
+
+def test_what_is_no_address_is_refused_at_once(tmp_path):
+    with pytest.raises(thermosim.CaseError, match=r"scheduler = 'nowhere': expected an address such as tcp://"):
+        thermosim.simulate(thermosim.load_case(BASE), tmp_path / "w.h5", scheduler="nowhere")
+    assert list(tmp_path.iterdir()) == []
 
 
 class Command:

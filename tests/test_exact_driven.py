@@ -231,3 +231,19 @@ def test_refusals() -> None:
     protocol, start = _both(trap(x__temperature=[1.0, 2.0]))
     with pytest.raises(ValueError, match="one temperature"):
         driven.work_moments(protocol, start)
+
+
+def test_nothing_that_stands_still_does_work() -> None:
+    """The short cut for a trap that does not move gives what the recursion gives when it barely does."""
+    protocol, start = _both(trap())
+    still = replace(
+        protocol,
+        stiffness=np.repeat(protocol.stiffness[:1], protocol.steps + 1, axis=0),
+        center=np.repeat(protocol.center[:1], protocol.steps + 1, axis=0),
+    )
+    moved = still.center.copy()
+    moved[-1] += 1e-9
+    barely, exact = (driven.work_moments(p, start) for p in (replace(still, center=moved), still))
+    for name in ("mean", "variance", "log_average", "log_square"):
+        np.testing.assert_allclose(getattr(exact, name), 0.0)
+        np.testing.assert_allclose(getattr(barely, name), 0.0, atol=1e-7)
