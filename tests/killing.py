@@ -24,8 +24,8 @@ import numpy as np
 from conftest import TRAP
 
 import thermosim
+from thermosim.cli.torture import _doing, _stamp, _temporary
 from thermosim.storage import parts_folder
-from thermosim.torture import _doing, _stamp, _temporary
 
 CASE = TRAP.replace("steps = 101", "steps = 60") + '[record.heat]\nkeep = ["mean", "histogram"]\nrange = [-9.0, 9.0]\n'
 AIMS = ("anywhere", "anywhere", "a segment", "the manifest", "the file")

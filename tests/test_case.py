@@ -3,7 +3,7 @@
 import pytest
 
 import thermosim
-from thermosim.case import CaseError
+from thermosim.case.load import CaseError
 
 
 def faults(text, overrides=None):

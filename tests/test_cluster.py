@@ -22,8 +22,8 @@ import pytest
 import thermosim
 from tests.conftest import SPHERE, TRAP
 from tests.learning_cases import GAUSSIAN
-from thermosim import tasks
-from thermosim.simulation import Interrupted
+from thermosim.run import tasks
+from thermosim.run.simulate import Interrupted
 from thermosim.storage import StorageError, parts_folder
 
 distributed = pytest.importorskip("distributed")
@@ -269,7 +269,7 @@ def test_workers_with_other_kernels_are_refused(tmp_path, client):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere.invalid:8786"])
 def test_no_scheduler(address, tmp_path, monkeypatch):
-    monkeypatch.setattr("thermosim.dask_client._CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr("thermosim.run.dask_client._CONNECT_SECONDS", 2.0)
     begin = time.monotonic()
     with pytest.raises(StorageError, match=f"--scheduler {re.escape(address)}: no dask scheduler answers"):
         thermosim.simulate(thermosim.load_case(BASE), tmp_path / "w.h5", scheduler=address)

@@ -11,10 +11,11 @@ import pytest
 import xarray as xr
 
 from tests import synthetic_run as run
-from thermosim.ensemble import Layout, open_ensemble
 from thermosim.storage import MANIFEST, Parts, consolidation
 from thermosim.storage.consolidation import consolidate, finished, settle
 from thermosim.storage.integrity import examine
+from thermosim.storage.layout import Layout
+from thermosim.storage.open import open_ensemble
 from thermosim.storage.reading import dataset
 from thermosim.storage.segments import StorageError, Stretch, described, read_state
 from thermosim.storage.verification import verify_file

@@ -5,11 +5,11 @@ import pytest
 from scipy import integrate, special, stats
 
 from tests.assertions import assert_within, mean_and_error
-from thermosim.evaluate import Evaluator, energy_bindings
 from thermosim.kernels import apply
 from thermosim.kernels.compile import compiled
-from thermosim.kernels.noise import X_NOISE
+from thermosim.kernels.evaluate import Evaluator, energy_bindings
 from thermosim.models import double_well, full_gaussian, gaussian, gaussian_mixture, network_energy
+from thermosim.streams import X_NOISE
 
 GAUSSIAN, FULL, MIXTURE = gaussian.MODEL, full_gaussian.MODEL, gaussian_mixture.MODEL
 WELL, NETWORK = double_well.MODEL, network_energy.MODEL

@@ -7,9 +7,9 @@ import pytest
 
 import thermosim
 from tests.assertions import assert_within
-from thermosim.analysis import driven
-from thermosim.case import CaseError
-from thermosim.simulation import Interrupted
+from thermosim.case.load import CaseError
+from thermosim.checks import driven
+from thermosim.run.simulate import Interrupted
 from thermosim.storage import parts_folder
 
 TRAP = """

@@ -8,11 +8,12 @@ from numba import types
 from scipy.special import expit
 
 from tests.assertions import assert_within, mean_and_error
-from thermosim.evaluate import Evaluator, energy_bindings
 from thermosim.exact import partition_functions
 from thermosim.kernels.compile import compiled
-from thermosim.kernels.noise import DATA, X_NOISE, uniform_array
+from thermosim.kernels.evaluate import Evaluator, energy_bindings
+from thermosim.kernels.noise import uniform_array
 from thermosim.models import boltzmann_machine, restricted_boltzmann_machine
+from thermosim.streams import DATA, X_NOISE
 
 SPINS = boltzmann_machine.MODEL
 UNITS = restricted_boltzmann_machine.MODEL

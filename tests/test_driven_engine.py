@@ -11,10 +11,10 @@ import xarray as xr
 
 import thermosim
 from tests.assertions import assert_within, mean_and_error
-from thermosim.analysis import driven as analysis
 from thermosim.analysis import work
 from thermosim.analysis.comparison import judge
 from thermosim.analysis.settings import settings
+from thermosim.checks import driven as analysis
 from thermosim.exact import driven
 
 CASES = Path(__file__).parent.parent / "cases" / "driven"

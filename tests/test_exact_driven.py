@@ -11,7 +11,7 @@ import pytest
 from tests import driven_ensembles
 from tests.assertions import assert_within, mean_and_error
 from tests.driven_ensembles import trap
-from thermosim.analysis.driven import linear_protocol, start_state
+from thermosim.checks.driven import linear_protocol, start_state
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.driven import LinearProtocol
 from thermosim.exact.linear_langevin import Gaussian, LinearForce

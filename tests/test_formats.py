@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thermosim.ensemble import open_ensemble
 from thermosim.storage import Parts, parts_folder, read_manifest
 from thermosim.storage.integrity import examine
+from thermosim.storage.open import open_ensemble
 from thermosim.storage.segments import StorageError, read_state
 from thermosim.storage.verification import verify_file
 

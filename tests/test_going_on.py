@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import thermosim
-from thermosim.simulation import Interrupted
+from thermosim.run.simulate import Interrupted
 from thermosim.storage import StorageError, parts_folder
 from thermosim.storage.parts import Parts
 
@@ -115,7 +115,7 @@ def test_an_older_file_of_the_same_case_is_not_taken_for_the_result(trap, tmp_pa
 def test_extend_refuses_other_kernels(trap, tmp_path, monkeypatch):
     path = tmp_path / "out.h5"
     thermosim.simulate(thermosim.load_case(trap), path).close()
-    monkeypatch.setattr("thermosim.resuming.source_fingerprint", lambda _: "another")
+    monkeypatch.setattr("thermosim.run.resume.source_fingerprint", lambda _: "another")
     with pytest.raises(StorageError, match="made by other kernels"):
         thermosim.extend(path, 5)
 

@@ -8,9 +8,10 @@ import xarray as xr
 
 from tests.assertions import assert_within
 from tests.sphere_ensemble import sphere_ensemble
-from thermosim.analysis import ideal_gas, ideal_gas_check
+from thermosim.analysis import ideal_gas
 from thermosim.analysis.comparison import judge
 from thermosim.analysis.sphere_frames import cells, frames, jackknife
+from thermosim.checks import ideal_gas as ideal_gas_check
 from thermosim.exact import ideal_gas as theory
 from thermosim.exact import sphere_chain
 from thermosim.plots import ideal_gas as plots

@@ -19,9 +19,9 @@ from thermosim.analysis.learning import relaxation
 from thermosim.analysis.machine import machines
 from thermosim.analysis.partial_averages import partial_entropies
 from thermosim.data import load
-from thermosim.evaluate import Evaluator
 from thermosim.exact import gaussian_information as exact
 from thermosim.exact.learning_machine import LearningMachine, Moments, Start, moments
+from thermosim.kernels.evaluate import Evaluator
 
 ANISOTROPIC = (np.array([0.5, 2.0, 6.0]), np.array([[0.9, 0.4, -0.2], [0.4, 0.5, 0.1], [-0.2, 0.1, 0.3]]))
 SYSTEMS = {"one component": (np.array([1.7]), np.array([[0.6]])), "anisotropic": ANISOTROPIC}

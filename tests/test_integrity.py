@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests import synthetic_run as run
-from thermosim.ensemble import open_ensemble
 from thermosim.storage import MANIFEST, PREVIOUS, Parts, read_manifest
 from thermosim.storage.coverage import frontier
 from thermosim.storage.integrity import examine, without
+from thermosim.storage.open import open_ensemble
 from thermosim.storage.segments import StorageError, Stretch
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 import thermosim
 from tests.learning_cases import GAUSSIAN
 from thermosim.analysis.comparison import judge
-from thermosim.analysis.learning_check import advice, check
+from thermosim.checks.learning import advice, check
 
 CASES = Path(__file__).parent.parent / "cases" / "learning"
 LEAST = {"gaussian_machine": 12, "price_of_time": 9, "double_well": 3, "mixture": 4, "boltzmann_machine": 3}

@@ -121,7 +121,8 @@ def test_bytes_do_not_depend_on_how_a_learning_run_is_cut() -> None:
 
 def test_minibatches_have_an_address() -> None:
     """theta after one step from its frame, the rows of its minibatch recomputed from their address."""
-    from thermosim.kernels.noise import MINIBATCH, uniform_array
+    from thermosim.kernels.noise import uniform_array
+    from thermosim.streams import MINIBATCH
 
     ds = _run({"ensemble.replicas": 50, "record.every": 1, "data.sets": 3})
     machine = machines(ds)[0]
@@ -172,7 +173,8 @@ def test_the_ratio_of_theta_is_that_of_its_densities() -> None:
 
 
 def _minibatch(machine: Any, step: int, batch: int | None) -> np.ndarray:
-    from thermosim.kernels.noise import MINIBATCH, uniform_array
+    from thermosim.kernels.noise import uniform_array
+    from thermosim.streams import MINIBATCH
 
     if batch is None:
         return np.asarray(machine.data.values)
@@ -256,7 +258,7 @@ def test_resume_needs_nothing_but_the_parts(tmp_path) -> None:  # type: ignore[n
     """A user's data file may go while the run lies interrupted."""
     import threading
 
-    from thermosim.simulation import Interrupted
+    from thermosim.run.simulate import Interrupted
 
     rows = np.random.default_rng(0).normal(size=(30, 2))
     np.save(tmp_path / "mine.npy", rows)

@@ -188,7 +188,7 @@ def test_data_that_are_gone(monkeypatch):
     def gone(*_):
         raise ValueError("no such file")
 
-    monkeypatch.setattr("thermosim.sources.data_of", gone)
+    monkeypatch.setattr("thermosim.data.sources.data_of", gone)
     figure = drawn(learning.figure(ds))
     assert any("$x_1$" in text for text in words(figure))
 

@@ -250,7 +250,8 @@ def test_retracing_of_a_quadratic() -> None:
 
 def test_retracing_to_leading_order() -> None:
     """Precisions learn too: the mismatch over r^2 tends to -J U_b, J by differences at the rows of the minibatch."""
-    from thermosim.kernels.noise import MINIBATCH, uniform_array
+    from thermosim.kernels.noise import uniform_array
+    from thermosim.streams import MINIBATCH
 
     gaps = []
     for rate in (2e-3, 1e-3):

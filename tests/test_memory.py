@@ -14,7 +14,7 @@ from tests.assertions import assert_within, mean_and_error
 from tests.information_ensembles import CASE, ensemble, gaussian_settings, sets_information
 from thermosim.analysis import entropy
 from thermosim.analysis.information import learned_information
-from thermosim.analysis.memory import data_processing, dataset_information, memory
+from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.exact import gaussian_information as exact
 from thermosim.exact.learning_machine import LearningMachine, Start, moments
 

@@ -8,8 +8,8 @@ import pytest
 
 import thermosim
 from tests.learning_cases import GAUSSIAN
-from thermosim.sections import json_schema
-from thermosim.summaries import summaries_of
+from thermosim.case.schema import json_schema
+from thermosim.storage.summaries import summaries_of
 
 ALL = ["theta", "x", "phi", "work", "heat", "log_ratio_x"]  # what the trap can record
 HISTOGRAM = {"keep": ["histogram"], "range": [-4.0, 4.0]}

@@ -7,7 +7,7 @@ import pytest
 
 import thermosim
 from thermosim import cohorts
-from thermosim.simulation import Interrupted
+from thermosim.run.simulate import Interrupted
 
 EVERYTHING = """
 [record]

@@ -13,9 +13,10 @@ import pytest
 
 from tests import synthetic_run as run
 from thermosim import cohorts
-from thermosim.ensemble import Layout, open_ensemble
 from thermosim.storage import MANIFEST, Parts, read_manifest
 from thermosim.storage.coverage import frontier, latest, partition, surplus
+from thermosim.storage.layout import Layout
+from thermosim.storage.open import open_ensemble
 from thermosim.storage.reading import dataset
 from thermosim.storage.segments import Memory, StorageError, Stretch, read_state, write
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import thermosim
-from thermosim.kernels.noise import THETA_NOISE, fill_normal_pair
+from thermosim.kernels.noise import fill_normal_pair
+from thermosim.streams import THETA_NOISE
 
 RATE, DECAY, RADIUS, NOISE, SEED, REPLICAS = 0.13, 0.21, 1.7, 0.8, 5, 40
 MU = np.array([0.6, 0.0, -0.8, 0.0])

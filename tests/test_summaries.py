@@ -11,7 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from thermosim.summaries import RESULTS, Summary, TileSummary, declared, finish, fold_cohorts, summaries_of
+from thermosim.run.fold import TileSummary, fold_cohorts
+from thermosim.storage.summaries import RESULTS, Summary, declared, finish, summaries_of
 
 REPLICA = ("mean", "variance", "last", "correlation")
 OVER_STEPS = (*REPLICA, "histogram")
@@ -315,7 +316,7 @@ def test_summaries_of_settings():
 
 SCRIPT = """
 import numpy as np
-from thermosim.summaries import Summary, TileSummary, fold_cohorts
+from thermosim.storage.summaries import Summary, TileSummary, fold_cohorts
 keep = ("mean", "variance", "last", "histogram", "correlation")
 tile = TileSummary(Summary("x", 0, 1, keep, (-1.0, 1.0), 5, 2), 2, 3, np.array([0, 0, 1]))
 values = np.random.default_rng(0).normal(size=(6, 2, 3))

@@ -13,9 +13,9 @@ import xarray as xr
 from tests import driven_ensembles
 from tests.assertions import assert_within
 from tests.driven_ensembles import changed, trap
-from thermosim.analysis import driven as analysis
 from thermosim.analysis import work
 from thermosim.analysis.comparison import judge
+from thermosim.checks import driven as analysis
 from thermosim.exact import driven
 
 FROZEN: dict[str, Any] = {"dynamics": "frozen", "protocol": {}}

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thermosim import analysis
-    from thermosim.case import Case, CaseError, load_case
-    from thermosim.ensemble import open_ensemble
+    from thermosim.case.load import Case, CaseError, load_case
     from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
-    from thermosim.resuming import extend, resume
-    from thermosim.simulation import simulate
+    from thermosim.run.resume import extend, resume
+    from thermosim.run.simulate import simulate
+    from thermosim.storage.open import open_ensemble
 
 __all__ = [
     "MODELS",
@@ -34,13 +34,13 @@ __all__ = [
 
 _HOME = {
     "MODELS": "thermosim.models",
-    "Case": "thermosim.case",
-    "CaseError": "thermosim.case",
-    "load_case": "thermosim.case",
-    "open_ensemble": "thermosim.ensemble",
-    "extend": "thermosim.resuming",
-    "resume": "thermosim.resuming",
-    "simulate": "thermosim.simulation",
+    "Case": "thermosim.case.load",
+    "CaseError": "thermosim.case.load",
+    "load_case": "thermosim.case.load",
+    "open_ensemble": "thermosim.storage.open",
+    "extend": "thermosim.run.resume",
+    "resume": "thermosim.run.resume",
+    "simulate": "thermosim.run.simulate",
     "Constant": "thermosim.model",
     "Derived": "thermosim.model",
     "Model": "thermosim.model",

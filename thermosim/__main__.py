@@ -8,7 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """The command line; Ctrl-C while it is still being imported ends it quietly, too."""
     try:
-        from thermosim import cli
+        from thermosim.cli import commands as cli
 
         cli.main()
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from benchmarks.trap_rivals import Drag
 __all__ = ["rows"]
 
 TITLE = "Threads, start-up, memory"
-COMMAND = [sys.executable, "-c", "from thermosim.cli import main; main()"]  # what the command `thermosim` does
+COMMAND = [sys.executable, "-c", "from thermosim.cli.commands import main; main()"]  # what the command `thermosim` does
 FIRST_STEP = """
 import os, sys
 import thermosim

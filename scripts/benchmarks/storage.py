@@ -112,10 +112,9 @@ def _sealing(quick: bool) -> list[Row]:
 def _consolidation(quick: bool) -> list[Row]:
     """From sealed segments to the one file, against a copy of as many bytes."""
     import thermosim
-    from thermosim.ensemble import Layout
-    from thermosim.recording import finals
     from thermosim.storage import Parts
     from thermosim.storage.consolidation import consolidate
+    from thermosim.storage.layout import Layout
 
     case = thermosim.load_case(_case_text(4096, 100 if quick else 4_000))
     seconds = dict.fromkeys(("virtual", "file", "copy"), float("inf"))
@@ -128,7 +127,7 @@ def _consolidation(quick: bool) -> list[Row]:
                 output.unlink()
                 parts = Parts.reopen(output)
                 begin = time.perf_counter()
-                consolidate(parts, Layout(parts.manifest), finals, virtual=name == "virtual")
+                consolidate(parts, Layout(parts.manifest), virtual=name == "virtual")
                 seconds[name] = min(seconds[name], time.perf_counter() - begin)
                 parts.release()
             begin = time.perf_counter()

@@ -74,12 +74,13 @@ def simulated(drag: Drag) -> Run:
 def kernel_alone(drag: Drag) -> Run:
     """The compiled step loop on tiles that are there already, without case, frames and dataset."""
     import thermosim
-    from thermosim.binding import addresses_of
-    from thermosim.kernels import ledger, signatures
+    from thermosim import ledger
+    from thermosim.engines.lanes.link import addresses_of
+    from thermosim.engines.lanes.tiles import BlockState
+    from thermosim.kernels import signatures
     from thermosim.kernels.advance import advance
     from thermosim.kernels.compile import compiled
-    from thermosim.plan import plan
-    from thermosim.tiles import BlockState
+    from thermosim.plan.block import plan
 
     block = plan(thermosim.load_case(case_text(drag)))[0]
     state = BlockState.at_start(block, drag.threads)

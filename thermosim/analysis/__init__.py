@@ -17,7 +17,7 @@ from thermosim.analysis.information import learned_information, low_variance
 from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
 from thermosim.analysis.machine import machines
-from thermosim.analysis.memory import data_processing, dataset_information, memory
+from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
 from thermosim.analysis.work import (

@@ -212,7 +212,8 @@ def first_replicas(ds: xr.Dataset) -> list[int]:
 
 def _minibatch(machine: Machine, step: int, first_replica: int) -> np.ndarray:
     """The rows (R, B, n) that the move of theta at this step drew."""
-    from thermosim.kernels.noise import MINIBATCH, uniform_array
+    from thermosim.kernels.noise import uniform_array
+    from thermosim.streams import MINIBATCH
 
     theta, data = machine.settings["theta"], machine.data
     replicas = np.asarray(machine.frames["replica"].values)

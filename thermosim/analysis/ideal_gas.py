@@ -190,7 +190,7 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
 
 def check(ds: xr.Dataset) -> Sequence[Comparison]:
     """Comparisons with the exact law at the run's step size (`ideal_gas_check`)."""
-    from thermosim.analysis import ideal_gas_check
+    from thermosim.checks import ideal_gas as ideal_gas_check
 
     if any(isinstance(settings(ds)["theta"].get(key), dict) for key in ("learning_rate", "weight_decay")):
         return []

@@ -272,7 +272,7 @@ def exact_samples(machine: Machine, frame: int, role: int, count: int) -> np.nda
     Their random numbers are those of the role, the step, the point of the sweep, and count: no two roles or points
     share any.
     """
-    from thermosim.kernels.noise import BOOTSTRAP
+    from thermosim.streams import BOOTSTRAP
 
     theta, seed = machine.theta(frame), int(machine.settings["ensemble"]["seed"])
     address = _ROLES * int(machine.steps[frame]) + role

@@ -18,7 +18,7 @@ from thermosim.model import Model
 
 if TYPE_CHECKING:
     from thermosim.data import Data
-    from thermosim.evaluate import Evaluator
+    from thermosim.kernels.evaluate import Evaluator
 
 __all__ = ["Machine", "machines", "model_of"]
 
@@ -36,14 +36,14 @@ class Machine:
     @functools.cached_property
     def evaluator(self) -> Evaluator:
         """The model's functions."""
-        from thermosim.evaluate import Evaluator
+        from thermosim.kernels.evaluate import Evaluator
 
         return Evaluator(self.model, self.settings["model"])
 
     @functools.cached_property
     def data(self) -> Data:
         """The data sets it learns from. Raises ValueError when the case has none, or they are not to be had."""
-        from thermosim.sources import data_of
+        from thermosim.data.sources import data_of
 
         if not self.settings.get("data"):
             raise ValueError("the ensemble learned from no data: its case has no [data]")
@@ -103,7 +103,7 @@ def machines(ds: xr.Dataset) -> list[Machine]:
 def model_of(ds: xr.Dataset) -> Model:
     """The model of an ensemble; a user's own is read from the text stored with it."""
     from thermosim.models import MODELS
-    from thermosim.user_model import load_user_model
+    from thermosim.models.user import load_user_model
 
     text = str(ds.attrs.get("model_source", ""))
     if not text:

@@ -42,7 +42,8 @@ def generated(settings: Mapping[str, Any], components: int, rows: int, number: i
 
 def order(seed: int, total: int, number: int) -> np.ndarray:
     """A random order of the rows 0 ... total - 1 of a file, for set `number`."""
-    from thermosim.kernels.noise import DATA, uniform_array
+    from thermosim.kernels.noise import uniform_array
+    from thermosim.streams import DATA
 
     return np.argsort(uniform_array(seed, DATA, address(ORDER, number), 0, (1, total))[0], kind="stable")
 
@@ -63,7 +64,8 @@ def triangular(covariance: np.ndarray) -> np.ndarray:
 
 def _normals(seed: int, components: int, rows: int, number: int) -> np.ndarray:
     """Standard normals (n, K)."""
-    from thermosim.kernels.noise import DATA, normal_array
+    from thermosim.kernels.noise import normal_array
+    from thermosim.streams import DATA
 
     return normal_array(seed, DATA, address(NORMAL, number), 0, (components, rows))
 
@@ -81,7 +83,8 @@ def _gaussian(settings: Mapping[str, Any], normals: np.ndarray) -> np.ndarray:
 
 
 def _choices(settings: Mapping[str, Any], rows: int, number: int) -> np.ndarray:
-    from thermosim.kernels.noise import DATA, uniform_array
+    from thermosim.kernels.noise import uniform_array
+    from thermosim.streams import DATA
 
     weights = _or(settings["weights"], np.ones(len(settings["centers"])))
     shares = np.cumsum(weights)

@@ -10,9 +10,10 @@ import math
 
 from thermosim.kernels import signatures
 from thermosim.kernels.compile import function_at, inlined
-from thermosim.kernels.ledger import HEAT, WORK
 from thermosim.kernels.minibatch import draw_rows
-from thermosim.kernels.noise import ACCEPTANCE, RESTART, THETA_NOISE, X_NOISE, fill_normal_pair, fill_uniform
+from thermosim.kernels.noise import fill_normal_pair, fill_uniform
+from thermosim.ledger import HEAT, WORK
+from thermosim.streams import ACCEPTANCE, RESTART, THETA_NOISE, X_NOISE
 
 __all__ = ["advance", "jump", "jump_of_tile", "restart"]
 

@@ -45,9 +45,18 @@ class _DisjointArguments(Compiler):
 
 # every source that the bits of a result depend on
 BITS = (
-    *("kernels", "models", "exact", "data"),
-    *("binding.py", "cohorts.py", "evaluate.py", "plan.py", "recording.py", "schedules.py", "sources.py", "starts.py"),
-    *("stepper.py", "summaries.py", "tiles.py"),
+    "kernels",
+    "models",
+    "exact",
+    "data",
+    "plan",
+    "engines",
+    "run/recording.py",
+    "run/stepper.py",
+    "cohorts.py",
+    "ledger.py",
+    "schedules.py",
+    "storage/summaries.py",
 )
 
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": _DisjointArguments}

@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from thermosim.kernels.compile import inlined
-from thermosim.kernels.noise import MINIBATCH, unit_interval
+from thermosim.kernels.noise import unit_interval
+from thermosim.streams import MINIBATCH
 
 __all__ = ["draw_rows", "from_data", "from_noise"]
 

@@ -5,7 +5,7 @@ the counter (replica, index) under the key (seed, 256 step + stream). One block 
 uniforms, or by Box-Muller two normals. The two normals of a block belong to the same replica and index at two
 consecutive moves (2b, 2b + 1), so nothing is wasted in any dimension.
 
-The numbers below are part of every stored result: a stream is never renumbered, an address never re-used.
+Streams are numbered in `streams.py`; an address is never re-used.
 """
 
 from __future__ import annotations
@@ -19,14 +19,6 @@ from thermosim.kernels.compile import compiled, inlined
 from thermosim.kernels.elementary import bits_of, cos_sin_quarter, float_of, log
 
 __all__ = [
-    "ACCEPTANCE",
-    "BOOTSTRAP",
-    "DATA",
-    "INITIAL",
-    "MINIBATCH",
-    "RESTART",
-    "THETA_NOISE",
-    "X_NOISE",
     "fill_normal_pair",
     "fill_uniform",
     "normal_array",
@@ -34,15 +26,6 @@ __all__ = [
     "uniform_array",
     "unit_interval",
 ]
-
-INITIAL = 0  # initial state
-X_NOISE = 1  # noise of the moves of x
-THETA_NOISE = 2  # noise of the moves of theta
-MINIBATCH = 3  # choice of data rows
-ACCEPTANCE = 4  # accept-reject decisions, Gibbs draws, uniforms of exact samples
-DATA = 5  # synthetic data, random constants of a model
-BOOTSTRAP = 6  # exact samples of analysis, each use at the steps of its role (`analysis.learning.exact_samples`)
-RESTART = 7  # data rows at which chains start anew
 
 _PARITY = np.uint64(0x1BD11BDAA9FC1A22)
 _WORD = np.uint64(64)

@@ -89,7 +89,7 @@ def validate(constants: Values, settings: Values) -> list[str]:
 
 def check(ds: Any) -> list[Any]:
     """Work, heat, fluctuation theorems and moments of x against their exact values at the time step used."""
-    from thermosim.analysis import driven
+    from thermosim.checks import driven
 
     return driven.check(ds)
 

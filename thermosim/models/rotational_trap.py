@@ -69,7 +69,7 @@ def validate(constants: Values, settings: Values) -> list[str]:
 
 def check(ds: Any) -> list[Any]:
     """Entropy production, work, heat and covariance against their exact values at the time step used."""
-    from thermosim.analysis import driven
+    from thermosim.checks import driven
 
     return driven.check(ds)
 

@@ -10,9 +10,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from thermosim.analysis import driven, work
-from thermosim.analysis.driven import Exact
+from thermosim.analysis import work
 from thermosim.analysis.settings import axes, settings
+from thermosim.checks import driven
+from thermosim.checks.driven import Exact
 from thermosim.plots import style
 
 __all__ = ["figure"]

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis import ideal_gas as measured
-from thermosim.analysis.ideal_gas_check import finite_step, is_settled
 from thermosim.analysis.sphere_frames import Cells, cells
+from thermosim.checks.ideal_gas import finite_step, is_settled
 from thermosim.exact import ideal_gas
 from thermosim.plots import style
 

@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from thermosim.analysis import work
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.learning import learning_ledger
-from thermosim.analysis.memory import memory as stored_information
+from thermosim.analysis.memorised_information import memory as stored_information
 from thermosim.analysis.mixtures import support_size
-from thermosim.case import CaseError
+from thermosim.case.load import CaseError
 from thermosim.data.tables import DataError
 from thermosim.exact import gaussian_information
 from thermosim.exact.learning_machine import Moments

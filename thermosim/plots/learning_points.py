@@ -11,11 +11,11 @@ import xarray as xr
 
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
-from thermosim.analysis.learning_exact import exact_moments
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
 from thermosim.analysis.settings import axes, settings
 from thermosim.analysis.work import cells
+from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style

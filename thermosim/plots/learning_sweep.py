@@ -17,11 +17,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from thermosim.analysis.learning import learning_ledger
-from thermosim.analysis.learning_exact import linear_machine
 from thermosim.analysis.mixtures import support_size
 from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.analysis.work import replica_mean, work_and_heat
+from thermosim.checks.gaussian_machine import linear_machine
 from thermosim.exact import learning_machine
 from thermosim.plots import style
 from thermosim.plots.learning_panels import Draw, collected, exact_line, marks

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 from thermosim.analysis.gradient_noise import learned_parameters, noise_statistics
 from thermosim.analysis.mixtures import support_size
-from thermosim.case import CaseError
+from thermosim.case.load import CaseError
 from thermosim.data.tables import DataError
 from thermosim.plots import learning_panels, style
 from thermosim.plots.learning_panels import Draw, collected, marks

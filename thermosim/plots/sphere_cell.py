@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis import ideal_gas as measured
-from thermosim.analysis.ideal_gas_check import finite_step
 from thermosim.analysis.sphere_frames import Cells, frames
+from thermosim.checks.ideal_gas import finite_step
 from thermosim.exact import ideal_gas, sphere_chain
 from thermosim.plots import style
 

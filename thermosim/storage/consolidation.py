@@ -20,12 +20,13 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from thermosim.ensemble import Finals, Layout
 from thermosim.storage.coverage import frontier, partition
+from thermosim.storage.layout import Finals, Layout
 from thermosim.storage.new_file import Written, new_file
 from thermosim.storage.parts import Parts
 from thermosim.storage.reading import Frames, final_arrays, states
 from thermosim.storage.segments import Folder, StorageError, described, digest, sync
+from thermosim.storage.summaries import finals as finals_of_run
 from thermosim.storage.verification import checksums_of
 
 __all__ = ["consolidate", "finished", "settle", "size_of_file"]
@@ -40,7 +41,7 @@ Report = Callable[[int, int], None]
 
 
 def consolidate(
-    parts: Parts, layout: Layout, finals: Finals | None = None, virtual: bool = False, report: Report | None = None
+    parts: Parts, layout: Layout, finals: Finals = finals_of_run, virtual: bool = False, report: Report | None = None
 ) -> Path:
     """Write the one file of a complete run, and remove the parts. `report` is told the bytes of frames done and in all.
 
@@ -252,7 +253,7 @@ def _map_frames(file: h5py.File, parts: Parts, layout: Layout) -> None:
             file[name].dims[number].attach_scale(file[dim])
 
 
-def _write_states(file: h5py.File, parts: Parts, layout: Layout, finals: Finals | None) -> None:
+def _write_states(file: h5py.File, parts: Parts, layout: Layout, finals: Finals) -> None:
     """The state after the last step, which a longer run goes on from, and what follows from it."""
     source = Folder(parts.folder, parts.run, verify=True)
     for block in range(layout.blocks):

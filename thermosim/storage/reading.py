@@ -13,9 +13,10 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from thermosim import cohorts
-from thermosim.ensemble import Finals, Layout
 from thermosim.storage.coverage import due, latest, partition
+from thermosim.storage.layout import Finals, Layout
 from thermosim.storage.segments import Source, state_of
+from thermosim.storage.summaries import finals as finals_of_run
 
 __all__ = ["Frames", "dataset", "final_arrays", "states"]
 
@@ -175,12 +176,12 @@ def states(
 
 
 def final_arrays(
-    layout: Layout, manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], step: int, finals: Finals | None
+    layout: Layout, manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], step: int, finals: Finals
 ) -> dict[str, np.ndarray]:
     """Variables with one value per run, of the lanes of a state: (lanes or cohorts, ...)."""
     found = {name: state[name] for name in ("status", "diverged_step")}
     declared = [name for name, variable in manifest["variables"].items() if variable["cadence"] is None]
-    if declared and finals is not None:
+    if declared:
         computed = finals(manifest, state, step)
         found |= {name: computed[name] for name in declared}
     return found
@@ -189,7 +190,7 @@ def final_arrays(
 def dataset(
     layout: Layout,
     source: Source,
-    finals: Finals | None = None,
+    finals: Finals = finals_of_run,
     sound: Mapping[str, Any] | None = None,
     completed: bool = False,
 ) -> xr.Dataset:
@@ -208,7 +209,7 @@ def dataset(
             unreached = np.nan if dtype.kind == "f" else -1 if name == "diverged_step" else 0
             data = np.full([sizes[dim] for dim in dims], unreached, dtype)
         variables[name] = xr.Variable(dims, data, attributes)
-    final = any(variable["cadence"] is None for variable in manifest["variables"].values()) and finals is not None
+    final = any(variable["cadence"] is None for variable in manifest["variables"].values())
     names = None if final else ("status", "diverged_step")
     for block in range(layout.blocks):
         for first, lanes, step, state in states(layout, manifest, source, block, names):

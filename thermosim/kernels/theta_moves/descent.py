@@ -24,7 +24,7 @@ import math
 from thermosim.kernels.compile import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.lanes import dot
-from thermosim.kernels.ledger import GRADIENT_SQUARE, LOG_RATIO_THETA, LOSS, LOSS_SUM
+from thermosim.ledger import GRADIENT_SQUARE, LOG_RATIO_THETA, LOSS, LOSS_SUM
 
 PREPARED = RATIO = False
 gradient_of_loss = prepare = None

@@ -18,7 +18,7 @@ import math
 from thermosim.kernels.compile import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.lanes import dot
-from thermosim.kernels.ledger import GRADIENT_SQUARE, LOSS, LOSS_SUM, STRETCH
+from thermosim.ledger import GRADIENT_SQUARE, LOSS, LOSS_SUM, STRETCH
 
 FIXED_LR, FIXED_ELR, FIXED_SPHERE = 0, 1, 2
 CONSTRAINT = FIXED_LR  # bound when the move is compiled

@@ -13,7 +13,7 @@ sqrt(h/(2 T)), so that 1/T is twice the last over the second.
 from __future__ import annotations
 
 from thermosim.kernels.elementary import fma
-from thermosim.kernels.ledger import HEAT, LOG_RATIO, WORK
+from thermosim.ledger import HEAT, LOG_RATIO, WORK
 
 COMPONENTS = 1
 energy = None

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from thermosim.kernels.compile import inlined
 from thermosim.kernels.elementary import fma, log
-from thermosim.kernels.ledger import ACCEPTED, HEAT, LOG_RATIO, WORK
+from thermosim.ledger import ACCEPTED, HEAT, LOG_RATIO, WORK
 
 COMPONENTS = 1
 evaluate = None

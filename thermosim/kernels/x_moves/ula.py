@@ -15,7 +15,7 @@ Rows of langevin: h, sqrt(2 h T_i), sqrt(h/(2 T_i)).
 from __future__ import annotations
 
 from thermosim.kernels.elementary import fma
-from thermosim.kernels.ledger import HEAT, LOG_RATIO, WORK
+from thermosim.ledger import HEAT, LOG_RATIO, WORK
 
 COMPONENTS = TEMPERATURES = 1
 DRIVEN = False

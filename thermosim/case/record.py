@@ -1,0 +1,188 @@
+"""What [record] may ask for: of which variables, at which steps, and what is kept of them; and why not otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thermosim.ledger import VARIABLES
+from thermosim.model import Model
+from thermosim.storage.summaries import RESULTS
+
+__all__ = ["fill_record", "frame_names", "name_faults", "record_faults", "recorded_names"]
+
+Settings = Mapping[str, Any]
+
+_MOST_FRAMES = 2_000_000
+_PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
+_OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
+
+
+def frame_names(record: Settings, recordable: Sequence[str]) -> list[str]:
+    """The variables of record.variables, by default all without a table of their own."""
+    given = record["variables"]
+    return [name for name in recordable if name not in record["tables"]] if given is None else list(given)
+
+
+def recorded_names(record: Settings, recordable: Sequence[str]) -> list[str]:
+    """All variables of which anything is kept."""
+    return list(dict.fromkeys([*frame_names(record, recordable), *record["tables"]]))
+
+
+def fill_record(settings: Settings) -> list[str]:
+    """Fill in, in place, the defaults of [record] that depend on other keys; faults of options that nothing uses."""
+    record, faults = settings["record"], []
+    if record["every"] is None:
+        record["every"] = max(1, settings["run"]["steps"] // 100)
+    for name, table in record["tables"].items():
+        for key, kind in _OPTIONS.items():
+            if table[key] is not None and kind not in table["keep"]:
+                remedy = f'add "{kind}" to record.{name}.keep, or remove it'
+                faults.append(
+                    f"record.{name}.{key} = {table[key]!r}: belongs to {kind!r}, which is not kept; {remedy}."
+                )
+        defaults = {key: record[key] for key in ("first", "every", "storage")} | {"bins": 100, "lags": 20}
+        table |= {key: value for key, value in defaults.items() if table[key] is None}
+    return faults
+
+
+def record_faults(model: Model, settings: Settings, recordable: Sequence[str]) -> list[str]:
+    """Faults of the resolved section; `recordable` names what this case can record."""
+    record, steps = settings["record"], settings["run"]["steps"]
+    faults = []
+    if record["variables"] == [] and not record["tables"]:
+        faults.append(
+            "record.variables = []: nothing would be recorded; name some, or remove the key to have them all."
+        )
+    frames_of_own = record["variables"] != []
+    if frames_of_own:
+        faults += _cadence_faults("record", record, steps, per_frame=True)
+    faults += _repeated("record.variables", record["variables"] or ())
+    for name in record["variables"] or ():
+        if name not in recordable:
+            faults.append(_unknown("record.variables: " + repr(name), name, model, settings, recordable))
+    for name, table in record["tables"].items():
+        key = f"record.{name}"
+        if name not in recordable:
+            faults.append(_unknown(key, name, model, settings, recordable))
+            continue
+        if not (frames_of_own and (table["first"], table["every"]) == (record["first"], record["every"])):
+            faults += _cadence_faults(key, table, steps, bool(_PER_FRAME.intersection(table["keep"])))
+        faults += _repeated(f"{key}.keep", table["keep"]) + _table_faults(key, table, steps)
+        if name in (record["variables"] or ()) and "frames" in table["keep"]:
+            faults.append(f"record.variables, {key}: both keep the frames of {name!r}; keep one of them.")
+    return faults
+
+
+def _cadence_faults(key: str, cadence: Settings, steps: int, per_frame: bool) -> list[str]:
+    first, every = cadence["first"], cadence["every"]
+    if first > steps:
+        return [f"{key}.first = {first}: is past the last step, {steps}; nothing would be recorded."]
+    frames = _frames(cadence, steps)
+    if per_frame and frames > _MOST_FRAMES:
+        return [f"{key}.every = {every}: makes {frames:,} frames; make it larger (two million at most)."]
+    return []
+
+
+def _frames(cadence: Settings, steps: int) -> int:
+    return (steps - int(cadence["first"])) // int(cadence["every"]) + 1
+
+
+def _table_faults(key: str, table: Settings, steps: int) -> list[str]:
+    """Faults of what a table keeps besides frames."""
+    faults = []
+    if "histogram" in table["keep"]:
+        if table["range"] is None:
+            faults.append(f"{key}.range: missing; a histogram needs the ends of its bins, such as [-4.0, 4.0].")
+        else:
+            faults += _range_faults(key, table["range"], table["bins"])
+    values = max(0, _frames(table, steps))
+    if "variance" in table["keep"] and values == 1:
+        faults.append(f"{key}.keep: 'variance' needs two values at least, and there is one; record more often.")
+    if "correlation" in table["keep"] and values and table["lags"] > values - 1:
+        faults.append(
+            f"{key}.lags = {table['lags']}: needs {table['lags'] + 1} values, and there are {values} at {key}.every = "
+            f"{table['every']}; take fewer lags, a smaller every, or more steps."
+        )
+    return faults
+
+
+def _range_faults(key: str, ends: Sequence[float], bins: int) -> list[str]:
+    low, high = ends
+    if low >= high:
+        return [f"{key}.range = {ends!r}: expected the lower end first, then the upper one."]
+    if not math.isfinite(high - low):
+        return [f"{key}.range = {ends!r}: is wider than numbers go; take it narrower."]
+    width = (high - low) / bins
+    if width == 0.0 or not math.isfinite(1.0 / width) or not np.all(np.diff(np.linspace(low, high, bins + 1)) > 0.0):
+        return [f"{key}.range = {ends!r}: is too narrow for {bins} bins; take it wider, or fewer bins."]
+    return []
+
+
+def _repeated(key: str, names: Sequence[str]) -> list[str]:
+    return [
+        f"{key}: {name!r} is named twice; once is enough." for name in dict.fromkeys(names) if names.count(name) > 1
+    ]
+
+
+def _unknown(key: str, name: str, model: Model, settings: Settings, recordable: Iterable[str]) -> str:
+    why = _why_not(name, model, settings) if name in VARIABLES else "there is no such variable"
+    return f"{key}: {why}. This case can record: {', '.join(recordable)}."
+
+
+def _why_not(name: str, model: Model, settings: Settings) -> str:
+    """Why a variable that exists cannot be recorded here."""
+    x, theta = settings.get("x"), settings["theta"]["dynamics"]
+    if name == "log_ratio_theta":
+        return f"a step of {theta!r} has no transition density; 'sgld' and 'langevin' have one"
+    if x is not None and x["restart"] and name in ("log_ratio_x", "entropy_production", "shadow"):
+        return "chains that restart from data have no transition density; use persistent chains (x.restart = false)"
+    if name in ("entropy_production", "shadow") and not model.normalised:
+        return f"the energy of {model.name!r} has no normaliser, so its surprisal is not known; record work and heat"
+    if name == "entropy_production" and x is not None:
+        return "surprisal and path ratio belong to temperature 1; use x.temperature = 1"
+    return "this model and these moves do not have it"
+
+
+def name_faults(settings: Settings, axes: Mapping[str, str]) -> list[str]:
+    """Two things of one name: variables, axes of the sweep (name to key), and what is kept of a variable.
+
+    A variable may have the name of an axis where they are the same: the radius of a fixed sphere.
+    """
+    record = settings["record"]
+    variables, tables = record["variables"], record["tables"]
+    if not tables and all(name in axes for name in variables):
+        return [f"record.variables = {variables!r}: are axes of the sweep, so nothing would be recorded; add others."]
+    faults = [
+        f'record.{name}: has the name of the axis sweep."{axes[name]}"; remove this table.'
+        for name in tables
+        if name in axes
+    ]
+    if settings["theta"]["constraint"] != "fixed-sphere":
+        faults += [
+            f'sweep."{key}": the variable {name!r} has the name of this axis; name record.variables without it.'
+            for name, key in axes.items()
+            if name in variables
+        ]
+    taken = {name: f"the variable {name!r}" for name in variables}
+    taken |= {name: f"the variable {name!r}" for name in tables}
+    taken |= {name: f'the axis sweep."{key}"' for name, key in axes.items()}
+    for variable, table in tables.items():
+        for result in _result_names(variable, table["keep"]):
+            if result in taken:
+                faults.append(
+                    f"record.{variable}: its result {result!r} has the name of {taken[result]}; keep one of them."
+                )
+            taken.setdefault(result, f"a result of record.{variable}")
+    return faults
+
+
+def _result_names(variable: str, keep: Iterable[str]) -> list[str]:
+    """Names of the variables and dimensions that are made of one variable."""
+    endings = [ending for kind in keep for ending in RESULTS.get(kind, ())]
+    endings += ["bin", "side"] if "histogram" in keep else []
+    endings += ["lag"] if "correlation" in keep else []
+    return [f"{variable}_{ending}" for ending in [*endings, "step"]]

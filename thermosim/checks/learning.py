@@ -1,0 +1,271 @@
+"""Learning machines against theory: exact moments where there are any, fluctuation theorems, routes that must agree.
+
+    any machine          d phi = work + heat, replica by replica
+    known surprisal      <exp(-sigma)> = 1 with the exact transition ratios; <exp(-w)> = 1 where moves leave p_theta
+                         invariant; both for samples that start in p_theta_0, at any tau
+    fresh samples        work and heat of a replica are those of Eqs. 51 and 52 on average, given its path of theta
+    L-info               by densities and by the fluctuation theorem (Eq. 44), where the chains have relaxed
+    Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
+    minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
+
+Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
+carry them, all of them in ensembles large enough.
+Source: S. S. Parsi, Entropy 26, 112 (2024); C. Jarzynski, Phys. Rev. Lett. 78, 2690 (1997).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from thermosim.analysis import work
+from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.gradient_noise import GradientNoise, first_replicas, gradient_noise
+from thermosim.analysis.information import learned_information
+from thermosim.analysis.information_balance import routes
+from thermosim.analysis.learning import relaxation
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.partial_averages import averaged_work_and_heat
+from thermosim.analysis.settings import axes, settings
+from thermosim.checks.gaussian_machine import gaussian_comparisons
+
+__all__ = ["advice", "check"]
+
+_SHARE = 0.8  # effective sample size of an exponential average, of all replicas
+_LEAST_REPLICAS = 100
+_SKEWNESS = 0.05  # of a mean, at most
+_ROUNDING = 1e-11  # first law, relative to the energies that were added up
+_INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
+_INFORMATION_REPLICAS = 2048  # at most, for routes that compare all replicas with all
+_LAG_ERRORS, _LAG_SPREADS = 5.0, 0.1  # a lag that is both certain and large enough to be told
+_NOISE_FRAMES, _NOISE_REPLICAS, _NOISE_LEAST, _NOISE_LAGS = 31, 256, 40, 5
+
+
+def check(ds: xr.Dataset) -> list[Comparison]:
+    """Everything known exactly of a learning machine, in every point of the sweep."""
+    everyone = machines(ds)
+    comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
+    if _starts_in_equilibrium(ds):
+        comparisons += _theorems(ds)
+    comparisons += gaussian_comparisons(ds, everyone)
+    comparisons += _partial_averages(ds, everyone)
+    comparisons += _information_routes(ds, everyone)
+    comparisons += _noise(ds, everyone)
+    return comparisons
+
+
+def advice(ds: xr.Dataset) -> list[str]:
+    """What a reader should know of the last frame besides: whether the samples lag the model.
+
+    One sentence for each fault; none where chains have relaxed, or where nobody knows the mean of phi.
+    """
+    if not {"phi", "theta"} <= set(ds) or settings(ds).get("x") is None:
+        return []
+    try:
+        last = relaxation(ds.isel(step=[-1])).isel(step=0)
+    except ValueError:
+        return []
+    lags = (abs(last["score"]) > _LAG_ERRORS) & (abs(last["relative"]) > _LAG_SPREADS)
+    if not bool(lags.any()):
+        return []
+    most = int(np.argmax(np.abs(np.ravel(last["relative"].values))))
+    gap, relative = (float(np.ravel(last[name].values)[most]) for name in ("gap", "relative"))
+    where = f" at {int(lags.sum())} of {lags.size} points, at the worst" if lags.size > 1 else ""
+    message = (
+        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} kT ({relative:+.2g} standard deviations"
+        ") from that of relaxed samples. Work and heat are those of this finite tau; what is said of p(x|theta) is not "
+        "what these chains sample. More moves per step (x.tau) help."
+    )
+    return [message]
+
+
+def first_law(ds: xr.Dataset) -> Comparison:
+    """The largest residual of any replica against the rounding of its own books."""
+    residual = work.first_law_residual(ds).max(skipna=False)
+    scale = sum(abs(ds[name]).max(skipna=False) for name in ("phi", "work", "heat")) + 1.0
+    bound = float(_ROUNDING * scale)
+    reference = "d phi = work + heat for every replica, to rounding; any move, any time step"
+    measured = np.asarray(residual)
+    return Comparison(
+        "largest first-law residual", measured, np.asarray(bound), np.zeros(()), _freedom(ds), reference, bound
+    )
+
+
+def _freedom(ds: xr.Dataset) -> int:
+    return max(ds.sizes["replica"] - 1, 1)
+
+
+def _starts_in_equilibrium(ds: xr.Dataset) -> bool:
+    """Whether x_0 is drawn from p_theta_0, whose surprisal is phi, theta does not see x, and step 0 is recorded.
+
+    Learning by contrast feeds the samples back into theta; a theorem for x at a given path of theta then does not hold.
+    """
+    x, normalised = settings(ds).get("x"), machines(ds)[0].model.normalised
+    if x is None or not normalised or "phi" not in ds or int(ds["step"][0]) != 0 or ds.sizes["step"] < 2:
+        return False
+    swept = settings(ds)["sweep"]
+    return bool(
+        x["initial"] == "equilibrium"
+        and x["temperature"] == 1.0
+        and not x["restart"]
+        and settings(ds)["theta"]["gradient"] != "contrast"
+        and not {"x.initial", "x.temperature", "x.restart", "theta.gradient"} & swept.keys()
+    )
+
+
+def _theorems(ds: xr.Dataset) -> list[Comparison]:
+    dynamics = settings(ds)["sweep"].get("x.dynamics", [settings(ds)["x"]["dynamics"]])
+    if "work" in ds and set(dynamics) <= set(_INVARIANT):
+        reference = "Jarzynski's equality with dF = 0, any tau: the moves of x leave p_theta invariant"
+        return _exponential(ds, ds["work"], "<exp(-work)>", reference)
+    if "log_ratio_x" in ds:
+        sigma = ds["log_ratio_x"] + ds["phi"] - ds["phi"].isel(step=0)
+        reference = "integral fluctuation theorem with the exact transition ratios, any time step and tau"
+        return _exponential(ds, sigma, "<exp(-sigma)>", reference)
+    return []
+
+
+def _exponential(ds: xr.Dataset, exponent: xr.DataArray, name: str, reference: str) -> list[Comparison]:
+    """<exp(-a)> against 1, by every second replica, in the last frame that the others say most replicas carry.
+
+    A rule that looked at the weights it tests would prefer frames in which no heavy one has come yet; and Student's law
+    needs weights that are not too skewed.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights = xr.DataArray(np.exp(-exponent))
+        weights = weights.mean("sample") if "sample" in weights.dims else weights
+        judges, tested = weights.isel(replica=slice(0, None, 2)), weights.isel(replica=slice(1, None, 2))
+        share = judges.mean("replica") ** 2 / (judges**2).mean("replica")
+    lowest = share.min([d for d in share.dims if d != "step"], skipna=False).values
+    good = np.flatnonzero((lowest >= _SHARE) & (ds["step"].values > 0))
+    if not len(good) or tested.sizes["replica"] < _LEAST_REPLICAS:
+        return []
+    frame = int(good[-1])
+    mean, error = (v.transpose(*axes(ds)).values for v in work.replica_mean(tested.isel(step=frame)))
+    if not np.all(error > 0.0):
+        return []
+    quantity = f"{name} to step {int(ds['step'][frame])}"
+    return [Comparison(quantity, mean, error, np.ones_like(mean), tested.sizes["replica"] - 1, reference)]
+
+
+def _chosen(ds: xr.Dataset) -> xr.Dataset:
+    """First, middle and last frame, and no more replicas than pairs of them can be formed quickly."""
+    frames = sorted({0, (ds.sizes["step"] - 1) // 2, ds.sizes["step"] - 1})
+    return ds.isel(step=frames, replica=slice(_INFORMATION_REPLICAS))
+
+
+def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
+    """L-info by densities against the fluctuation theorem, in frames where both are valid and the chains relaxed."""
+    needed = {"theta", "x", "phi", "work", "heat", "log_ratio_x"}
+    if not needed <= set(ds) or ds.sizes["step"] < 2 or ds.sizes["replica"] < 100:
+        return []
+    if any(machine.settings["x"]["temperature"] != 1.0 or not machine.model.normalised for machine in everyone):
+        return []
+    frames = _chosen(ds)
+    lag = relaxation(frames)
+    information = learned_information(frames)
+    both = routes(frames, information=information)
+    others = [d for d in lag["relaxed"].dims if d != "step"]
+    usable = (lag["relaxed"].all(others) & both["valid"].all(others)).values
+    usable[0] = False
+    if not usable.any() or not bool(lag["relaxed"].isel(step=0).all()):
+        return []
+    here = both.isel(step=np.flatnonzero(usable)).transpose(*axes(ds), "step")
+    steps = ", ".join(str(int(s)) for s in here["step"].values)
+    comparison = Comparison(
+        f"change of the L-info to step {steps}: densities less fluctuation theorem",
+        here["difference"].values,
+        here["difference_error"].values,
+        np.zeros(here["difference"].shape),
+        _freedom(frames),
+        "the two routes to the L-info (Eq. 44) agree; chains have relaxed by their energy",
+    )
+    return [comparison] if np.all(comparison.standard_error > 0.0) else []
+
+
+def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
+    """Ledger less Eqs. 51 and 52 for the same path of theta: zero on average for fresh samples."""
+    forward = settings(ds)["run"]["direction"] != "reversed"  # backward, x moves before theta
+    every_step = forward and np.array_equal(ds["step"].values, np.arange(ds.sizes["step"]))
+    fresh = all((machine.settings.get("x") or {}).get("dynamics") == "exact" for machine in everyone)
+    if not (every_step and fresh and _starts_in_equilibrium(ds) and {"theta", "work", "heat"} <= set(ds)):
+        return []
+    averaged, comparisons = averaged_work_and_heat(ds), []
+    for name, equation in (("work", 51), ("heat", 52)):
+        mean, error = work.replica_mean(ds[name].isel(step=-1) - averaged[name].isel(step=-1))
+        comparisons.append(
+            Comparison(
+                f"{name} less its average given the path of theta",
+                mean.transpose(*axes(ds)).values,
+                error.transpose(*axes(ds)).values,
+                np.zeros(mean.shape),
+                _freedom(ds),
+                f"Eq. {equation} of Parsi 2024: exact for fresh samples",
+            )
+        )
+    return comparisons
+
+
+def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
+    """Variance of the minibatch noise against that of the rows, and its correlation from step to step.
+
+    Given the past, the next minibatch makes all of these right on average: terms of different steps are uncorrelated,
+    and their number is that of replicas times frames.
+    """
+    theta = settings(ds)["theta"]
+    if theta["dynamics"] not in ("sgd", "sgld") or "theta" not in ds or ds.sizes["step"] < 3:
+        return []
+    if settings(ds)["run"]["direction"] != "forward" or any(m.settings["theta"]["batch"] == "all" for m in everyone):
+        return []
+    if np.diff(ds["step"].values[:2])[0] != 1 or ds.sizes["replica"] < _NOISE_LEAST:
+        return []
+    frames = ds.isel(step=slice(_NOISE_FRAMES), replica=slice(_NOISE_REPLICAS))
+    records = [gradient_noise(m, first) for m, first in zip(machines(frames), first_replicas(ds), strict=True)]
+    expected = [_row_variance(m, record) for m, record in zip(machines(frames), records, strict=True)]
+    if any(np.any(variance <= 0.0) for variance in expected):  # rows that are all alike make no noise
+        return []
+    power = [(record.noise**2).mean(axis=-1) for record in records]
+    ratios = [np.ravel(square / variance) for square, variance in zip(power, expected, strict=True)]
+    last = len(records[0].step)
+    lags = range(1, min(_NOISE_LAGS, last - 1) + 1)
+    products = [
+        np.stack(
+            [np.ravel((r.noise[: last - lags[-1]] * r.noise[lag : last - lags[-1] + lag]).mean(-1)) for lag in lags]
+        )
+        / square.mean()
+        for r, square in zip(records, power, strict=True)
+    ]
+    rows = "rows drawn independently, with replacement: covariance of one row over the batch (Eq. 20)"
+    anew = "every step draws its rows anew: white noise (Eq. 20)"
+    quantity = f"variance of the noise to step {int(records[0].step[-1])} over that of the rows/batch"
+    shape = [ds.sizes[name] for name in axes(ds)]
+    comparisons = [_mean_comparison(quantity, np.stack(ratios), 1.0, shape, rows)]
+    if lags:
+        quantity = f"autocorrelation of the noise, lags 1 to {lags[-1]}"
+        comparisons.append(_mean_comparison(quantity, np.stack(products), 0.0, [*shape, len(lags)], anew))
+    return [comparison for comparison in comparisons if comparison is not None]
+
+
+def _mean_comparison(
+    quantity: str, values: np.ndarray, exact: float, shape: list[int], reference: str
+) -> Comparison | None:
+    """Means over the last axis against one number, or None where they are too few for so skewed a law."""
+    size = values.shape[-1]
+    if np.max(np.abs(stats.skew(values, axis=-1))) > _SKEWNESS * np.sqrt(size):
+        return None
+    mean, error = values.mean(axis=-1).reshape(shape), values.std(axis=-1, ddof=1).reshape(shape) / np.sqrt(size)
+    return Comparison(quantity, mean, error, np.full(shape, exact), size - 1, reference)
+
+
+def _row_variance(machine: Machine, record: GradientNoise) -> np.ndarray:
+    """Variance over all rows of one row's gradient, over the batch, averaged over learned parameters: (F, R)."""
+    theta = np.stack([machine.theta(frame) for frame in range(len(record.step))])
+    sets, result = machine.data_set(), np.empty(theta.shape[:2])
+    for data_set in np.unique(sets):
+        here = theta[:, sets == data_set]
+        variance = machine.evaluator.gradient_moments(
+            machine.data.of_set(int(data_set)), here.reshape(-1, here.shape[-1])
+        )[1]
+        result[:, sets == data_set] = variance[:, record.learned].mean(axis=1).reshape(here.shape[:2])
+    return result / int(machine.settings["theta"]["batch"])

@@ -1,0 +1,217 @@
+"""What there is: one case or ensemble described, the models, the cases. Each function returns the exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thermosim.report.console import FINE, duration, make_console, size_text
+
+if TYPE_CHECKING:
+    from thermosim.model import Model
+
+
+def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> int:
+    """Describe a case or an ensemble."""
+    from rich.table import Table
+
+    from thermosim.storage import parts_folder
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    is_case = target.is_file() and target.suffix == ".toml"
+    if not is_case and (target.exists() or parts_folder(target).exists()):
+        rows, code = _ensemble_rows(target)
+    else:
+        rows, code = _case_rows(target, overrides, workers, trial), FINE
+    for key, value in rows:
+        table.add_row(key, value)
+    make_console().print(table)
+    return code
+
+
+def _case_rows(target: Path, overrides: dict[str, Any], workers: int, trial: bool) -> list[tuple[str, str]]:
+    from thermosim.case.load import load_case
+
+    case = load_case(target, overrides)
+    steps, record = case.settings["run"]["steps"], case.settings["record"]
+    axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in case.axes) or "none"
+    kept = [f"{name} ({', '.join(table['keep'])})" for name, table in record["tables"].items()]
+    rows = [
+        ("case", case.title),
+        ("model", f"{case.model.name}: {case.model.summary}"),
+        ("moves", _moves(case.settings)),
+        ("sweep", axes),
+        ("replicas", f"{case.replicas_in_all:,} in all, {case.settings['ensemble']['replicas']:,} at each point"),
+        ("steps", f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)"),
+        ("frames", f"{len(case.frame_steps()):,}, every {record['every']:,} steps from {record['first']:,}"),
+        ("variables", ", ".join([*record["variables"], *kept])),
+    ]
+    return rows + _needs_rows(case, workers, trial)
+
+
+def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
+    """What the run will take."""
+    from thermosim.run.budget import needs_of_case
+
+    console = make_console(stderr=True)
+    with console.status("compiling, then a trial of two seconds"):
+        needs = needs_of_case(case, trial=trial)
+    rows = []
+    if trial:
+        rate = needs.replica_steps / needs.seconds
+        rows.append(("time", f"{duration(needs.seconds)} here, {needs.threads} threads, {rate:.3g} replica-steps/s"))
+        spread, units = needs.on(workers), f"{workers:,} such machines"
+        rows.append(("", f"{duration(spread.seconds)} on {units}: {spread.tasks:,} tasks, {spread.files:,} files"))
+    passes = -(-needs.lanes // max(1, needs.lanes_at_once))
+    at_once = "all replicas at one time" if passes == 1 else f"{passes} runs of replicas one after the other"
+    memory = min(needs.memory, needs.memory * needs.lanes_at_once / needs.lanes)
+    rows.append(("memory", f"{size_text(memory)} of {size_text(needs.memory_of_machine)}: {at_once}"))
+    free = shutil.disk_usage(".").free
+    warning = " [red]more than is free here[/red]" if needs.disk > free else ""
+    sizes = f"up to {size_text(needs.disk)} while it runs, {size_text(needs.disk_virtual)} with --virtual"
+    rows.append(("file", size_text(needs.file)))
+    rows.append(("disk", f"{sizes}; {size_text(free)} free here{warning}"))
+    return rows
+
+
+def _moves(settings: Any) -> str:
+    theta, x = settings["theta"], settings.get("x")
+    details = [str(theta["constraint"])] if theta["constraint"] else []
+    details += [f"batch {theta['batch']}"] if theta["batch"] else []
+    details += [str(theta["gradient"])] if theta["gradient"] else []
+    parts = [f"theta {theta['dynamics']}" + (f" ({', '.join(details)})" if details else "")]
+    if x:
+        parts.append(f"x {x['dynamics']}, {x['tau']} per step")
+    return "; ".join(parts)
+
+
+def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
+    """What an ensemble is, and whether every checksum agrees; the exit code is 1 where one does not."""
+    import warnings
+
+    from thermosim.storage import parts_folder, read_manifest
+    from thermosim.storage.open import open_ensemble
+
+    faults = _faults(target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the faults are told below
+        ds = open_ensemble(target, verify=bool(faults))
+    settings = json.loads(ds.attrs["settings"])
+    state = "complete" if ds.attrs["completed"] else "interrupted or running: thermosim resume goes on"
+    folder = parts_folder(target)
+    if target.is_file() and folder.is_dir() and not read_manifest(folder)["virtual"]:
+        state += "; a run that is to replace or extend it was begun: thermosim resume goes on with that"
+    steps = [int(ds[dim][-1]) for dim in ds.sizes if dim == "step" or str(dim).endswith("_step") if ds.sizes[dim]]
+    last = max(steps, default=0)
+    sizes = ", ".join(f"{dim} {size:,}" for dim, size in ds.sizes.items())
+    diverged = int((ds.status != 0).sum())
+    rows = [
+        ("ensemble", str(ds.attrs["title"])),
+        ("state", state),
+        ("model", settings["model"]["name"]),
+        ("moves", _moves(settings)),
+        ("steps", f"{last:,} of {settings['run']['steps']:,} recorded"),
+        ("sizes", sizes),
+        ("variables", ", ".join(str(v) for v in ds.data_vars)),
+        ("diverged", f"{diverged:,} of {ds.status.size:,} replicas"),
+        ("seed", str(ds.attrs["seed"])),
+        ("made by", f"thermosim {ds.attrs['thermosim_version']}, Python {ds.attrs['python']}"),
+        ("checksums", "[red]" + "\n".join(faults) + "[/red]\nWhat is whole stays readable." if faults else "all agree"),
+    ]
+    return rows, 1 if faults else FINE
+
+
+def _faults(target: Path) -> list[str]:
+    """Everything in the file, or in the parts of a run, that is not what was sealed."""
+    from thermosim.storage import integrity, parts_folder, read_manifest, verification
+
+    parts_folder(target)  # refuses what is no name of a file
+    target = target.with_name(target.name.removesuffix(".parts"))
+    faults = verification.verify_file(target) if target.is_file() else []
+    folder = parts_folder(target)
+    if folder.is_dir():
+        faults += [str(fault) for fault in integrity.examine(folder, read_manifest(folder))]
+    return faults
+
+
+def models(name: str | None) -> int:
+    """List the models, or the keys of one."""
+    from rich.table import Table
+
+    from thermosim.case.load import CaseError
+    from thermosim.models import MODELS
+
+    console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
+    if name is None:
+        table.add_column("model", style="bold")
+        table.add_column("what it is", overflow="fold")
+        for model in MODELS.values():
+            table.add_row(model.name, f"{model.summary} [dim]({model.source})[/dim]")
+        console.print(table)
+        return FINE
+    if name not in MODELS:
+        raise CaseError([f"no such model. There are: {', '.join(MODELS)}."], name)
+    model = MODELS[name]
+    console.print(f"[bold]{model.name}[/bold]: {model.summary}\n{model.source}\n")
+    for what, has in _abilities(model):
+        console.print(f"[bold]{what}[/bold] {has}")
+    if model.has_samples:
+        console.print()
+    table.add_column("key", style="bold")
+    table.add_column("default")
+    table.add_column("meaning", overflow="fold")
+    for constant in model.constants:
+        default = (
+            "computed"
+            if callable(constant.default)
+            else "required"
+            if constant.default is None
+            else str(constant.default)
+        )
+        table.add_row(f"model.{constant.name}", default, constant.meaning)
+    for group in model.parameters:
+        table.add_row(
+            f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning
+        )
+    console.print(table)
+    return FINE
+
+
+def _abilities(model: Model) -> list[tuple[str, str]]:
+    """What a case may ask of a model with samples x."""
+    from thermosim.case.rules import possible_moves
+
+    if not model.has_samples:
+        return []
+    if model.normalised:
+        phi = "surprisal -ln p, normaliser included"
+    elif model.log_normaliser is not None:
+        phi = "energy without its normaliser; the analysis finds it where it can"
+    else:
+        phi = "energy without its normaliser"
+    sampler = "yes" if model.fresh is not None or model.equilibrium is not None else "no; start from data"
+    if not model.learns:
+        return [("phi:", phi), ("exact sampler:", sampler), ("moves of x:", ", ".join(possible_moves(model)))]
+    learns = "likelihood or contrast" if model.normalised else "contrast with its own samples"
+    rows = [("phi:", phi), ("exact sampler:", sampler)]
+    return [*rows, ("moves of x:", ", ".join(possible_moves(model))), ("theta learns by:", learns)]
+
+
+def cases() -> int:
+    """List the case files of the checkout."""
+    import tomllib
+
+    from rich.table import Table
+
+    folder = Path(__file__).parents[2] / "cases"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("case", style="bold", no_wrap=True)
+    table.add_column("what it asks", overflow="fold")
+    for path in sorted(folder.rglob("*.toml")):
+        table.add_row(str(path.relative_to(folder.parent)), tomllib.loads(path.read_text("utf-8")).get("title", ""))
+    make_console().print(table)
+    return FINE

@@ -1,0 +1,153 @@
+"""What a run prints: progress line, how to go on, summary. Each function returns the exit code."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thermosim.report.console import CHECK_FAILED, DIVERGED, FINE, INTERRUPTED, duration, make_console, si, size_text
+
+if TYPE_CHECKING:
+    from thermosim.case.load import Case
+
+_LOG_SECONDS = 60.0
+
+
+def run(case: Case, output: Path, overwrite: bool, picture: bool, how: Mapping[str, Any]) -> int:
+    """Run a case with a progress line, then check, draw and summarise. `how` is the rest `simulate` takes."""
+    from thermosim.run.simulate import simulate
+
+    def work(report: Any) -> Any:
+        return simulate(case, output, overwrite=overwrite, report=report, **how)
+
+    return _with_progress(case.title, output, work, picture, overwrite)
+
+
+def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> int:
+    """Go on with an interrupted run."""
+    from thermosim.run.resume import resume as go_on
+    from thermosim.storage import parts_folder
+    from thermosim.storage.open import open_ensemble
+
+    if file.is_file() and not parts_folder(file).exists():
+        open_ensemble(file).close()  # or says what else it is
+        print(f"{file} is complete: there is nothing to go on with. For more steps: thermosim extend {file} --steps N")
+        return FINE
+    return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), picture, False)
+
+
+def extend(file: Path, steps: int, picture: bool, how: Mapping[str, Any]) -> int:
+    """Go on past the end of a complete run."""
+    from thermosim.run.resume import extend as go_on
+
+    title = f"extending {file} by {steps:,} steps"
+    return _with_progress(title, file, lambda report: go_on(file, steps, report=report, **how), picture, True)
+
+
+def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed: int) -> int:
+    """Kill runs, and print what came of it."""
+    from collections import Counter
+
+    from rich.table import Table
+
+    from thermosim.cli.torture import torture as kill_runs
+
+    console = make_console()
+    outcome = kill_runs(arguments, folder, kills, seconds, seed, report=console.print)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("killed at")
+    for heading in ("kills", "unreadable or wrong"):
+        table.add_column(heading, justify="right")
+    faults = Counter(kill.caught for kill in outcome.kills if kill.fault)
+    for caught, count in sorted(Counter(kill.caught for kill in outcome.kills).items()):
+        table.add_row(caught, str(count), str(faults[caught]))
+    console.print(table)
+    runs, same = len(outcome.identical), sum(outcome.identical)
+    word = "[green]nothing was lost[/green]" if outcome.good else "[red]something was lost[/red]"
+    console.print(f"{len(outcome.kills)} kills in {runs} runs, {same} of them identical to the unharmed run: {word}")
+    if outcome.folder is not None:
+        console.print(f"What was found is kept in {outcome.folder}")
+    return FINE if outcome.good else CHECK_FAILED
+
+
+def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite: bool) -> int:
+    from rich.markup import escape
+
+    from thermosim.report.text import diverged, draw, loaded, print_check
+    from thermosim.run.simulate import Interrupted
+
+    console, begin = make_console(), time.perf_counter()
+    console.print(f"[bold]{escape(title)}[/bold]")
+    try:
+        ds = _live(work)
+    except Interrupted as stop:
+        console.print(f"{stop}. Everything up to here is sealed; to go on: [bold]thermosim resume {output}[/bold]")
+        return INTERRUPTED
+    console.print(_done_line(ds, output, time.perf_counter() - begin))
+    lost = diverged(ds)
+    for line in lost:
+        console.print(line)
+    ds = loaded(ds)
+    if ds is None:  # too large
+        return DIVERGED if lost else FINE
+    code = print_check(ds, console)
+    target = output.with_suffix(".png")
+    if picture and target.exists() and not overwrite:
+        console.print(f"{target} exists and was left alone; thermosim plot {output} draws it anew.")
+    elif picture and draw(ds, target):
+        console.print(f"Picture: [bold]{target}[/bold]")
+    return DIVERGED if lost else (CHECK_FAILED if code == CHECK_FAILED else FINE)
+
+
+def _live(work: Any) -> Any:
+    """Do the work with a live line, or where nobody watches a line of the log now and then."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = make_console(stderr=True)
+    columns = (
+        BarColumn(bar_width=40),
+        TextColumn("{task.percentage:>5.1f} %"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("run", total=None, rate="compiling kernels")
+        logged = time.monotonic()
+
+        def report(state: Any) -> None:
+            nonlocal logged
+            rate = _rate(state)
+            progress.update(task, total=state.total, completed=state.done, rate=rate)
+            if not console.is_terminal and time.monotonic() - logged > _LOG_SECONDS:
+                logged = time.monotonic()
+                left = (state.total - state.done) * state.seconds / max(state.made, 1)
+                console.print(f"{100.0 * state.done / state.total:5.1f} %, {rate}, {duration(left)} left")
+
+        return work(report)
+
+
+def _rate(state: Any) -> str:
+    if state.what not in ("replica-steps", "B"):
+        return str(state.what)
+    if not state.made or not state.seconds:
+        return "starting"
+    rate = f"{si(state.made / state.seconds)}{state.what}/s"
+    return f"{rate}, writing the file" if state.what == "B" else rate
+
+
+def _done_line(ds: Any, output: Path, seconds: float) -> str:
+    settings = json.loads(ds.attrs["settings"])
+    replicas = int(np.prod(ds.status.shape))
+    work = replicas * settings["run"]["steps"]
+    return (
+        f"{replicas:,} replicas x {settings['run']['steps']:,} steps in {seconds:.1f} s; "
+        f"{output} ({size_text(output.stat().st_size)})"
+        if work
+        else ""
+    )

@@ -1,0 +1,112 @@
+"""Where numbers come from that are not in the case: data rows, a teacher's samples, a recorded protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermosim.data import Data, load
+from thermosim.model import Model, Values
+
+__all__ = ["data_of", "recorded_theta", "recording_faults", "theta_faults", "theta_of"]
+
+Settings = Mapping[str, Any]
+
+
+def theta_of(model: Model, constants: Values, given: Mapping[str, Any]) -> np.ndarray:
+    """theta (m,) with the values given for some groups (one number fills a group), and the model's defaults."""
+    parts = []
+    for group in model.parameters:
+        value = np.asarray(given.get(group.name, group.default(constants)), float)
+        parts.append(np.broadcast_to(value, group.shape(constants)).ravel())
+    return np.concatenate([*parts, np.zeros(0)])
+
+
+def theta_faults(model: Model, constants: Values, given: Any, key: str) -> list[str]:
+    """What is wrong with values given for groups of parameters."""
+    if not isinstance(given, Mapping):
+        return [f"{key} = {given!r}: expected a table of parameter groups; model {model.name!r} has {_groups(model)}."]
+    known, faults = {group.name: group for group in model.parameters}, []
+    for name, value in given.items():
+        if name not in known:
+            faults.append(f"{key}.{name}: unknown parameter group; model {model.name!r} has {_groups(model)}.")
+            continue
+        shape = known[name].shape(constants)
+        try:
+            array = np.asarray(value, float)
+            fits = np.broadcast_shapes(array.shape, shape) == shape and bool(np.isfinite(array).all())
+        except (TypeError, ValueError):
+            fits = False
+        if not fits or isinstance(value, bool):
+            faults.append(f"{key}.{name} = {value!r}: expected one number, or finite numbers of shape {list(shape)}.")
+    return faults
+
+
+def _groups(model: Model) -> str:
+    return ", ".join(group.name for group in model.parameters) or "none"
+
+
+def data_of(model: Model, settings: Settings, folder: Path) -> Data:
+    """The data sets of a case. Raises ValueError when they are not to be had."""
+    constants = settings["model"]
+    sample = None
+    if settings["data"]["source"] == "teacher":
+        from thermosim.data.generators import NORMAL, address
+        from thermosim.kernels.evaluate import Evaluator
+        from thermosim.streams import DATA
+
+        evaluator = Evaluator(model, constants)
+        theta = theta_of(model, constants, settings["data"]["teacher"])
+
+        def sample(rows: int, data_set: int) -> np.ndarray:
+            """Rows of the model itself at the teacher's parameters."""
+            many = np.broadcast_to(theta, (rows, len(theta)))
+            return evaluator.draw(many, settings["data"]["seed"], DATA, address(NORMAL, data_set) // 2)
+
+    return load(settings["data"], model.components(constants), folder, sample)
+
+
+def recording_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    """What is wrong with theta.recording = { file, replica }."""
+    given = settings["theta"]["recording"]
+    extra = [name for name in given if name not in ("file", "replica")]
+    if extra or not isinstance(given.get("file"), str) or not isinstance(given.get("replica", 0), int):
+        return [f'theta.recording = {given!r}: expected {{ file = "run.h5", replica = 0 }}.']
+    try:
+        theta = recorded_theta(settings, folder)
+    except Exception as error:
+        return [f"theta.recording.file = {given['file']!r}: {error}"]
+    m = sum(math.prod(group.shape(settings["model"])) for group in model.parameters)
+    if theta.shape[1] != m:
+        return [f"theta.recording.file = {given['file']!r}: holds {theta.shape[1]} parameters, this model has {m}."]
+    if len(theta) <= settings["run"]["steps"]:
+        return [
+            f"run.steps = {settings['run']['steps']}: the recording ends at step {len(theta) - 1}; run fewer steps."
+        ]
+    return []
+
+
+def recorded_theta(settings: Settings, folder: Path) -> np.ndarray:
+    """The path of one replica of another ensemble, at steps 0, 1, ...: (steps + 1, m).
+
+    Raises ValueError when the file has no such path.
+    """
+    import xarray as xr
+
+    given = settings["theta"]["recording"]
+    path = folder / given["file"]
+    if not path.is_file():
+        raise ValueError(f"no such ensemble (looked for {path}); `thermosim run` makes one.")
+    with xr.open_dataset(path, engine="h5netcdf", phony_dims="access") as ds:
+        if "theta" not in ds or list(ds.theta.dims) != ["step", "replica", "theta_dim"]:
+            raise ValueError("has no variable theta(step, replica, theta_dim); record theta, without a sweep.")
+        replica = given.get("replica", 0)
+        if not 0 <= replica < ds.sizes["replica"]:
+            raise ValueError(f"has no replica {replica}; there are {ds.sizes['replica']}.")
+        if not np.array_equal(ds.step.values, np.arange(ds.sizes["step"])):
+            raise ValueError("theta is not recorded at every step; run it with record.first = 0, record.every = 1.")
+        return np.asarray(ds.theta.isel(replica=replica).values, float)

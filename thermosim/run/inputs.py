@@ -1,0 +1,119 @@
+"""Files that a case names, kept with its output: going on with a run needs nothing but the output itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from thermosim.case.load import Case, load_case
+from thermosim.plan.block import Block, plan
+from thermosim.storage import StorageError
+from thermosim.storage.parts import INPUTS
+from thermosim.storage.segments import digest, replace, sync
+
+__all__ = ["case_of", "keep", "restore", "unpack"]
+
+_MODEL = "model.py"
+
+
+def keep(case: Case, blocks: Iterable[Block], parts: Path) -> dict[str, dict[str, str]]:
+    """Copy data, recordings and a user's model into the parts, all of it on the disk.
+
+    Returns what the manifest says of it: `inputs`, each path from the parts with its SHA-256, and `external`, files
+    named by absolute paths, which are read where they are.
+    """
+    home, kept, external = _home(case.settings), {}, {}
+    for block in blocks:
+        for name in _named(block.settings):
+            if Path(name).is_absolute():
+                external[name] = digest(Path(name))
+            else:
+                target = Path(os.path.normpath(home / name))
+                kept[target.as_posix()] = _write(parts / target, (case.folder / name).read_bytes())
+    if source := case.model_source():
+        kept[(home / _MODEL).as_posix()] = _write(parts / home / _MODEL, source.encode())
+    for folder in {parent for name in kept for parent in (parts / name).parents if parent.is_relative_to(parts)}:
+        sync(folder)
+    return {"inputs": kept, "external": external}
+
+
+def _named(settings: Mapping[str, Any]) -> list[str]:
+    """The files of data and recordings in the settings of a case or of one of its blocks."""
+    swept = settings.get("sweep", {})
+    data = [(settings.get("data") or {}).get("file"), *swept.get("data.file", ())]
+    recordings = [settings["theta"]["recording"], *swept.get("theta.recording", ())]
+    return [name for name in [*data, *(recording.get("file") for recording in recordings)] if name]
+
+
+def _home(settings: Mapping[str, Any]) -> Path:
+    """Where the case is in the parts: so deep that "../data.npy" is still inside."""
+    relative = [Path(os.path.normpath(name)) for name in _named(settings) if not Path(name).is_absolute()]
+    return Path(INPUTS, *("up",) * max((path.parts.count("..") for path in relative), default=0))
+
+
+def _write(target: Path, data: bytes) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace(target, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def restore(parts: Path, manifest: Mapping[str, Any], damaged: Iterable[str]) -> None:
+    """Write the user's model anew; raises StorageError for a damaged file that the manifest has no copy of."""
+    for name in damaged:
+        if name.endswith(f"/{_MODEL}") and manifest["model_source"]:
+            _write(parts / name, manifest["model_source"].encode())
+        elif name in manifest["inputs"]:
+            raise StorageError(
+                f"{parts / name}: damaged, and there is no other copy here: put back the file of the case."
+            )
+
+
+def unpack(output: Path, folder: Path) -> dict[str, Any]:
+    """What a complete ensemble says of its run, as a manifest does; the files of its case go to `folder`.
+
+    Raises StorageError when it was made by an older version that did not keep what going on takes.
+    """
+    with h5py.File(output, "r") as file:
+        if "state" not in file:
+            raise StorageError(f"{output}: holds no state to go on from; it was made by an older version of thermosim.")
+        if file.attrs.get("virtual"):
+            parts = f"{output.name}.parts"
+            raise StorageError(f"{output}: is a virtual file, and {parts} with its frames is not here.")
+        attributes = {name: str(value) for name, value in file.attrs.items()}
+        if INPUTS in file:
+            file[INPUTS].visititems(partial(_unpack, folder / INPUTS))
+    parsed = {name: json.loads(attributes[name]) for name in ("settings", "overrides", "packages")}
+    return attributes | parsed
+
+
+def _unpack(folder: Path, name: str, item: Any) -> None:
+    if isinstance(item, h5py.Dataset):
+        _write(folder / name, item[()].tobytes())
+
+
+def case_of(manifest: Mapping[str, Any], parts: Path, changes: Mapping[str, Any] | None = None) -> Case:
+    """The case of a manifest, its files taken from the parts; `changes` are dotted keys that override it.
+
+    Raises StorageError when the data it learned from are no longer to be had.
+    """
+    overrides = dict(manifest["overrides"]) | dict(changes or {})
+    if manifest["model_source"]:  # the user's model as it was, whatever became of its file
+        overrides["model.file"] = _MODEL
+    for name, expected in (manifest.get("external") or {}).items():
+        if not Path(name).is_file() or digest(Path(name)) != expected:
+            raise StorageError(f"{name}: has changed since this was begun, or is gone; going on would mix two runs.")
+    home = parts / _home(manifest["settings"])
+    if home.name != INPUTS:  # "../" leads nowhere from a folder that is not there
+        home.mkdir(parents=True, exist_ok=True)
+    case = load_case(manifest["case"] + "\n", overrides, home)
+    data = plan(case)[0].data
+    if data is not None and data.sha256 != manifest["data_sha256"]:
+        raise StorageError(f"{data.description} have changed since this was begun; going on would mix two data sets.")
+    return case

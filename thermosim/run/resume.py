@@ -1,0 +1,193 @@
+"""Going on: with a run that was stopped, and past the end of one that is complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thermosim.kernels.compile import BITS, source_fingerprint
+from thermosim.plan.block import plan
+from thermosim.run import inputs
+from thermosim.run.describe import make_manifest, package_versions
+from thermosim.run.simulate import Execution, complete, tidied
+from thermosim.schedules import KINDS, is_schedule
+from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
+from thermosim.storage.consolidation import settle
+from thermosim.storage.open import open_ensemble
+from thermosim.storage.segments import described
+from thermosim.storage.verification import verify_file
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from thermosim.case.load import Case
+
+__all__ = ["extend", "resume"]
+
+
+def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.Dataset:
+    """Go on with an interrupted run from what is sealed; the result is that of the uninterrupted run.
+
+    `repair` throws away what is damaged and computes it anew. Other arguments are those of `simulate`: threads,
+    workers, scheduler, virtual, report. Raises StorageError when there is nothing to go on with, something is damaged,
+    or the kernels or data have changed since.
+    """
+    output = Path(output)
+    folder = parts_folder(output)
+    if not folder.is_dir() or clear_remnant(folder):
+        if output.is_file():
+            return open_ensemble(output)
+        raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
+    parts = Parts.reopen(output)
+    with tidied(parts):
+        virtual = execution.pop("virtual", False) or parts.manifest["virtual"]
+        if not virtual and settle(parts):
+            return open_ensemble(output)
+        _examine(parts, repair)
+        if settle(parts):
+            return open_ensemble(output)
+        _same_kernels(output, parts.manifest)
+        if output.exists() and not (parts.manifest["replaces"] or parts.manifest["virtual"]):
+            raise StorageError(
+                f"{output}: exists beside its parts and is not theirs to replace; move it away, then resume."
+            )
+        case = inputs.case_of(parts.manifest, folder)
+        return complete(case, plan(case), parts, Execution(virtual=virtual, **execution))
+
+
+def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
+    """Go on past the end of a complete run for `steps` more steps; the file is replaced when they are done.
+
+    The result is that of one run of all the steps whose schedules end where the first run ended, and hold their last
+    value from there. Raises StorageError when the run is not complete or cannot go on.
+    """
+    output = Path(output)
+    output = output.resolve() if output.is_symlink() else output
+    if steps < 1:
+        raise StorageError(f"steps = {steps}: expected at least one step more.")
+    folder = parts_folder(output)
+    if not output.is_file():
+        if folder.is_dir():
+            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
+        raise StorageError(f"{output}: no such ensemble. `thermosim run CASE -o {output}` makes one.")
+    if folder.is_dir():
+        return _extend_parts(output, steps, execution)
+    open_ensemble(output).close()  # or says what else it is
+    if faults := verify_file(output):
+        raise StorageError("\n".join(faults) + "\nIt cannot be extended: put it back from a copy, or run it again.")
+    with tempfile.TemporaryDirectory() as temporary:
+        manifest = inputs.unpack(output, Path(temporary))
+        _same_kernels(output, manifest)
+        case = _longer(manifest, Path(temporary), steps)
+        blocks = plan(case)
+        new = make_manifest(case, blocks, source_fingerprint(BITS)) | {"overrides": _public(case, manifest)}
+        parts = Parts.create(
+            output,
+            new,
+            overwrite=True,
+            fill=lambda folder: inputs.keep(case, blocks, folder) | {"base": _base(output, folder, manifest)},
+        )
+        with tidied(parts):
+            return complete(case, blocks, parts, Execution(**execution))
+
+
+def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dataset:
+    """Go on with an ensemble whose frames lie in its parts: they stay where they are."""
+    parts = Parts.reopen(output)
+    try:
+        if not (parts.manifest["completed"] and parts.manifest["virtual"]):
+            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
+        _examine(parts, repair=False)
+        _same_kernels(output, parts.manifest)
+        case = _longer(parts.manifest, parts.folder, steps)
+        longer = make_manifest(case, plan(case), source_fingerprint(BITS))
+        kept = ("run", "segments", "inputs", "base", "model_source", "replaces", "virtual")
+        changes = {key: value for key, value in longer.items() if key not in kept}
+        changes["overrides"] = _public(case, parts.manifest)
+        parts.update(**changes, replaces=True)
+        return complete(case, plan(case), parts, Execution(**execution | {"virtual": True}))
+    finally:
+        parts.release()
+
+
+def _longer(manifest: Any, folder: Path, steps: int) -> Case:
+    """The case with more steps. Raises StorageError when its steps have no continuation."""
+    settings = manifest["settings"]
+    direction = settings["run"]["direction"]
+    if direction != "forward":
+        raise StorageError(f"run.direction = {direction!r}: such a run ends where its path ends; run a longer case.")
+    made = settings["run"]["steps"]
+    changes: dict[str, Any] = {"run.steps": made + steps, "record.every": settings["record"]["every"]}
+    for key, value in settings["sweep"].items():
+        if any(_ends_with_the_run(given) for given in value):
+            raise StorageError(
+                f'sweep."{key}": its schedules end where the run ended; give them an `end`, and run again.'
+            )
+    for section in ("theta", "x"):
+        for key, value in (settings.get(section) or {}).items():
+            changes |= {f"{section}.{key}.end": made} if _ends_with_the_run(value) else {}
+    for name, value in settings["theta"]["protocol"].items():
+        changes |= {f"theta.protocol.{name}.end": made} if _ends_with_the_run(value) else {}
+    return inputs.case_of(manifest, folder, changes)
+
+
+def _ends_with_the_run(value: Any) -> bool:
+    """Whether this is a schedule whose end was the last step of the run."""
+    return is_schedule(value) and "end" not in value and "end" in KINDS.get(value.get("kind"), (None, set(), set()))[2]
+
+
+def _public(case: Case, manifest: Any) -> dict[str, Any]:
+    """What the case was changed by, without the name its model has in the parts."""
+    changes = {key: value for key, value in case.overrides.items() if key != "model.file"}
+    return changes | {key: manifest["overrides"][key] for key in ("model.file",) if key in manifest["overrides"]}
+
+
+def _base(output: Path, folder: Path, manifest: Any) -> dict[str, Any]:
+    """The ensemble so far, as a part of the new one: the same file under a second name, or a copy of it."""
+    base = folder / "base.h5"
+    try:
+        os.link(output, base)
+    except OSError:  # a file system without links
+        shutil.copyfile(output, base)
+    return described(base) | {"step": manifest["settings"]["run"]["steps"]}
+
+
+def _examine(parts: Parts, repair: bool) -> None:
+    """Raises StorageError that names everything damaged, or throws it away."""
+    faults = integrity.examine(parts.folder, parts.manifest)
+    if not faults:
+        return
+    if repair:
+        inputs.restore(parts.folder, parts.manifest, [fault.file for fault in faults])
+        whole = integrity.without(parts.manifest, faults)
+        parts.update(segments=whole["segments"], base=whole["base"], completed=False)
+        parts.tidy()
+        return
+    named = "\n".join(f"  {fault}" for fault in faults)
+    raise StorageError(
+        f"{parts.output}: cannot go on, for these files are not what was sealed:\n{named}\nWhat is whole stays "
+        f"readable (thermosim info {parts.output}). Put the files back from a copy, or let them be computed anew: "
+        f"thermosim resume {parts.output} --repair"
+    )
+
+
+def _same_kernels(output: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises StorageError when going on would not give the same numbers."""
+    fingerprint = source_fingerprint(BITS)
+    if manifest["fingerprint"] == fingerprint:
+        return
+    now = package_versions()
+    differences = [
+        f"{name} {manifest['packages'].get(name)}, now {version}"
+        for name, version in now.items()
+        if manifest["packages"].get(name) != version
+    ]
+    told = "; ".join(differences) or "the same versions, but sources of thermosim or a processor that differ"
+    raise StorageError(
+        f"{output}: was made by other kernels ({manifest['fingerprint']}, now {fingerprint}: {told}); going on "
+        f"would not give the same numbers. It stays readable; start again with another -o."
+    )

@@ -1,0 +1,185 @@
+"""What a worker of a cluster does: one task, lanes of a block from the step they are at to a later one.
+
+It seals what it made in the folder of the parts, if it sees that, or else returns it. See `cluster`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thermosim.case.load import Case
+from thermosim.kernels.compile import BITS, source_fingerprint
+from thermosim.plan.block import Block, plan
+from thermosim.run import inputs
+from thermosim.run.stepper import Stepper, compile_all
+from thermosim.storage.segments import Stretch, read_state, write
+
+__all__ = [
+    "FolderNotShared",
+    "Job",
+    "OtherKernels",
+    "Result",
+    "Task",
+    "advance_part",
+    "deliver",
+    "introduce",
+    "request_stop",
+]
+
+_PATIENCE = 60.0  # for files that another machine wrote
+_CASES = 4  # that a worker process keeps, should several runs share a cluster
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a run needs to know. Small: it goes along with each."""
+
+    run: str
+    fingerprint: str
+    manifest: str  # JSON, without the segments
+    folder: str | None  # of the parts, where workers see it
+    token: str  # of this execution of the run; what stands in its probe file
+
+    @property
+    def probe(self) -> Path:
+        """The file by which a worker knows the folder, there as long as the run goes on."""
+        return Path(self.folder or "") / f"probe-{self.token}"
+
+
+@dataclass(frozen=True)
+class Task:
+    block: int
+    first_lane: int
+    lanes: int
+    step: int
+    seconds: float
+    segments: tuple[Mapping[str, Any], ...] = ()  # that hold the state
+    attempt: int = 0
+
+    def overlaps(self, record: Mapping[str, Any]) -> bool:
+        """Whether the segment of this record has some of the lanes."""
+        begin, end = record["first_lane"], record["first_lane"] + record["lanes"]
+        return bool(begin < self.first_lane + self.lanes and self.first_lane < end)
+
+
+@dataclass(frozen=True)
+class Result:
+    stretch: Stretch
+    sealing: float  # seconds
+    record: Mapping[str, Any] | None  # of the sealed segment
+    frames: Mapping[str, Any]  # where the worker does not see the folder
+    state: Mapping[str, Any]
+
+
+class FolderNotShared(Exception):
+    """A worker does not see the folder of the parts, or the run is over."""
+
+
+class OtherKernels(Exception):
+    """A worker would not make the same bits."""
+
+
+def losses() -> tuple[type[Exception], ...]:
+    """What dask raises for a task whose worker was lost, rather than for what the task does."""
+    distributed: Any = importlib.import_module("distributed")
+    comm: Any = importlib.import_module("distributed.comm")
+    return distributed.KilledWorker, distributed.CancelledError, comm.CommClosedError
+
+
+_stopped: set[str] = set()
+_cases: dict[Job, tuple[Case, list[Block]]] = {}
+_building = threading.Lock()  # the threads of a worker compile one at a time
+
+
+def request_stop(token: str) -> None:
+    """Let the tasks of an execution on this worker end at their next chunk."""
+    _stopped.add(token)
+
+
+def deliver(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    return files
+
+
+def introduce(job: Job) -> bool:
+    """Whether this worker sees the folder of the parts. Raises OtherKernels."""
+    if source_fingerprint(BITS) != job.fingerprint:
+        raise OtherKernels(
+            f"the worker on {os.uname().nodename} has other kernels (another thermosim, numba or processor): its "
+            f"numbers would differ in the last bits. Give the cluster one installation and one kind of processor."
+        )
+    return _sees(job)
+
+
+def _sees(job: Job) -> bool:
+    try:
+        return job.probe.read_text() == job.token
+    except OSError:
+        return False
+
+
+def advance_part(
+    job: Job, files: Mapping[str, bytes] | None, task: Task, state: Any, most_frames: int | None
+) -> Result | None:
+    """Take lanes from a step to a later one, for about the seconds the task says, and seal or return what was made.
+
+    Returns None when it was asked to stop before it began. Raises OtherKernels, FolderNotShared, and StorageError.
+    """
+    if job.token in _stopped:
+        return None
+    folder = Path(job.folder) if job.folder is not None else None
+    if not introduce(job) and folder is not None:
+        raise FolderNotShared
+    if task.step >= 0 and state is None:
+        assert folder is not None
+        manifest = json.loads(job.manifest) | {"segments": list(task.segments)}
+        state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=_PATIENCE)
+    with _building:
+        case, blocks = _load(job, files)
+        part = blocks[task.block].part(task.first_lane, task.lanes)
+        stepper = Stepper(case, part, state, task.step, most_frames=most_frames)
+    begin = time.perf_counter()
+    while stepper.recorded < part.steps:
+        stepper.advance_chunk(part.steps, map)
+        if stepper.full or time.perf_counter() - begin > task.seconds or job.token in _stopped:
+            break
+    stretch = Stretch(task.block, task.first_lane, task.lanes, task.step, stepper.recorded)
+    frames, snapshot = stepper.take(), stepper.snapshot()
+    if folder is None:
+        return Result(stretch, 0.0, None, frames, snapshot)
+    if not _sees(job):  # the run ended without this task; another may be going on by now
+        raise FolderNotShared
+    begin = time.perf_counter()
+    record = write(folder, job.run, stretch, frames, snapshot)
+    return Result(stretch, time.perf_counter() - begin, record, {}, {})
+
+
+def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Block]]:
+    """The case and its blocks, compiled: once for every worker process."""
+    if job not in _cases:
+        while len(_cases) >= _CASES:
+            del _cases[next(iter(_cases))]
+        folder = Path(job.folder) if job.folder is not None else _unpacked(files or {})
+        case = inputs.case_of(json.loads(job.manifest), folder)
+        blocks = plan(case)
+        compile_all(blocks)
+        _cases[job] = case, blocks
+    return _cases[job]
+
+
+def _unpacked(files: Mapping[str, bytes]) -> Path:
+    """The files of a case in the worker's own scratch folder, which goes away with it."""
+    distributed: Any = importlib.import_module("distributed")
+    folder = Path(tempfile.mkdtemp(prefix="thermosim-", dir=distributed.get_worker().local_directory))
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder

@@ -1,0 +1,26 @@
+"""Streams of random numbers. Part of every stored result: a stream is never renumbered, only added.
+
+A random number has the address (seed, stream, replica, step, index); `kernels/noise.py` turns it into a number.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ACCEPTANCE",
+    "BOOTSTRAP",
+    "DATA",
+    "INITIAL",
+    "MINIBATCH",
+    "RESTART",
+    "THETA_NOISE",
+    "X_NOISE",
+]
+
+INITIAL = 0  # initial state
+X_NOISE = 1  # noise of the moves of x
+THETA_NOISE = 2  # noise of the moves of theta
+MINIBATCH = 3  # choice of data rows
+ACCEPTANCE = 4  # accept-reject decisions, Gibbs draws, uniforms of exact samples
+DATA = 5  # synthetic data, random constants of a model
+BOOTSTRAP = 6  # exact samples of analysis, each use at the steps of its role (`analysis.learning.exact_samples`)
+RESTART = 7  # data rows at which chains start anew
