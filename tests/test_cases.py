@@ -15,7 +15,7 @@ CASES = sorted((Path(__file__).parent.parent / "cases").rglob("*.toml"))
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_case(path):
     case = thermosim.load_case(path)
-    steps = min(case.settings["run"]["steps"], 40)
+    steps = min(case.settings.run.steps, 40)
     overrides = {"ensemble.replicas": 4, "run.steps": steps, "record.every": 10, "record.first": 0}
     ds = thermosim.simulate(thermosim.load_case(path, overrides))
     assert ds.sizes["step"] == steps // 10 + 1

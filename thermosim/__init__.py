@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thermosim import analysis
-    from thermosim.case.load import Case, CaseError, load_case
+    from thermosim.case.faults import CaseError
+    from thermosim.case.load import Case, load_case
     from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
     from thermosim.run.resume import extend, resume
@@ -35,7 +36,7 @@ __all__ = [
 _HOME = {
     "MODELS": "thermosim.models",
     "Case": "thermosim.case.load",
-    "CaseError": "thermosim.case.load",
+    "CaseError": "thermosim.case.faults",
     "load_case": "thermosim.case.load",
     "open_ensemble": "thermosim.storage.open",
     "extend": "thermosim.run.resume",

@@ -143,7 +143,7 @@ class Model:
     equilibrium: Callable[..., np.ndarray] | None = None
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)
-    validate: Callable[[Values, Values], list[str]] | None = None
+    validate: Callable[[Values, Any], list[str]] | None = None  # of the constants and the settings of a case
     observables: Mapping[str, Observable] = field(default_factory=dict)
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None

@@ -192,7 +192,7 @@ def check(ds: xr.Dataset) -> Sequence[Comparison]:
     """Comparisons with the exact law at the run's step size (`ideal_gas_check`)."""
     from thermosim.checks import ideal_gas as ideal_gas_check
 
-    if any(isinstance(settings(ds)["theta"].get(key), dict) for key in ("learning_rate", "weight_decay")):
+    if any(isinstance(getattr(settings(ds).theta, key), dict) for key in ("learning_rate", "weight_decay")):
         return []
     return ideal_gas_check.check(ds)
 

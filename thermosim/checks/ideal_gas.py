@@ -106,7 +106,7 @@ def _bias(number: int, dimension: int, kappa: float) -> tuple[float, float]:
 def is_settled(ds: xr.Dataset) -> bool:
     """Whether the run began stationary, or has forgotten its start."""
     there = cells(ds)
-    if settings(ds)["theta"].get("initial") == "stationary" or there.protocol == "fixed-sphere":
+    if settings(ds).theta.initial == "stationary" or there.protocol == "fixed-sphere":
         return True
     rate = ideal_gas.radius_relaxation_rate(*there.arguments[:-1])
     return bool(ds["step"].to_numpy()[-1] > 2 * SETTLING / rate.min())

@@ -84,7 +84,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, TyperException):
         error.show()  # type: ignore[attr-defined]
         return BAD_CASE
-    from thermosim.case.load import CaseError
+    from thermosim.case.faults import CaseError
     from thermosim.data import DataError
     from thermosim.storage import StorageError
 
@@ -123,7 +123,7 @@ def run(
 
     loaded = load_case(case, _overrides(sets))
     target = output or Path(case.stem + ".h5")
-    if target.resolve() in {case.resolve(), (loaded.folder / str(loaded.settings["model"].get("file", "."))).resolve()}:
+    if target.resolve() in {case.resolve(), (loaded.folder / (loaded.settings.model.file or ".")).resolve()}:
         raise typer.BadParameter(f"{target} is the case or its model; choose another output.", param_hint="-o")
     if target.suffix in (".png", ".pdf", ".svg", ".toml", ".py"):
         raise typer.BadParameter(f"{target}: an ensemble is an HDF5 file; call it {target.stem}.h5.", param_hint="-o")

@@ -37,18 +37,18 @@ def _case_rows(target: Path, overrides: dict[str, Any], workers: int, trial: boo
     from thermosim.case.load import load_case
 
     case = load_case(target, overrides)
-    steps, record = case.settings["run"]["steps"], case.settings["record"]
+    steps, record = case.settings.run.steps, case.settings.record
     axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in case.axes) or "none"
-    kept = [f"{name} ({', '.join(table['keep'])})" for name, table in record["tables"].items()]
+    kept = [f"{name} ({', '.join(table.keep)})" for name, table in record.tables.items()]
     rows = [
         ("case", case.title),
         ("model", f"{case.model.name}: {case.model.summary}"),
         ("moves", _moves(case.settings)),
         ("sweep", axes),
-        ("replicas", f"{case.replicas_in_all:,} in all, {case.settings['ensemble']['replicas']:,} at each point"),
+        ("replicas", f"{case.replicas_in_all:,} in all, {case.settings.ensemble.replicas:,} at each point"),
         ("steps", f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)"),
-        ("frames", f"{len(case.frame_steps()):,}, every {record['every']:,} steps from {record['first']:,}"),
-        ("variables", ", ".join([*record["variables"], *kept])),
+        ("frames", f"{len(case.frame_steps()):,}, every {record.every:,} steps from {record.first:,}"),
+        ("variables", ", ".join([*(record.variables or ()), *kept])),
     ]
     return rows + _needs_rows(case, workers, trial)
 
@@ -79,13 +79,13 @@ def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
 
 
 def _moves(settings: Any) -> str:
-    theta, x = settings["theta"], settings.get("x")
-    details = [str(theta["constraint"])] if theta["constraint"] else []
-    details += [f"batch {theta['batch']}"] if theta["batch"] else []
-    details += [str(theta["gradient"])] if theta["gradient"] else []
-    parts = [f"theta {theta['dynamics']}" + (f" ({', '.join(details)})" if details else "")]
+    theta, x = settings.theta, settings.x
+    details = [str(theta.constraint)] if theta.constraint else []
+    details += [f"batch {theta.batch}"] if theta.batch else []
+    details += [str(theta.gradient)] if theta.gradient else []
+    parts = [f"theta {theta.dynamics}" + (f" ({', '.join(details)})" if details else "")]
     if x:
-        parts.append(f"x {x['dynamics']}, {x['tau']} per step")
+        parts.append(f"x {x.dynamics}, {x.tau} per step")
     return "; ".join(parts)
 
 
@@ -93,6 +93,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
     """What an ensemble is, and whether every checksum agrees; the exit code is 1 where one does not."""
     import warnings
 
+    from thermosim.case.settings import Settings
     from thermosim.storage import parts_folder, read_manifest
     from thermosim.storage.open import open_ensemble
 
@@ -100,7 +101,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the faults are told below
         ds = open_ensemble(target, verify=bool(faults))
-    settings = json.loads(ds.attrs["settings"])
+    settings = Settings.from_dict(json.loads(ds.attrs["settings"]))
     state = "complete" if ds.attrs["completed"] else "interrupted or running: thermosim resume goes on"
     folder = parts_folder(target)
     if target.is_file() and folder.is_dir() and not read_manifest(folder)["virtual"]:
@@ -112,9 +113,9 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
     rows = [
         ("ensemble", str(ds.attrs["title"])),
         ("state", state),
-        ("model", settings["model"]["name"]),
+        ("model", settings.model.name),
         ("moves", _moves(settings)),
-        ("steps", f"{last:,} of {settings['run']['steps']:,} recorded"),
+        ("steps", f"{last:,} of {settings.run.steps:,} recorded"),
         ("sizes", sizes),
         ("variables", ", ".join(str(v) for v in ds.data_vars)),
         ("diverged", f"{diverged:,} of {ds.status.size:,} replicas"),
@@ -142,7 +143,7 @@ def models(name: str | None) -> int:
     """List the models, or the keys of one."""
     from rich.table import Table
 
-    from thermosim.case.load import CaseError
+    from thermosim.case.faults import CaseError
     from thermosim.models import MODELS
 
     console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
@@ -183,7 +184,7 @@ def models(name: str | None) -> int:
 
 def _abilities(model: Model) -> list[tuple[str, str]]:
     """What a case may ask of a model with samples x."""
-    from thermosim.case.rules import possible_moves
+    from thermosim.moves import possible_moves
 
     if not model.has_samples:
         return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,11 +141,13 @@ def _rate(state: Any) -> str:
 
 
 def _done_line(ds: Any, output: Path, seconds: float) -> str:
-    settings = json.loads(ds.attrs["settings"])
+    from thermosim.analysis.settings import settings as settings_of
+
+    settings = settings_of(ds)
     replicas = int(np.prod(ds.status.shape))
-    work = replicas * settings["run"]["steps"]
+    work = replicas * settings.run.steps
     return (
-        f"{replicas:,} replicas x {settings['run']['steps']:,} steps in {seconds:.1f} s; "
+        f"{replicas:,} replicas x {settings.run.steps:,} steps in {seconds:.1f} s; "
         f"{output} ({size_text(output.stat().st_size)})"
         if work
         else ""

@@ -95,13 +95,13 @@ def _generic_direction(constants: Values) -> np.ndarray:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def _validate(constants: Values, settings: Values) -> list[str]:
-    theta, d = settings["theta"], constants["dimension"]
-    if theta["constraint"] == "fixed-elr" and theta["initial"] == "stationary":
+def _validate(constants: Values, settings: Any) -> list[str]:
+    theta, d = settings.theta, constants["dimension"]
+    if theta.constraint == "fixed-elr" and theta.initial == "stationary":
         limit = 1.0 / (constants["noise"] * np.sqrt(d - 1))
-        if theta["learning_rate"] >= limit:
+        if theta.learning_rate >= limit:
             message = (
-                f"theta.learning_rate = {theta['learning_rate']:g}: no stationary radius; at fixed-elr it must stay "
+                f"theta.learning_rate = {theta.learning_rate:g}: no stationary radius; at fixed-elr it must stay "
                 f"below 1/(noise sqrt(d - 1)) = {limit:.4g}, beyond which every step lengthens w."
             )
             return [message]

@@ -48,9 +48,9 @@ def equilibrium(theta: np.ndarray, constants: Values, temperature: np.ndarray, n
     return linear_langevin.stationary_samples(matrix, temperature, normal)
 
 
-def validate(constants: Values, settings: Values) -> list[str]:
+def validate(constants: Values, settings: Any) -> list[str]:
     """A step of ula must be stable."""
-    h, fastest = settings.get("x", {}).get("time_step"), constants["stiffness"] + 2.0 * constants["coupling"]
+    h, fastest = settings.x.time_step, constants["stiffness"] + 2.0 * constants["coupling"]
     if isinstance(h, (int, float)) and h * fastest >= 2.0:
         return [f"x.time_step = {h:g}: ula is unstable here; it must stay below 2/(k + 2 c) = {2.0 / fastest:.4g}."]
     return []

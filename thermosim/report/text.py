@@ -95,7 +95,7 @@ def check(file: Path, as_json: bool) -> int:
 def _model(ds: Any) -> Model:
     """The model an ensemble was made with; a user's own is in the file."""
     from thermosim.analysis.machine import model_of
-    from thermosim.case.load import CaseError
+    from thermosim.case.faults import CaseError
 
     try:
         return model_of(ds)
@@ -176,11 +176,12 @@ def _survivors(ds: Any) -> Any:
 
 def _not_recorded(error: KeyError, model: Model, ds: Any, what: str) -> str:
     """A sentence, when the variable that was missed is one this case could have recorded."""
-    from thermosim.case.rules import recordable
+    from thermosim.analysis.settings import settings
+    from thermosim.case.record import recordable
 
     text = str(error.args[0])
     name = text.split("'")[1] if "'" in text else text
-    if name not in recordable(model, json.loads(ds.attrs["settings"])):
+    if name not in recordable(model, settings(ds)):
         raise error
     where = "which this case does not record at the steps of [record]"
     return f"The {what} needs the variable {name!r}, {where}: add it to record.variables."

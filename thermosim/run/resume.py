@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thermosim.case.settings import Settings
 from thermosim.kernels.compile import BITS, source_fingerprint
-from thermosim.plan.block import plan
+from thermosim.plan.outline import plan
 from thermosim.run import inputs
 from thermosim.run.describe import make_manifest, package_versions
 from thermosim.run.simulate import Execution, complete, tidied
@@ -116,21 +117,21 @@ def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dat
 
 def _longer(manifest: Any, folder: Path, steps: int) -> Case:
     """The case with more steps. Raises StorageError when its steps have no continuation."""
-    settings = manifest["settings"]
-    direction = settings["run"]["direction"]
+    settings = Settings.from_dict(manifest["settings"])
+    direction = settings.run.direction
     if direction != "forward":
         raise StorageError(f"run.direction = {direction!r}: such a run ends where its path ends; run a longer case.")
-    made = settings["run"]["steps"]
-    changes: dict[str, Any] = {"run.steps": made + steps, "record.every": settings["record"]["every"]}
-    for key, value in settings["sweep"].items():
+    made = settings.run.steps
+    changes: dict[str, Any] = {"run.steps": made + steps, "record.every": settings.record.every}
+    for key, value in settings.sweep.items():
         if any(_ends_with_the_run(given) for given in value):
             raise StorageError(
                 f'sweep."{key}": its schedules end where the run ended; give them an `end`, and run again.'
             )
     for section in ("theta", "x"):
-        for key, value in (settings.get(section) or {}).items():
+        for key, value in getattr(settings, section) or ():
             changes |= {f"{section}.{key}.end": made} if _ends_with_the_run(value) else {}
-    for name, value in settings["theta"]["protocol"].items():
+    for name, value in settings.theta.protocol.items():
         changes |= {f"theta.protocol.{name}.end": made} if _ends_with_the_run(value) else {}
     return inputs.case_of(manifest, folder, changes)
 

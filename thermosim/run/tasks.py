@@ -18,7 +18,7 @@ from typing import Any
 
 from thermosim.case.load import Case
 from thermosim.kernels.compile import BITS, source_fingerprint
-from thermosim.plan.block import Block, plan
+from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.stepper import Stepper, compile_all
 from thermosim.storage.segments import Stretch, read_state, write
@@ -96,7 +96,7 @@ def losses() -> tuple[type[Exception], ...]:
 
 
 _stopped: set[str] = set()
-_cases: dict[Job, tuple[Case, list[Block]]] = {}
+_cases: dict[Job, tuple[Case, list[Outline]]] = {}
 _building = threading.Lock()  # the threads of a worker compile one at a time
 
 
@@ -144,11 +144,11 @@ def advance_part(
         state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=_PATIENCE)
     with _building:
         case, blocks = _load(job, files)
-        part = blocks[task.block].part(task.first_lane, task.lanes)
-        stepper = Stepper(case, part, state, task.step, most_frames=most_frames)
+        outline = blocks[task.block]
+        stepper = Stepper(case, outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames)
     begin = time.perf_counter()
-    while stepper.recorded < part.steps:
-        stepper.advance_chunk(part.steps, map)
+    while stepper.recorded < outline.steps:
+        stepper.advance_chunk(outline.steps)
         if stepper.full or time.perf_counter() - begin > task.seconds or job.token in _stopped:
             break
     stretch = Stretch(task.block, task.first_lane, task.lanes, task.step, stepper.recorded)
@@ -162,7 +162,7 @@ def advance_part(
     return Result(stretch, time.perf_counter() - begin, record, {}, {})
 
 
-def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Block]]:
+def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Outline]]:
     """The case and its blocks, compiled: once for every worker process."""
     if job not in _cases:
         while len(_cases) >= _CASES:
