@@ -8,7 +8,7 @@ scratch (R, L) work rows of the model's functions.
 
 from __future__ import annotations
 
-from numba import types
+from thermosim.kernels import types
 
 _vector = types.float64[::1]
 _tile = types.float64[:, ::1]

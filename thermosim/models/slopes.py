@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thermosim.kernels.compile import bound
+from thermosim.kernels.declare import bound
 from thermosim.model import Model
 
 if TYPE_CHECKING:

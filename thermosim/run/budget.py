@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from thermosim.case.load import Case, CaseError
-from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan.block import Block, plan
 from thermosim.run.describe import make_manifest
 from thermosim.run.stepper import Stepper, bytes_of_state, bytes_per_lane, compile_all, runs_of_lanes
@@ -88,7 +87,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     """
     blocks = plan(case)
     compile_all(blocks)
-    manifest = make_manifest(case, blocks, source_fingerprint(BITS))
+    manifest = make_manifest(case, blocks)
     lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(case, block) for block in blocks)
     memory = memory_of_machine()
     state = sum(bytes_of_state(case, block) * block.lanes for block in blocks)

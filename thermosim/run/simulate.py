@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thermosim.case.load import Case, CaseError
-from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan.block import Block, plan
 from thermosim.run import inputs
 from thermosim.run.budget import lanes_at_once, memory_of_machine
@@ -112,7 +111,7 @@ def simulate(
     if faults := execution.faults(output):
         raise CaseError(faults, "the run")
     blocks = plan(case)
-    manifest = make_manifest(case, blocks, source_fingerprint(BITS))
+    manifest = make_manifest(case, blocks)
     compile_all(blocks)
     if output is None:
         return _in_memory(case, blocks, manifest, execution)

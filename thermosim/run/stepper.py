@@ -10,7 +10,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-import numba.core.errors
 import numpy as np
 
 from thermosim import cohorts
@@ -154,10 +153,12 @@ class Stepper:
 
 def compile_all(blocks: list[Block]) -> None:
     """Compile what the blocks need. Raises CaseError when a model's function cannot be compiled."""
+    from numba.core.errors import NumbaError  # with the compiler, not before
+
     for block in blocks:
         try:
             addresses_of(block)
-        except numba.core.errors.NumbaError as error:
+        except NumbaError as error:
             line = str(error).strip().splitlines()
             message = f"model: a function of {block.model.name!r} cannot be compiled: {' '.join(line[:6])[:600]}"
             raise CaseError([message]) from None

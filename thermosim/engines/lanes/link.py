@@ -81,39 +81,39 @@ def _books_ratio(block: Block) -> bool:
     return block.theta_dynamics in ("sgld", "langevin") and "log_ratio_theta" in block.variables
 
 
-def addresses_of(block: Block) -> Addresses:
-    """Machine code of everything the step loop calls."""
+def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> Addresses:
+    """Machine code of everything the step loop calls; or another thing `of` each template, signature and bindings."""
     model = block.model
     energy = energy_bindings(model, block.settings["model"])
-    prepare = address_of(model.prepare or no_prepare, signatures.PREPARE, **model.names(block.settings["model"]))
-    theta_move = _theta_move(block, energy)
+    prepare = of(model.prepare or no_prepare, signatures.PREPARE, **model.names(block.settings["model"]))
+    theta_move = _theta_move(block, energy, of)
     if not block.samples:
-        nothing = address_of(_no_restart, signatures.RESTART), address_of(_no_x_move, signatures.X_MOVE)
-        return prepare, theta_move, address_of(_no_jump, signatures.JUMP), *nothing
+        nothing = of(_no_restart, signatures.RESTART), of(_no_x_move, signatures.X_MOVE)
+        return prepare, theta_move, of(_no_jump, signatures.JUMP), *nothing
     dynamics = block.settings["x"]["dynamics"]
     in_lane = model.energy is not None and dynamics in ("ula", "exact-ou")
     if in_lane:
         lane: dict[str, Any] = dict(model.names(block.settings["model"])) | {"energy": model.energy}
-        jump_address = address_of(jump, signatures.JUMP, **lane)
+        jump_address = of(jump, signatures.JUMP, **lane)
         if dynamics == "ula":
             lane |= {"TEMPERATURES": len(block.x_rows) - 1, "DRIVEN": model.drive is not None}
             lane |= {"force": model.force, "drive": model.drive or _no_drive}
-        x_move = address_of(ula if dynamics == "ula" else exact_ou, signatures.X_MOVE, **lane)
+        x_move = of(ula if dynamics == "ula" else exact_ou, signatures.X_MOVE, **lane)
     else:
-        jump_address = address_of(jump_of_tile, signatures.JUMP, **energy)
+        jump_address = of(jump_of_tile, signatures.JUMP, **energy)
         backward = {"BACKWARD": block.reversed} if dynamics == "gibbs" else {}
         sampler = {"gibbs": {"resample": model.resample}, "exact": {"fresh": model.fresh}}.get(dynamics, {})
-        x_move = address_of(X_MOVES[dynamics], signatures.X_MOVE, **backward, **energy, **sampler)
+        x_move = of(X_MOVES[dynamics], signatures.X_MOVE, **backward, **energy, **sampler)
     again = restart if block.settings["x"]["restart"] else _no_restart
-    return prepare, theta_move, jump_address, address_of(again, signatures.RESTART, **energy), x_move
+    return prepare, theta_move, jump_address, of(again, signatures.RESTART, **energy), x_move
 
 
-def _theta_move(block: Block, energy: dict[str, Any]) -> int:
+def _theta_move(block: Block, energy: dict[str, Any], of: Callable[..., Any]) -> Any:
     model, theta, dynamics = block.model, block.settings["theta"], block.theta_dynamics
     prepare: dict[str, Any] = {key: energy[key] for key in model.names(block.settings["model"])}
     prepare |= {"PREPARED": energy["PREPARED"], "prepare": energy["prepare"]}
     if dynamics not in LEARNING:
-        return address_of(protocol, signatures.THETA_MOVE, **prepare)
+        return of(protocol, signatures.THETA_MOVE, **prepare)
     if model.stochastic_gradient is not None:
         gradient: dict[str, Any] = {
             "stochastic_gradient": model.stochastic_gradient,
@@ -125,9 +125,9 @@ def _theta_move(block: Block, energy: dict[str, Any]) -> int:
         gradient |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": minibatch.from_data}
     if model.scale_invariant:
         constraint = CONSTRAINTS[theta["constraint"]]
-        return address_of(constrained_sgd, signatures.THETA_MOVE, **prepare, **gradient, CONSTRAINT=constraint)
+        return of(constrained_sgd, signatures.THETA_MOVE, **prepare, **gradient, CONSTRAINT=constraint)
     ratio = _books_ratio(block)
-    return address_of(LEARNING[dynamics], signatures.THETA_MOVE, **prepare, **gradient, RATIO=ratio)
+    return of(LEARNING[dynamics], signatures.THETA_MOVE, **prepare, **gradient, RATIO=ratio)
 
 
 def _no_jump(x, derived, constants, shared, phi, force, work, scratch):  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ after the last of them. Bound from the model: evaluate, resample or fresh.
 
 from __future__ import annotations
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.x_moves.langevin import book_jump
 from thermosim.ledger import HEAT, LOG_RATIO, WORK
 
