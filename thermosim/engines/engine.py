@@ -54,6 +54,12 @@ class Engine(Protocol):
     def faults(self, block: Block) -> list[str]:
         """Why it cannot run a block, each with the remedy; compiles what the block needs."""
 
+    def fingerprint(self, block: Block) -> dict[str, str]:
+        """What decides the bits of a block's numbers, each part by a name for readers; nothing is compiled."""
+
+    def versions(self) -> dict[str, str]:
+        """The part of a fingerprint that is the same for every block."""
+
     def bytes_per_lane(self, block: Block) -> float:
         """Memory that each lane takes while it runs, a copy of its state included."""
 

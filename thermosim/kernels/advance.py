@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from thermosim.kernels import signatures
-from thermosim.kernels.compile import function_at, inlined
+from thermosim.kernels.declare import function_at, inlined
 from thermosim.kernels.minibatch import draw_rows
 from thermosim.kernels.noise import fill_normal_pair, fill_uniform
 from thermosim.kernels.signatures import Buffers, Flag, Integer, Integers, Stack, Tile, Vector, signature_of

@@ -13,9 +13,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from thermosim.kernels import types
+from thermosim.kernels.types import Signature
+
 __all__ = ["Buffers", "Flag", "Integer", "Integers", "Stack", "Tile", "Vector", "argument_names", "signature_of"]
 
-# names of types in declarations; what numba makes of them is in `signature_of`
+_real = types.float64
+# types by the names that declarations give them; for mypy they are anything
+_KINDS: dict[str, types.Scalar | types.Array] = {
+    "Integer": types.int64,
+    "Flag": types.boolean,
+    "Vector": _real[::1],
+    "Integers": types.int64[::1],
+    "Tile": _real[:, ::1],
+    "Stack": _real[:, :, ::1],
+    "Buffers": _real[:, :, :, ::1],
+}
 Integer: TypeAlias = Any
 Flag: TypeAlias = Any
 Vector: TypeAlias = Any
@@ -31,21 +44,9 @@ def argument_names(declaration: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(code.co_varnames[: code.co_argcount])
 
 
-def signature_of(declaration: Callable[..., Any]) -> Any:
-    """numba's signature of a declaration that names the type of every argument. Returns nothing."""
-    from numba import types
-
-    real = types.float64
-    kinds = {
-        "Integer": types.int64,
-        "Flag": types.boolean,
-        "Vector": real[::1],
-        "Integers": types.int64[::1],
-        "Tile": real[:, ::1],
-        "Stack": real[:, :, ::1],
-        "Buffers": real[:, :, :, ::1],
-    }
-    return types.void(*(kinds[declaration.__annotations__[name]] for name in argument_names(declaration)))
+def signature_of(declaration: Callable[..., Any]) -> Signature:
+    """The signature of a declaration, which names the type of every argument and returns nothing."""
+    return types.void(*(_KINDS[declaration.__annotations__[name]] for name in argument_names(declaration)))
 
 
 def prepare(theta: Tile, constants: Tile, shared: Vector, derived: Tile, scratch: Tile) -> None:

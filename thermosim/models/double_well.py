@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import exp, fma, log
 from thermosim.model import Constant, Derived, Model, Observable, Parameter, Values
 

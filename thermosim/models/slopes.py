@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thermosim.kernels.compile import bound
+from thermosim.kernels.declare import bound
 from thermosim.model import Model, Values
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from thermosim import cohorts
 from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
 from thermosim.engines import engine_of
-from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan.outline import Outline, plan
 from thermosim.run.describe import make_manifest
 from thermosim.run.recording import Recorder
@@ -91,7 +90,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     """
     blocks = plan(case)
     compile_all(blocks)
-    manifest = make_manifest(case, blocks, source_fingerprint(BITS))
+    manifest = make_manifest(case, blocks)
     lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(case, block) for block in blocks)
     memory = memory_of_machine()
     state = sum(bytes_of_state(case, block) * block.lanes for block in blocks)

@@ -83,8 +83,7 @@ class _Coordinator:
         self._slots, self._memory_of_slot, self._looked_at = 0, 0.0, 0.0
         self._begin = time.monotonic()
         static = json.dumps({key: value for key, value in parts.manifest.items() if key != "segments"})
-        fingerprint, token = parts.manifest["fingerprint"], secrets.token_hex(8)
-        self._job = Job(parts.run, fingerprint, static, str(parts.folder.resolve()), token)
+        self._job = Job(parts.run, static, str(parts.folder.resolve()), secrets.token_hex(8))
         self._inputs: Any = None
         self._losses: tuple[type[Exception], ...] = tasks.losses()
 

@@ -15,13 +15,14 @@ import numpy as np
 from thermosim import cohorts
 from thermosim.case.load import Case
 from thermosim.plan.outline import Outline
+from thermosim.run.fingerprint import fingerprint
 from thermosim.run.recording import recorded
 from thermosim.storage import FORMAT
 
 __all__ = ["differences", "make_manifest", "package_versions", "stored_bytes"]
 
 
-def make_manifest(case: Case, blocks: list[Outline], fingerprint: str) -> dict[str, Any]:
+def make_manifest(case: Case, blocks: list[Outline]) -> dict[str, Any]:
     """The manifest of a run that has made no step."""
     axes = [{"name": a.name, "key": a.key, "values": list(a.values), "structural": a.structural} for a in case.axes]
     described: dict[str, Any] = {
@@ -34,7 +35,7 @@ def make_manifest(case: Case, blocks: list[Outline], fingerprint: str) -> dict[s
         "thermosim_version": package_versions()["thermosim"],
         "python": platform.python_version(),
         "packages": package_versions(),
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprint(case, blocks),
         "data_sha256": "" if blocks[0].data is None else blocks[0].data.sha256,
         "inputs": {},
         "steps": case.settings.run.steps,

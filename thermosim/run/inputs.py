@@ -90,7 +90,7 @@ def unpack(output: Path, folder: Path) -> dict[str, Any]:
         attributes = {name: str(value) for name, value in file.attrs.items()}
         if INPUTS in file:
             file[INPUTS].visititems(partial(_unpack, folder / INPUTS))
-    parsed = {name: json.loads(attributes[name]) for name in ("settings", "overrides", "packages")}
+    parsed = {name: json.loads(attributes[name]) for name in ("settings", "overrides", "packages", "fingerprint")}
     return attributes | parsed
 
 

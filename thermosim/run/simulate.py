@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
-from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.budget import bytes_per_lane, lanes_at_once, memory_of_machine
@@ -113,7 +112,7 @@ def simulate(
     if faults := execution.faults(output):
         raise CaseError(faults, "the run")
     blocks = plan(case)
-    manifest = make_manifest(case, blocks, source_fingerprint(BITS))
+    manifest = make_manifest(case, blocks)
     compile_all(blocks)
     if output is None:
         return _in_memory(case, blocks, manifest, execution)

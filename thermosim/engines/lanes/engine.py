@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-import numba.core.errors
 import numpy as np
 
 from thermosim.engines.engine import Take
+from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
 from thermosim.engines.lanes.link import addresses_of
 from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, tile_width
 from thermosim.kernels.advance import advance
@@ -30,12 +30,22 @@ class LanesEngine:
 
     def faults(self, block: Block) -> list[str]:
         """A function of the model that does not compile; everything that does is in the cache from now on."""
+        from numba.core.errors import NumbaError  # with the compiler, not before
+
         try:
             addresses_of(block)
-        except numba.core.errors.NumbaError as error:
+        except NumbaError as error:
             line = " ".join(str(error).strip().splitlines()[:6])[:600]
             return [f"model: a function of {block.model_name!r} cannot be compiled: {line}"]
         return []
+
+    def fingerprint(self, block: Block) -> dict[str, str]:
+        """Digests of the code of its kernels, and versions of what compiles them."""
+        return fingerprint(block)
+
+    def versions(self) -> dict[str, str]:
+        """The part of a fingerprint that is the same for every block."""
+        return engine_versions()
 
     def bytes_per_lane(self, block: Block) -> float:
         """State and work space, and as much again while a copy is sealed."""

@@ -88,31 +88,34 @@ def work_rows(block: Block) -> WorkRows:
     )
 
 
-def addresses_of(block: Block) -> dict[str, int]:
-    """Machine code of everything the step loop calls, by the names of its arguments."""
+def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str, Any]:
+    """Machine code of everything the step loop calls, by the names of its arguments.
+
+    Or another thing `of` each template, its signature and its bindings.
+    """
     model = block.model
     energy = energy_bindings(model, block.model_constants)
     names = model.names(block.model_constants)
-    prepare = _address(model.prepare or no_prepare, signatures.prepare, names)
-    addresses = {"prepare_address": prepare, "theta_move_address": _theta_move(block, energy)}
+    prepare = _address(of, model.prepare or no_prepare, signatures.prepare, names)
+    addresses = {"prepare_address": prepare, "theta_move_address": _theta_move(block, energy, of)}
     booked = row_names("x", block.x_rows)
     if not block.x_dynamics:
-        jump_address = _address(_no_jump, signatures.jump, {})
-        x_move = _address(_no_x_move, signatures.x_move, {})
+        jump_address = _address(of, _no_jump, signatures.jump, {})
+        x_move = _address(of, _no_x_move, signatures.x_move, {})
     elif model.energy is not None and block.x_dynamics in ONE_LANE:
         lane = {**names, **booked, "energy": model.energy}
-        jump_address = _address(jump, signatures.jump, lane)
+        jump_address = _address(of, jump, signatures.jump, lane)
         if block.x.temperatures:
             lane |= {"TEMPERATURES": block.temperatures, "DRIVEN": model.drive is not None}
             lane |= {"force": model.force, "drive": model.drive or _no_drive}
-        x_move = _address(ONE_LANE[block.x_dynamics], signatures.x_move, lane)
+        x_move = _address(of, ONE_LANE[block.x_dynamics], signatures.x_move, lane)
     else:
         of_tile = {**booked, **energy}
-        jump_address = _address(jump_of_tile, signatures.jump, of_tile)
-        x_move = _address(X_KERNELS[block.x_dynamics], signatures.x_move, {**of_tile, **_sampler(block)})
+        jump_address = _address(of, jump_of_tile, signatures.jump, of_tile)
+        x_move = _address(of, X_KERNELS[block.x_dynamics], signatures.x_move, {**of_tile, **_sampler(block)})
     again, of_restart = (restart, {**booked, **energy}) if block.restarts else (_no_restart, {})
     addresses |= {"jump_address": jump_address, "x_move_address": x_move}
-    return addresses | {"restart_address": _address(again, signatures.restart, of_restart)}
+    return addresses | {"restart_address": _address(of, again, signatures.restart, of_restart)}
 
 
 def _sampler(block: Block) -> Bindings:
@@ -123,12 +126,12 @@ def _sampler(block: Block) -> Bindings:
     return {"fresh": model.fresh, "book_sample": sampling.book_sample} if block.x.fresh else {}
 
 
-def _theta_move(block: Block, energy: Bindings) -> int:
+def _theta_move(block: Block, energy: Bindings, of: Callable[..., Any]) -> Any:
     model = block.model
     bindings: Bindings = {key: energy[key] for key in model.names(block.model_constants)}
     bindings |= {"PREPARED": energy["PREPARED"], "prepare": energy["prepare"]}
     if not block.theta.learns:
-        return _address(prescribed.protocol, signatures.theta_move, bindings)
+        return _address(of, prescribed.protocol, signatures.theta_move, bindings)
     bindings |= row_names("theta", block.theta_rows)
     if model.stochastic_gradient is not None:
         bindings |= {"stochastic_gradient": model.stochastic_gradient, "gradient_of_loss": minibatch.from_noise}
@@ -137,16 +140,16 @@ def _theta_move(block: Block, energy: Bindings) -> int:
         bindings |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": minibatch.from_data}
     if block.constraint:
         bindings["CONSTRAINT"] = CONSTRAINTS[block.constraint]
-        return _address(scale_invariant.constrained_sgd, signatures.theta_move, bindings)
+        return _address(of, scale_invariant.constrained_sgd, signatures.theta_move, bindings)
     template, more = THETA_KERNELS[block.theta_dynamics]
-    return _address(template, signatures.theta_move, {**bindings, "book_loss": descent.book_loss, **more})
+    return _address(of, template, signatures.theta_move, {**bindings, "book_loss": descent.book_loss, **more})
 
 
-def _address(template: Template, declaration: Template, bindings: Bindings) -> int:
-    """Machine code of a template that has the arguments of a declaration."""
+def _address(of: Callable[..., Any], template: Template, declaration: Template, bindings: Bindings) -> Any:
+    """`of` a template that has the arguments of a declaration, by name and in order."""
     if argument_names(template) != argument_names(declaration):
         raise TypeError(f"{template.__name__} has not the arguments that {declaration.__name__} declares")
-    return address_of(template, signature_of(declaration), **bindings)
+    return of(template, signature_of(declaration), **bindings)
 
 
 def _no_jump(x, derived, constants, shared, phi, force, path, scratch):  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.lanes import dot
 

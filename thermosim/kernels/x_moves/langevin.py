@@ -14,7 +14,7 @@ the move before; after a jump of theta it is computed anew, and the jump's work 
 
 from __future__ import annotations
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma, log
 
 COMPONENTS = 1
