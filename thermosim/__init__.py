@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thermosim import analysis
     from thermosim.case.load import Case, CaseError, load_case
+    from thermosim.checks.report import Report, check
     from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
     from thermosim.run.resume import extend, resume
@@ -23,8 +24,10 @@ __all__ = [
     "Model",
     "Observable",
     "Parameter",
+    "Report",
     "__version__",
     "analysis",
+    "check",
     "extend",
     "load_case",
     "open_ensemble",
@@ -37,6 +40,8 @@ _HOME = {
     "Case": "thermosim.case.load",
     "CaseError": "thermosim.case.load",
     "load_case": "thermosim.case.load",
+    "Report": "thermosim.checks.report",
+    "check": "thermosim.checks.report",
     "open_ensemble": "thermosim.storage.open",
     "extend": "thermosim.run.resume",
     "resume": "thermosim.run.resume",

@@ -12,8 +12,6 @@ Commun. 10, 1666 (2019).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from thermosim.exact import linear_langevin
@@ -56,20 +54,6 @@ def validate(constants: Values, settings: Values) -> list[str]:
     return []
 
 
-def check(ds: Any) -> list[Any]:
-    """Entropy production, heat currents and covariance against their exact values at the time step used."""
-    from thermosim.checks import driven
-
-    return driven.check(ds)
-
-
-def plot(ds: Any) -> Any:
-    """Entropy production accumulating, the ledger, and the distribution of the heat."""
-    from thermosim.plots import driven
-
-    return driven.figure(ds)
-
-
 MODEL = Model(
     name="two-beads",
     summary="two beads coupled by a spring, between two temperatures",
@@ -83,6 +67,4 @@ MODEL = Model(
     force=force,
     equilibrium=equilibrium,
     validate=validate,
-    check=check,
-    plot=plot,
 )
