@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import thermosim
+from thermosim.checks.table import check_of, row_of
 from thermosim.model import Model
 from thermosim.models import MODELS
+from thermosim.plots.picture import PICTURES
 
 CASES = sorted((Path(__file__).parent.parent / "cases").rglob("*.toml"))
 
@@ -32,5 +34,5 @@ def test_models_are_whole(name):
     assert model.name == name
     assert model.summary
     assert model.source
-    assert model.learns or model.check is not None
-    assert model.learns or model.plot is not None
+    assert check_of(model) is not None
+    assert row_of(PICTURES, model) is not None

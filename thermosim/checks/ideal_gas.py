@@ -35,7 +35,9 @@ Exact = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def check(ds: xr.Dataset) -> list[Comparison]:
-    """All comparisons this ensemble allows."""
+    """All comparisons this ensemble allows; none under a schedule, where nothing is stationary."""
+    if any(isinstance(getattr(settings(ds).theta, key), Mapping) for key in ("learning_rate", "weight_decay")):
+        return []
     if not is_settled(ds):
         return [_transient(ds)]
     exact = finite_step(cells(ds))

@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermosim.report.console import FINE, duration, make_console, size_text
+from thermosim.cli.exits import Exit
+from thermosim.report.console import duration, make_console, size_text
 
 if TYPE_CHECKING:
     from thermosim.model import Model
 
 
-def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> int:
+def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> Exit:
     """Describe a case or an ensemble."""
     from rich.table import Table
 
@@ -26,7 +27,7 @@ def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool
     if not is_case and (target.exists() or parts_folder(target).exists()):
         rows, code = _ensemble_rows(target)
     else:
-        rows, code = _case_rows(target, overrides, workers, trial), FINE
+        rows, code = _case_rows(target, overrides, workers, trial), Exit.FINE
     for key, value in rows:
         table.add_row(key, value)
     make_console().print(table)
@@ -89,7 +90,7 @@ def _moves(settings: Any) -> str:
     return "; ".join(parts)
 
 
-def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
+def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
     """What an ensemble is, and whether every checksum agrees; the exit code is 1 where one does not."""
     import warnings
 
@@ -123,7 +124,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
         ("made by", f"thermosim {ds.attrs['thermosim_version']}, Python {ds.attrs['python']}"),
         ("checksums", "[red]" + "\n".join(faults) + "[/red]\nWhat is whole stays readable." if faults else "all agree"),
     ]
-    return rows, 1 if faults else FINE
+    return rows, Exit.FAILED if faults else Exit.FINE
 
 
 def _faults(target: Path) -> list[str]:
@@ -139,7 +140,7 @@ def _faults(target: Path) -> list[str]:
     return faults
 
 
-def models(name: str | None) -> int:
+def models(name: str | None) -> Exit:
     """List the models, or the keys of one."""
     from rich.table import Table
 
@@ -153,7 +154,7 @@ def models(name: str | None) -> int:
         for model in MODELS.values():
             table.add_row(model.name, f"{model.summary} [dim]({model.source})[/dim]")
         console.print(table)
-        return FINE
+        return Exit.FINE
     if name not in MODELS:
         raise CaseError([f"no such model. There are: {', '.join(MODELS)}."], name)
     model = MODELS[name]
@@ -179,7 +180,7 @@ def models(name: str | None) -> int:
             f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning
         )
     console.print(table)
-    return FINE
+    return Exit.FINE
 
 
 def _abilities(model: Model) -> list[tuple[str, str]]:
@@ -202,7 +203,7 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     return [*rows, ("moves of x:", ", ".join(possible_moves(model))), ("theta learns by:", learns)]
 
 
-def cases() -> int:
+def cases() -> Exit:
     """List the case files of the checkout."""
     import tomllib
 
@@ -215,4 +216,4 @@ def cases() -> int:
     for path in sorted(folder.rglob("*.toml")):
         table.add_row(str(path.relative_to(folder.parent)), tomllib.loads(path.read_text("utf-8")).get("title", ""))
     make_console().print(table)
-    return FINE
+    return Exit.FINE

@@ -87,20 +87,6 @@ def validate(constants: Values, settings: Any) -> list[str]:
     return []
 
 
-def check(ds: Any) -> list[Any]:
-    """Work, heat, fluctuation theorems and moments of x against their exact values at the time step used."""
-    from thermosim.checks import driven
-
-    return driven.check(ds)
-
-
-def plot(ds: Any) -> Any:
-    """Work and heat: distributions, means in time, the first law."""
-    from thermosim.plots import driven
-
-    return driven.figure(ds)
-
-
 MODEL = Model(
     name="harmonic-trap",
     summary="overdamped particle in a trap whose center and stiffness are prescribed",
@@ -126,6 +112,4 @@ MODEL = Model(
     equilibrium=equilibrium,
     propagator=propagator,
     validate=validate,
-    check=check,
-    plot=plot,
 )

@@ -120,20 +120,6 @@ def _radius(theta: np.ndarray, constants: Values) -> np.ndarray:
     return np.asarray(np.linalg.norm(theta, axis=-1))
 
 
-def check(ds: Any) -> list[Any]:
-    """Comparisons with the law that holds at the run's step size."""
-    from thermosim.analysis import ideal_gas
-
-    return list(ideal_gas.check(ds))
-
-
-def plot(ds: Any) -> Any:
-    """The pictures of arXiv 2511.07308 that this ensemble allows."""
-    from thermosim.plots import ideal_gas
-
-    return ideal_gas.figure(ds)
-
-
 MODEL = Model(
     name="isotropic-sphere",
     summary="scale-invariant loss 1 + mu.w/|w| with isotropic gradient noise: the ideal gas of SGD",
@@ -154,6 +140,4 @@ MODEL = Model(
         "loss": Observable("theta", _loss, "1", "loss of the frame", "L = 1 + mu.w/|w|"),
         "radius": Observable("theta", _radius, "1", "radius", "r = |w|"),
     },
-    check=check,
-    plot=plot,
 )

@@ -67,20 +67,6 @@ def validate(constants: Values, settings: Any) -> list[str]:
     return faults
 
 
-def check(ds: Any) -> list[Any]:
-    """Entropy production, work, heat and covariance against their exact values at the time step used."""
-    from thermosim.checks import driven
-
-    return driven.check(ds)
-
-
-def plot(ds: Any) -> Any:
-    """Entropy production accumulating, the ledger, and the distribution of the work."""
-    from thermosim.plots import driven
-
-    return driven.figure(ds)
-
-
 MODEL = Model(
     name="rotational-trap",
     summary="trap stirred by a rotation, a steady state that produces entropy",
@@ -96,6 +82,4 @@ MODEL = Model(
     drive=drive,
     equilibrium=equilibrium,
     validate=validate,
-    check=check,
-    plot=plot,
 )

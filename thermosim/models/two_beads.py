@@ -56,20 +56,6 @@ def validate(constants: Values, settings: Any) -> list[str]:
     return []
 
 
-def check(ds: Any) -> list[Any]:
-    """Entropy production, heat currents and covariance against their exact values at the time step used."""
-    from thermosim.checks import driven
-
-    return driven.check(ds)
-
-
-def plot(ds: Any) -> Any:
-    """Entropy production accumulating, the ledger, and the distribution of the heat."""
-    from thermosim.plots import driven
-
-    return driven.figure(ds)
-
-
 MODEL = Model(
     name="two-beads",
     summary="two beads coupled by a spring, between two temperatures",
@@ -83,6 +69,4 @@ MODEL = Model(
     force=force,
     equilibrium=equilibrium,
     validate=validate,
-    check=check,
-    plot=plot,
 )
