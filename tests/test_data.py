@@ -29,7 +29,7 @@ HERE = Path()
 
 
 def section(**keys):
-    return DataSection(**keys).model_dump()
+    return DataSection(**keys)
 
 
 def loaded(components, case_folder=HERE, sample=None, **keys):

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import thermosim
-from thermosim.plan.block import plan
+from thermosim.plan.outline import plan
 from thermosim.run.fingerprint import fingerprint
 from thermosim.run.simulate import Interrupted
 from thermosim.storage import StorageError, parts_folder

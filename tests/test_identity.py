@@ -17,7 +17,7 @@ from thermosim.kernels import energies, types
 from thermosim.kernels.identity import identity_of, identity_of_modules, kernel_identity
 from thermosim.kernels.x_moves.langevin import ula_of_tile
 from thermosim.models import gaussian, two_beads
-from thermosim.plan.block import plan
+from thermosim.plan.outline import plan
 from thermosim.run.fingerprint import changes, fingerprint
 
 ROOT = Path(__file__).parent.parent
@@ -190,7 +190,7 @@ def test_modules(tmp_path, monkeypatch):
 
 PRINT = """
 import sys, thermosim
-from thermosim.plan.block import plan
+from thermosim.plan.outline import plan
 from thermosim.run.fingerprint import fingerprint
 for path in sys.argv[1:]:
     case = thermosim.load_case(path)
@@ -224,7 +224,7 @@ def test_a_fingerprint_names_what_changed(monkeypatch):
     assert changes(before, fingerprint(case, blocks)) == []
     monkeypatch.setattr(gaussian, "_HALF_LOG_TWO_PI", 1.0)
     assert changes(before, fingerprint(case, blocks)) == []
-    monkeypatch.setattr("thermosim.kernels.x_moves.ula.HEAT", 5)
+    monkeypatch.setattr("thermosim.kernels.x_moves.ula.fma", lambda a, b, c: a * b + c)
     assert changes(before, fingerprint(case, blocks)) == ["the move of x"]
     monkeypatch.setattr("thermosim.kernels.noise._WORD", np.uint64(63))
     now = fingerprint(case, blocks)

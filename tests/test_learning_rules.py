@@ -54,7 +54,7 @@ FAULTS = [
     ({"run.direction": "reversed"}, ["there-and-back", "theta.recording"]),
     ({"run.direction": "there-and-back", "run.steps": 3}, ["even number"]),
     ({"run.direction": "there-and-back", "theta.momentum": 0.5}, ["plain SGD"]),
-    ({"x.dynamics": "gibbs"}, ["no conditional law", "'ula' or 'mala' or 'exact'"]),
+    ({"x.dynamics": "gibbs"}, ["no conditional law", "'ula' or 'mala' or 'metropolis' or 'exact'"]),
     ({"x.dynamics": "exact-ou"}, ["no exact propagator"]),
     ({"x.dynamics": "exact"}, ["x.time_step", "no meaning"]),
     ({"x.time_step": None}, ["x.time_step: missing"]),
