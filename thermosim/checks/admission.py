@@ -17,7 +17,16 @@ from thermosim.run.budget import SHARE_OF_MEMORY, memory_of_machine
 from thermosim.storage import StorageError
 from thermosim.storage.open import open_ensemble
 
-__all__ = ["Unfit", "at_common_steps", "in_memory", "known_model", "opened", "too_little", "why_missing"]
+__all__ = [
+    "Unfit",
+    "at_common_steps",
+    "in_memory",
+    "known_model",
+    "opened",
+    "too_little",
+    "why_missing",
+    "without_diverged",
+]
 
 
 class Unfit(ValueError):
@@ -89,6 +98,16 @@ def _selected(ds: xr.Dataset) -> xr.Dataset:
         listed = any(isinstance(value, (list, dict)) for value in values)  # the coordinate then counts them
         selected[key] = [values[i] if listed else values[values.index(i)] for i in ds[name].values.tolist()]
     return with_settings(ds, replace(resolved, sweep=selected))
+
+
+def without_diverged(ds: xr.Dataset) -> tuple[xr.Dataset, tuple[int, ...]]:
+    """The replicas that diverged nowhere in the sweep, and the numbers of the others."""
+    if "status" not in ds or "replica" not in ds.dims:
+        return ds, ()
+    lost = (ds["status"] != 0).any([dim for dim in ds["status"].dims if dim != "replica"]).values
+    if not lost.any():
+        return ds, ()  # a selection, even of all, would be laid out and summed in another order
+    return ds.isel(replica=~lost), tuple(ds["replica"].values[lost].tolist())
 
 
 def too_little(ds: xr.Dataset) -> str:

@@ -18,6 +18,7 @@ from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.case.settings import Settings
+from thermosim.checks.first_law import first_law
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.driven import Ledger, LinearProtocol, WorkMoments
 from thermosim.exact.linear_langevin import Gaussian
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _SAMPLE_SIZE = 4.0 * work.MINIMUM_SAMPLE_SIZE  # expected, for an exponential average to be compared
-_ROUNDING = 1e-11  # first law, relative to the energies that were added up
 _AT = "at the run's time step"
 
 
@@ -146,7 +146,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
         raise KeyError("heat")  # before theory is worked out step by step, to compare with nothing
     exact = exact_results(ds)
     frames = _chosen_frames(ds)
-    comparisons = [_first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
+    comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
     for name, of in (("work", "work"), ("heat", "heat"), ("log_ratio_x", "log_ratio")):
         if name in ds and any(np.any(getattr(cell.ledger, of) != 0.0) for cell in exact):
             comparisons.append(_mean_comparison(ds, exact, frames, name, of))
@@ -182,21 +182,6 @@ def _comparison(
     ds: xr.Dataset, quantity: str, measured: Any, error: Any, exact: np.ndarray, reference: str, tolerance: float = 0.0
 ) -> Comparison:
     return Comparison(quantity, measured, error, exact, ds.sizes["replica"] - 1, reference, tolerance)
-
-
-def _first_law(ds: xr.Dataset) -> Comparison:
-    residual = work.work_and_heat(ds)["first_law_residual"].max(skipna=False)
-    scale = sum(abs(ds[name]).max(skipna=False) for name in ("phi", "work", "heat")) + 1.0
-    bound = float(_ROUNDING * scale)
-    return _comparison(
-        ds,
-        "largest first-law residual",
-        np.asarray(residual),
-        np.asarray(bound),
-        np.zeros(()),
-        "d phi = work + heat for every replica, to rounding; any move, any time step",
-        bound,
-    )
 
 
 def _mean_comparison(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray, name: str, of: str) -> Comparison:

@@ -28,6 +28,7 @@ from thermosim.analysis.learning import relaxation
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
+from thermosim.checks.first_law import first_law
 from thermosim.checks.gaussian_machine import gaussian_comparisons
 from thermosim.moves import X_MOVES
 
@@ -36,7 +37,6 @@ __all__ = ["advice", "check"]
 _SHARE = 0.8  # effective sample size of an exponential average, of all replicas
 _LEAST_REPLICAS = 100
 _SKEWNESS = 0.05  # of a mean, at most
-_ROUNDING = 1e-11  # first law, relative to the energies that were added up
 _INFORMATION_REPLICAS = 2048  # at most, for routes that compare all replicas with all
 _LAG_ERRORS, _LAG_SPREADS = 5.0, 0.1  # a lag that is both certain and large enough to be told
 _NOISE_FRAMES, _NOISE_REPLICAS, _NOISE_LEAST, _NOISE_LAGS = 31, 256, 40, 5
@@ -78,18 +78,6 @@ def advice(ds: xr.Dataset) -> list[str]:
         "what these chains sample. More moves per step (x.tau) help."
     )
     return [message]
-
-
-def first_law(ds: xr.Dataset) -> Comparison:
-    """The largest residual of any replica against the rounding of its own books."""
-    residual = work.first_law_residual(ds).max(skipna=False)
-    scale = sum(abs(ds[name]).max(skipna=False) for name in ("phi", "work", "heat")) + 1.0
-    bound = float(_ROUNDING * scale)
-    reference = "d phi = work + heat for every replica, to rounding; any move, any time step"
-    measured = np.asarray(residual)
-    return Comparison(
-        "largest first-law residual", measured, np.asarray(bound), np.zeros(()), _freedom(ds), reference, bound
-    )
 
 
 def _freedom(ds: xr.Dataset) -> int:

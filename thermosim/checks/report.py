@@ -9,7 +9,16 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import Comparison, Verdict, judge
-from thermosim.checks.admission import Unfit, at_common_steps, in_memory, known_model, opened, too_little, why_missing
+from thermosim.checks.admission import (
+    Unfit,
+    at_common_steps,
+    in_memory,
+    known_model,
+    opened,
+    too_little,
+    why_missing,
+    without_diverged,
+)
 from thermosim.checks.table import check_of
 from thermosim.model import Model
 
@@ -80,7 +89,7 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
         ds = at_common_steps(in_memory(ensemble))
     except Unfit as why:
         return Report(title, model.name, replicas, (), (), None, str(why), ())
-    kept, left_out = _without_diverged(ds)
+    kept, left_out = without_diverged(ds)
     notes = []
     if left_out:
         rest = "; the others are a biased sample" if len(left_out) < replicas else ""
@@ -91,16 +100,6 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
         notes += what.advise(kept)
     verdict = judge(comparisons) if comparisons else None
     return Report(title, model.name, replicas, left_out, comparisons, verdict, why_nothing, tuple(notes))
-
-
-def _without_diverged(ds: xr.Dataset) -> tuple[xr.Dataset, tuple[int, ...]]:
-    """The replicas that diverged nowhere in the sweep, and the numbers of the others."""
-    if "status" not in ds or "replica" not in ds.dims:
-        return ds, ()
-    lost = (ds["status"] != 0).any([dim for dim in ds["status"].dims if dim != "replica"]).values
-    if not lost.any():
-        return ds, ()  # a selection, even of all, would be laid out and summed in another order
-    return ds.isel(replica=~lost), tuple(ds["replica"].values[lost].tolist())
 
 
 def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Comparison, ...], str]:

@@ -18,7 +18,7 @@ from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style
 
-__all__ = ["Point", "named", "points", "spread", "survivors"]
+__all__ = ["Point", "named", "points", "spread"]
 
 MARKS = 12  # frames of a curve in time
 SLOW_MARKS = 7  # where every frame needs the normaliser of the energy
@@ -104,12 +104,6 @@ def spread(length: int, most: int) -> list[int]:
         if (length - 1) % stride == 0:
             return list(range(0, length, stride))
     return style.pick(length, most)
-
-
-def survivors(ds: xr.Dataset) -> xr.Dataset:
-    """The ensemble without the replicas that diverged at any point of the sweep."""
-    status = ds["status"]
-    return ds.isel(replica=(status == 0).all([dim for dim in status.dims if dim != "replica"]).values)
 
 
 def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:

@@ -17,10 +17,11 @@ from matplotlib.axes import Axes
 from thermosim.analysis.gradient_noise import learned_parameters, noise_statistics
 from thermosim.analysis.mixtures import support_size
 from thermosim.case.faults import CaseError
+from thermosim.checks.admission import without_diverged
 from thermosim.data.tables import DataError
 from thermosim.plots import learning_panels, style
 from thermosim.plots.learning_panels import Draw, collected, marks
-from thermosim.plots.learning_points import Point, spread, survivors
+from thermosim.plots.learning_points import Point, spread
 from thermosim.plots.legends import legend
 from thermosim.plots.retrace import moved_most
 
@@ -61,7 +62,7 @@ def _noise(ds: xr.Dataset, everything: list[Point]) -> tuple[xr.Dataset, xr.Data
     """
     if "theta" not in ds:
         raise ValueError("theta is not among the recorded variables")
-    whole = survivors(ds)
+    whole = without_diverged(ds)[0]
     if whole.sizes["replica"] < 2:
         raise ValueError("fewer than two replicas are left")
     machine = everything[0].machine
