@@ -17,6 +17,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -32,6 +33,8 @@ _LENGTH = 24  # hexadecimal digits
 _EXTENDED = dis.opmap["EXTENDED_ARG"]
 _STORE_NAME, _IMPORT_NAME = dis.opmap["STORE_NAME"], dis.opmap["IMPORT_NAME"]
 _LOADS = frozenset(dis.hasconst)
+# starred arguments, generators; of other flags numba clears some while a profiler looks on
+_KINDS = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 _TELLING = re.compile(b"[" + re.escape(bytes({_STORE_NAME, _IMPORT_NAME, *_LOADS})) + b"]", re.DOTALL)
 _UNREAD = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})  # of a class or a module
 _NO_MEMBERS = _UNREAD | {"__module__", "__dict__", "__weakref__", "__annotations__", "__qualname__"}
@@ -206,7 +209,7 @@ class _Reader:
             elif code.co_names[argument] in _UNREAD and loaded:
                 loaded.pop()
         self.put("code", operations + arguments)
-        shape = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+        shape = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _KINDS)
         self.put("shape", repr((*shape, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)))
         self.put("exceptions", code.co_exceptiontable)
         for number in loaded:
