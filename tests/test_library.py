@@ -71,7 +71,7 @@ def test_what_is_no_name_is_no_case(name, tmp_path, monkeypatch):
 def test_whoever_is_told_to_install_this_gets_this():
     """An unrelated package is called thermosim where packages are published."""
     pages = [*ROOT.glob("*.*"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "cases").rglob("*.toml")]
-    pages += [path for folder in ("thermosim", "scripts") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    pages += [path for folder in ("thermosim", "scripts") for path in (ROOT / folder).rglob("*.*")]
     texts = {path: path.read_bytes() for path in pages if path.is_file()}
     wrong = re.compile(rb"""install +(-\S+ +)*["']?thermosim\b(?!-engine)|\bthermosim\[[a-z]""")
     assert [path for path, text in texts.items() if wrong.search(text)] == []

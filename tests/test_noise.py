@@ -5,8 +5,10 @@ import pytest
 from numba import types
 from scipy import stats
 
+from thermosim import streams
 from thermosim.kernels import noise
 from thermosim.kernels.compile import compiled
+from thermosim.streams import ACCEPTANCE, INITIAL, THETA_NOISE, X_NOISE
 
 ALL = 2**64 - 1
 
@@ -28,7 +30,7 @@ def test_published_vectors(counter, key, expected):
     assert tuple(int(word) for word in words) == expected
 
 
-def _pair(seed=7, stream=noise.X_NOISE, block=3, first_replica=0, first_index=0, shape=(1, 64)):
+def _pair(seed=7, stream=X_NOISE, block=3, first_replica=0, first_index=0, shape=(1, 64)):
     even, odd = np.empty(shape), np.empty(shape)
     noise.fill_normal_pair(seed, stream, block, first_replica, first_index, even, odd)
     return even, odd
@@ -46,7 +48,7 @@ def test_no_two_addresses_share_noise():
     parts = [
         _pair(seed=seed, stream=stream, block=block, shape=(4, 64))
         for seed in (7, 8)
-        for stream in (noise.X_NOISE, noise.THETA_NOISE, noise.INITIAL)
+        for stream in (X_NOISE, THETA_NOISE, INITIAL)
         for block in (0, 1, 255, 256, 2**40)
     ]
     numbers = np.concatenate([np.ravel(part) for pair in parts for part in pair])
@@ -55,8 +57,8 @@ def test_no_two_addresses_share_noise():
 
 def test_streams_are_numbered_for_good():
     """Stored results name these numbers: they never change."""
-    streams = ("INITIAL", "X_NOISE", "THETA_NOISE", "MINIBATCH", "ACCEPTANCE", "DATA", "BOOTSTRAP")
-    assert [getattr(noise, name) for name in streams] == list(range(7))
+    names = ("INITIAL", "X_NOISE", "THETA_NOISE", "MINIBATCH", "ACCEPTANCE", "DATA", "BOOTSTRAP")
+    assert [getattr(streams, name) for name in names] == list(range(7))
 
 
 def test_normals_are_normal_and_independent():
@@ -86,7 +88,7 @@ def test_the_angle_of_a_pair_is_uniform():
 
 def test_uniforms_are_uniform():
     out = np.empty((2, 2**17))
-    noise.fill_uniform(5, noise.ACCEPTANCE, 9, 0, 0, out)
+    noise.fill_uniform(5, ACCEPTANCE, 9, 0, 0, out)
     assert out.min() > 0.0
     assert out.max() <= 1.0
     assert stats.kstest(out.ravel(), "uniform").pvalue > 1e-5
