@@ -71,7 +71,7 @@ every = 3
 
 def settings(case: str = CASE, **changes: Any) -> dict[str, Any]:
     """Settings of a case; "theta__learn" changes theta.learn."""
-    return dict(thermosim.load_case(case, {key.replace("__", "."): v for key, v in changes.items()}).settings)
+    return thermosim.load_case(case, {key.replace("__", "."): v for key, v in changes.items()}).settings.as_dict()
 
 
 def discrete_settings(name: str, **constants: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 import thermosim
-from thermosim.case.load import CaseError
+from thermosim.case.faults import CaseError
 
 
 def faults(text, overrides=None):
@@ -113,10 +113,10 @@ def test_files(tmp_path):
 
 def test_defaults_are_filled_in_and_stored(sphere):
     case = thermosim.load_case(sphere)
-    assert case.settings["theta"]["radius"] == 1.0
-    assert case.settings["run"]["direction"] == "forward"
-    assert len(case.settings["model"]["direction"]) == 5
-    assert case.settings["sweep"]["model.noise"] == [0.7, 1.1]
+    assert case.settings.theta.radius == 1.0
+    assert case.settings.run.direction == "forward"
+    assert len(case.settings.model.constants["direction"]) == 5
+    assert case.settings.sweep["model.noise"] == [0.7, 1.1]
     assert case.replicas_in_all == 70
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import thermosim
+from thermosim.checks.table import check_of, row_of
 from thermosim.model import Model
 from thermosim.models import MODELS
+from thermosim.plots.picture import PICTURES
 
 CASES = sorted((Path(__file__).parent.parent / "cases").rglob("*.toml"))
 
@@ -15,7 +17,7 @@ CASES = sorted((Path(__file__).parent.parent / "cases").rglob("*.toml"))
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_case(path):
     case = thermosim.load_case(path)
-    steps = min(case.settings["run"]["steps"], 40)
+    steps = min(case.settings.run.steps, 40)
     overrides = {"ensemble.replicas": 4, "run.steps": steps, "record.every": 10, "record.first": 0}
     ds = thermosim.simulate(thermosim.load_case(path, overrides))
     assert ds.sizes["step"] == steps // 10 + 1
@@ -32,5 +34,5 @@ def test_models_are_whole(name):
     assert model.name == name
     assert model.summary
     assert model.source
-    assert model.learns or model.check is not None
-    assert model.learns or model.plot is not None
+    assert check_of(model) is not None
+    assert row_of(PICTURES, model) is not None

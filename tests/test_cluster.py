@@ -260,9 +260,22 @@ def test_late_worker_that_does_not_see_the_folder(long_case, tmp_path):
     assert digest(tmp_path / "w.h5") == expected
 
 
-def test_workers_with_other_kernels_are_refused(tmp_path, client):
-    client.run(patch, source_fingerprint=blind)
-    with pytest.raises(StorageError, match="other kernels"):
+def elsewhere():
+    return {"processor": "another"}
+
+
+def edited(case, blocks):
+    return {"move of x": "0" * 24}
+
+
+@pytest.mark.parametrize(
+    ("functions", "told"),
+    [({"surroundings": elsewhere}, r"processor \w+, now another"), ({"fingerprint": edited}, "the move of x")],
+    ids=["at the greeting", "of the case"],
+)
+def test_workers_that_would_make_other_numbers_are_refused(functions, told, tmp_path, client):
+    client.run(patch, **functions)
+    with pytest.raises(StorageError, match=f"would make other numbers; there differ: (.*; )?{told}"):
         thermosim.simulate(thermosim.load_case(BASE), tmp_path / "w.h5", scheduler=client.scheduler.address)
     assert not parts_folder(tmp_path / "w.h5").exists()
 

@@ -7,7 +7,7 @@ import pytest
 
 import thermosim
 from tests.assertions import assert_within
-from thermosim.case.load import CaseError
+from thermosim.case.faults import CaseError
 from thermosim.checks import driven
 from thermosim.run.simulate import Interrupted
 from thermosim.storage import parts_folder
@@ -94,7 +94,7 @@ def test_a_schedule_that_goes_wrong_late_is_refused():
 def test_long_runs_are_validated_without_long_tables():
     """A table over every step of this run would need eight terabytes."""
     case = thermosim.load_case(TRAP, {"run.steps": 10**12})
-    assert case.settings["run"]["steps"] == 10**12
+    assert case.settings.run.steps == 10**12
 
 
 WELL = """

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from numba import types
 from scipy.special import expit
 
 from tests.assertions import assert_within, mean_and_error
 from thermosim.exact import partition_functions
+from thermosim.kernels import types
 from thermosim.kernels.compile import compiled
 from thermosim.kernels.evaluate import Evaluator, energy_bindings
 from thermosim.kernels.noise import uniform_array

@@ -11,6 +11,7 @@ import pytest
 from tests import driven_ensembles
 from tests.assertions import assert_within, mean_and_error
 from tests.driven_ensembles import trap
+from thermosim.case.settings import Settings
 from thermosim.checks.driven import linear_protocol, start_state
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.driven import LinearProtocol
@@ -27,7 +28,7 @@ def _shifted(protocol: LinearProtocol) -> LinearProtocol:
 
 
 def _both(settings: dict[str, Any]) -> tuple[LinearProtocol, Gaussian]:
-    protocol = linear_protocol(settings)
+    protocol = linear_protocol(Settings.from_dict(settings))
     return protocol, start_state(protocol, settings["x"]["initial"])
 
 

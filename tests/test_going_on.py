@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 
 import thermosim
+from thermosim.plan.block import plan
+from thermosim.run.fingerprint import fingerprint
 from thermosim.run.simulate import Interrupted
 from thermosim.storage import StorageError, parts_folder
 from thermosim.storage.parts import Parts
@@ -113,10 +115,11 @@ def test_an_older_file_of_the_same_case_is_not_taken_for_the_result(trap, tmp_pa
 
 
 def test_extend_refuses_other_kernels(trap, tmp_path, monkeypatch):
-    path = tmp_path / "out.h5"
-    thermosim.simulate(thermosim.load_case(trap), path).close()
-    monkeypatch.setattr("thermosim.run.resume.source_fingerprint", lambda _: "another")
-    with pytest.raises(StorageError, match="made by other kernels"):
+    case, path = thermosim.load_case(trap), tmp_path / "out.h5"
+    thermosim.simulate(case, path).close()
+    now = dict(fingerprint(case, plan(case)))
+    monkeypatch.setattr("thermosim.run.resume.fingerprint", lambda *_: now | {"starts": "0" * 24})
+    with pytest.raises(StorageError, match="there have changed: the starts"):
         thermosim.extend(path, 5)
 
 

@@ -42,7 +42,7 @@ def runs() -> dict[str, xr.Dataset]:
 @pytest.mark.parametrize("name", RUNS)
 def test_check_accepts_right_runs(runs, name):
     """The comparison with the finite-step law, at a stated false-alarm rate; any shape of sweep."""
-    rows = ideal_gas.check(runs[name])
+    rows = ideal_gas_check.check(runs[name])
     quantities = {row.quantity for row in rows}
     assert {"U", "gradient_square", "pV_over_RT", "S", "S_direction", "loss_drift"} <= quantities
     assert all("exact" in row.reference or "drift" in row.reference for row in rows)
@@ -65,7 +65,7 @@ MISTAKES = {
 def test_check_refuses_wrong_runs(runs, mistake):
     """The power of the check: each of these must fail."""
     name, spoil = MISTAKES[mistake]
-    assert not judge(ideal_gas.check(spoil(runs[name]))).consistent
+    assert not judge(ideal_gas_check.check(spoil(runs[name]))).consistent
 
 
 @pytest.mark.parametrize("name", ["elr grid", "sphere rates"])
@@ -157,7 +157,7 @@ def test_radius_transient(protocol, start):
         steps=1000,
         every=100,
     )
-    rows = ideal_gas.check(ds)
+    rows = ideal_gas_check.check(ds)
     assert [row.quantity for row in rows] == ["radius transient"]
     assert judge(rows).consistent
     doubled = theory.radius_transient(protocol, 3, 1.0, 0.02, 0.02, start, 2 * np.arange(100, 1001, 100))
@@ -216,7 +216,7 @@ def test_schedules_have_nothing_to_compare(runs):
     ds.attrs["settings"] = ds.attrs["settings"].replace(
         '"learning_rate": 0.05', '"learning_rate": {"kind": "constant", "value": 0.05}'
     )
-    assert list(ideal_gas.check(ds)) == []
+    assert list(ideal_gas_check.check(ds)) == []
     with pytest.raises(ValueError, match=r"theta\.learning_rate is a schedule"):
         cells(ds)
 

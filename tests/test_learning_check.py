@@ -118,7 +118,7 @@ def test_theta_without_spread() -> None:
 def test_chains_that_lag_are_told() -> None:
     """One short move a step, towards data far away: said in a sentence; with ten times as many moves it is not."""
     far = {"data.mean": [4.0, -3.0], "x.time_step": 0.02, "x.tau": 1, "ensemble.replicas": 2000}
-    (line,) = advice(thermosim.simulate(thermosim.load_case(GAUSSIAN, far)))
+    (line,) = thermosim.check(thermosim.simulate(thermosim.load_case(GAUSSIAN, far))).notes
     assert "lag the model" in line
     assert "x.tau" in line
     assert advice(thermosim.simulate(thermosim.load_case(GAUSSIAN, far | {"x.tau": 200}))) == []

@@ -24,18 +24,18 @@ def _run(changes: dict[str, Any] | None = None, **options: Any) -> xr.Dataset:
 
 def _exact(ds: xr.Dataset, **changes: Any) -> exact.Moments:
     machine = machines(ds)[0]
-    theta, x, data = machine.settings["theta"], machine.settings["x"], machine.data
-    batch = theta["batch"]
+    theta, x, data = machine.settings.theta, machine.settings.x, machine.data
+    batch = theta.batch
     options = {
-        "steps": machine.settings["run"]["steps"],
-        "learning_rate": theta["learning_rate"],
+        "steps": machine.settings.run.steps,
+        "learning_rate": theta.learning_rate,
         "batch": None if batch == "all" else batch,
-        "weight_decay": theta["weight_decay"],
-        "momentum": theta["momentum"],
-        "temperature": theta["temperature"] or 0.0,
-        "x_dynamics": x["dynamics"],
-        "time_step": x["time_step"] or 0.0,
-        "tau": x["tau"],
+        "weight_decay": theta.weight_decay,
+        "momentum": theta.momentum,
+        "temperature": theta.temperature or 0.0,
+        "x_dynamics": x.dynamics,
+        "time_step": x.time_step or 0.0,
+        "tau": x.tau,
     } | changes
     start = exact.Start(np.array([1.0, -0.5]), 0.3)
     return exact.moments(

@@ -46,7 +46,7 @@ steps = 10
 
 
 def record(text, overrides):
-    return thermosim.load_case(text, overrides).settings["record"]
+    return thermosim.load_case(text, overrides).settings.record.model_dump()
 
 
 def message(text, overrides, folder=None):
@@ -211,7 +211,7 @@ def test_axes(sphere):
     """The swept radius of a fixed sphere stays what it is; a table of it would summarise a constant."""
     fixed = {"theta.constraint": "fixed-sphere", "theta.weight_decay": 0.0, "theta.initial": "random"}
     fixed |= {"sweep": {"theta.radius": {"values": [1.0, 2.0]}}, "theta.learning_rate": 0.1}
-    assert "radius" in thermosim.load_case(sphere, fixed).settings["record"]["variables"]
+    assert "radius" in thermosim.load_case(sphere, fixed).settings.record.variables
     assert 'record.radius: has the name of the axis sweep."theta.radius"' in message(
         sphere, fixed | {"record.radius.keep": ["mean"]}
     )

@@ -85,7 +85,7 @@ def test_minibatches_are_replayed() -> None:
         wrong = noise_module.gradient_noise(machine, place + 1)
         right = noise_module.gradient_noise(machine, place)
         assert np.abs(wrong.noise - right.noise).mean() > 0.1 * np.abs(right.noise).mean()
-        rate = float(machine.settings["theta"]["learning_rate"])
+        rate = float(machine.settings.theta.learning_rate)
         theta = machine.frames.theta.values[..., :2]
         step = theta[1:] - theta[:-1] + 0.2 * rate * theta[:-1]
         np.testing.assert_allclose(step, rate * (right.noise - right.pull), atol=1e-12)

@@ -6,7 +6,7 @@ from scipy import integrate
 
 import thermosim
 from tests.assertions import assert_within
-from thermosim.case.load import CaseError
+from thermosim.case.faults import CaseError
 
 MODEL = """
 import numpy as np

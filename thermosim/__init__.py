@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thermosim import analysis
-    from thermosim.case.load import Case, CaseError, load_case
+    from thermosim.case.faults import CaseError
+    from thermosim.case.load import Case, load_case
+    from thermosim.checks.report import Report, check
     from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
     from thermosim.run.resume import extend, resume
@@ -23,8 +25,10 @@ __all__ = [
     "Model",
     "Observable",
     "Parameter",
+    "Report",
     "__version__",
     "analysis",
+    "check",
     "extend",
     "load_case",
     "open_ensemble",
@@ -37,8 +41,10 @@ __version__ = "0.1.0"  # of the distribution thermosim-engine; pyproject.toml re
 _HOME = {
     "MODELS": "thermosim.models",
     "Case": "thermosim.case.load",
-    "CaseError": "thermosim.case.load",
+    "CaseError": "thermosim.case.faults",
     "load_case": "thermosim.case.load",
+    "Report": "thermosim.checks.report",
+    "check": "thermosim.checks.report",
     "open_ensemble": "thermosim.storage.open",
     "extend": "thermosim.run.resume",
     "resume": "thermosim.run.resume",

@@ -12,7 +12,9 @@ def main() -> None:
 
         cli.main()
     except KeyboardInterrupt:
-        sys.exit(130)
+        from thermosim.cli.exits import Exit
+
+        sys.exit(Exit.INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Signs, units and rows of the path functionals that kernels book. Stated here, once.
+"""Signs and units of the path functionals that moves book, and every variable an ensemble can hold. Stated once.
 
 Everything is in units of kT. Heat > 0 is absorbed by the subsystem that moved, work > 0 is done on it. With theta
 frozen during a move of x and x frozen during a move of theta, the first law holds per replica, to rounding:
@@ -21,30 +21,33 @@ probabilistic models", Entropy 26, 112 (2024).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-# rows of x_path (S, 4, L)
-WORK = 0
-HEAT = 1
-LOG_RATIO = 2
-ACCEPTED = 3  # number of proposals accepted, of a move that can refuse
-X_ROWS = 4
+__all__ = ["FUNCTIONALS", "VARIABLES", "Functional", "Variable", "row_names", "rows_booked"]
 
-# rows of theta_path (5, L)
-LOSS_SUM = 0  # loss before each move
-GRADIENT_SQUARE = 1  # squared norm of the stochastic gradient, on the unit sphere for scale-invariant parameters
-STRETCH = 2  # |v|/r - 1 of a step off the sphere, before it is taken back
-LOG_RATIO_THETA = 3
-LOSS = 4  # loss before the last move: no sum
-THETA_ROWS = 5
+
+@dataclass(frozen=True)
+class Functional:
+    """A running sum along the path of theta or x: one row of the ledger, in the order of the table.
+
+    A row is booked where a recorded variable needs it and the move books it; any other costs nothing. Kernels find it
+    by its name in capitals, bound to its row, or to -1 where it is not booked.
+    """
+
+    name: str
+    of: str  # "theta" or "x"
+    units: str
+    long_name: str
+    equation: str
 
 
 @dataclass(frozen=True)
 class Variable:
-    """`source` is the frame array it is taken from, `rows` the rows of a path that are added to make it."""
+    """`source` is the array of the engine that it is taken from, `terms` the functionals that are added to make it."""
 
-    source: str
-    rows: tuple[int, ...]
+    source: str  # theta, x, phi, theta_path or x_path
+    terms: tuple[str, ...]
     dims: tuple[str, ...]  # after step, the sweep axes and replica
     units: str
     long_name: str
@@ -56,39 +59,59 @@ class Variable:
         return {"units": self.units, "long_name": self.long_name, "equation": self.equation}
 
 
-VARIABLES: dict[str, Variable] = {
-    "theta": Variable("theta", (), ("theta_dim",), "1", "parameters", "theta_t"),
-    "x": Variable("x", (), ("sample", "x_dim"), "1", "samples", "x_t"),
-    "phi": Variable("phi", (), ("sample",), "kT", "surprisal", "phi_theta(x)"),
-    "work": Variable(
-        "x_path",
-        (WORK,),
-        ("sample",),
+_BOOKED = (
+    Functional(
+        "work",
+        "x",
         "kT",
         "work done on x since step 0",
         "sum phi(x, theta') - phi(x, theta) + work of a drive",
     ),
-    "heat": Variable(
-        "x_path",
-        (HEAT,),
-        ("sample",),
+    Functional(
+        "heat",
+        "x",
         "kT",
         "heat absorbed by x since step 0",
         "sum phi(x', theta) - phi(x, theta) - work of a drive",
     ),
-    "log_ratio_x": Variable(
-        "x_path", (LOG_RATIO,), ("sample",), "1", "log path ratio of x since step 0", "sum ln p(x'|x) - ln p(x|x')"
+    Functional("log_ratio_x", "x", "1", "log path ratio of x since step 0", "sum ln p(x'|x) - ln p(x|x')"),
+    Functional("accepted", "x", "1", "proposals of x accepted since step 0", "sum 1"),
+    Functional("loss_sum", "theta", "1", "sum of the loss over steps", "sum_t L(theta_t)"),
+    Functional("gradient_square", "theta", "1", "sum over steps of the squared gradient norm", "sum_t |w|^2 |g|^2"),
+    Functional("stretch", "theta", "1", "sum over steps of the relative step off the sphere", "sum_t |v|/r - 1"),
+    Functional(
+        "log_ratio_theta",
+        "theta",
+        "1",
+        "log path ratio of theta since step 0",
+        "sum ln p(theta'|theta, b) - ln p(theta|theta', b)",
     ),
-    "loss_sum": Variable("theta_path", (LOSS_SUM,), (), "1", "sum of the loss over steps", "sum_t L(theta_t)"),
-    "gradient_square": Variable(
-        "theta_path", (GRADIENT_SQUARE,), (), "1", "sum over steps of the squared gradient norm", "sum_t |w|^2 |g|^2"
+    Functional(
+        "minibatch_loss",
+        "theta",
+        "1",
+        "loss of the last minibatch, before its step",
+        "L_b(theta_{t-1})",
     ),
-    "stretch": Variable(
-        "theta_path", (STRETCH,), (), "1", "sum over steps of the relative step off the sphere", "sum_t |v|/r - 1"
-    ),
+    Functional("accepted_theta", "theta", "1", "proposals of theta accepted since step 0", "sum 1"),
+)
+FUNCTIONALS: dict[str, Functional] = {functional.name: functional for functional in _BOOKED}
+
+
+def _of(functional: Functional) -> Variable:
+    dims = ("sample",) if functional.of == "x" else ()
+    names = functional.units, functional.long_name, functional.equation
+    return Variable(f"{functional.of}_path", (functional.name,), dims, *names)
+
+
+VARIABLES: dict[str, Variable] = {
+    "theta": Variable("theta", (), ("theta_dim",), "1", "parameters", "theta_t"),
+    "x": Variable("x", (), ("sample", "x_dim"), "1", "samples", "x_t"),
+    "phi": Variable("phi", (), ("sample",), "kT", "surprisal", "phi_theta(x)"),
+    **{name: _of(functional) for name, functional in FUNCTIONALS.items()},
     "entropy_production": Variable(
         "x_path",
-        (LOG_RATIO, WORK, HEAT),
+        ("log_ratio_x", "work", "heat"),
         ("sample",),
         "1",
         "stochastic entropy production of x given theta since step 0",
@@ -96,22 +119,27 @@ VARIABLES: dict[str, Variable] = {
     ),
     "shadow": Variable(
         "x_path",
-        (LOG_RATIO, HEAT),
+        ("log_ratio_x", "heat"),
         ("sample",),
         "1",
         "shadow term of x since step 0: error of the finite time step",
         "sum ln p(x'|x)/p(x|x') + heat",
     ),
-    "accepted": Variable("x_path", (ACCEPTED,), ("sample",), "1", "proposals of x accepted since step 0", "sum 1"),
-    "log_ratio_theta": Variable(
-        "theta_path",
-        (LOG_RATIO_THETA,),
-        (),
-        "1",
-        "log path ratio of theta since step 0",
-        "sum ln p(theta'|theta, b) - ln p(theta|theta', b)",
-    ),
-    "minibatch_loss": Variable(
-        "theta_path", (LOSS,), (), "1", "loss of the last minibatch, before its step", "L_b(theta_{t-1})"
-    ),
 }
+
+
+def rows_booked(of: str, books: Collection[str], recorded: Collection[str]) -> tuple[str, ...]:
+    """The rows of the ledger of theta or x, in order: what a move books and a recorded variable needs."""
+    needed = {term for name in recorded if name in VARIABLES for term in VARIABLES[name].terms}
+    return tuple(
+        name for name, functional in FUNCTIONALS.items() if functional.of == of and name in books and name in needed
+    )
+
+
+def row_names(of: str, rows: Sequence[str]) -> dict[str, int]:
+    """The bound names of all functionals of theta or x: each its row among these, or -1."""
+    return {
+        name.upper(): rows.index(name) if name in rows else -1
+        for name, functional in FUNCTIONALS.items()
+        if functional.of == of
+    }

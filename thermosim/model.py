@@ -89,8 +89,9 @@ class Model:
     propagator(theta (m,), constants, time_step, temperature) -> (mean (n, n), noise (n, n), center (n,)): the exact
         transition x' = center + mean (x - center) + noise xi of the Langevin equation over one time step.
     initial_theta: named starts; each (constants, hyper, normal (m + 1, R), uniform (R)) -> theta (m, R).
-    check(ds) -> comparisons with exact results; plot(ds) -> figure. Models that learn from data need neither: what
-        holds for every learning machine is compared and drawn.
+    check(ds) -> list of `thermosim.analysis.Comparison`; plot(ds) -> matplotlib Figure. Both are for users' files, and
+        take an ensemble in memory, `check` without replicas that diverged. What is compared and drawn of the models
+        here, and of every model that learns, stands in the tables `checks.table.CHECKS` and `plots.picture.PICTURES`.
 
     Functions of a tile, scratch (K, L) being work rows whose contents are undefined between calls. Where there is no
     `prepare`, `derived` is theta itself.
@@ -143,7 +144,7 @@ class Model:
     equilibrium: Callable[..., np.ndarray] | None = None
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)
-    validate: Callable[[Values, Values], list[str]] | None = None
+    validate: Callable[[Values, Any], list[str]] | None = None  # of the constants and the settings of a case
     observables: Mapping[str, Observable] = field(default_factory=dict)
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None

@@ -12,6 +12,7 @@ __all__ = [
     "INITIAL",
     "MINIBATCH",
     "RESTART",
+    "THETA_ACCEPTANCE",
     "THETA_NOISE",
     "X_NOISE",
 ]
@@ -24,3 +25,4 @@ ACCEPTANCE = 4  # accept-reject decisions, Gibbs draws, uniforms of exact sample
 DATA = 5  # synthetic data, random constants of a model
 BOOTSTRAP = 6  # exact samples of analysis, each use at the steps of its role (`analysis.learning.exact_samples`)
 RESTART = 7  # data rows at which chains start anew
+THETA_ACCEPTANCE = 8  # accept-reject decisions of moves of theta

@@ -83,7 +83,7 @@ def own(task: Task) -> Callable[[], Booked]:
 def data_rows() -> np.ndarray:
     """The data every engine learns from: (K, n)."""
     import thermosim
-    from thermosim.plan.block import plan
+    from thermosim.plan.outline import plan
 
     data = plan(thermosim.load_case(case_text(Task(1, 1))))[0].data
     assert data is not None

@@ -143,7 +143,7 @@ def rows(quick: bool) -> list[Row]:
     if not installed("sklearn"):
         return [missing("the 8 x 8 digits", 'pip install "thermosim-engine[test]"')]
     import thermosim
-    from thermosim.plan.block import plan
+    from thermosim.plan.outline import plan
 
     steps, repeats = (20, 2) if quick else (200, 5)
     data = plan(thermosim.load_case(case_text(1)))[0].data

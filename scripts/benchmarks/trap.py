@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -74,42 +73,20 @@ def simulated(drag: Drag) -> Run:
 def kernel_alone(drag: Drag) -> Run:
     """The compiled step loop on tiles that are there already, without case, frames and dataset."""
     import thermosim
-    from thermosim import ledger
-    from thermosim.engines.lanes.link import addresses_of
-    from thermosim.engines.lanes.tiles import BlockState
-    from thermosim.kernels import signatures
-    from thermosim.kernels.advance import advance
-    from thermosim.kernels.compile import compiled
-    from thermosim.plan.block import plan
+    from thermosim.engines import engine_of
+    from thermosim.plan.outline import plan
+    from thermosim.plan.starts import initial_state
 
-    block = plan(thermosim.load_case(case_text(drag)))[0]
-    state = BlockState.at_start(block, drag.threads)
-    kernel, addresses = compiled(advance, signatures.ADVANCE), addresses_of(block)
-    (theta_factor, x_factor), (theta_table, x_table) = block.factors(1, drag.steps), block.tables(1, drag.steps)
-    start = block.theta_protocol(0, 0).T
-    pool = ThreadPoolExecutor(drag.threads)
-
-    def advance_tile(position: int) -> None:
-        tile = state.tiles[position]
-        tile.theta[:] = start
-        for array in (tile.x, tile.theta_path, tile.x_path):
-            array[:] = 0.0
-        no_frames = tuple(np.empty((0, *shape, tile.width)) for shape in ((1,), (1, 1), (1,), (1,), (1, 1)))
-        kernel(
-            drag.seed, tile.first, 0, drag.steps, 0, 1, -1, 1, 0, True, False, False,
-            tile.theta, tile.memory, tile.x, tile.theta_path, tile.x_path,
-            state.constants[position], state.shared, state.data, state.first_rows[position],
-            state.theta_hyper[position], theta_factor, state.x_hyper[position], x_factor, theta_table, x_table,
-            *addresses, *no_frames, tile.scratch,
-        )  # fmt: skip
-
-    def lanes(name: str, *index: int) -> np.ndarray:
-        return np.concatenate([getattr(tile, name)[index][: tile.used] for tile in state.tiles])
+    outline = plan(thermosim.load_case(case_text(drag)))[0]
+    block, start = outline.block(), initial_state(outline, 0, outline.lanes)
+    lanes = engine_of().open(block, drag.threads)
 
     def run() -> Booked:
-        list(pool.map(advance_tile, range(len(state.tiles))))
-        sums = (lanes("x_path", 0, row) for row in (ledger.WORK, ledger.HEAT, ledger.LOG_RATIO))
-        return Booked(lanes("x", 0, 0), *sums)
+        lanes.restore(start, 0)
+        lanes.advance(drag.steps, drag.steps + 1, 1, lambda piece, frames: None)
+        state = lanes.state()
+        sums = (state["x_path"][0, block.x_rows.index(name)] for name in ("work", "heat", "log_ratio_x"))
+        return Booked(state["x"][0, 0], *sums)
 
     return run
 

@@ -59,19 +59,20 @@ def gradient_noise(machine: Machine, first_replica: int) -> GradientNoise:
     `first_replica` is that of the point, counted over the whole ensemble (`first_replicas`). Raises ValueError where
     theta does not learn forward from minibatches.
     """
-    theta, run = machine.settings["theta"], machine.settings["run"]
-    steps = int(run["steps"])
-    if theta["dynamics"] not in ("sgd", "sgld") or not isinstance(theta["batch"], int):
+    theta, run = machine.settings.theta, machine.settings.run
+    steps = int(run.steps)
+    if not machine.theta_move.descent or not isinstance(theta.batch, int):
         raise ValueError(
-            'minibatches make the noise: it needs theta.dynamics = "sgd" or "sgld" and a number theta.batch'
+            'minibatches make the noise: it needs steps along the gradient, theta.dynamics = "sgd" or "sgld", and a '
+            "number theta.batch"
         )
-    if run["direction"] != "forward":
+    if run.direction != "forward":
         raise ValueError('there and back every minibatch comes twice: noise needs run.direction = "forward"')
     frames = np.flatnonzero(machine.steps < steps)
     learned, groups = learned_parameters(machine)
     shape = (len(frames), machine.frames.sizes["replica"], len(learned))
     noise, pull, loss = np.empty(shape), np.empty(shape), np.empty(shape[:2])
-    for part in _parts(len(frames), shape[1] * int(theta["batch"]) * machine.evaluator.components):
+    for part in _parts(len(frames), shape[1] * int(theta.batch) * machine.evaluator.components):
         here = np.concatenate([machine.theta(frame) for frame in frames[part]])
         rows = [_minibatch(machine, int(machine.steps[frame]) + 1, first_replica) for frame in frames[part]]
         drawn = machine.evaluator.data_gradient(np.concatenate(rows), here)[1]
@@ -80,7 +81,7 @@ def gradient_noise(machine: Machine, first_replica: int) -> GradientNoise:
         noise[part] = (full - drawn)[:, learned].reshape(len(rows), *shape[1:])
         loss[part] = full_loss.reshape(len(rows), -1)
     at = machine.steps[frames]
-    rate = values_at(theta["learning_rate"], steps, at + 1)
+    rate = values_at(theta.learning_rate, steps, at + 1)
     return GradientNoise(at, rate, noise, pull, loss, learned, groups)
 
 
@@ -116,7 +117,7 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     result = xr.Dataset(attrs={"method": "minibatches drawn again by their addresses"})
     put(result, "variance", *replica_mean(square), "1", "C_ii(t, 0)", condition)
     put(result, "mean_variance", *replica_mean(square.mean("theta_dim")), "1", "mean over i of C_ii(t, 0)", condition)
-    batch = gathered(some, [np.array(float(machine.settings["theta"]["batch"])) for machine in points], ())
+    batch = gathered(some, [np.array(float(machine.settings.theta.batch)) for machine in points], ())
     scaled = replica_mean(square.mean("theta_dim") * batch)
     put(result, "variance_times_batch", *scaled, "1", "B times mean of C_ii(t, 0)", "constant in B at equal theta")
     warm = "k_B T_i = r C_ii/2 of this step, of minibatches alone"
@@ -186,7 +187,7 @@ def _autocorrelation(noise: np.ndarray, lags: np.ndarray) -> tuple[Any, Any]:
 
 def learned_parameters(machine: Machine) -> tuple[np.ndarray, list[str]]:
     """Rows of theta that learn, and the parameter group of each."""
-    learn, rows, groups, first = machine.settings["theta"]["learn"], [], [], 0
+    learn, rows, groups, first = machine.settings.theta.learn, [], [], 0
     for group in machine.model.parameters:
         size = math.prod(group.shape(machine.constants))
         if learn is None or group.name in learn:
@@ -201,10 +202,10 @@ def first_replicas(ds: xr.Dataset) -> list[int]:
 
     Structural axes make blocks, one after another; within a block the points of the others follow each other.
     """
-    sweep = settings(ds)["sweep"]
+    sweep = settings(ds).sweep
     structural = json.loads(ds.attrs["structural"])
     keys = sorted(sweep, key=lambda key: key not in structural)
-    sizes, replicas = [len(sweep[key]) for key in keys], int(settings(ds)["ensemble"]["replicas"])
+    sizes, replicas = [len(sweep[key]) for key in keys], int(settings(ds).ensemble.replicas)
     place = [key.rsplit(".", 1)[-1] for key in keys]
     points = [[machine.index[name] for name in place] for machine in machines(ds)]
     return [replicas * int(np.ravel_multi_index(point, sizes)) if sizes else 0 for point in points]
@@ -215,10 +216,10 @@ def _minibatch(machine: Machine, step: int, first_replica: int) -> np.ndarray:
     from thermosim.kernels.noise import uniform_array
     from thermosim.streams import MINIBATCH
 
-    theta, data = machine.settings["theta"], machine.data
+    theta, data = machine.settings.theta, machine.data
     replicas = np.asarray(machine.frames["replica"].values)
-    batch, count = int(theta["batch"]), int(replicas.max()) + 1
-    seed = int(machine.settings["ensemble"]["seed"])
+    batch, count = int(theta.batch), int(replicas.max()) + 1
+    seed = int(machine.settings.ensemble.seed)
     uniform = uniform_array(seed, MINIBATCH, step, first_replica, (batch, count))
     place = np.floor((1.0 - uniform[:, replicas]) * data.rows).astype(np.int64)  # the kernel's uniform is in [0, 1)
     return np.asarray(data.values[machine.data_set() * data.rows + place].transpose(1, 0, 2))
@@ -235,14 +236,14 @@ def _full_gradient(machine: Machine, theta: np.ndarray, frames: int) -> tuple[np
 
 
 def _is_plain(machine: Machine) -> bool:
-    theta = machine.settings["theta"]
-    return bool(theta["dynamics"] == "sgd" and not theta["momentum"] and theta["gradient"] == "likelihood")
+    theta, move = machine.settings.theta, machine.theta_move
+    return bool(move.descent and not move.density and not theta.momentum and theta.gradient == "likelihood")
 
 
 def _replay_residual(machine: Machine, record: GradientNoise) -> float:
     """Largest |theta_{t+1} - theta_t + r (grad phi(b) + lambda theta)|."""
     theta = np.stack([machine.theta(frame)[:, record.learned] for frame in range(len(machine.steps))])
-    decay = values_at(machine.settings["theta"]["weight_decay"], int(machine.settings["run"]["steps"]), record.step + 1)
+    decay = values_at(machine.settings.theta.weight_decay, int(machine.settings.run.steps), record.step + 1)
     before, after = theta[: len(record.step)], theta[1 : len(record.step) + 1]
     rate, noise, pull = record.rate[: len(after)], record.noise[: len(after)], record.pull[: len(after)]
     slope = pull - noise + decay[: len(after), None, None] * before[: len(after)]

@@ -13,19 +13,14 @@ Source: I. Sadrtdinov et al., arXiv 2511.07308.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
-from thermosim.analysis.settings import settings
 from thermosim.analysis.sphere_frames import Cells, Frames, frames, jackknife
 from thermosim.exact import ideal_gas
 
 __all__ = [
-    "check",
     "drift",
     "free_energy_maps",
     "maxwell",
@@ -186,15 +181,6 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
         result[f"minimum_{name}"] = (targets, index.reshape(shape))
     result["distance"] = (targets, distance.reshape(shape))
     return result
-
-
-def check(ds: xr.Dataset) -> Sequence[Comparison]:
-    """Comparisons with the exact law at the run's step size (`ideal_gas_check`)."""
-    from thermosim.checks import ideal_gas as ideal_gas_check
-
-    if any(isinstance(settings(ds)["theta"].get(key), dict) for key in ("learning_rate", "weight_decay")):
-        return []
-    return ideal_gas_check.check(ds)
 
 
 def entropy_frames(record: Frames) -> np.ndarray:

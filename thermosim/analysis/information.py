@@ -281,12 +281,12 @@ def _known_to_be_relaxed(machine: Machine, frame: int) -> bool:
 
 def require_own_bath(machine: Machine, flow: bool = True) -> None:
     """Raise ValueError unless chains sample exp(-phi) itself, and book all entropy that flows."""
-    section = machine.settings.get("x")
+    section = machine.settings.x
     if not section:
         raise ValueError("the ensemble has no samples x: its case has no [x]")
-    temperature = section["temperature"]
+    temperature = section.temperature
     temperatures = set(temperature) if isinstance(temperature, list) else {temperature}
     if temperatures != {1.0}:
         raise ValueError(f"x.temperature = {temperature!r}: p(x|theta) is the law of samples at temperature 1 only")
-    if flow and section["restart"]:
+    if flow and section.restart:
         raise ValueError("x.restart: a restart has no transition ratio, so its entropy production is not known")

@@ -50,7 +50,6 @@ THEOREMS: dict[str, str] = {
     "path weights of Eq. 40 for fresh samples only",
     "path-ratio": "<exp(-ratio - ds)>: any move and time step, from a start of known density; theta does not follow x",
 }
-_INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
 MEAN_ENERGY = 0  # roles of exact samples: `mean_energy`
 INFORMATION = 1  # mixtures of `information` and `memory`
 LAG = 2  # equilibrium averages of `information`
@@ -71,7 +70,7 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     books = "any move, at any time step"
     energy = ds["phi"] - ds["phi"].isel(step=0)
     put(result, "energy_change", *replica_mean(energy), "kT", "mean change of phi since the first frame", books)
-    if any(machine.settings["x"]["temperature"] != 1.0 for machine in machines(ds)):
+    if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         return result
     try:
         gain, uncertainty = _gains(ds, [_gain(machine) for machine in machines(ds)])
@@ -101,7 +100,7 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("average", "average_error", "size", "mean", "error")}
     exact, gains = [], []
     for machine in machines(ds):
-        if machine.settings["x"]["temperature"] != 1.0:
+        if machine.settings.of_x.temperature != 1.0:
             raise ValueError("x.temperature: the surprisal belongs to temperature 1; use work.jarzynski for others")
         gains.append(_gain(machine))
         tests = [_average(machine.frames, exponent) for exponent in _exponents(machine, gains[-1][0]).values()]
@@ -138,8 +137,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     `exact`: moves are in detailed balance and both starts in equilibrium. Raises ValueError for other ensembles.
     """
     for ds in (forward, backward):
-        dynamics = {machine.settings["theta"]["dynamics"] for machine in machines(ds)}
-        if not dynamics <= {"protocol", "frozen"}:
+        if any(machine.theta_move.learns for machine in machines(ds)):
             raise ValueError(
                 "the reverse of a path of theta is defined for a given path: run one replica's again with "
                 'theta.dynamics = "protocol" and theta.recording, in both directions'
@@ -153,10 +151,9 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     uncertainty = gathered(forward, [gain[1][-1] for gain in gains], ())
     known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
     put(result, "expected", expected, uncertainty, "kT", "F(theta_N) - F(theta_0)", known)
-    balanced = [machine.settings["x"]["dynamics"] in _INVARIANT for machine in there]
+    balanced = [machine.x_move.invariant for machine in there]
     started = [
-        machine.settings["x"]["initial"] == "equilibrium" and not machine.settings["x"]["restart"]
-        for machine in there + back
+        machine.settings.of_x.initial == "equilibrium" and not machine.settings.of_x.restart for machine in there + back
     ]
     return result.assign_attrs(exact=int(all(balanced) and all(started)))
 
@@ -170,9 +167,9 @@ def retrace(ds: xr.Dataset) -> xr.Dataset:
     """
     _require(ds, "theta")
     for machine in machines(ds):
-        if machine.settings["run"]["direction"] != "there-and-back":
+        if machine.settings.run.direction != "there-and-back":
             raise ValueError('retracing needs run.direction = "there-and-back"')
-    last = int(machines(ds)[0].settings["run"]["steps"])
+    last = int(machines(ds)[0].settings.run.steps)
     recorded = set(ds["step"].values.tolist())
     steps = [step for step in sorted(recorded) if 2 * step < last and last - step in recorded]
     if not steps:
@@ -196,11 +193,11 @@ def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     It is a necessary sign only. Raises ValueError where <phi> is not to be had: no closed form, support or sampler.
     """
     _require(ds, "phi", "theta")
-    if any(machine.settings["x"]["temperature"] != 1.0 for machine in machines(ds)):
+    if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         raise ValueError(
             "x.temperature: <phi> is known at temperature 1, that of exp(-phi); run with x.temperature = 1"
         )
-    if any(machine.settings["run"]["direction"] == "reversed" for machine in machines(ds)):
+    if any(machine.settings.run.direction == "reversed" for machine in machines(ds)):
         raise ValueError("in a reversed run theta has moved on when a frame is taken: x belongs to the theta before")
     gaps, spreads, methods = [], [], []
     for machine in machines(ds):
@@ -274,7 +271,7 @@ def exact_samples(machine: Machine, frame: int, role: int, count: int) -> np.nda
     """
     from thermosim.streams import BOOTSTRAP
 
-    theta, seed = machine.theta(frame), int(machine.settings["ensemble"]["seed"])
+    theta, seed = machine.theta(frame), int(machine.settings.ensemble.seed)
     address = _ROLES * int(machine.steps[frame]) + role
     x = machine.evaluator.draw(np.tile(theta, (count, 1)), seed, BOOTSTRAP, address, _first_replica(machine) * count)
     return np.ascontiguousarray(x.reshape(count, len(theta), -1).swapaxes(0, 1))
@@ -282,9 +279,9 @@ def exact_samples(machine: Machine, frame: int, role: int, count: int) -> np.nda
 
 def _first_replica(machine: Machine) -> int:
     """A number for the first replica of this point of the sweep, counted over all points."""
-    sizes = [len(values) for values in machine.settings["sweep"].values()]
+    sizes = [len(values) for values in machine.settings.sweep.values()]
     number = int(np.ravel_multi_index(list(machine.index.values()), sizes)) if sizes else 0
-    return number * int(machine.settings["ensemble"]["replicas"])
+    return number * int(machine.settings.ensemble.replicas)
 
 
 def gathered(
@@ -355,7 +352,7 @@ def _check_reverse(there: Machine, back: Machine) -> None:
     """Raise ValueError where the recorded paths of theta are not each other's reverse."""
     if "theta" not in there.frames or "theta" not in back.frames:
         return
-    last = int(there.settings["run"]["steps"])
+    last = int(there.settings.run.steps)
     if np.array_equal(there.steps, last - back.steps[::-1]):
         forth, reverse = (m.frames["theta"].isel(replica=0).transpose("step", ...).values for m in (there, back))
         if not np.array_equal(forth, reverse[::-1]):
@@ -364,7 +361,7 @@ def _check_reverse(there: Machine, back: Machine) -> None:
 
 def _exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
     """a of every theorem, dims step, replica[, sample]."""
-    frames, initial = machine.frames, machine.settings["x"]["initial"]
+    frames, initial = machine.frames, machine.settings.of_x.initial
     start, x = frames["phi"].isel(step=0), frames.get("x")
     energy = frames["phi"] - start
     path = frames["log_ratio_x"] + energy + gain
@@ -387,9 +384,9 @@ def _average(frames: xr.Dataset, exponent: xr.DataArray) -> xr.Dataset:
 
 def _exact(machine: Machine) -> list[bool]:
     """Whether each theorem holds at any time step and tau."""
-    x, theta = machine.settings["x"], machine.settings["theta"]
-    feedback = theta["gradient"] == "contrast" and theta["dynamics"] in ("sgd", "sgld", "langevin")
-    sound = not feedback and not x["restart"]
-    work_exact = sound and x["initial"] == "equilibrium" and x["dynamics"] in _INVARIANT and machine.model.drive is None
-    known = x["initial"] == "equilibrium" or (x["initial"] in ("normal", "random") and "x" in machine.frames)
+    x, theta = machine.settings.of_x, machine.settings.theta
+    feedback = theta.gradient == "contrast" and machine.theta_move.learns
+    sound = not feedback and not x.restart
+    work_exact = sound and x.initial == "equilibrium" and machine.x_move.invariant and machine.model.drive is None
+    known = x.initial == "equilibrium" or (x.initial in ("normal", "random") and "x" in machine.frames)
     return [work_exact, work_exact, sound and known]

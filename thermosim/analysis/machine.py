@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.settings import axes
-from thermosim.analysis.work import cells
+from thermosim.analysis.settings import axes, each_point, settings
+from thermosim.case.settings import Settings
+from thermosim.case.theta import move_of
 from thermosim.model import Model
+from thermosim.moves import NO_SAMPLES, X_MOVES, Move
 
 if TYPE_CHECKING:
     from thermosim.data import Data
@@ -28,7 +30,7 @@ class Machine:
     """One point of the sweep. R replicas, S samples, F frames; m parameters, n components."""
 
     index: Mapping[str, int]
-    settings: Mapping[str, Any]
+    settings: Settings
     model: Model
     frames: xr.Dataset  # of this point: dims step, replica[, sample]
     folder: Path
@@ -38,24 +40,31 @@ class Machine:
         """The model's functions."""
         from thermosim.kernels.evaluate import Evaluator
 
-        return Evaluator(self.model, self.settings["model"])
+        return Evaluator(self.model, self.settings.model.constants)
 
     @functools.cached_property
     def data(self) -> Data:
         """The data sets it learns from. Raises ValueError when the case has none, or they are not to be had."""
         from thermosim.data.sources import data_of
 
-        if not self.settings.get("data"):
+        section = self.settings.data
+        if section is None:
             raise ValueError("the ensemble learned from no data: its case has no [data]")
-        data = data_of(self.model, self.settings, self.folder)
+        data = data_of(self.model, self.constants, section, self.folder)
         recorded = self.frames.attrs.get("data_sha256", "")
-        if (
-            recorded
-            and recorded != data.sha256
-            and not any(name.startswith("data.") for name in self.settings["sweep"])
-        ):
+        if recorded and recorded != data.sha256 and not any(name.startswith("data.") for name in self.settings.sweep):
             raise ValueError(f"the data have changed since the run: {data.description} is not what it learned from")
         return data
+
+    @property
+    def theta_move(self) -> Move:
+        """The move of theta."""
+        return move_of(self.model, self.settings.theta)
+
+    @property
+    def x_move(self) -> Move:
+        """The move of x; `NO_SAMPLES` where there is no x."""
+        return X_MOVES[self.settings.x.dynamics] if self.settings.x else NO_SAMPLES
 
     @property
     def steps(self) -> np.ndarray:
@@ -65,8 +74,7 @@ class Machine:
     @property
     def constants(self) -> Mapping[str, Any]:
         """The model's constants."""
-        constants: Mapping[str, Any] = self.settings["model"]
-        return constants
+        return self.settings.model.constants
 
     def theta(self, frame: int) -> np.ndarray:
         """theta of a frame: (R, m). Raises ValueError when it was not recorded."""
@@ -84,8 +92,8 @@ class Machine:
 
     def data_set(self) -> np.ndarray:
         """The data set each replica learns from: (R,), numbers from 0."""
-        replicas = int(self.settings["ensemble"]["replicas"])
-        sets = int((self.settings.get("data") or {"sets": 1})["sets"])
+        replicas = self.settings.ensemble.replicas
+        sets = self.settings.data.sets if self.settings.data else 1
         return np.asarray(self.frames["replica"].values * sets // replicas)
 
 
@@ -95,8 +103,8 @@ def machines(ds: xr.Dataset) -> list[Machine]:
     source = ds.encoding.get("source")
     folder = Path(source).parent if source else Path.cwd()
     return [
-        Machine(index, settings, model, ds.isel(index).drop_vars(axes(ds), errors="ignore"), folder)
-        for index, settings in cells(ds)
+        Machine(index, here, model, ds.isel(index).drop_vars(axes(ds), errors="ignore"), folder)
+        for index, here in each_point(ds)
     ]
 
 
@@ -107,9 +115,7 @@ def model_of(ds: xr.Dataset) -> Model:
 
     text = str(ds.attrs.get("model_source", ""))
     if not text:
-        import json
-
-        return MODELS[json.loads(ds.attrs["settings"])["model"]["name"]]
+        return MODELS[settings(ds).model.name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.py"
         path.write_text(text, "utf-8")

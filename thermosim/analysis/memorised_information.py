@@ -127,7 +127,7 @@ def _known(method: str, methods: tuple[str, ...]) -> None:
 
 def _learned(machine: Machine, frame: int) -> np.ndarray:
     """Those columns of theta that are learned, (R, M)."""
-    theta, groups = parameters_of(machine, frame), machine.settings["theta"]["learn"]
+    theta, groups = parameters_of(machine, frame), machine.settings.theta.learn
     if groups is None:
         return theta
     sizes = [math.prod(group.shape(machine.constants)) for group in machine.model.parameters]

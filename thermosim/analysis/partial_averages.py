@@ -155,7 +155,7 @@ def _way(machine: Machine, method: str) -> str:
 def _by_chains(ds: xr.Dataset) -> xr.Dataset:
     """The ledger, averaged over each replica's samples."""
     points, result = machines(ds), xr.Dataset()
-    fresh = all(m.settings["x"]["dynamics"] == "exact" and m.settings["x"]["initial"] == "equilibrium" for m in points)
+    fresh = all(m.x_move.fresh and m.settings.of_x.initial == "equilibrium" for m in points)
     condition = "chains in equilibrium with each theta; theta does not follow x"
     for name, symbol in (("work", "W_X"), ("heat", "Q_X")):
         value, error = ds[name], xr.full_like(ds[name], np.nan)
@@ -163,7 +163,7 @@ def _by_chains(ds: xr.Dataset) -> xr.Dataset:
             error = value.std("sample", ddof=1, skipna=False) / np.sqrt(value.sizes["sample"])
             value = value.mean("sample", skipna=False)
         put(result, name, value, error, "kT", f"{symbol} of a replica since step 0, from its chains", condition)
-    follows = any(m.settings["theta"]["gradient"] == "contrast" for m in points)
+    follows = any(m.settings.theta.gradient == "contrast" for m in points)
     if fresh or follows:
         valid = xr.full_like(result["work"].isel(replica=0, drop=True), fresh and not follows, dtype=bool)
     else:

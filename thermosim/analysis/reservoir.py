@@ -31,7 +31,6 @@ from scipy import special, stats
 from thermosim.analysis.gradient_noise import first_replicas, gradient_noise, learned_parameters, noise_statistics
 from thermosim.analysis.learning import gathered, put
 from thermosim.analysis.machine import Machine, machines
-from thermosim.schedules import is_schedule
 
 __all__ = ["PREDICTIONS", "clausius", "first_replicas", "gradient_noise", "naive_reservoir", "noise_statistics"]
 
@@ -96,7 +95,7 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     """
     points = machines(ds)
     learned, groups = learned_parameters(points[0])
-    begin = int(points[0].settings["run"]["steps"]) // 2 if first is None else first
+    begin = int(points[0].settings.run.steps) // 2 if first is None else first
     late = ds.sel(step=slice(begin, None))
     if late.sizes["step"] < 2:
         raise ValueError(f"needs two recorded frames from step {begin} on: record more, or take an earlier `first`")
@@ -186,22 +185,20 @@ def _is_regular(theta: np.ndarray) -> bool:
 
 
 def _check(machine: Machine, parameters: int) -> None:
-    theta, data = machine.settings["theta"], machine.settings.get("data") or {"sets": 1}
-    if theta["dynamics"] not in ("sgd", "sgld", "langevin"):
-        raise ValueError(f"a reservoir is theta that learns; theta.dynamics is {theta['dynamics']!r}")
-    if machine.settings["run"]["direction"] != "forward":
+    theta, data = machine.settings.theta, machine.settings.data
+    if not machine.theta_move.descent:
+        raise ValueError(f"a reservoir is theta that descends a gradient; theta.dynamics is {theta.dynamics!r}")
+    if machine.settings.run.direction != "forward":
         raise ValueError('a stationary law needs run.direction = "forward"')
-    if any(
-        is_schedule(theta[key]) for key in ("learning_rate", "weight_decay", "temperature") if _has_kind(theta[key])
-    ):
+    if any(_has_kind(getattr(theta, key)) for key in ("learning_rate", "weight_decay", "temperature")):
         raise ValueError("a stationary law needs a constant learning rate, weight decay and temperature of theta")
-    if theta["gradient"] == "contrast":
+    if theta.gradient == "contrast":
         raise ValueError(
             "theta.gradient = 'contrast': its U_B has no normaliser and its samples make noise of their own"
         )
-    if theta["momentum"]:
+    if theta.momentum:
         raise ValueError("theta.momentum: T = r C/2 is the temperature of plain SGD; set it to 0")
-    if data["sets"] > 1:
+    if data is not None and data.sets > 1:
         raise ValueError("data.sets: each set has a minimum of its own; take one set, or the replicas of one")
     if parameters > _PARAMETERS:
         raise ValueError(f"{parameters} learned parameters make too large a matrix: name fewer groups in theta.learn")
@@ -215,9 +212,9 @@ def _laws(machine: Machine, place: int, learned: np.ndarray) -> dict[str, np.nda
     """Measured and predicted covariances with jackknife errors over groups of replicas, stacked as parts."""
     theta = _learned_frames(machine, learned)
     center = theta.mean(axis=(0, 1))
-    rate, bath = float(machine.settings["theta"]["learning_rate"]), _bath(machine)[learned]
+    rate, bath = float(machine.settings.theta.learning_rate), _bath(machine)[learned]
     hessian = _hessian(machine, center, learned)
-    noise = gradient_noise(machine, place).noise if machine.settings["theta"]["batch"] != "all" else None
+    noise = gradient_noise(machine, place).noise if machine.settings.theta.batch != "all" else None
     number = min(theta.shape[1], _GROUPS)
     groups = np.array_split(np.arange(theta.shape[1]), number)
     sums = [_sums(theta[:, group] - center, None if noise is None else noise[:, group]) for group in groups]
@@ -275,13 +272,13 @@ def _hessian(machine: Machine, theta: np.ndarray, learned: np.ndarray) -> np.nda
     gradient = machine.evaluator.data_gradient(machine.data.of_set(0), center + steps)[1][:, learned]
     up, down = np.split(gradient, 2)
     second = (up - down) / (2.0 * shift[:, None])
-    decay = float(machine.settings["theta"]["weight_decay"])
+    decay = float(machine.settings.theta.weight_decay)
     return np.asarray(0.5 * (second + second.T) + decay * np.eye(len(learned)))
 
 
 def _bath(machine: Machine) -> np.ndarray:
     """Temperature T_b of the Langevin noise of every parameter, 0 for SGD: (all of theta,)."""
-    given = machine.settings["theta"]["temperature"]
+    given = machine.settings.theta.temperature
     parts = []
     for group in machine.model.parameters:
         value = (given or {}).get(group.name, 0.0) if given is None or isinstance(given, Mapping) else given

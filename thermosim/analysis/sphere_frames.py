@@ -71,15 +71,15 @@ def cells(ds: xr.Dataset) -> Cells:
     grid = xr.DataArray(np.zeros(shape), dims=names, coords={name: ds[name] for name in names})
 
     def spread(key: str, default: float) -> np.ndarray:
-        section, name = key.split(".")
-        value = setting(ds, key) if case[section].get(name) is not None or key in case["sweep"] else default
+        value = setting(ds, key)
+        value = default if value is None else value
         if isinstance(value, Mapping):
             raise ValueError(f"{key} is a schedule; the ideal-gas analysis needs a constant")
         return (grid + value).transpose(*names).to_numpy()
 
     return Cells(
-        protocol=case["theta"]["constraint"],
-        dimension=int(case["model"]["dimension"]),
+        protocol=str(case.theta.constraint),
+        dimension=int(case.model.constants["dimension"]),
         names=names,
         coords={name: ds[name] for name in names},
         noise=spread("model.noise", 1.0),
@@ -125,7 +125,7 @@ def frames(ds: xr.Dataset, *, settle: bool = True) -> Frames:
     if theta is not None:
         radius = np.linalg.norm(theta, axis=-1)
         direction = theta / radius[..., None]
-        mu = np.asarray(settings(ds)["model"]["direction"], float)
+        mu = np.asarray(settings(ds).model.constants["direction"], float)
         loss = 1.0 + direction @ (mu / np.linalg.norm(mu))
     else:
         radius, loss = _plain(ds, "radius", order), _plain(ds, "loss", order)
@@ -143,7 +143,7 @@ def _plain(ds: xr.Dataset, name: str, order: tuple[str, ...]) -> np.ndarray:
 
 def _relaxation(ds: xr.Dataset, there: Cells) -> float:
     slowest = 1.0 / there.gas.effective_learning_rate
-    if settings(ds)["theta"].get("initial") != "stationary" and there.protocol != "fixed-sphere":
+    if settings(ds).theta.initial != "stationary" and there.protocol != "fixed-sphere":
         slowest = np.maximum(slowest, 1.0 / ideal_gas.radius_relaxation_rate(*there.arguments[:-1]))
     return float(np.max(slowest))
 

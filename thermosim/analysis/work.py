@@ -16,20 +16,17 @@ Phys. Rev. E 60, 2721 (1999); C. H. Bennett, J. Comput. Phys. 22, 245 (1976); M.
 
 from __future__ import annotations
 
-import copy
-import itertools
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.settings import axes, setting, settings
+from thermosim.analysis.settings import axes, each_point, setting, settings
+from thermosim.moves import X_MOVES
 
 __all__ = [
     "MINIMUM_SAMPLE_SIZE",
-    "cells",
     "crooks",
     "entropy_production",
     "first_law_residual",
@@ -82,9 +79,9 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     if temperature is None:
         raise ValueError("x.temperature: Jarzynski's equality needs one temperature, constant in time")
     estimate, error, sample_size = _exponential_average(-ds["work"] / temperature)
-    dynamics = setting(ds, "x.dynamics")
+    dynamics = np.unique(np.asarray(setting(ds, "x.dynamics"), object))
     condition = "x starts in equilibrium and moves leave the equilibrium of each theta invariant"
-    biased = np.isin("ula", dynamics)
+    biased = not all(X_MOVES[str(name)].invariant for name in dynamics)
     condition += " (ula: biased, first order in x.time_step)" if biased else " (exact)"
     result = xr.Dataset()
     value = -temperature * estimate
@@ -200,8 +197,8 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     time = np.broadcast_to(
         xr.DataArray(time).transpose(..., *[n for n in names if n in getattr(time, "dims", ())]), shape
     )
-    for index, resolved in cells(ds):
-        hot_and_cold = np.unique(np.asarray(resolved["x"]["temperature"], float))[::-1]
+    for index, resolved in each_point(ds):
+        hot_and_cold = np.unique(np.asarray(resolved.of_x.temperature, float))[::-1]
         if len(hot_and_cold) != 2:
             raise ValueError(
                 f"heat_currents needs components at two temperatures; here they are {hot_and_cold.tolist()}"
@@ -232,24 +229,9 @@ def replica_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return values.mean("replica", skipna=False), spread / np.sqrt(size)
 
 
-def cells(ds: xr.Dataset) -> Iterator[tuple[dict[str, int], dict[str, Any]]]:
-    """Every point of the sweep: its index on each axis, and the settings with its values in place."""
-    resolved = settings(ds)
-    sweep = resolved["sweep"]
-    for index in itertools.product(*(range(len(values)) for values in sweep.values())):
-        here = copy.deepcopy(resolved)
-        for (key, values), i in zip(sweep.items(), index, strict=True):
-            *parents, last = key.split(".")
-            table = here
-            for part in parents:
-                table = table[part]
-            table[last] = values[i]
-        yield dict(zip(axes(ds), index, strict=True)), here
-
-
 def _number(ds: xr.Dataset, key: str) -> Any:
     """A setting as a number, or as an array over the axis it is swept along; None when it is neither."""
-    sweep = settings(ds)["sweep"]
+    sweep = settings(ds).sweep
     if key not in sweep:
         value = setting(ds, key)
         return float(value) if isinstance(value, (int, float)) else None
@@ -261,8 +243,8 @@ def _number(ds: xr.Dataset, key: str) -> Any:
 
 def _temperature(ds: xr.Dataset) -> Any:
     """The temperature, a number or an array over an axis; None when the components have several, or it is scheduled."""
-    value = settings(ds)["x"]["temperature"]
-    swept = "x.temperature" in settings(ds)["sweep"]
+    value = settings(ds).of_x.temperature
+    swept = "x.temperature" in settings(ds).sweep
     if not swept and isinstance(value, list) and len(set(value)) == 1:
         return float(value[0])
     return _number(ds, "x.temperature")

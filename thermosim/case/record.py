@@ -1,84 +1,181 @@
-"""What [record] may ask for: of which variables, at which steps, and what is kept of them; and why not otherwise."""
+"""The section [record] of a case: which variables, at which steps, and what is kept of them; and why not otherwise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
+from thermosim.case.section import Section
+from thermosim.case.theta import move_of
 from thermosim.ledger import VARIABLES
 from thermosim.model import Model
+from thermosim.moves import THETA_MOVES, X_MOVES
 from thermosim.storage.summaries import RESULTS
 
-__all__ = ["fill_record", "frame_names", "name_faults", "record_faults", "recorded_names"]
+if TYPE_CHECKING:
+    from thermosim.case.settings import Settings
 
-Settings = Mapping[str, Any]
+__all__ = [
+    "RecordSection",
+    "RecordTable",
+    "filled_record",
+    "frame_names",
+    "name_faults",
+    "record_faults",
+    "recordable",
+    "recorded_names",
+    "shape_faults",
+    "sizes",
+]
 
 _MOST_FRAMES = 2_000_000
 _PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
 _OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
 
 
-def frame_names(record: Settings, recordable: Sequence[str]) -> list[str]:
+class RecordTable(Section):
+    """[record.VARIABLE]: what is kept of one variable, and at which steps."""
+
+    first: int | None = Field(None, ge=0, description="first step; default record.first")
+    every: int | None = Field(None, ge=1, description="steps between values; default record.every")
+    keep: list[
+        Literal["frames", "mean", "variance", "last", "histogram", "correlation", "ensemble_mean", "ensemble_variance"]
+    ] = Field(
+        ["frames"],
+        min_length=1,
+        description="frames; mean, variance, last and correlation over steps, of every replica; histogram over steps "
+        "and replicas; ensemble_mean and ensemble_variance over replicas, of every frame",
+    )
+    storage: Literal["float64", "float32"] | None = Field(
+        None, description="number format of its frames; default record.storage"
+    )
+    range: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        None, min_length=2, max_length=2, description="lower and upper end of the histogram"
+    )
+    bins: int | None = Field(None, ge=1, le=100_000, description="bins of the histogram; default 100")
+    lags: int | None = Field(None, ge=1, le=1000, description="lags of the correlation, in units of every; default 20")
+
+
+class RecordSection(Section):
+    """Which frames and variables are kept. A table [record.VARIABLE] says it for one variable."""
+
+    first: int = Field(0, ge=0, description="first recorded step")
+    every: int | None = Field(None, ge=1, description="steps between frames; default a hundredth of the run")
+    variables: list[str] | None = Field(
+        None, description="variables of which all frames are kept; default all of this case without a table"
+    )
+    storage: Literal["float64", "float32"] = Field("float64", description="number format of stored frames")
+    tables: dict[str, RecordTable] = Field({}, description="tables [record.VARIABLE], one for each variable")
+
+
+def recordable(model: Model, settings: Settings) -> list[str]:
+    """Names of the variables this case can record."""
+    theta, x = settings.theta, settings.x
+    names = []
+    if model.parameters and (theta.dynamics != "frozen" or x is None):
+        names.append("theta")
+    if x is not None:
+        names += [
+            "x",
+            "phi",
+            *(name for name in X_MOVES[x.dynamics].books if not (x.restart and name == "log_ratio_x")),
+        ]
+        if model.normalised and x.temperature == 1.0 and not x.restart:
+            names += ["entropy_production", "shadow"]
+    names += move_of(model, theta).books
+    return names + [name for name, observable in model.observables.items() if observable.of == "theta" or x is not None]
+
+
+def sizes(model: Model, settings: Settings) -> dict[str, int]:
+    """Sizes of the dimensions after the replica."""
+    constants, x = settings.model.constants, settings.x
+    return {
+        "theta_dim": sum(math.prod(group.shape(constants)) for group in model.parameters),
+        "x_dim": model.components(constants) if x else 0,
+        "sample": x.samples if x else 0,
+    }
+
+
+def shape_faults(model: Model, first: Settings, other: Settings) -> list[str]:
+    """Recorded variables whose shape differs between two points of a sweep."""
+    before, after = sizes(model, first), sizes(model, other)
+    changing = {name for name in before if before[name] != after[name]}
+    recorded = recorded_names(first.record, recordable(model, first))
+    clash = [name for name in recorded if changing & _dims(model, name)]
+    if not clash:
+        return []
+    remedy = "; give them no table of their own." if set(clash) & set(first.record.tables) else "."
+    return [f"sweep: the shape of {', '.join(clash)} depends on an axis; name record.variables without them{remedy}"]
+
+
+def _dims(model: Model, name: str) -> set[str]:
+    if name in VARIABLES:
+        return set(VARIABLES[name].dims)
+    return {"sample"} if model.observables[name].of == "x" else set()
+
+
+def frame_names(record: RecordSection, recordable: Sequence[str]) -> list[str]:
     """The variables of record.variables, by default all without a table of their own."""
-    given = record["variables"]
-    return [name for name in recordable if name not in record["tables"]] if given is None else list(given)
+    given = record.variables
+    return [name for name in recordable if name not in record.tables] if given is None else list(given)
 
 
-def recorded_names(record: Settings, recordable: Sequence[str]) -> list[str]:
+def recorded_names(record: RecordSection, recordable: Sequence[str]) -> list[str]:
     """All variables of which anything is kept."""
-    return list(dict.fromkeys([*frame_names(record, recordable), *record["tables"]]))
+    return list(dict.fromkeys([*frame_names(record, recordable), *record.tables]))
 
 
-def fill_record(settings: Settings) -> list[str]:
-    """Fill in, in place, the defaults of [record] that depend on other keys; faults of options that nothing uses."""
-    record, faults = settings["record"], []
-    if record["every"] is None:
-        record["every"] = max(1, settings["run"]["steps"] // 100)
-    for name, table in record["tables"].items():
+def filled_record(record: RecordSection, steps: int) -> tuple[RecordSection, list[str]]:
+    """The section with the defaults that depend on other keys, and faults of options that nothing uses."""
+    every = record.every if record.every is not None else max(1, steps // 100)
+    defaults = {"first": record.first, "every": every, "storage": record.storage, "bins": 100, "lags": 20}
+    tables, faults = {}, []
+    for name, table in record.tables.items():
         for key, kind in _OPTIONS.items():
-            if table[key] is not None and kind not in table["keep"]:
+            value = getattr(table, key)
+            if value is not None and kind not in table.keep:
                 remedy = f'add "{kind}" to record.{name}.keep, or remove it'
-                faults.append(
-                    f"record.{name}.{key} = {table[key]!r}: belongs to {kind!r}, which is not kept; {remedy}."
-                )
-        defaults = {key: record[key] for key in ("first", "every", "storage")} | {"bins": 100, "lags": 20}
-        table |= {key: value for key, value in defaults.items() if table[key] is None}
-    return faults
+                faults.append(f"record.{name}.{key} = {value!r}: belongs to {kind!r}, which is not kept; {remedy}.")
+        missing = {key: value for key, value in defaults.items() if getattr(table, key) is None}
+        tables[name] = table.model_copy(update=missing)
+    return record.model_copy(update={"every": every, "tables": tables}), faults
 
 
-def record_faults(model: Model, settings: Settings, recordable: Sequence[str]) -> list[str]:
-    """Faults of the resolved section; `recordable` names what this case can record."""
-    record, steps = settings["record"], settings["run"]["steps"]
+def record_faults(model: Model, settings: Settings) -> list[str]:
+    """Faults of the filled section."""
+    record, steps, names = settings.record, settings.run.steps, recordable(model, settings)
     faults = []
-    if record["variables"] == [] and not record["tables"]:
+    if record.variables == [] and not record.tables:
         faults.append(
             "record.variables = []: nothing would be recorded; name some, or remove the key to have them all."
         )
-    frames_of_own = record["variables"] != []
+    frames_of_own = record.variables != []
     if frames_of_own:
         faults += _cadence_faults("record", record, steps, per_frame=True)
-    faults += _repeated("record.variables", record["variables"] or ())
-    for name in record["variables"] or ():
-        if name not in recordable:
-            faults.append(_unknown("record.variables: " + repr(name), name, model, settings, recordable))
-    for name, table in record["tables"].items():
+    faults += _repeated("record.variables", record.variables or ())
+    for name in record.variables or ():
+        if name not in names:
+            faults.append(_unknown("record.variables: " + repr(name), name, model, settings, names))
+    for name, table in record.tables.items():
         key = f"record.{name}"
-        if name not in recordable:
-            faults.append(_unknown(key, name, model, settings, recordable))
+        if name not in names:
+            faults.append(_unknown(key, name, model, settings, names))
             continue
-        if not (frames_of_own and (table["first"], table["every"]) == (record["first"], record["every"])):
-            faults += _cadence_faults(key, table, steps, bool(_PER_FRAME.intersection(table["keep"])))
-        faults += _repeated(f"{key}.keep", table["keep"]) + _table_faults(key, table, steps)
-        if name in (record["variables"] or ()) and "frames" in table["keep"]:
+        if not (frames_of_own and (table.first, table.every) == (record.first, record.every)):
+            faults += _cadence_faults(key, table, steps, bool(_PER_FRAME.intersection(table.keep)))
+        faults += _repeated(f"{key}.keep", table.keep) + _table_faults(key, table, steps)
+        if name in (record.variables or ()) and "frames" in table.keep:
             faults.append(f"record.variables, {key}: both keep the frames of {name!r}; keep one of them.")
     return faults
 
 
-def _cadence_faults(key: str, cadence: Settings, steps: int, per_frame: bool) -> list[str]:
-    first, every = cadence["first"], cadence["every"]
+def _cadence_faults(key: str, cadence: RecordSection | RecordTable, steps: int, per_frame: bool) -> list[str]:
+    first, every = cadence.first, cadence.every
+    assert first is not None
     if first > steps:
         return [f"{key}.first = {first}: is past the last step, {steps}; nothing would be recorded."]
     frames = _frames(cadence, steps)
@@ -87,25 +184,27 @@ def _cadence_faults(key: str, cadence: Settings, steps: int, per_frame: bool) ->
     return []
 
 
-def _frames(cadence: Settings, steps: int) -> int:
-    return (steps - int(cadence["first"])) // int(cadence["every"]) + 1
+def _frames(cadence: RecordSection | RecordTable, steps: int) -> int:
+    assert cadence.first is not None
+    assert cadence.every is not None
+    return (steps - cadence.first) // cadence.every + 1
 
 
-def _table_faults(key: str, table: Settings, steps: int) -> list[str]:
+def _table_faults(key: str, table: RecordTable, steps: int) -> list[str]:
     """Faults of what a table keeps besides frames."""
     faults = []
-    if "histogram" in table["keep"]:
-        if table["range"] is None:
+    if "histogram" in table.keep:
+        if table.range is None:
             faults.append(f"{key}.range: missing; a histogram needs the ends of its bins, such as [-4.0, 4.0].")
         else:
-            faults += _range_faults(key, table["range"], table["bins"])
+            faults += _range_faults(key, table.range, table.bins or 1)
     values = max(0, _frames(table, steps))
-    if "variance" in table["keep"] and values == 1:
+    if "variance" in table.keep and values == 1:
         faults.append(f"{key}.keep: 'variance' needs two values at least, and there is one; record more often.")
-    if "correlation" in table["keep"] and values and table["lags"] > values - 1:
+    if "correlation" in table.keep and values and table.lags is not None and table.lags > values - 1:
         faults.append(
-            f"{key}.lags = {table['lags']}: needs {table['lags'] + 1} values, and there are {values} at {key}.every = "
-            f"{table['every']}; take fewer lags, a smaller every, or more steps."
+            f"{key}.lags = {table.lags}: needs {table.lags + 1} values, and there are {values} at {key}.every = "
+            f"{table.every}; take fewer lags, a smaller every, or more steps."
         )
     return faults
 
@@ -135,10 +234,11 @@ def _unknown(key: str, name: str, model: Model, settings: Settings, recordable: 
 
 def _why_not(name: str, model: Model, settings: Settings) -> str:
     """Why a variable that exists cannot be recorded here."""
-    x, theta = settings.get("x"), settings["theta"]["dynamics"]
+    x, theta = settings.x, settings.theta.dynamics
     if name == "log_ratio_theta":
-        return f"a step of {theta!r} has no transition density; 'sgld' and 'langevin' have one"
-    if x is not None and x["restart"] and name in ("log_ratio_x", "entropy_production", "shadow"):
+        able = " and ".join(repr(move.name) for move in THETA_MOVES.values() if move.density)
+        return f"a step of {theta!r} has no transition density; {able} have one"
+    if x is not None and x.restart and name in ("log_ratio_x", "entropy_production", "shadow"):
         return "chains that restart from data have no transition density; use persistent chains (x.restart = false)"
     if name in ("entropy_production", "shadow") and not model.normalised:
         return f"the energy of {model.name!r} has no normaliser, so its surprisal is not known; record work and heat"
@@ -152,8 +252,8 @@ def name_faults(settings: Settings, axes: Mapping[str, str]) -> list[str]:
 
     A variable may have the name of an axis where they are the same: the radius of a fixed sphere.
     """
-    record = settings["record"]
-    variables, tables = record["variables"], record["tables"]
+    record = settings.record
+    variables, tables = record.variables or [], record.tables
     if not tables and all(name in axes for name in variables):
         return [f"record.variables = {variables!r}: are axes of the sweep, so nothing would be recorded; add others."]
     faults = [
@@ -161,7 +261,7 @@ def name_faults(settings: Settings, axes: Mapping[str, str]) -> list[str]:
         for name in tables
         if name in axes
     ]
-    if settings["theta"]["constraint"] != "fixed-sphere":
+    if settings.theta.constraint != "fixed-sphere":
         faults += [
             f'sweep."{key}": the variable {name!r} has the name of this axis; name record.variables without it.'
             for name, key in axes.items()
@@ -171,7 +271,7 @@ def name_faults(settings: Settings, axes: Mapping[str, str]) -> list[str]:
     taken |= {name: f"the variable {name!r}" for name in tables}
     taken |= {name: f'the axis sweep."{key}"' for name, key in axes.items()}
     for variable, table in tables.items():
-        for result in _result_names(variable, table["keep"]):
+        for result in _result_names(variable, table.keep):
             if result in taken:
                 faults.append(
                     f"record.{variable}: its result {result!r} has the name of {taken[result]}; keep one of them."

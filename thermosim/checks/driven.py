@@ -16,10 +16,12 @@ import xarray as xr
 
 from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
-from thermosim.analysis.settings import axes, settings
+from thermosim.analysis.settings import axes, each_point, settings
+from thermosim.case.settings import Settings
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.driven import Ledger, LinearProtocol, WorkMoments
 from thermosim.exact.linear_langevin import Gaussian
+from thermosim.moves import THETA_MOVES, X_MOVES
 from thermosim.schedules import is_schedule, schedule_values
 
 __all__ = [
@@ -65,13 +67,13 @@ class Exact:
         return np.exp(-driven.log_theorem_average(self.protocol, self.ledger.state(0), self.ends(end), 2.0))
 
 
-def linear_protocol(resolved: Mapping[str, Any]) -> LinearProtocol:
+def linear_protocol(resolved: Settings) -> LinearProtocol:
     """The linear system that these settings describe. Raises ValueError for a model that is not one of the three."""
-    model, theta, x, run = (resolved.get(key, {}) for key in ("model", "theta", "x", "run"))
-    steps, name, backward = run["steps"], model["name"], run.get("direction") == "reversed"
+    model, x, name = resolved.model.constants, resolved.of_x, resolved.model.name
+    steps, backward = resolved.run.steps, resolved.run.direction == "reversed"
     if name == "harmonic-trap":
         n = model["dimension"]
-        given = theta.get("protocol") or {}
+        given = resolved.theta.protocol
         stiffness = schedule_values(given.get("stiffness", np.eye(n)), steps).reshape(-1, n, n)
         center = schedule_values(given.get("center", np.zeros(n)), steps).reshape(-1, n)
         drive = np.zeros((n, n))
@@ -85,14 +87,14 @@ def linear_protocol(resolved: Mapping[str, Any]) -> LinearProtocol:
         drive = np.zeros((n, n))
     else:
         raise ValueError(f"model {name!r} is not one of harmonic-trap, rotational-trap, two-beads")
-    h, t = x["time_step"], x["temperature"]
+    h, t = x.time_step, x.temperature
     h = schedule_values(h, steps) if is_schedule(h) else np.asarray(h, float)
     t = schedule_values(t, steps).reshape(steps + 1, -1) if is_schedule(t) else np.asarray(t, float)
     if backward:  # step s undoes step N + 1 - s; the start is the forward run's end
         stiffness, center = stiffness[::-1], center[::-1]
-        h = np.concatenate([h[-1:], h[:0:-1]]) if is_schedule(x["time_step"]) else h
-        t = np.concatenate([t[-1:], t[:0:-1]]) if is_schedule(x["temperature"]) else t
-    return LinearProtocol(stiffness, center, drive, x["dynamics"], h, x["tau"], t, x_first=backward)
+        h = np.concatenate([h[-1:], h[:0:-1]]) if is_schedule(x.time_step) else h
+        t = np.concatenate([t[-1:], t[:0:-1]]) if is_schedule(x.temperature) else t
+    return LinearProtocol(stiffness, center, drive, x.dynamics, h, x.tau, t, x_first=backward)
 
 
 def start_state(protocol: LinearProtocol, initial: str) -> Gaussian:
@@ -106,9 +108,9 @@ def start_state(protocol: LinearProtocol, initial: str) -> Gaussian:
 def exact_results(ds: xr.Dataset) -> list[Exact]:
     """Exact results for every point of the sweep, in order."""
     results = []
-    for index, resolved in work.cells(ds):
+    for index, resolved in each_point(ds):
         protocol = linear_protocol(resolved)
-        start = start_state(protocol, resolved["x"]["initial"])
+        start = start_state(protocol, resolved.of_x.initial)
         one_bath = np.ndim(protocol.temperature) < 2 and len(np.unique(np.asarray(protocol.temperature))) == 1
         known = one_bath and not np.any(protocol.drive) and np.any(start.covariance)
         moments = driven.work_moments(protocol, start) if known and "work" in ds else None
@@ -124,7 +126,7 @@ def fluctuation_theorem(ds: xr.Dataset, end: str = "state", exact: list[Exact] |
     """
     if end not in ("state", "equilibrium"):
         raise ValueError(f"end = {end!r}: expected 'state' or 'equilibrium'")
-    if int(ds["step"][0]) != 0 or "x" not in ds or settings(ds)["x"]["initial"] != "equilibrium":
+    if int(ds["step"][0]) != 0 or "x" not in ds or settings(ds).of_x.initial != "equilibrium":
         raise ValueError("the fluctuation theorem needs x at step 0, drawn from equilibrium: record.first = 0")
     x, steps = ds["x"], ds["step"].values
     shape = x.isel(x_dim=0, drop=True)
@@ -153,7 +155,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
         comparisons += _work_comparisons(ds, exact, frames)
     if {"x", "log_ratio_x"} <= set(ds):
         comparisons += _theorem(ds, exact)
-    if settings(ds)["theta"]["dynamics"] == "frozen":
+    if THETA_MOVES[settings(ds).theta.dynamics].rests:
         comparisons += _steady_state(ds, exact)
     return comparisons
 
@@ -241,7 +243,7 @@ def _moments_of_x(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
 
 def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comparison]:
     """Variance of the work and Jarzynski's average, in the last frame where theory promises enough replicas."""
-    if settings(ds)["theta"]["dynamics"] != "protocol" or any(cell.moments is None for cell in exact):
+    if not THETA_MOVES[settings(ds).theta.dynamics].prescribed or any(cell.moments is None for cell in exact):
         return []
     moments = [cell.moments for cell in exact if cell.moments is not None]
     step = int(ds["step"].values[frames[-1]])
@@ -268,7 +270,7 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
     inverse = xr.DataArray(_table(ds, exact, lambda cell: 1.0 / cell.temperature), dims=axes(ds))
     average, error = work.replica_mean(xr.DataArray(np.exp(-sample * inverse)))
     expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[step]))  # type: ignore[union-attr]
-    exact_move = settings(ds)["x"]["dynamics"] == "exact-ou"
+    exact_move = X_MOVES[settings(ds).of_x.dynamics].invariant
     theory = "Jarzynski's equality, exp(-dF/T), at any time step" if exact_move else f"Gaussian integral, {_AT}"
     sample_size = float(work.jarzynski(ds)["effective_sample_size"].sel(step=step).min())
     quantity = f"<exp(-work/T)> to step {step} (effective sample size {sample_size:.0f})"
@@ -277,7 +279,7 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
 
 def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     """<exp(-Sigma)> = 1 in the last frame where theory promises enough replicas."""
-    if "x" not in ds or int(ds["step"][0]) != 0 or settings(ds)["x"]["initial"] != "equilibrium":
+    if "x" not in ds or int(ds["step"][0]) != 0 or settings(ds).of_x.initial != "equilibrium":
         return []
     steps = ds["step"].values
     promised = {}
@@ -311,7 +313,7 @@ def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     error = _values(ds, result["entropy_production_rate_error"])
     reference = f"steady state of the finite-step chain (h -> 0: {limit})"
     comparisons = [_comparison(ds, quantity, measured, error, rates, reference)]
-    if settings(ds)["model"]["name"] != "two-beads" or any(len(set(_baths(c))) < 2 for c in exact):
+    if settings(ds).model.name != "two-beads" or any(len(set(_baths(c))) < 2 for c in exact):
         return comparisons
     currents = work.heat_currents(ds, first, last)
 

@@ -40,21 +40,20 @@ _LEDGER = {"work": "work", "heat": "heat", "log_ratio_x": "log_ratio", "entropy_
 
 def linear_machine(machine: Machine) -> tuple[LearningMachine, Start] | None:
     """The linear machine that this point of the sweep is, or None where it is not one."""
-    theta, x, data = machine.settings["theta"], machine.settings.get("x"), machine.settings.get("data")
-    dynamics = theta["dynamics"]
-    if machine.model.name != "gaussian" or x is None or data is None or dynamics not in ("sgd", "sgld", "langevin"):
+    theta, x, data = machine.settings.theta, machine.settings.x, machine.settings.data
+    if machine.model.name != "gaussian" or x is None or data is None or not machine.theta_move.descent:
         return None
-    linear = theta["learn"] == ["mean"] and theta["gradient"] == "likelihood" and data["sets"] == 1
-    plain = x["dynamics"] in ("ula", "exact") and x["temperature"] == 1.0 and not x["restart"]
-    warm = theta["temperature"]
-    constant = not is_schedule(theta["weight_decay"]) and (is_by_group(warm) or not is_schedule(warm))
-    if not (linear and plain and constant and x["initial"] == "equilibrium"):
+    linear = theta.learn == ["mean"] and theta.gradient == "likelihood" and data.sets == 1
+    plain = x.dynamics in learning_machine.X_DYNAMICS and x.temperature == 1.0 and not x.restart
+    warm = theta.temperature
+    constant = not is_schedule(theta.weight_decay) and (is_by_group(warm) or not is_schedule(warm))
+    if not (linear and plain and constant and x.initial == "equilibrium"):
         return None
-    if machine.settings["run"]["direction"] == "there-and-back":
+    if machine.settings.run.direction == "there-and-back":
         return None
-    n, steps = int(machine.constants["dimension"]), int(machine.settings["run"]["steps"])
-    start = theta_of(machine.model, machine.constants, theta["initial"] or {})
-    spread = theta["spread"]
+    n, steps = int(machine.constants["dimension"]), int(machine.settings.run.steps)
+    start = theta_of(machine.model, machine.constants, theta.initial or {})
+    spread = theta.spread
     spread = np.full(n, spread) if isinstance(spread, (int, float)) else np.asarray((spread or {}).get("mean", 0.0))
     temperature = warm["mean"] if is_by_group(warm) else warm or 0.0
     linear_system = LearningMachine(
@@ -62,14 +61,14 @@ def linear_machine(machine: Machine) -> tuple[LearningMachine, Start] | None:
         data_mean=machine.data.mean(),
         data_covariance=machine.data.covariance(),
         steps=steps,
-        learning_rate=_along(theta["learning_rate"], steps),
-        batch=None if theta["batch"] == "all" else int(theta["batch"]),
-        weight_decay=float(theta["weight_decay"]),
-        momentum=float(theta["momentum"]),
+        learning_rate=_along(theta.learning_rate, steps),
+        batch=None if theta.batch == "all" else int(theta.batch),
+        weight_decay=float(theta.weight_decay),
+        momentum=float(theta.momentum),
         temperature=temperature,
-        x_dynamics=x["dynamics"],
-        time_step=0.0 if x["time_step"] is None else _along(x["time_step"], steps),
-        tau=int(x["tau"]),
+        x_dynamics=x.dynamics,
+        time_step=0.0 if x.time_step is None else _along(x.time_step, steps),
+        tau=int(x.tau),
     )
     return linear_system, Start(start[:n], spread)
 

@@ -35,7 +35,9 @@ Exact = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def check(ds: xr.Dataset) -> list[Comparison]:
-    """All comparisons this ensemble allows."""
+    """All comparisons this ensemble allows; none under a schedule, where nothing is stationary."""
+    if any(isinstance(getattr(settings(ds).theta, key), Mapping) for key in ("learning_rate", "weight_decay")):
+        return []
     if not is_settled(ds):
         return [_transient(ds)]
     exact = finite_step(cells(ds))
@@ -106,7 +108,7 @@ def _bias(number: int, dimension: int, kappa: float) -> tuple[float, float]:
 def is_settled(ds: xr.Dataset) -> bool:
     """Whether the run began stationary, or has forgotten its start."""
     there = cells(ds)
-    if settings(ds)["theta"].get("initial") == "stationary" or there.protocol == "fixed-sphere":
+    if settings(ds).theta.initial == "stationary" or there.protocol == "fixed-sphere":
         return True
     rate = ideal_gas.radius_relaxation_rate(*there.arguments[:-1])
     return bool(ds["step"].to_numpy()[-1] > 2 * SETTLING / rate.min())

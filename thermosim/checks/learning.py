@@ -29,6 +29,7 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.checks.gaussian_machine import gaussian_comparisons
+from thermosim.moves import X_MOVES
 
 __all__ = ["advice", "check"]
 
@@ -36,7 +37,6 @@ _SHARE = 0.8  # effective sample size of an exponential average, of all replicas
 _LEAST_REPLICAS = 100
 _SKEWNESS = 0.05  # of a mean, at most
 _ROUNDING = 1e-11  # first law, relative to the energies that were added up
-_INVARIANT = ("mala", "gibbs", "exact", "exact-ou")
 _INFORMATION_REPLICAS = 2048  # at most, for routes that compare all replicas with all
 _LAG_ERRORS, _LAG_SPREADS = 5.0, 0.1  # a lag that is both certain and large enough to be told
 _NOISE_FRAMES, _NOISE_REPLICAS, _NOISE_LEAST, _NOISE_LAGS = 31, 256, 40, 5
@@ -60,7 +60,7 @@ def advice(ds: xr.Dataset) -> list[str]:
 
     One sentence for each fault; none where chains have relaxed, or where nobody knows the mean of phi.
     """
-    if not {"phi", "theta"} <= set(ds) or settings(ds).get("x") is None:
+    if not {"phi", "theta"} <= set(ds) or settings(ds).x is None:
         return []
     try:
         last = relaxation(ds.isel(step=[-1])).isel(step=0)
@@ -101,22 +101,22 @@ def _starts_in_equilibrium(ds: xr.Dataset) -> bool:
 
     Learning by contrast feeds the samples back into theta; a theorem for x at a given path of theta then does not hold.
     """
-    x, normalised = settings(ds).get("x"), machines(ds)[0].model.normalised
+    x, normalised = settings(ds).x, machines(ds)[0].model.normalised
     if x is None or not normalised or "phi" not in ds or int(ds["step"][0]) != 0 or ds.sizes["step"] < 2:
         return False
-    swept = settings(ds)["sweep"]
+    swept = settings(ds).sweep
     return bool(
-        x["initial"] == "equilibrium"
-        and x["temperature"] == 1.0
-        and not x["restart"]
-        and settings(ds)["theta"]["gradient"] != "contrast"
+        x.initial == "equilibrium"
+        and x.temperature == 1.0
+        and not x.restart
+        and settings(ds).theta.gradient != "contrast"
         and not {"x.initial", "x.temperature", "x.restart", "theta.gradient"} & swept.keys()
     )
 
 
 def _theorems(ds: xr.Dataset) -> list[Comparison]:
-    dynamics = settings(ds)["sweep"].get("x.dynamics", [settings(ds)["x"]["dynamics"]])
-    if "work" in ds and set(dynamics) <= set(_INVARIANT):
+    dynamics = settings(ds).sweep.get("x.dynamics", [settings(ds).of_x.dynamics])
+    if "work" in ds and all(X_MOVES[name].invariant for name in dynamics):
         reference = "Jarzynski's equality with dF = 0, any tau: the moves of x leave p_theta invariant"
         return _exponential(ds, ds["work"], "<exp(-work)>", reference)
     if "log_ratio_x" in ds:
@@ -160,7 +160,7 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
     needed = {"theta", "x", "phi", "work", "heat", "log_ratio_x"}
     if not needed <= set(ds) or ds.sizes["step"] < 2 or ds.sizes["replica"] < 100:
         return []
-    if any(machine.settings["x"]["temperature"] != 1.0 or not machine.model.normalised for machine in everyone):
+    if any(machine.settings.of_x.temperature != 1.0 or not machine.model.normalised for machine in everyone):
         return []
     frames = _chosen(ds)
     lag = relaxation(frames)
@@ -186,9 +186,9 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
 
 def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     """Ledger less Eqs. 51 and 52 for the same path of theta: zero on average for fresh samples."""
-    forward = settings(ds)["run"]["direction"] != "reversed"  # backward, x moves before theta
+    forward = settings(ds).run.direction != "reversed"  # backward, x moves before theta
     every_step = forward and np.array_equal(ds["step"].values, np.arange(ds.sizes["step"]))
-    fresh = all((machine.settings.get("x") or {}).get("dynamics") == "exact" for machine in everyone)
+    fresh = all(machine.x_move.fresh for machine in everyone)
     if not (every_step and fresh and _starts_in_equilibrium(ds) and {"theta", "work", "heat"} <= set(ds)):
         return []
     averaged, comparisons = averaged_work_and_heat(ds), []
@@ -213,10 +213,9 @@ def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     Given the past, the next minibatch makes all of these right on average: terms of different steps are uncorrelated,
     and their number is that of replicas times frames.
     """
-    theta = settings(ds)["theta"]
-    if theta["dynamics"] not in ("sgd", "sgld") or "theta" not in ds or ds.sizes["step"] < 3:
+    if not everyone[0].theta_move.descent or "theta" not in ds or ds.sizes["step"] < 3:
         return []
-    if settings(ds)["run"]["direction"] != "forward" or any(m.settings["theta"]["batch"] == "all" for m in everyone):
+    if settings(ds).run.direction != "forward" or any(m.settings.theta.batch == "all" for m in everyone):
         return []
     if np.diff(ds["step"].values[:2])[0] != 1 or ds.sizes["replica"] < _NOISE_LEAST:
         return []
@@ -268,4 +267,4 @@ def _row_variance(machine: Machine, record: GradientNoise) -> np.ndarray:
             machine.data.of_set(int(data_set)), here.reshape(-1, here.shape[-1])
         )[1]
         result[:, sets == data_set] = variance[:, record.learned].mean(axis=1).reshape(here.shape[:2])
-    return result / int(machine.settings["theta"]["batch"])
+    return result / int(machine.settings.theta.batch)

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from thermosim.cli.exits import Exit, explained
+
 app = typer.Typer(
     name="thermosim",
     help="Learning as a thermodynamic process: run a case, check it against exact results, plot it.",
@@ -19,8 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-FINE, BAD_CASE, FAULT, INTERRUPTED, BROKEN_PIPE = 0, 2, 70, 130, 141
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 Threads = Annotated[
@@ -66,39 +66,27 @@ def _options(
 def main() -> None:
     """Entry point: every error a user can cause is a paragraph and an exit code, never a traceback."""
     try:
-        sys.exit(app(standalone_mode=False, prog_name="thermosim") or FINE)
+        sys.exit(app(standalone_mode=False, prog_name="thermosim") or Exit.FINE)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(Exit.INTERRUPTED)
     except BrokenPipeError:  # the reader has gone, as in `thermosim check out.h5 | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
+        sys.exit(Exit.BROKEN_PIPE)
     except Exception as error:
         sys.exit(_explain(error))
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception) -> Exit:
     if "--debug" in sys.argv:
         raise error
     if isinstance(error, typer.Abort):
-        return INTERRUPTED
+        return Exit.INTERRUPTED
     if isinstance(error, TyperException):
         error.show()  # type: ignore[attr-defined]
-        return BAD_CASE
-    from thermosim.case.load import CaseError
-    from thermosim.data import DataError
-    from thermosim.storage import StorageError
-
-    if isinstance(error, (CaseError, DataError, StorageError)):
-        print(f"thermosim: {error}", file=sys.stderr)
-        return BAD_CASE
-    if isinstance(error, OSError) and error.strerror:  # the machine's, not ours: a full disk, a name too long
-        print(f"thermosim: {error.filename or 'output'}: {error.strerror}.", file=sys.stderr)
-        return BAD_CASE
-    print(
-        f"thermosim: {type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where.",
-        file=sys.stderr,
-    )
-    return FAULT
+        return Exit.REFUSED
+    message, code = explained(error)
+    print(f"thermosim: {message}", file=sys.stderr)
+    return code
 
 
 @app.command()
@@ -123,7 +111,7 @@ def run(
 
     loaded = load_case(case, _overrides(sets))
     target = output or Path(case.stem + ".h5")
-    if target.resolve() in {case.resolve(), (loaded.folder / str(loaded.settings["model"].get("file", "."))).resolve()}:
+    if target.resolve() in {case.resolve(), (loaded.folder / (loaded.settings.model.file or ".")).resolve()}:
         raise typer.BadParameter(f"{target} is the case or its model; choose another output.", param_hint="-o")
     if target.suffix in (".png", ".pdf", ".svg", ".toml", ".py"):
         raise typer.BadParameter(f"{target}: an ensemble is an HDF5 file; call it {target.stem}.h5.", param_hint="-o")
@@ -172,16 +160,16 @@ def extend(
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="Ensemble file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; thermosim schema --check describes it.")] = False,
     debug: Debug = False,
 ) -> None:
     """Measured, standard error, exact value and z, for everything the model knows exactly.
 
     Exit code 0: consistent; 1: not; 2: nothing to compare.
     """
-    from thermosim.report import text as reports
+    from thermosim.cli import results
 
-    raise typer.Exit(reports.check(file, as_json=as_json))
+    raise typer.Exit(results.check(file, as_json))
 
 
 @app.command()
@@ -193,9 +181,9 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw the pictures this model's papers show."""
-    from thermosim.report import text as reports
+    from thermosim.cli import results
 
-    raise typer.Exit(reports.plot(file, output or file.with_suffix(".png")))
+    raise typer.Exit(results.plot(file, output or file.with_suffix(".png")))
 
 
 @app.command()
@@ -254,11 +242,16 @@ def cases(debug: Debug = False) -> None:
 
 
 @app.command()
-def schema(debug: Debug = False) -> None:
-    """The JSON schema of a case file."""
-    from thermosim.case.schema import json_schema
-
-    print(json.dumps(json_schema(), indent=2))
+def schema(
+    of_check: Annotated[bool, typer.Option("--check", help="Of what check --json prints, instead of a case.")] = False,
+    debug: Debug = False,
+) -> None:
+    """The JSON schema of a case file, or of a report."""
+    if of_check:
+        from thermosim.report.as_json import report_schema as described
+    else:
+        from thermosim.case.schema import json_schema as described
+    print(json.dumps(described(), indent=2))
 
 
 def _overrides(sets: list[str] | None) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermosim.report.console import FINE, duration, make_console, size_text
+from thermosim.cli.exits import Exit
+from thermosim.report.console import duration, make_console, size_text
 
 if TYPE_CHECKING:
     from thermosim.model import Model
 
 
-def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> int:
+def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> Exit:
     """Describe a case or an ensemble."""
     from rich.table import Table
 
@@ -26,7 +27,7 @@ def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool
     if not is_case and (target.exists() or parts_folder(target).exists()):
         rows, code = _ensemble_rows(target)
     else:
-        rows, code = _case_rows(target, overrides, workers, trial), FINE
+        rows, code = _case_rows(target, overrides, workers, trial), Exit.FINE
     for key, value in rows:
         table.add_row(key, value)
     make_console().print(table)
@@ -37,18 +38,18 @@ def _case_rows(target: Path, overrides: dict[str, Any], workers: int, trial: boo
     from thermosim.case.load import load_case
 
     case = load_case(target, overrides)
-    steps, record = case.settings["run"]["steps"], case.settings["record"]
+    steps, record = case.settings.run.steps, case.settings.record
     axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in case.axes) or "none"
-    kept = [f"{name} ({', '.join(table['keep'])})" for name, table in record["tables"].items()]
+    kept = [f"{name} ({', '.join(table.keep)})" for name, table in record.tables.items()]
     rows = [
         ("case", case.title),
         ("model", f"{case.model.name}: {case.model.summary}"),
         ("moves", _moves(case.settings)),
         ("sweep", axes),
-        ("replicas", f"{case.replicas_in_all:,} in all, {case.settings['ensemble']['replicas']:,} at each point"),
+        ("replicas", f"{case.replicas_in_all:,} in all, {case.settings.ensemble.replicas:,} at each point"),
         ("steps", f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)"),
-        ("frames", f"{len(case.frame_steps()):,}, every {record['every']:,} steps from {record['first']:,}"),
-        ("variables", ", ".join([*record["variables"], *kept])),
+        ("frames", f"{len(case.frame_steps()):,}, every {record.every:,} steps from {record.first:,}"),
+        ("variables", ", ".join([*(record.variables or ()), *kept])),
     ]
     return rows + _needs_rows(case, workers, trial)
 
@@ -79,20 +80,21 @@ def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
 
 
 def _moves(settings: Any) -> str:
-    theta, x = settings["theta"], settings.get("x")
-    details = [str(theta["constraint"])] if theta["constraint"] else []
-    details += [f"batch {theta['batch']}"] if theta["batch"] else []
-    details += [str(theta["gradient"])] if theta["gradient"] else []
-    parts = [f"theta {theta['dynamics']}" + (f" ({', '.join(details)})" if details else "")]
+    theta, x = settings.theta, settings.x
+    details = [str(theta.constraint)] if theta.constraint else []
+    details += [f"batch {theta.batch}"] if theta.batch else []
+    details += [str(theta.gradient)] if theta.gradient else []
+    parts = [f"theta {theta.dynamics}" + (f" ({', '.join(details)})" if details else "")]
     if x:
-        parts.append(f"x {x['dynamics']}, {x['tau']} per step")
+        parts.append(f"x {x.dynamics}, {x.tau} per step")
     return "; ".join(parts)
 
 
-def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
+def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
     """What an ensemble is, and whether every checksum agrees; the exit code is 1 where one does not."""
     import warnings
 
+    from thermosim.case.settings import Settings
     from thermosim.storage import parts_folder, read_manifest
     from thermosim.storage.open import open_ensemble
 
@@ -100,7 +102,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the faults are told below
         ds = open_ensemble(target, verify=bool(faults))
-    settings = json.loads(ds.attrs["settings"])
+    settings = Settings.from_dict(json.loads(ds.attrs["settings"]))
     state = "complete" if ds.attrs["completed"] else "interrupted or running: thermosim resume goes on"
     folder = parts_folder(target)
     if target.is_file() and folder.is_dir() and not read_manifest(folder)["virtual"]:
@@ -112,9 +114,9 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
     rows = [
         ("ensemble", str(ds.attrs["title"])),
         ("state", state),
-        ("model", settings["model"]["name"]),
+        ("model", settings.model.name),
         ("moves", _moves(settings)),
-        ("steps", f"{last:,} of {settings['run']['steps']:,} recorded"),
+        ("steps", f"{last:,} of {settings.run.steps:,} recorded"),
         ("sizes", sizes),
         ("variables", ", ".join(str(v) for v in ds.data_vars)),
         ("diverged", f"{diverged:,} of {ds.status.size:,} replicas"),
@@ -122,7 +124,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], int]:
         ("made by", f"thermosim {ds.attrs['thermosim_version']}, Python {ds.attrs['python']}"),
         ("checksums", "[red]" + "\n".join(faults) + "[/red]\nWhat is whole stays readable." if faults else "all agree"),
     ]
-    return rows, 1 if faults else FINE
+    return rows, Exit.FAILED if faults else Exit.FINE
 
 
 def _faults(target: Path) -> list[str]:
@@ -138,11 +140,11 @@ def _faults(target: Path) -> list[str]:
     return faults
 
 
-def models(name: str | None) -> int:
+def models(name: str | None) -> Exit:
     """List the models, or the keys of one."""
     from rich.table import Table
 
-    from thermosim.case.load import CaseError
+    from thermosim.case.faults import CaseError
     from thermosim.models import MODELS
 
     console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
@@ -152,7 +154,7 @@ def models(name: str | None) -> int:
         for model in MODELS.values():
             table.add_row(model.name, f"{model.summary} [dim]({model.source})[/dim]")
         console.print(table)
-        return FINE
+        return Exit.FINE
     if name not in MODELS:
         raise CaseError([f"no such model. There are: {', '.join(MODELS)}."], name)
     model = MODELS[name]
@@ -178,12 +180,12 @@ def models(name: str | None) -> int:
             f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning
         )
     console.print(table)
-    return FINE
+    return Exit.FINE
 
 
 def _abilities(model: Model) -> list[tuple[str, str]]:
     """What a case may ask of a model with samples x."""
-    from thermosim.case.rules import possible_moves
+    from thermosim.moves import possible_moves
 
     if not model.has_samples:
         return []
@@ -201,7 +203,7 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     return [*rows, ("moves of x:", ", ".join(possible_moves(model))), ("theta learns by:", learns)]
 
 
-def cases() -> int:
+def cases() -> Exit:
     """List the cases that come with thermosim, under the names that `run` takes."""
     from rich.table import Table
 
@@ -213,4 +215,4 @@ def cases() -> int:
     for name, title in library.listing().items():
         table.add_row(name, title)
     make_console().print(table)
-    return FINE
+    return Exit.FINE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thermosim.report.console import CHECK_FAILED, DIVERGED, FINE, INTERRUPTED, duration, make_console, si, size_text
+from thermosim.cli.exits import Exit
+from thermosim.report.console import duration, make_console, si, size_text
 
 if TYPE_CHECKING:
     from thermosim.case.load import Case
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LOG_SECONDS = 60.0
 
 
-def run(case: Case, output: Path, overwrite: bool, picture: bool, how: Mapping[str, Any]) -> int:
+def run(case: Case, output: Path, overwrite: bool, picture: bool, how: Mapping[str, Any]) -> Exit:
     """Run a case with a progress line, then check, draw and summarise. `how` is the rest `simulate` takes."""
     from thermosim.run.simulate import simulate
 
@@ -28,7 +28,7 @@ def run(case: Case, output: Path, overwrite: bool, picture: bool, how: Mapping[s
     return _with_progress(case.title, output, work, picture, overwrite)
 
 
-def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> int:
+def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> Exit:
     """Go on with an interrupted run."""
     from thermosim.run.resume import resume as go_on
     from thermosim.storage import parts_folder
@@ -37,11 +37,11 @@ def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> int:
     if file.is_file() and not parts_folder(file).exists():
         open_ensemble(file).close()  # or says what else it is
         print(f"{file} is complete: there is nothing to go on with. For more steps: thermosim extend {file} --steps N")
-        return FINE
+        return Exit.FINE
     return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), picture, False)
 
 
-def extend(file: Path, steps: int, picture: bool, how: Mapping[str, Any]) -> int:
+def extend(file: Path, steps: int, picture: bool, how: Mapping[str, Any]) -> Exit:
     """Go on past the end of a complete run."""
     from thermosim.run.resume import extend as go_on
 
@@ -49,7 +49,7 @@ def extend(file: Path, steps: int, picture: bool, how: Mapping[str, Any]) -> int
     return _with_progress(title, file, lambda report: go_on(file, steps, report=report, **how), picture, True)
 
 
-def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed: int) -> int:
+def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed: int) -> Exit:
     """Kill runs, and print what came of it."""
     from collections import Counter
 
@@ -72,13 +72,16 @@ def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed
     console.print(f"{len(outcome.kills)} kills in {runs} runs, {same} of them identical to the unharmed run: {word}")
     if outcome.folder is not None:
         console.print(f"What was found is kept in {outcome.folder}")
-    return FINE if outcome.good else CHECK_FAILED
+    return Exit.FINE if outcome.good else Exit.FAILED
 
 
-def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite: bool) -> int:
+def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite: bool) -> Exit:
     from rich.markup import escape
 
-    from thermosim.report.text import diverged, draw, loaded, print_check
+    from thermosim.checks.admission import Unfit, in_memory
+    from thermosim.checks.report import check
+    from thermosim.cli import results
+    from thermosim.report.text import diverged, print_report
     from thermosim.run.simulate import Interrupted
 
     console, begin = make_console(), time.perf_counter()
@@ -87,21 +90,26 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
         ds = _live(work)
     except Interrupted as stop:
         console.print(f"{stop}. Everything up to here is sealed; to go on: [bold]thermosim resume {output}[/bold]")
-        return INTERRUPTED
+        return Exit.INTERRUPTED
     console.print(_done_line(ds, output, time.perf_counter() - begin))
     lost = diverged(ds)
     for line in lost:
         console.print(line)
-    ds = loaded(ds)
-    if ds is None:  # too large
-        return DIVERGED if lost else FINE
-    code = print_check(ds, console)
+    code = Exit.DIVERGED if lost else Exit.FINE
+    try:
+        ds = in_memory(ds)
+    except Unfit as too_large:
+        console.print(str(too_large))
+        return code
+    report = check(ds)
+    print_report(report, console)
     target = output.with_suffix(".png")
     if picture and target.exists() and not overwrite:
         console.print(f"{target} exists and was left alone; thermosim plot {output} draws it anew.")
-    elif picture and draw(ds, target):
-        console.print(f"Picture: [bold]{target}[/bold]")
-    return DIVERGED if lost else (CHECK_FAILED if code == CHECK_FAILED else FINE)
+    elif picture:
+        why_none = results.draw(ds, target)
+        console.print(escape(why_none) or f"Picture: [bold]{target}[/bold]")
+    return Exit.FAILED if report.consistent is False and not lost else code
 
 
 def _live(work: Any) -> Any:
@@ -142,11 +150,13 @@ def _rate(state: Any) -> str:
 
 
 def _done_line(ds: Any, output: Path, seconds: float) -> str:
-    settings = json.loads(ds.attrs["settings"])
+    from thermosim.analysis.settings import settings as settings_of
+
+    settings = settings_of(ds)
     replicas = int(np.prod(ds.status.shape))
-    work = replicas * settings["run"]["steps"]
+    work = replicas * settings.run.steps
     return (
-        f"{replicas:,} replicas x {settings['run']['steps']:,} steps in {seconds:.1f} s; "
+        f"{replicas:,} replicas x {settings.run.steps:,} steps in {seconds:.1f} s; "
         f"{output} ({size_text(output.stat().st_size)})"
         if work
         else ""

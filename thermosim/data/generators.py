@@ -10,10 +10,11 @@ by component, without sums that a library may reorder: their bits are the same f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from thermosim.data.section import DataSection
 
 __all__ = ["CHOICE", "NORMAL", "ORDER", "UNIFORM", "address", "generated", "order", "triangular"]
 
@@ -29,15 +30,15 @@ def address(role: int, number: int) -> int:
     return _ROLES * number + role
 
 
-def generated(settings: Mapping[str, Any], components: int, rows: int, number: int) -> tuple[np.ndarray, Any]:
+def generated(section: DataSection, components: int, rows: int, number: int) -> tuple[np.ndarray, Any]:
     """Rows (K, n) of set `number`, and the center of each (K,) for a mixture, else None."""
-    source, seed = settings["source"], settings["seed"]
+    source, seed = section.source, section.seed
     if source == "gaussian":
-        return _gaussian(settings, _normals(seed, components, rows, number)), None
+        return _gaussian(section, _normals(seed, components, rows, number)), None
     if source == "mixture":
-        labels = _choices(settings, rows, number)
-        return _mixture(settings, labels, _normals(seed, components, rows, number)), labels
-    return _ring(settings, _normals(seed, 4, rows, number)), None
+        labels = _choices(section, rows, number)
+        return _mixture(section, labels, _normals(seed, components, rows, number)), labels
+    return _ring(section, _normals(seed, 4, rows, number)), None
 
 
 def order(seed: int, total: int, number: int) -> np.ndarray:
@@ -70,10 +71,10 @@ def _normals(seed: int, components: int, rows: int, number: int) -> np.ndarray:
     return normal_array(seed, DATA, address(NORMAL, number), 0, (components, rows))
 
 
-def _gaussian(settings: Mapping[str, Any], normals: np.ndarray) -> np.ndarray:
-    mean, covariance = _or(settings["mean"], 0.0), _or(settings["covariance"], 1.0)
+def _gaussian(section: DataSection, normals: np.ndarray) -> np.ndarray:
+    mean, covariance = _or(section.mean, 0.0), _or(section.covariance, 1.0)
     if covariance.ndim < 2:
-        deviation = _or(settings["deviation"], np.sqrt(covariance))
+        deviation = _or(section.deviation, np.sqrt(covariance))
         return np.ascontiguousarray(mean + deviation * normals.T)
     factor = triangular(covariance)
     rows = np.zeros(normals.T.shape)
@@ -82,25 +83,25 @@ def _gaussian(settings: Mapping[str, Any], normals: np.ndarray) -> np.ndarray:
     return mean + rows
 
 
-def _choices(settings: Mapping[str, Any], rows: int, number: int) -> np.ndarray:
+def _choices(section: DataSection, rows: int, number: int) -> np.ndarray:
     from thermosim.kernels.noise import uniform_array
     from thermosim.streams import DATA
 
-    weights = _or(settings["weights"], np.ones(len(settings["centers"])))
+    weights = _or(section.weights, np.ones(len(section.centers)))
     shares = np.cumsum(weights)
-    uniforms = uniform_array(settings["seed"], DATA, address(CHOICE, number), 0, (1, rows))[0]
+    uniforms = uniform_array(section.seed, DATA, address(CHOICE, number), 0, (1, rows))[0]
     return np.searchsorted(shares / shares[-1], uniforms)
 
 
-def _mixture(settings: Mapping[str, Any], labels: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    centers = np.asarray(settings["centers"], float).reshape(len(settings["centers"]), -1)
-    deviations = np.broadcast_to(_or(settings["deviation"], 1.0), len(centers))
+def _mixture(section: DataSection, labels: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    centers = np.asarray(section.centers, float).reshape(len(section.centers), -1)
+    deviations = np.broadcast_to(_or(section.deviation, 1.0), len(centers))
     return np.ascontiguousarray(centers[labels] + deviations[labels, None] * normals.T)
 
 
-def _ring(settings: Mapping[str, Any], normals: np.ndarray) -> np.ndarray:
+def _ring(section: DataSection, normals: np.ndarray) -> np.ndarray:
     """The direction of a pair of normals is uniform, and needs no cosine."""
-    radius, deviation = float(_or(settings["radius"], 1.0)), float(_or(settings["deviation"], 0.1))
+    radius, deviation = float(_or(section.radius, 1.0)), float(_or(section.deviation, 0.1))
     length = np.sqrt(normals[0] * normals[0] + normals[1] * normals[1])
     direction = normals[:2] / np.maximum(length, np.finfo(float).tiny)
     return np.ascontiguousarray((radius * direction + deviation * normals[2:]).T)

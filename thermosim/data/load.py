@@ -8,7 +8,7 @@ of a source keep their order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ import numpy as np
 
 from thermosim.data.generators import generated, order
 from thermosim.data.rules import faults
-from thermosim.data.section import GENERATED, GENERATED_ROWS
+from thermosim.data.section import GENERATED, GENERATED_ROWS, DataSection
 from thermosim.data.tables import DataError, Table, table
 
 __all__ = ["Data", "load"]
 
-Settings = Mapping[str, Any]
 Sampler = Callable[[int, int], np.ndarray]
 
 
@@ -51,34 +50,34 @@ class Data:
         return np.asarray(centered.T @ centered / self.rows)
 
 
-def load(settings: Settings, components: int, folder: Path, sample: Sampler | None = None) -> Data:
+def load(section: DataSection, components: int, folder: Path, sample: Sampler | None = None) -> Data:
     """The data sets of a case whose model has n = `components`; `folder` is where the case is.
 
-    sample(K, s) -> (K, n): exact samples of the model at `settings["teacher"]`, for set s; needed by source "teacher".
-    Its random numbers are those of the stream DATA and settings["seed"], at the steps that `generators.address` gives.
+    sample(K, s) -> (K, n): exact samples of the model at `section.teacher`, for set s; needed by source "teacher".
+    Its random numbers are those of the stream DATA and section.seed, at the steps that `generators.address` gives.
     The arrays are fresh: their owner may change them. Raises DataError with every fault.
     """
-    found = faults(settings, components, folder)
-    if settings["source"] == "teacher" and sample is None:
+    found = faults(section, components, folder)
+    if section.source == "teacher" and sample is None:
         found.append("data.source = 'teacher': this model has no exact sampler; choose another source.")
     if found:
         raise DataError("\n\n".join(found))
 
-    source = None if settings["source"] in GENERATED else table(settings, folder)
-    total = GENERATED_ROWS if source is None else len(source.kept(settings["digits"]))
-    rows, sets = settings["rows"] or total, settings["sets"]
+    source = None if section.source in GENERATED else table(section, folder)
+    total = GENERATED_ROWS if source is None else len(source.kept(section.digits))
+    rows, sets = section.rows or total, section.sets
     values, labels = np.empty((sets * rows, components)), np.empty(sets * rows, np.int64)
     classes: Any = None
     for number in range(sets):
         place = slice(number * rows, (number + 1) * rows)
         if source is not None:
-            values[place], classes = _chosen(settings, source, rows, number)
-        elif settings["source"] == "teacher":
+            values[place], classes = _chosen(section, source, rows, number)
+        elif section.source == "teacher":
             assert sample is not None
             values[place] = _sampled(sample, rows, components, number)
         else:
             with np.errstate(over="ignore", invalid="ignore"):  # refused below
-                values[place], classes = generated(settings, components, rows, number)
+                values[place], classes = generated(section, components, rows, number)
         if classes is not None:
             labels[place] = classes
     if not np.isfinite(values).all():
@@ -88,17 +87,17 @@ def load(settings: Settings, components: int, folder: Path, sample: Sampler | No
         rows,
         sets,
         None if classes is None else labels,
-        _described(settings, rows, components),
+        _described(section, rows, components),
         hashlib.sha256(values.data.cast("B")).hexdigest(),
     )
 
 
-def _chosen(settings: Settings, source: Table, rows: int, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _chosen(section: DataSection, source: Table, rows: int, number: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows (K, n) of one set, shrunk and encoded, and their classes."""
-    kept = source.kept(settings["digits"])
+    kept = source.kept(section.digits)
     if rows < len(kept):
-        kept = kept[order(settings["seed"], len(kept), number)[:rows]]
-    values = _encoded(settings, source, _shrunk(source.values[kept], source.side, settings["shrink"]))
+        kept = kept[order(section.seed, len(kept), number)[:rows]]
+    values = _encoded(section, source, _shrunk(source.values[kept], source.side, section.shrink))
     return values, None if source.labels is None else source.labels[kept]
 
 
@@ -110,14 +109,14 @@ def _shrunk(values: np.ndarray, side: int | None, shrink: int | None) -> np.ndar
     return np.asarray(squares.mean(axis=(2, 4)).reshape(len(values), -1))
 
 
-def _encoded(settings: Settings, source: Table, values: np.ndarray) -> np.ndarray:
-    encoding = settings["encoding"]
+def _encoded(section: DataSection, source: Table, values: np.ndarray) -> np.ndarray:
+    encoding = section.encoding
     if encoding == "real":
         return values
     unit = (values.astype(float) - source.low) / (source.high - source.low)
     if encoding == "unit":
         return unit
-    binary = (unit > settings["threshold"]).astype(float)
+    binary = (unit > section.threshold).astype(float)
     return 2.0 * binary - 1.0 if encoding == "spin" else binary
 
 
@@ -128,12 +127,12 @@ def _sampled(sample: Sampler, rows: int, components: int, number: int) -> np.nda
     return values
 
 
-def _described(settings: Settings, rows: int, components: int) -> str:
-    name = settings["source"] or f"{settings['file']} {settings['dataset'] or ''}".strip()
-    digits, shrink = settings["digits"], settings["shrink"]
+def _described(section: DataSection, rows: int, components: int) -> str:
+    name = section.source or f"{section.file} {section.dataset or ''}".strip()
+    digits, shrink = section.digits, section.shrink
     details = [f"classes {', '.join(map(str, digits))}"] if digits else []
     details += [f"shrunk by {shrink}"] if shrink else []
-    details += [settings["encoding"]] if settings["encoding"] != "real" else []
-    which = f"{settings['sets']} sets of " if settings["sets"] > 1 else ""
+    details += [section.encoding] if section.encoding != "real" else []
+    which = f"{section.sets} sets of " if section.sets > 1 else ""
     how = f" ({'; '.join(details)})" if details else ""
     return f"{name}{how}: {which}{rows} rows of {components} components"

@@ -4,55 +4,54 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED
+from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED, DataSection
 from thermosim.data.tables import DataError, Table, table
 
 __all__ = ["faults"]
 
-Settings = Mapping[str, Any]
 _ROUNDING = 1e-10  # of the largest entry, allowed below 0 in eigenvalues of a covariance
 _LARGEST = 2**30  # numbers in all sets together: 8 GiB
 
 
-def faults(settings: Settings, components: int, folder: Path) -> list[str]:
+def faults(section: DataSection, components: int, folder: Path) -> list[str]:
     """A paragraph for each fault of a resolved [data] section, for a model of n = `components`; never raises.
 
     `folder` is where the case is. Files are read and checked, and remembered for the run.
     """
-    source, file = settings["source"], settings["file"]
+    source, file = section.source, section.file
     if source is None and file is None:
         return ["data: missing; give data.source (" + ", ".join(GENERATED + PACKAGED) + ") or a data.file of your own."]
     if source is not None and file is not None:
         return [f"data.source = {source!r}, data.file = {file!r}: has both; keep one of them."]
-    found = _unused(settings)
+    found = _unused(section)
     if source in GENERATED:
-        found += _GENERATORS[source](settings, components)
-        return found + _size_faults(settings, settings["rows"] or GENERATED_ROWS, components)
+        found += _GENERATORS[source](section, components)
+        return found + _size_faults(section, section.rows or GENERATED_ROWS, components)
     try:
-        rows = table(settings, folder)
+        rows = table(section, folder)
     except DataError as error:
         return [*found, str(error)]
-    return found + _table_faults(settings, rows, components)
+    return found + _table_faults(section, rows, components)
 
 
-def _unused(settings: Settings) -> list[str]:
+def _unused(section: DataSection) -> list[str]:
     """Keys that this source, or this encoding, does not use."""
-    source = settings["source"] or "file"
-    here = repr(source) if settings["source"] else f"data.file = {settings['file']!r}"
+    source = section.source or "file"
+    here = repr(source) if section.source else f"data.file = {section.file!r}"
     found = [
-        f"data.{key} = {_shown(settings[key])}: is only used with {_named(users)}, not {here}; remove it."
+        f"data.{key} = {_shown(getattr(section, key))}: is only used with {_named(users)}, not {here}; remove it."
         for key, users in OWN_KEYS.items()
-        if source not in users and settings[key] not in (None, {})
+        if source not in users and getattr(section, key) not in (None, {})
     ]
-    if source == "file" and settings["dataset"] is not None and settings["file"].endswith(".npy"):
-        found.append(f"data.dataset = {settings['dataset']!r}: a .npy file has no named datasets; remove it.")
-    encoding, threshold = settings["encoding"], settings["threshold"]
+    if source == "file" and section.dataset is not None and (section.file or "").endswith(".npy"):
+        found.append(f"data.dataset = {section.dataset!r}: a .npy file has no named datasets; remove it.")
+    encoding, threshold = section.encoding, section.threshold
     if source in GENERATED and encoding != "real":
         found.append(f"data.encoding = {encoding!r}: generated rows are used as they are; remove it.")
     if encoding in ("real", "unit") and threshold != 0.5:
@@ -63,16 +62,16 @@ def _unused(settings: Settings) -> list[str]:
     return found
 
 
-def _gaussian_faults(settings: Settings, n: int) -> list[str]:
+def _gaussian_faults(section: DataSection, n: int) -> list[str]:
     vector = f"a number, or one for each of the model's {n} components"
-    found = _array_faults(settings, "mean", ((), (n,)), vector)
-    found += _array_faults(settings, "deviation", ((), (n,)), f"{vector}, none below 0", positive=True)
-    covariance = settings["covariance"]
+    found = _array_faults(section, "mean", ((), (n,)), vector)
+    found += _array_faults(section, "deviation", ((), (n,)), f"{vector}, none below 0", positive=True)
+    covariance = section.covariance
     if covariance is None:
         return found
-    if settings["deviation"] is not None:
+    if section.deviation is not None:
         found.append("data.deviation, data.covariance: have the same meaning here; keep one of them.")
-    wrong = _array_faults(settings, "covariance", ((), (n,), (n, n)), f"{vector}, or a matrix of {n} x {n} numbers")
+    wrong = _array_faults(section, "covariance", ((), (n,), (n, n)), f"{vector}, or a matrix of {n} x {n} numbers")
     if wrong:
         return found + wrong
     array = np.asarray(covariance, float)
@@ -86,32 +85,32 @@ def _gaussian_faults(settings: Settings, n: int) -> list[str]:
     return found
 
 
-def _mixture_faults(settings: Settings, n: int) -> list[str]:
-    centers, weights = settings["centers"], settings["weights"]
+def _mixture_faults(section: DataSection, n: int) -> list[str]:
+    centers, weights = section.centers, section.weights
     if centers is None:
         return ["data.centers: missing; a mixture needs a list of centers, a vector each."]
     array = _numbers(centers)
     if array is None or array.size == 0 or array.shape[1:] not in ((n,), () if n == 1 else (n,)):
         return [f"data.centers = {_shown(centers)}: expected a list of vectors, each of the model's {n} components."]
     number = len(array)
-    found = _array_faults(settings, "weights", ((number,),), f"{number} numbers, one per center, none below 0", True)
+    found = _array_faults(section, "weights", ((number,),), f"{number} numbers, one per center, none below 0", True)
     found += _array_faults(
-        settings, "deviation", ((), (number,)), f"a number, or one for each of the {number} centers, none below 0", True
+        section, "deviation", ((), (number,)), f"a number, or one for each of the {number} centers, none below 0", True
     )
     if weights is not None and not found and not 0.0 < sum(weights) < math.inf:
         found.append(f"data.weights = {_shown(weights)}: add up to {sum(weights):g}; make one positive.")
     return found
 
 
-def _ring_faults(settings: Settings, n: int) -> list[str]:
-    found = _array_faults(settings, "deviation", ((),), "a number, not below 0", positive=True)
+def _ring_faults(section: DataSection, n: int) -> list[str]:
+    found = _array_faults(section, "deviation", ((),), "a number, not below 0", positive=True)
     if n != 2:
         found.append(f"data.source = 'ring': has 2 components, this model has {n}; give the model 2.")
     return found
 
 
-def _teacher_faults(settings: Settings, n: int) -> list[str]:
-    teacher = settings["teacher"]
+def _teacher_faults(section: DataSection, n: int) -> list[str]:
+    teacher = section.teacher
     if not teacher:
         return ["data.teacher: missing; give values of the model's parameters, as in teacher = { mean = 1.0 }."]
     return [
@@ -129,10 +128,10 @@ _GENERATORS = {
 }
 
 
-def _table_faults(settings: Settings, source: Table, components: int) -> list[str]:
+def _table_faults(section: DataSection, source: Table, components: int) -> list[str]:
     """Faults of a choice of rows of a file or packaged set."""
-    name = f"data.source = {settings['source']!r}" if settings["source"] else f"data.file = {settings['file']!r}"
-    digits, shrink = settings["digits"], settings["shrink"]
+    name = f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
+    digits, shrink = section.digits, section.shrink
     found = []
     if digits is not None and source.labels is not None:
         classes = np.unique(source.labels).tolist()
@@ -146,13 +145,13 @@ def _table_faults(settings: Settings, source: Table, components: int) -> list[st
         smaller = [s for s in (2, 4, 7) if source.side is not None and shrink is None and source.side % s == 0]
         hint = "".join(f", or {source.components(s)} with data.shrink = {s}" for s in smaller)
         found.append(f"{name}: rows have {n} components, this model has {components}; give the model {n}{hint}.")
-    if settings["encoding"] != "real" and source.low == source.high:
+    if section.encoding != "real" and source.low == source.high:
         found.append(
-            f"data.encoding = {settings['encoding']!r}: all values of {name} are {source.low:g}, so there is "
+            f"data.encoding = {section.encoding!r}: all values of {name} are {source.low:g}, so there is "
             "no scale; use 'real', or other data."
         )
     total = len(source.kept(digits))
-    rows, sets = settings["rows"] or total, settings["sets"]
+    rows, sets = section.rows or total, section.sets
     if rows > total:
         found.append(f"data.rows = {rows}: there are only {total} rows to choose from; ask for at most that.")
     elif rows == total and sets > 1:
@@ -160,22 +159,22 @@ def _table_faults(settings: Settings, source: Table, components: int) -> list[st
             f"data.sets = {sets}: each set would hold the same {total} rows, all there are; make data.rows smaller, or "
             "data.sets = 1."
         )
-    return found + _size_faults(settings, min(rows, total), components)
+    return found + _size_faults(section, min(rows, total), components)
 
 
-def _size_faults(settings: Settings, rows: int, components: int) -> list[str]:
-    size = settings["sets"] * rows * components
+def _size_faults(section: DataSection, rows: int, components: int) -> list[str]:
+    size = section.sets * rows * components
     if size <= _LARGEST:
         return []
-    shape = f"data.rows = {rows}, data.sets = {settings['sets']}"
+    shape = f"data.rows = {rows}, data.sets = {section.sets}"
     return [f"{shape}: take {size / 2**27:.0f} GiB at {components} components, 8 at most; make one of them smaller."]
 
 
 def _array_faults(
-    settings: Settings, key: str, shapes: tuple[tuple[int, ...], ...], expected: str, positive: bool = False
+    section: DataSection, key: str, shapes: tuple[tuple[int, ...], ...], expected: str, positive: bool = False
 ) -> list[str]:
     """Whether a key, if given, holds finite numbers in one of some shapes."""
-    if (value := settings[key]) is None:
+    if (value := getattr(section, key)) is None:
         return []
     array = _numbers(value)
     if array is not None and array.shape in shapes and not (positive and np.any(array < 0)):

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.data import Data, load
+from thermosim.data import Data, DataSection, load
 from thermosim.model import Model, Values
 
 __all__ = ["data_of", "recorded_theta", "recording_faults", "theta_faults", "theta_of"]
-
-Settings = Mapping[str, Any]
 
 
 def theta_of(model: Model, constants: Values, given: Mapping[str, Any]) -> np.ndarray:
@@ -50,61 +48,59 @@ def _groups(model: Model) -> str:
     return ", ".join(group.name for group in model.parameters) or "none"
 
 
-def data_of(model: Model, settings: Settings, folder: Path) -> Data:
+def data_of(model: Model, constants: Values, section: DataSection, folder: Path) -> Data:
     """The data sets of a case. Raises ValueError when they are not to be had."""
-    constants = settings["model"]
     sample = None
-    if settings["data"]["source"] == "teacher":
+    if section.source == "teacher":
         from thermosim.data.generators import NORMAL, address
         from thermosim.kernels.evaluate import Evaluator
         from thermosim.streams import DATA
 
         evaluator = Evaluator(model, constants)
-        theta = theta_of(model, constants, settings["data"]["teacher"])
+        theta = theta_of(model, constants, section.teacher)
 
         def sample(rows: int, data_set: int) -> np.ndarray:
             """Rows of the model itself at the teacher's parameters."""
             many = np.broadcast_to(theta, (rows, len(theta)))
-            return evaluator.draw(many, settings["data"]["seed"], DATA, address(NORMAL, data_set) // 2)
+            return evaluator.draw(many, section.seed, DATA, address(NORMAL, data_set) // 2)
 
-    return load(settings["data"], model.components(constants), folder, sample)
+    return load(section, model.components(constants), folder, sample)
 
 
-def recording_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
-    """What is wrong with theta.recording = { file, replica }."""
-    given = settings["theta"]["recording"]
-    extra = [name for name in given if name not in ("file", "replica")]
-    if extra or not isinstance(given.get("file"), str) or not isinstance(given.get("replica", 0), int):
-        return [f'theta.recording = {given!r}: expected {{ file = "run.h5", replica = 0 }}.']
+def recording_faults(
+    model: Model, constants: Values, recording: Mapping[str, Any], steps: int, folder: Path
+) -> list[str]:
+    """What is wrong with theta.recording = { file, replica }, for a run of so many steps."""
+    extra = [name for name in recording if name not in ("file", "replica")]
+    if extra or not isinstance(recording.get("file"), str) or not isinstance(recording.get("replica", 0), int):
+        return [f'theta.recording = {recording!r}: expected {{ file = "run.h5", replica = 0 }}.']
+    key = f"theta.recording.file = {recording['file']!r}"
     try:
-        theta = recorded_theta(settings, folder)
+        theta = recorded_theta(recording, folder)
     except Exception as error:
-        return [f"theta.recording.file = {given['file']!r}: {error}"]
-    m = sum(math.prod(group.shape(settings["model"])) for group in model.parameters)
+        return [f"{key}: {error}"]
+    m = sum(math.prod(group.shape(constants)) for group in model.parameters)
     if theta.shape[1] != m:
-        return [f"theta.recording.file = {given['file']!r}: holds {theta.shape[1]} parameters, this model has {m}."]
-    if len(theta) <= settings["run"]["steps"]:
-        return [
-            f"run.steps = {settings['run']['steps']}: the recording ends at step {len(theta) - 1}; run fewer steps."
-        ]
+        return [f"{key}: holds {theta.shape[1]} parameters, this model has {m}."]
+    if len(theta) <= steps:
+        return [f"run.steps = {steps}: the recording ends at step {len(theta) - 1}; run fewer steps."]
     return []
 
 
-def recorded_theta(settings: Settings, folder: Path) -> np.ndarray:
+def recorded_theta(recording: Mapping[str, Any], folder: Path) -> np.ndarray:
     """The path of one replica of another ensemble, at steps 0, 1, ...: (steps + 1, m).
 
     Raises ValueError when the file has no such path.
     """
     import xarray as xr
 
-    given = settings["theta"]["recording"]
-    path = folder / given["file"]
+    path = folder / recording["file"]
     if not path.is_file():
         raise ValueError(f"no such ensemble (looked for {path}); `thermosim run` makes one.")
     with xr.open_dataset(path, engine="h5netcdf", phony_dims="access") as ds:
         if "theta" not in ds or list(ds.theta.dims) != ["step", "replica", "theta_dim"]:
             raise ValueError("has no variable theta(step, replica, theta_dim); record theta, without a sweep.")
-        replica = given.get("replica", 0)
+        replica = recording.get("replica", 0)
         if not 0 <= replica < ds.sizes["replica"]:
             raise ValueError(f"has no replica {replica}; there are {ds.sizes['replica']}.")
         if not np.array_equal(ds.step.values, np.arange(ds.sizes["step"])):

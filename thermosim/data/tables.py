@@ -13,12 +13,12 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from thermosim.data.section import DataSection
 
 __all__ = ["MD5", "DataError", "Table", "data_folder", "table"]
 
@@ -57,25 +57,26 @@ class Table:
         return self.values.shape[1] // (shrink or 1) ** 2
 
 
-def table(settings: Mapping[str, Any], folder: Path) -> Table:
+def table(section: DataSection, folder: Path) -> Table:
     """The rows that a case's [data] names, from memory when they were read before and have not changed since.
 
     `folder` is where the case is. Raises DataError.
     """
-    name = settings["source"]
+    name = section.source
     try:
         if name == "digits":
             return _digits()
         if name is not None:
-            home = data_folder(settings["folder"], folder)
+            home = data_folder(section.folder, folder)
             images, labels = (_idx_path(home, key) for key in MD5 if key.startswith(f"{name}/"))
             return _images(name, images, labels, _stamp(images), _stamp(labels))
-        path = folder / settings["file"]
-        return _own(settings["file"], path, settings["dataset"], _stamp(path))
+        file = str(section.file)
+        path = folder / file
+        return _own(file, path, section.dataset, _stamp(path))
     except DataError:
         raise
     except Exception as error:  # a file can be broken in any way
-        key = _key(settings["file"]) if name is None else f"data.source = {name!r}"
+        key = _key(str(section.file)) if name is None else f"data.source = {name!r}"
         raise DataError(f"{key}: cannot be read ({_said(error)}); make or get the file again.") from error
 
 

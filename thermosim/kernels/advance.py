@@ -9,37 +9,43 @@ from __future__ import annotations
 import math
 
 from thermosim.kernels import signatures
-from thermosim.kernels.compile import function_at, inlined
+from thermosim.kernels.declare import function_at, inlined
 from thermosim.kernels.minibatch import draw_rows
 from thermosim.kernels.noise import fill_normal_pair, fill_uniform
-from thermosim.ledger import HEAT, WORK
-from thermosim.streams import ACCEPTANCE, RESTART, THETA_NOISE, X_NOISE
+from thermosim.kernels.signatures import Buffers, Flag, Integer, Integers, Stack, Tile, Vector, signature_of
+from thermosim.streams import ACCEPTANCE, RESTART, THETA_ACCEPTANCE, THETA_NOISE, X_NOISE
 
 __all__ = ["advance", "jump", "jump_of_tile", "restart"]
 
-_prepare_at = function_at(signatures.PREPARE)
-_theta_move_at = function_at(signatures.THETA_MOVE)
-_jump_at = function_at(signatures.JUMP)
-_restart_at = function_at(signatures.RESTART)
-_x_move_at = function_at(signatures.X_MOVE)
+_prepare_at = function_at(signature_of(signatures.prepare))
+_theta_move_at = function_at(signature_of(signatures.theta_move))
+_jump_at = function_at(signature_of(signatures.jump))
+_restart_at = function_at(signature_of(signatures.restart))
+_x_move_at = function_at(signature_of(signatures.x_move))
 energy = evaluate = None  # bound to the model's when a jump is compiled
+WORK = HEAT = -1  # rows of the ledger, -1 where they are not booked
 
 
-def jump(x, derived, constants, shared, phi, force, work, scratch):  # type: ignore[no-untyped-def]
+def jump(x, derived, constants, shared, phi, force, path, scratch):  # type: ignore[no-untyped-def]
     """Book the change of phi that a move of theta made at fixed x as work; of a model with one-lane functions."""
+    work = path[WORK]
     for lane in range(x.shape[1]):
         energy_new = energy(x, derived, constants, shared, lane)
-        work[lane] += energy_new - phi[lane]
+        if WORK >= 0:
+            work[lane] += energy_new - phi[lane]
         phi[lane] = energy_new
 
 
-def jump_of_tile(x, derived, constants, shared, phi, force, work, scratch):  # type: ignore[no-untyped-def]
+def jump_of_tile(x, derived, constants, shared, phi, force, path, scratch):  # type: ignore[no-untyped-def]
     """The same for a model with functions of a tile, and for moves that keep the force."""
-    for lane in range(x.shape[1]):
-        work[lane] -= phi[lane]
+    work = path[WORK]
+    if WORK >= 0:
+        for lane in range(x.shape[1]):
+            work[lane] -= phi[lane]
     evaluate(x, derived, constants, shared, phi, force, scratch)
-    for lane in range(x.shape[1]):
-        work[lane] += phi[lane]
+    if WORK >= 0:
+        for lane in range(x.shape[1]):
+            work[lane] += phi[lane]
 
 
 def restart(  # type: ignore[no-untyped-def]
@@ -48,12 +54,14 @@ def restart(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Put the chain on a data row, each replica its own; the change of phi at fixed theta is heat."""
     heat = path[HEAT]
-    for lane in range(x.shape[1]):
-        heat[lane] -= phi[lane]
+    if HEAT >= 0:
+        for lane in range(x.shape[1]):
+            heat[lane] -= phi[lane]
     draw_rows(seed, RESTART, step, first_replica, sample, data, first_row, row_count, x, phi)
     evaluate(x, derived, constants, shared, phi, force, scratch)
-    for lane in range(x.shape[1]):
-        heat[lane] += phi[lane]
+    if HEAT >= 0:
+        for lane in range(x.shape[1]):
+            heat[lane] += phi[lane]
 
 
 @inlined
@@ -108,27 +116,30 @@ def _fill_normals(seed, stream, move, block, first_replica, normal):  # type: ig
     return move >> 1
 
 
-def advance(  # type: ignore[no-untyped-def]
-    seed, first_replica, first_step, steps, turn, tau, first_frame, every, row_count,
-    theta_moves, x_first, restarts,
-    theta, memory, x, theta_path, x_path,
-    constants, shared, data, first_row, theta_hyper, theta_factor, x_hyper, x_factor, theta_table, x_table,
-    prepare_address, theta_move_address, jump_address, restart_address, x_move_address,
-    frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path, scratch,
-):  # fmt: skip
+def advance(
+    seed: Integer, first_replica: Integer, first_step: Integer, steps: Integer, turn: Integer, tau: Integer,
+    first_frame: Integer, every: Integer, row_count: Integer, theta_moves: Flag, x_first: Flag, restarts: Flag,
+    theta: Tile, memory: Tile, x: Stack, theta_path: Tile, x_path: Stack,
+    constants: Tile, shared: Vector, data: Tile, first_row: Integers,
+    theta_hyper: Tile, theta_factor: Tile, x_hyper: Tile, x_factor: Tile, theta_table: Tile, x_table: Tile,
+    prepare_address: Integer, theta_move_address: Integer, jump_address: Integer, restart_address: Integer,
+    x_move_address: Integer,
+    frame_theta: Stack, frame_x: Buffers, frame_phi: Stack, frame_theta_path: Stack, frame_x_path: Buffers,
+    theta_normal: Stack, theta_uniform: Tile, gradient: Tile, after: Tile, loss: Vector, row: Tile,
+    theta_hyper_now: Tile, x_hyper_now: Tile, langevin: Tile, work: Tile, x_normal: Stack, uniform: Tile,
+    states: Buffers, forces: Buffers, phi: Tile, derived: Tile, model_scratch: Tile,
+) -> None:  # fmt: skip
     """Advance one tile from `first_step` by `steps` steps, in place, copying the frames met on the way.
 
-    State: theta (m, L), memory (M, L) of a move such as momentum, x (S, n, L), running sums theta_path (Q, L) and
+    State: theta (m, L), memory (M, L) of a move such as momentum, x (S, n, L), rows of the ledger theta_path (Q, L) and
     x_path (S, P, L). Hyper-parameters (H, L) are scaled by factors (H, steps), tables (steps, ...) hold what is
     prescribed per step; either has a single column or row where nothing changes. Past step `turn` (if not 0) theta
     meets the minibatches and the noise of the steps before it once more, in reverse. Frames are due at steps
-    first_frame, first_frame + every, ...; work space comes from `tiles.Tile`.
+    first_frame, first_frame + every, ...; the arrays from theta_normal on are work space.
     """
     prepare, theta_move = _prepare_at(prepare_address), _theta_move_at(theta_move_address)
     jump, restart, x_move = _jump_at(jump_address), _restart_at(restart_address), _x_move_at(x_move_address)
     samples = x.shape[0]
-    (theta_normal, gradient, after, loss, row, theta_hyper_now, x_hyper_now,
-     langevin, work, x_normal, uniform, states, forces, phi, derived, model_scratch) = scratch  # fmt: skip
     normals, uniforms = x_normal.shape[1] // max(samples, 1), uniform.shape[0] // max(samples, 1)
     now, frame, next_frame, jumped = 0, 0, first_frame, False
     theta_block, x_block = -1, -1
@@ -138,7 +149,7 @@ def advance(  # type: ignore[no-untyped-def]
     for sample in range(samples):
         _copy(x[sample], states[now, sample])
         # phi and the force only: no work is booked
-        jump(x[sample], source, constants, shared, phi[sample], forces[now, sample], work[0], model_scratch)
+        jump(x[sample], source, constants, shared, phi[sample], forces[now, sample], work, model_scratch)
     frames = (frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path)
     if next_frame == first_step:
         _copy_frame(frame, theta, states[now], phi, theta_path, x_path, frames)
@@ -157,16 +168,18 @@ def advance(  # type: ignore[no-untyped-def]
                     continue
                 drawn = step if turn == 0 or step <= turn else 2 * turn + 1 - step
                 theta_block = _fill_normals(seed, THETA_NOISE, drawn, theta_block, first_replica, theta_normal)
+                if theta_uniform.shape[0] > 0:
+                    fill_uniform(seed, THETA_ACCEPTANCE, drawn, first_replica, 0, theta_uniform)
                 theta_move(
                     seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[drawn & 1],
-                    constants, shared, data, first_row, row_count, theta_hyper_now,
+                    theta_uniform, constants, shared, data, first_row, row_count, theta_hyper_now,
                     theta_table[min(s, theta_table.shape[0] - 1)], theta_path, loss, gradient, after, row, work,
                     model_scratch,
                 )  # fmt: skip
                 jumped = not x_first and not restarts
                 for sample in range(0 if jumped else samples):
-                    state, force, booked = states[now, sample], forces[now, sample], x_path[sample, WORK]
-                    jump(state, source, constants, shared, phi[sample], force, booked, model_scratch)
+                    state, force = states[now, sample], forces[now, sample]
+                    jump(state, source, constants, shared, phi[sample], force, x_path[sample], model_scratch)
                 continue
             prescribed = x_table[min(s, x_table.shape[0] - 1)]
             for sample in range(samples if restarts else 0):

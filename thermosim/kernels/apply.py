@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 
-from numba import types
-
+from thermosim.kernels import types
 from thermosim.kernels.elementary import exp
 
 __all__ = [

@@ -2,21 +2,16 @@
 
 numba's current wheels carry no vector mathematics library, so a call to `math.log` in a loop over lanes runs one
 lane at a time. These are polynomials in fused multiply-adds, accurate to about one unit in the last place and
-identical, bit for bit, in scalar and in vector code. Coefficients: interpolation at Chebyshev nodes of the
-reduced interval, computed with 50 digits; `tests/test_elementary.py` holds the accuracy.
+identical, bit for bit, in scalar and in vector code. `fma`, `bits_of` and `float_of` are single instructions there
+(`intrinsics.py`). Coefficients: interpolation at Chebyshev nodes of the reduced interval, computed with 50 digits;
+`tests/test_elementary.py` holds the accuracy.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 
 __all__ = ["bits_of", "cos_sin_quarter", "exp", "float_of", "fma", "log"]
 
@@ -31,46 +26,19 @@ _LN2_HIGH = 0.6931471805599452862
 _LN2_LOW = 2.3190468138462995584e-17
 
 
-@intrinsic
-def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return types.float64(types.float64, types.float64, types.float64), build
+def fma(a: float, b: float, c: float) -> float:
+    """a b + c, rounded once; twice where the compiler is switched off, and last bits may differ."""
+    return a * b + c
 
 
-@intrinsic
-def _bits_of(typing_context: Any, x: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.uint64(types.float64), build
+def bits_of(x: float) -> np.uint64:
+    """The 64 bits of x."""
+    return np.float64(x).view(np.uint64)
 
 
-@intrinsic
-def _float_of(typing_context: Any, bits: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.uint64), build
-
-
-if numba.config.DISABLE_JIT:  # stepping through a kernel in the debugger: last bits may differ
-
-    def fma(a: float, b: float, c: float) -> float:
-        """a b + c."""
-        return a * b + c
-
-    def bits_of(x: float) -> np.uint64:
-        """The 64 bits of x."""
-        return np.float64(x).view(np.uint64)
-
-    def float_of(bits: np.uint64) -> float:
-        """The number with these 64 bits."""
-        return np.uint64(bits).view(np.float64)
-
-else:
-    fma, bits_of, float_of = _fma, _bits_of, _float_of
+def float_of(bits: np.uint64) -> float:
+    """The number with these 64 bits."""
+    return np.uint64(bits).view(np.float64)
 
 
 @inlined

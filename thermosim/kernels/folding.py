@@ -12,7 +12,7 @@ block of lanes takes all its frames before the next block begins, so that its su
 
 from __future__ import annotations
 
-from numba import types
+from thermosim.kernels import types
 
 __all__ = ["COUNTS", "GROUPS", "MOMENTS", "PRODUCTS", "fold_counts", "fold_groups", "fold_moments", "fold_products"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 
 __all__ = ["dot", "weighted_sum"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.noise import unit_interval
 from thermosim.streams import MINIBATCH
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import types
 
-from thermosim.kernels.compile import compiled, inlined
+from thermosim.kernels import types
+from thermosim.kernels.compile import compiled
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import bits_of, cos_sin_quarter, float_of, log
 
 __all__ = [
@@ -112,26 +113,18 @@ def fill_uniform(seed, stream, step, first_replica, first_index, out):  # type: 
             row[lane] = 2.0 - float_of((a >> _MANTISSA_SHIFT) | _ONE)
 
 
-def _fill_normal_pair(seed, stream, block, first_replica, first_index, even, odd):  # type: ignore[no-untyped-def]
-    fill_normal_pair(seed, stream, block, first_replica, first_index, even, odd)
-
-
-def _fill_uniform(seed, stream, step, first_replica, first_index, out):  # type: ignore[no-untyped-def]
-    fill_uniform(seed, stream, step, first_replica, first_index, out)
-
-
 def normal_array(seed: int, stream: int, block: int, first_replica: int, shape: tuple[int, int]) -> np.ndarray:
     """Standard normals (n, R) of the even move of `block`, for replicas first_replica, first_replica + 1, ..."""
     even, odd = np.empty(shape), np.empty(shape)
     signature = types.void(*[types.int64] * 5, types.float64[:, ::1], types.float64[:, ::1])
-    compiled(_fill_normal_pair, signature)(seed, stream, block, first_replica, 0, even, odd)
+    compiled(fill_normal_pair, signature)(seed, stream, block, first_replica, 0, even, odd)
     return even
 
 
 def uniform_array(seed: int, stream: int, step: int, first_replica: int, shape: tuple[int, int]) -> np.ndarray:
     """Uniforms in (0, 1], (n, R), for replicas first_replica, first_replica + 1, ..."""
     out = np.empty(shape)
-    compiled(_fill_uniform, types.void(*[types.int64] * 5, types.float64[:, ::1]))(
+    compiled(fill_uniform, types.void(*[types.int64] * 5, types.float64[:, ::1]))(
         seed, stream, step, first_replica, 0, out
     )
     return out

@@ -1,64 +1,144 @@
-"""Types of everything the step loop calls by address. L = lanes (replicas of a tile), always the last axis.
+"""What the step loop calls by address: each declared once, names, order and types. L = lanes, always the last axis.
 
 theta (m, L), x (n, L), constants (C, L) one row per scalar constant of the model, shared (K,) its array constants
 packed one after another, the same for all replicas; derived (D, L) what the model computes from theta, or theta itself;
-data (rows, n), of which lane l owns row_count from first_row[l]; path (Q, L) the running sums of `ledger.py`;
+data (rows, n), of which lane l owns row_count from first_row[l]; path (Q, L) the rows of the ledger that are booked;
 scratch (R, L) work rows of the model's functions.
+
+The functions below are declarations: what is compiled for one must have its arguments, by name and in order.
 """
 
 from __future__ import annotations
 
-from numba import types
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-_vector = types.float64[::1]
-_tile = types.float64[:, ::1]
-_stack = types.float64[:, :, ::1]
-_buffers = types.float64[:, :, :, ::1]
-_integer = types.int64
-_integers = types.int64[::1]
-_flag = types.boolean
+from thermosim.kernels import types
+from thermosim.kernels.types import Signature
 
-# prepare(theta, constants, shared, derived, scratch): what depends on theta alone
-PREPARE = types.void(_tile, _tile, _vector, _tile, _tile)
+__all__ = ["Buffers", "Flag", "Integer", "Integers", "Stack", "Tile", "Vector", "argument_names", "signature_of"]
 
-# theta_move(seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row,
-#   row_count, hyper, table, path, loss, gradient, after, row, work, scratch): one move of theta, derived brought up to
-#   date; states (S, n, L) are the samples, table what is prescribed at this step
-THETA_MOVE = types.void(
-    _integer, _integer, _integer, _tile, _tile, _tile, _stack, _tile, _tile, _vector, _tile, _integers, _integer,
-    _tile, _vector, _tile, _vector, _tile, _tile, _tile, _tile, _tile,
-)  # fmt: skip
+_real = types.float64
+# types by the names that declarations give them; for mypy they are anything
+_KINDS: dict[str, types.Scalar | types.Array] = {
+    "Integer": types.int64,
+    "Flag": types.boolean,
+    "Vector": _real[::1],
+    "Integers": types.int64[::1],
+    "Tile": _real[:, ::1],
+    "Stack": _real[:, :, ::1],
+    "Buffers": _real[:, :, :, ::1],
+}
+Integer: TypeAlias = Any
+Flag: TypeAlias = Any
+Vector: TypeAlias = Any
+Integers: TypeAlias = Any
+Tile: TypeAlias = Any
+Stack: TypeAlias = Any
+Buffers: TypeAlias = Any
 
-# jump(x, derived, constants, shared, phi, force, work, scratch): phi (L) and force (n, L) at the new theta, the change
-# of phi booked as work
-JUMP = types.void(_tile, _tile, _tile, _vector, _vector, _tile, _vector, _tile)
 
-# restart(seed, step, first_replica, sample, x, derived, constants, shared, data, first_row, row_count, phi, force,
-#   path, scratch): x on a data row, the change of phi booked as heat
-RESTART = types.void(
-    _integer, _integer, _integer, _integer, _tile, _tile, _tile, _vector, _tile, _integers, _integer, _vector, _tile,
-    _tile, _tile,
-)  # fmt: skip
+def argument_names(declaration: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the arguments, in order."""
+    code = declaration.__code__  # type: ignore[attr-defined]
+    return tuple(code.co_varnames[: code.co_argcount])
 
-# x_move(x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped,
-#   last, scratch): from x to x_new; phi (L) is that of x, at the theta before its last move where `jumped`, and becomes
-#   that of x_new; force (n, L) and force_new likewise, of moves that keep it. Before the `last` move of a step, a move
-#   whose heat depends on its two ends only may leave phi behind.
-X_MOVE = types.void(
-    _tile, _tile, _tile, _tile, _vector, _vector, _tile, _tile, _tile, _vector, _tile, _tile, _tile, _flag,
-    _flag, _tile,
-)  # fmt: skip
 
-# advance(...), see advance.py
-ADVANCE = types.void(
-    _integer, _integer, _integer, _integer, _integer, _integer, _integer, _integer, _integer,
-    _flag, _flag, _flag,
-    _tile, _tile, _stack, _tile, _stack,
-    _tile, _vector, _tile, _integers, _tile, _tile, _tile, _tile, _tile, _tile,
-    _integer, _integer, _integer, _integer, _integer,
-    _stack, _buffers, _stack, _stack, _buffers,
-    types.Tuple((
-        _stack, _tile, _tile, _vector, _tile, _tile, _tile, _tile, _tile, _stack, _tile, _buffers, _buffers, _tile,
-        _tile, _tile,
-    )),
-)  # fmt: skip
+def signature_of(declaration: Callable[..., Any]) -> Signature:
+    """The signature of a declaration, which names the type of every argument and returns nothing."""
+    return types.void(*(_KINDS[declaration.__annotations__[name]] for name in argument_names(declaration)))
+
+
+def prepare(theta: Tile, constants: Tile, shared: Vector, derived: Tile, scratch: Tile) -> None:
+    """What the model derives from theta, once after every move of theta."""
+
+
+def theta_move(
+    seed: Integer,
+    step: Integer,
+    first_replica: Integer,
+    theta: Tile,
+    memory: Tile,
+    derived: Tile,
+    states: Stack,
+    normal: Tile,
+    uniform: Tile,
+    constants: Tile,
+    shared: Vector,
+    data: Tile,
+    first_row: Integers,
+    row_count: Integer,
+    hyper: Tile,
+    table: Vector,
+    path: Tile,
+    loss: Vector,
+    gradient: Tile,
+    after: Tile,
+    row: Tile,
+    work: Tile,
+    scratch: Tile,
+) -> None:
+    """One move of theta, in place; derived is brought up to date. states (S, n, L) are the samples x.
+
+    hyper (H, L) are the hyper-parameters of this step and table (K,) what it prescribes; memory (M, L) stays from step
+    to step; normal, uniform, loss (L), gradient (m, L), after (m, L), row (n, L) and work (4, L) are work space.
+    """
+
+
+def jump(
+    x: Tile,
+    derived: Tile,
+    constants: Tile,
+    shared: Vector,
+    phi: Vector,
+    force: Tile,
+    path: Tile,
+    scratch: Tile,
+) -> None:
+    """phi at x for a theta that has moved, the change booked as work; the force too, for moves that keep it."""
+
+
+def restart(
+    seed: Integer,
+    step: Integer,
+    first_replica: Integer,
+    sample: Integer,
+    x: Tile,
+    derived: Tile,
+    constants: Tile,
+    shared: Vector,
+    data: Tile,
+    first_row: Integers,
+    row_count: Integer,
+    phi: Vector,
+    force: Tile,
+    path: Tile,
+    scratch: Tile,
+) -> None:
+    """x on a data row, the change of phi booked as heat."""
+
+
+def x_move(
+    x: Tile,
+    x_new: Tile,
+    derived: Tile,
+    constants: Tile,
+    shared: Vector,
+    table: Vector,
+    langevin: Tile,
+    normal: Tile,
+    uniform: Tile,
+    phi: Vector,
+    force_old: Tile,
+    force_new: Tile,
+    path: Tile,
+    jumped: Flag,
+    last: Flag,
+    scratch: Tile,
+) -> None:
+    """From x to x_new, both (n, L).
+
+    phi (L) is that of x, at the theta before its last move where `jumped`, and becomes that of x_new; force_old (n, L)
+    and force_new likewise, of moves that keep it. Before the `last` move of a step, a move whose heat depends on its
+    two ends only may leave phi behind. langevin holds the rows h, sqrt(2 h T_i), sqrt(h/(2 T_i)).
+    """

@@ -17,9 +17,11 @@ Sources: S. S. Parsi, Entropy 26, 112 (2024), Eq. 1, for the surprisal; L. N. Tr
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import exp, fma, log
 from thermosim.model import Constant, Derived, Model, Observable, Parameter, Values
 
@@ -154,7 +156,7 @@ def cross_entropy(theta_a: np.ndarray, theta_b: np.ndarray, constants: Values) -
     return np.asarray(np.sum(_coefficients(theta_b) * moments, axis=-1) + _log_probabilities(theta_b, constants)[1])
 
 
-def validate(constants: Values, settings: Values) -> list[str]:
+def validate(constants: Values, settings: Any) -> list[str]:
     """Cells come in blocks."""
     cells = int(constants["cells"])
     if cells % _BLOCK:

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import exp, fma
 from thermosim.model import Constant, Derived, Model, Observable, Parameter, Values
 

@@ -65,10 +65,10 @@ def propagator(
     return move.matrix, linear_langevin.square_root(move.noise), center
 
 
-def validate(constants: Values, settings: Values) -> list[str]:
+def validate(constants: Values, settings: Any) -> list[str]:
     """The stiffness must be symmetric and positive definite at every step, and a step of ula must be stable."""
-    steps, n = settings["run"]["steps"], constants["dimension"]
-    value = settings["theta"].get("protocol", {}).get("stiffness", np.eye(n))
+    steps, n = settings.run.steps, constants["dimension"]
+    value = settings.theta.protocol.get("stiffness", np.eye(n))
     at = telling_steps(value, steps)
     stiffness = np.reshape(values_at(value, steps, at), (-1, n, n))
     asymmetry = np.abs(stiffness - stiffness.swapaxes(1, 2)).max(axis=(1, 2))
@@ -79,26 +79,12 @@ def validate(constants: Values, settings: Values) -> list[str]:
     if eigenvalues.min() <= 0.0:
         step, lowest = int(at[eigenvalues.min(axis=1).argmin()]), f"{eigenvalues.min():.4g}"
         return [f"theta.protocol.stiffness: has the eigenvalue {lowest} at step {step}; keep it positive definite."]
-    x = settings.get("x", {})
-    h = values_at(x["time_step"], steps, telling_steps(x["time_step"], steps)).max() if "time_step" in x else 0.0
-    if x.get("dynamics") == "ula" and h * eigenvalues.max() >= 2.0:
+    x = settings.x
+    h = 0.0 if x.time_step is None else values_at(x.time_step, steps, telling_steps(x.time_step, steps)).max()
+    if x.dynamics == "ula" and h * eigenvalues.max() >= 2.0:
         limit = f"{2.0 / eigenvalues.max():.4g}"
         return [f"x.time_step = {h:g}: ula is unstable here; it must stay below {limit}. Or use 'exact-ou'."]
     return []
-
-
-def check(ds: Any) -> list[Any]:
-    """Work, heat, fluctuation theorems and moments of x against their exact values at the time step used."""
-    from thermosim.checks import driven
-
-    return driven.check(ds)
-
-
-def plot(ds: Any) -> Any:
-    """Work and heat: distributions, means in time, the first law."""
-    from thermosim.plots import driven
-
-    return driven.figure(ds)
 
 
 MODEL = Model(
@@ -126,6 +112,4 @@ MODEL = Model(
     equilibrium=equilibrium,
     propagator=propagator,
     validate=validate,
-    check=check,
-    plot=plot,
 )

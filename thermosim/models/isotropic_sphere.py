@@ -95,13 +95,13 @@ def _generic_direction(constants: Values) -> np.ndarray:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def _validate(constants: Values, settings: Values) -> list[str]:
-    theta, d = settings["theta"], constants["dimension"]
-    if theta["constraint"] == "fixed-elr" and theta["initial"] == "stationary":
+def _validate(constants: Values, settings: Any) -> list[str]:
+    theta, d = settings.theta, constants["dimension"]
+    if theta.constraint == "fixed-elr" and theta.initial == "stationary":
         limit = 1.0 / (constants["noise"] * np.sqrt(d - 1))
-        if theta["learning_rate"] >= limit:
+        if theta.learning_rate >= limit:
             message = (
-                f"theta.learning_rate = {theta['learning_rate']:g}: no stationary radius; at fixed-elr it must stay "
+                f"theta.learning_rate = {theta.learning_rate:g}: no stationary radius; at fixed-elr it must stay "
                 f"below 1/(noise sqrt(d - 1)) = {limit:.4g}, beyond which every step lengthens w."
             )
             return [message]
@@ -118,20 +118,6 @@ def _loss(theta: np.ndarray, constants: Values) -> np.ndarray:
 
 def _radius(theta: np.ndarray, constants: Values) -> np.ndarray:
     return np.asarray(np.linalg.norm(theta, axis=-1))
-
-
-def check(ds: Any) -> list[Any]:
-    """Comparisons with the law that holds at the run's step size."""
-    from thermosim.analysis import ideal_gas
-
-    return list(ideal_gas.check(ds))
-
-
-def plot(ds: Any) -> Any:
-    """The pictures of arXiv 2511.07308 that this ensemble allows."""
-    from thermosim.plots import ideal_gas
-
-    return ideal_gas.figure(ds)
 
 
 MODEL = Model(
@@ -154,6 +140,4 @@ MODEL = Model(
         "loss": Observable("theta", _loss, "1", "loss of the frame", "L = 1 + mu.w/|w|"),
         "radius": Observable("theta", _radius, "1", "radius", "r = |w|"),
     },
-    check=check,
-    plot=plot,
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import exp, fma
 from thermosim.kernels.lanes import dot
 from thermosim.model import Constant, Model, Observable, Parameter, Values

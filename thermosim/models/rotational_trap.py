@@ -50,35 +50,21 @@ def equilibrium(theta: np.ndarray, constants: Values, temperature: np.ndarray, n
     return np.asarray(np.sqrt(temperature / constants["stiffness"]) * normal)
 
 
-def validate(constants: Values, settings: Values) -> list[str]:
+def validate(constants: Values, settings: Any) -> list[str]:
     """Components come in pairs at one temperature, and the step must be stable."""
     faults = []
     if constants["dimension"] % 2:
         faults.append(
             f"model.dimension = {constants['dimension']}: the rotation pairs components; expected an even number."
         )
-    x, k, e = settings.get("x", {}), constants["stiffness"], constants["rotation"]
-    if isinstance(x.get("temperature"), list) and len(set(x["temperature"])) > 1:
+    x, k, e = settings.x, constants["stiffness"], constants["rotation"]
+    if isinstance(x.temperature, list) and len(set(x.temperature)) > 1:
         faults.append("x.temperature: the rotational trap has one temperature; give one number.")
-    h = x.get("time_step")
+    h = x.time_step
     limit = 2.0 * k / (k**2 + e**2)
     if isinstance(h, (int, float)) and h >= limit:
         faults.append(f"x.time_step = {h:g}: ula is unstable here; it must stay below 2 k/(k^2 + eps^2) = {limit:.4g}.")
     return faults
-
-
-def check(ds: Any) -> list[Any]:
-    """Entropy production, work, heat and covariance against their exact values at the time step used."""
-    from thermosim.checks import driven
-
-    return driven.check(ds)
-
-
-def plot(ds: Any) -> Any:
-    """Entropy production accumulating, the ledger, and the distribution of the work."""
-    from thermosim.plots import driven
-
-    return driven.figure(ds)
 
 
 MODEL = Model(
@@ -96,6 +82,4 @@ MODEL = Model(
     drive=drive,
     equilibrium=equilibrium,
     validate=validate,
-    check=check,
-    plot=plot,
 )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thermosim.kernels.compile import bound
-from thermosim.model import Model
+from thermosim.kernels.declare import bound
+from thermosim.model import Model, Values
 
 if TYPE_CHECKING:
     from thermosim.kernels.evaluate import Evaluator
@@ -21,18 +20,18 @@ _STEP = 1e-5
 _TOLERANCE = 1e-6  # central differences of an O(1) energy are good to about 1e-9
 
 
-def slope_faults(model: Model, settings: Mapping[str, Any]) -> list[str]:
+def slope_faults(model: Model, constants: Values) -> list[str]:
     """One message for each function that is not the gradient of the energy it belongs to, empty when all agree."""
     faults = []
     if model.energy is not None and model.force is not None:
-        faults += _force_faults(model, settings)
+        faults += _force_faults(model, constants)
     if not faults and model.has_samples and (model.surprisal_and_force or model.parameter_gradient):
-        faults += _tile_faults(model, settings["model"])
+        faults += _tile_faults(model, constants)
     return faults
 
 
-def _force_faults(model: Model, settings: Mapping[str, Any]) -> list[str]:
-    point = _random_states(model, settings["model"])
+def _force_faults(model: Model, constants: Values) -> list[str]:
+    point = _random_states(model, constants)
     try:
         errors = [_force_error(point, i) for i in range(min(point.n, 8))]
     except Exception as error:
@@ -48,7 +47,7 @@ def _force_faults(model: Model, settings: Mapping[str, Any]) -> list[str]:
     return [message]
 
 
-def _tile_faults(model: Model, values: Mapping[str, Any]) -> list[str]:
+def _tile_faults(model: Model, values: Values) -> list[str]:
     """Of functions of a tile, compiled: force over x, parameter_gradient over theta."""
     from thermosim.data.sources import theta_of
     from thermosim.kernels.evaluate import Evaluator
@@ -90,7 +89,7 @@ def _slope(evaluator: Evaluator, x: np.ndarray, theta: np.ndarray, of: str, i: i
     return np.asarray((energies[1] - energies[0]) / (2.0 * _STEP))
 
 
-def _random_states(model: Model, values: Mapping[str, Any]) -> SimpleNamespace:
+def _random_states(model: Model, values: Values) -> SimpleNamespace:
     names = model.names(values)
     random = np.random.default_rng(0)
     scalars = [values[c.name] for c in model.constants if not c.is_array]

@@ -48,26 +48,12 @@ def equilibrium(theta: np.ndarray, constants: Values, temperature: np.ndarray, n
     return linear_langevin.stationary_samples(matrix, temperature, normal)
 
 
-def validate(constants: Values, settings: Values) -> list[str]:
+def validate(constants: Values, settings: Any) -> list[str]:
     """A step of ula must be stable."""
-    h, fastest = settings.get("x", {}).get("time_step"), constants["stiffness"] + 2.0 * constants["coupling"]
+    h, fastest = settings.x.time_step, constants["stiffness"] + 2.0 * constants["coupling"]
     if isinstance(h, (int, float)) and h * fastest >= 2.0:
         return [f"x.time_step = {h:g}: ula is unstable here; it must stay below 2/(k + 2 c) = {2.0 / fastest:.4g}."]
     return []
-
-
-def check(ds: Any) -> list[Any]:
-    """Entropy production, heat currents and covariance against their exact values at the time step used."""
-    from thermosim.checks import driven
-
-    return driven.check(ds)
-
-
-def plot(ds: Any) -> Any:
-    """Entropy production accumulating, the ledger, and the distribution of the heat."""
-    from thermosim.plots import driven
-
-    return driven.figure(ds)
 
 
 MODEL = Model(
@@ -83,6 +69,4 @@ MODEL = Model(
     force=force,
     equilibrium=equilibrium,
     validate=validate,
-    check=check,
-    plot=plot,
 )

@@ -1,273 +1,96 @@
-"""From a valid case to what the step loop takes: hyper-parameters per lane, tables per step, data rows per lane."""
+"""A block: some lanes of one ensemble of equal shapes, as plain arrays and sizes. It is what any engine receives."""
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from thermosim.case.load import Axis, Case
-from thermosim.case.rules import sizes
-from thermosim.data import Data
-from thermosim.data.sources import data_of, recorded_theta
+from thermosim.ledger import VARIABLES
 from thermosim.model import Model
-from thermosim.schedules import is_by_group, is_schedule, schedule_values
+from thermosim.models.find import model_of
+from thermosim.moves import CONSTRAINED, NO_SAMPLES, THETA_MOVES, X_MOVES, Move
+from thermosim.plan.timetable import Timetable
 
-__all__ = ["Block", "plan"]
-
-# rows of hyper, in the order of the move that reads them; "" is a row of ones
-_HYPER = {
-    "constrained": ("learning_rate", "weight_decay", "radius"),
-    "sgd": ("learning_rate", "weight_decay", "momentum"),
-    "sgld": ("learning_rate", "weight_decay", "temperature"),
-    "langevin": ("learning_rate", "weight_decay", "temperature"),
-}
+__all__ = ["Block"]
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One ensemble of equal shapes: every lane axis of the sweep, times the replicas; or a run of its lanes."""
+    """Lanes first_lane, first_lane + 1, ... of a block of a case, each a replica at one point of the sweep.
 
-    number: int
-    index: tuple[int, ...]  # along the structural axes
-    settings: Mapping[str, Any]
-    model: Model
-    lane_axes: tuple[Axis, ...]
-    first_replica: int  # of these lanes, counted over the whole case: the noise address
-    folder: Path  # where files that the case names are looked for
-    variables: tuple[str, ...]  # that are recorded: what nobody reads is not computed
-    lanes: int  # replicas of all points of the lane axes together
-    first_lane: int = 0  # counted over the whole block
+    m parameters, n components, S chains of x per replica. Computed once; can be pickled.
+    """
 
-    def part(self, first_lane: int, lanes: int) -> Block:
-        """Some lanes of this block, as a block of their own."""
-        first_replica = self.first_replica - self.first_lane + first_lane
-        part = replace(self, first_replica=first_replica, lanes=lanes, first_lane=first_lane)
-        vars(part)["data"] = self.data  # read once
-        return part
+    number: int  # of the block in its case
+    first_lane: int  # counted over the whole block
+    lanes: int
+    replicas: int  # of every point of the sweep
+    first_replica: int  # of these lanes, counted over the whole case: the address of their noise
+    seed: int
+    steps: int
+    model_name: str
+    model_source: str  # text of a user's model
+    model_constants: Mapping[str, Any]  # at the first point of the sweep
+    parameters: int  # m
+    components: int  # n, 0 without x
+    samples: int  # S
+    tau: int
+    theta_dynamics: str
+    constraint: str | None  # of scale-invariant parameters
+    x_dynamics: str | None
+    batch: int  # rows of a minibatch, 0 for all rows
+    contrast: bool  # the gradient is that of data against samples
+    restarts: bool  # chains start from data rows at every step
+    reversed: bool  # protocol and order of moves run backwards
+    turn: int  # the step after which a run there and back retraces its steps, 0 for any other
+    variables: tuple[str, ...]  # that are recorded
+    theta_rows: tuple[str, ...]  # of the ledger that are booked
+    x_rows: tuple[str, ...]
+    used: frozenset[str]  # hyper-parameters of theta that are not zero everywhere
+    temperatures: int  # of x: 1, or one per component
+    constants: np.ndarray  # scalar constants of the model, a row each: (C, lanes)
+    shared: np.ndarray  # array constants of the model, packed: (K,)
+    theta_hyper: np.ndarray  # base values of hyper-parameters (H, lanes), 1 where a schedule gives the value
+    x_hyper: np.ndarray
+    data: np.ndarray  # rows of all data sets (rows, n)
+    data_rows: int  # of each set
+    first_rows: np.ndarray  # row at which the data set of each lane begins: (lanes,)
+    timetable: Timetable
 
     @property
-    def replicas(self) -> int:
-        """Replicas of every point of the sweep."""
-        return int(self.settings["ensemble"]["replicas"])
+    def model(self) -> Model:
+        """The model, found by its name or made of the user's text."""
+        return model_of(self.model_name, self.model_source)
 
     @property
-    def lanes_in_all(self) -> int:
-        """Lanes of the whole block."""
-        return self.replicas * math.prod(len(axis.values) for axis in self.lane_axes)
-
-    @functools.cached_property
-    def sizes(self) -> dict[str, int]:
-        """Sizes of the dimensions after the replica."""
-        return sizes(self.model, self.settings)
+    def theta(self) -> Move:
+        """The move of theta."""
+        return CONSTRAINED[self.constraint] if self.constraint else THETA_MOVES[self.theta_dynamics]
 
     @property
-    def parameters(self) -> int:
-        """m, the length of theta."""
-        return self.sizes["theta_dim"]
-
-    @property
-    def components(self) -> int:
-        """n, the length of x."""
-        return self.sizes["x_dim"]
+    def x(self) -> Move:
+        """The move of x."""
+        return X_MOVES[self.x_dynamics] if self.x_dynamics else NO_SAMPLES
 
     @property
     def derived(self) -> int:
         """Rows of what the model derives from theta; 0 where its functions read theta itself."""
-        return self.model.names(self.settings["model"])["DERIVED"]
+        return self.model.names(self.model_constants)["DERIVED"]
 
     @property
-    def samples(self) -> int:
-        """Chains of x per replica."""
-        return self.sizes["sample"]
+    def delivered(self) -> tuple[str, ...]:
+        """What the engine delivers of every frame: the states and rows that are recorded, or watched by the guard."""
+        sources = {VARIABLES[name].source for name in self.variables if name in VARIABLES}
+        sources |= {self.model.observables[name].of for name in self.variables if name not in VARIABLES}
+        watched = {"theta"} if self.theta.learns else set()
+        watched |= {"x", "phi"} if self.samples else set()
+        states = [name for name in ("theta", "x", "phi") if name in sources | watched]
+        return (*states, *self.theta_rows, *self.x_rows)
 
-    @property
-    def reversed(self) -> bool:
-        """Whether the protocol and the order of moves run backwards."""
-        return bool(self.settings["run"]["direction"] == "reversed")
-
-    @property
-    def turn(self) -> int:
-        """The step after which a run there and back retraces its steps, 0 for any other."""
-        return self.steps // 2 if self.settings["run"]["direction"] == "there-and-back" else 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of theta."""
-        return int(self.settings["run"]["steps"])
-
-    @property
-    def theta_dynamics(self) -> str:
-        """The move of theta."""
-        return str(self.settings["theta"]["dynamics"])
-
-    def lane_numbers(self) -> np.ndarray:
-        """Number of every lane, counted over the whole block: (lanes,)."""
-        return np.arange(self.first_lane, self.first_lane + self.lanes)
-
-    def lane_values(self, key: str) -> np.ndarray:
-        """The value of a dotted key in every lane: (lanes,)."""
-        stride = self.replicas
-        for axis in reversed(self.lane_axes):
-            if axis.key == key:
-                return np.asarray(axis.values, float)[self.lane_numbers() // stride % len(axis.values)]
-            stride *= len(axis.values)
-        section, name = key.split(".")
-        return np.full(self.lanes, float(self.settings[section][name]))
-
-    def model_constants(self) -> np.ndarray:
-        """Scalar constants of the model, one row each: (C, lanes)."""
-        rows = [self.lane_values(f"model.{c.name}") for c in self.model.constants if not c.is_array]
-        return np.array(rows).reshape(len(rows), self.lanes)
-
-    def shared(self) -> np.ndarray:
-        """Array constants of the model, packed: (K,)."""
-        arrays = [np.ravel(self.settings["model"][c.name]) for c in self.model.constants if c.is_array]
-        return np.concatenate([*arrays, np.zeros(0)]).astype(float)
-
-    def constants_of_lanes(self, lanes: slice | np.ndarray) -> dict[str, Any]:
-        """The model's constants for observables: swept ones as arrays over these lanes."""
-        swept = {axis.key.split(".")[1]: axis.key for axis in self.lane_axes if axis.key.startswith("model.")}
-        return dict(self.settings["model"]) | {name: self.lane_values(key)[lanes] for name, key in swept.items()}
-
-    @functools.cached_property
-    def data(self) -> Data | None:
-        """The rows to learn from, all data sets one after another."""
-        return data_of(self.model, self.settings, self.folder) if self.settings.get("data") else None
-
-    def first_rows(self) -> np.ndarray:
-        """Row at which the data set of each lane begins: (lanes,). Replicas are dealt to the sets in equal runs."""
-        if self.data is None:
-            return np.zeros(self.lanes, np.int64)
-        data_set = self.lane_numbers() % self.replicas * self.data.sets // self.replicas
-        return np.asarray(data_set * self.data.rows, np.int64)
-
-    @functools.cached_property
-    def theta_rows(self) -> list[tuple[str, Any]]:
-        """Key and value, a number or a schedule, of each hyper-parameter of the move of theta, in order."""
-        theta, kind = self.settings["theta"], "constrained" if self.model.scale_invariant else self.theta_dynamics
-        rows = [(f"theta.{name}", theta[name]) for name in _HYPER.get(kind, ()) if self.theta_dynamics in _HYPER]
-        # temperatures by group are scales in the table, of a temperature of one
-        return [("", 1.0) if is_by_group(v) else (k, v) for k, v in rows]
-
-    @functools.cached_property
-    def x_rows(self) -> list[tuple[str, Any]]:
-        """Key and value of time step and temperatures."""
-        if not self.settings.get("x"):
-            return []
-        step, temperature = self.settings["x"]["time_step"], self.settings["x"]["temperature"]
-        several = [("", t) for t in temperature] if isinstance(temperature, list) else [("x.temperature", temperature)]
-        return [("", 1.0) if step is None else ("x.time_step", step), *several]
-
-    def hyper(self) -> tuple[np.ndarray, np.ndarray]:
-        """Base values of theta's and x's hyper-parameters, (H, lanes); 1 where a schedule gives the value."""
-        return self._base(self.theta_rows), self._base(self.x_rows)
-
-    def _base(self, rows: list[tuple[str, Any]]) -> np.ndarray:
-        base = np.ones((len(rows), self.lanes))
-        for row, (key, value) in zip(base, rows, strict=True):
-            if not is_schedule(value):
-                row[:] = self.lane_values(key) if key else float(value)
-        return base
-
-    def factors(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """What multiplies the hyper-parameters at steps first..last: (H, steps), one column if nothing is scheduled.
-
-        Step s of a reversed run undoes step N + 1 - s, at its time step and temperature. On the way back of a run there
-        and back, the learning rate is that of the step undone, with the opposite sign.
-        """
-        if self.turn:
-            steps = np.arange(first, last + 1)
-            undone = np.where(steps > self.turn, 2 * self.turn + 1 - steps, steps)
-            theta = self._factor(self.theta_rows, 1, self.turn, self.turn)
-            theta = np.repeat(theta, self.turn, axis=1) if theta.shape[1] == 1 else theta
-            theta = np.ascontiguousarray(theta[:, np.maximum(undone, 1) - 1])
-            theta[0, steps > self.turn] *= -1.0
-        else:
-            theta = self._factor(self.theta_rows, first, last)
-        if not self.reversed:
-            return theta, self._factor(self.x_rows, first, last)
-        x = self._factor(self.x_rows, self.steps + 1 - last, self.steps + 1 - first)
-        return theta, np.ascontiguousarray(x[:, ::-1])
-
-    def x_factor(self, step: int) -> np.ndarray:
-        """What multiplies the hyper-parameters of x at one step: (H, 1)."""
-        return self._factor(self.x_rows, step, step)[:, :1]
-
-    def _factor(self, rows: list[tuple[str, Any]], first: int, last: int, steps: int | None = None) -> np.ndarray:
-        """Columns first..last of a run of `steps` steps, by default this one."""
-        if not any(is_schedule(value) for _, value in rows):
-            return np.ones((len(rows), 1))
-        ones, steps = np.ones(last - first + 1), steps or self.steps
-        columns = [schedule_values(value, steps, first, last) if is_schedule(value) else ones for _, value in rows]
-        return np.ascontiguousarray(columns)
-
-    def theta_protocol(self, first: int, last: int) -> np.ndarray:
-        """Prescribed theta after steps first..last: (steps, m). A reversed run reads the protocol backwards."""
-        given, constants = self.settings["theta"]["protocol"], self.settings["model"]
-        if self.reversed:
-            first, last = self.steps - last, self.steps - first
-        if self.settings["theta"]["recording"]:
-            columns = [recorded_theta(self.settings, self.folder)[first : last + 1]]
-        else:
-            columns = []
-        for group in self.model.parameters if not columns else ():
-            value, shape = given.get(group.name, group.default(constants)), group.shape(constants)
-            values = np.asarray(schedule_values(value, self.steps, first, last), float)
-            columns.append(np.broadcast_to(values.reshape(len(values), -1), (last - first + 1, math.prod(shape))))
-        table = np.concatenate([*columns, np.zeros((last - first + 1, 0))], axis=1)
-        return np.ascontiguousarray(table[::-1] if self.reversed else table)
-
-    def tables(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the moves of theta and x are told at steps first..last; one row where nothing changes."""
-        prescribed = self.theta_dynamics == "protocol"
-        moving = prescribed and (
-            bool(self.settings["theta"]["recording"])
-            or any(map(is_schedule, self.settings["theta"]["protocol"].values()))
-        )
-        if self.theta_dynamics in _HYPER:
-            return self.learning_scales()[None], np.zeros((1, 0))
-        theta = self.theta_protocol(first, last) if moving else self.theta_protocol(1, 1)
-        if not self.settings.get("x") or self.settings["x"]["dynamics"] != "exact-ou":
-            return theta, np.zeros((1, 0))
-        before = self.theta_protocol(first - 1, last - 1) if moving and self.reversed else theta
-        return theta, np.ascontiguousarray([self._propagator(row.tobytes()) for row in before])
-
-    def learning_scales(self) -> np.ndarray:
-        """Scales of every parameter's learning rate (0 where it is not learned), then of its temperature: (2 m,)."""
-        learned, given = self.settings["theta"]["learn"], self.settings["theta"]["temperature"]
-        by_group = given if is_by_group(given) else {}
-        rates, temperatures = [], []
-        for group in self.model.parameters:
-            count = math.prod(group.shape(self.settings["model"]))
-            rates.append(np.full(count, 1.0 if learned is None or group.name in learned else 0.0))
-            temperatures.append(np.full(count, float(by_group.get(group.name, 1.0))))
-        return np.concatenate([*rates, *temperatures, np.zeros(0)])
-
-    @functools.lru_cache(maxsize=4096)  # noqa: B019  a block lives as long as its run
-    def _propagator(self, theta: bytes) -> np.ndarray:
-        x = self.settings["x"]
-        assert self.model.propagator is not None
-        mean, noise, center = self.model.propagator(
-            np.frombuffer(theta), self.settings["model"], x["time_step"], x["temperature"]
-        )
-        return np.concatenate([np.ravel(center), np.ravel(mean), np.ravel(noise)])
-
-
-def plan(case: Case) -> list[Block]:
-    """The blocks of a case, in the order they run."""
-    record = case.settings["record"]
-    names = (*record["variables"], *record["tables"])
-    blocks: list[Block] = []
-    first_replica = 0
-    lanes = case.settings["ensemble"]["replicas"] * math.prod(len(axis.values) for axis in case.lane_axes)
-    for number, (index, settings) in enumerate(case.blocks()):
-        block = Block(number, index, settings, case.model, case.lane_axes, first_replica, case.folder, names, lanes)
-        blocks.append(block)
-        first_replica += lanes
-    return blocks
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a delivered variable, after the lane."""
+        shapes = {"theta": (self.parameters,), "x": (self.samples, self.components), "phi": (self.samples,)}
+        return shapes.get(name, (self.samples,) if name in self.x_rows else ())

@@ -14,6 +14,7 @@ from thermosim.analysis import work
 from thermosim.analysis.settings import axes, settings
 from thermosim.checks import driven
 from thermosim.checks.driven import Exact
+from thermosim.moves import THETA_MOVES
 from thermosim.plots import style
 
 __all__ = ["figure"]
@@ -29,9 +30,9 @@ def figure(ds: xr.Dataset) -> Figure:
     exact = driven.exact_results(ds)
     resolved, first = settings(ds), exact[0]
     with style.style():
-        title = str(resolved.get("title", resolved["model"]["name"]))
+        title = resolved.title or resolved.model.name
         result, panels = style.new_figure(2, 2, title=title, panel=_PANEL)
-        if resolved["theta"]["dynamics"] == "protocol":
+        if THETA_MOVES[resolved.theta.dynamics].prescribed:
             _distribution(panels[0, 0], ds, first, "work", "work $w$ (kT)")
             _distribution(panels[0, 1], ds, first, "heat", "heat absorbed $q$ (kT)")
             _work_in_time(panels[1, 0], ds, exact)
@@ -179,14 +180,14 @@ def _marks(panel: Axes, ds: xr.Dataset, mean: xr.DataArray, error: xr.DataArray,
 
 def _is_line(ds: xr.Dataset) -> bool:
     """Whether the sweep has one axis of numbers."""
-    sweep = list(settings(ds)["sweep"].values())
+    sweep = list(settings(ds).sweep.values())
     return len(sweep) == 1 and len(sweep[0]) > 1 and all(isinstance(value, (int, float)) for value in sweep[0])
 
 
 def _where(ds: xr.Dataset, cell: Exact) -> str:
     """The point of the sweep, or nothing."""
     parts = []
-    for (key, values), name in zip(settings(ds)["sweep"].items(), axes(ds), strict=True):
+    for (key, values), name in zip(settings(ds).sweep.items(), axes(ds), strict=True):
         value = values[cell.index[name]]
         shown = f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
         parts.append(f"{key.rsplit('.', 1)[-1].replace('_', ' ')} {shown}")

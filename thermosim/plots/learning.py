@@ -40,18 +40,18 @@ def figure(ds: xr.Dataset) -> Figure:
     """The figure that suits the run. Never fails for what is missing: it says what and why."""
     ds = without_single_axes(ds)
     resolved = settings(ds)
-    title = str(resolved.get("title") or resolved["model"]["name"])
+    title = resolved.title or resolved.model.name
     with style.style():
         everything = [point for point in points(ds) if point.ds.sizes["replica"]]
         lost, all_of_them = int((ds["status"] != 0).sum()), ds["status"].size
         notes = [f"{lost} of {all_of_them} replicas diverged and are left out"] if lost else []
         if not everything:
             return _arranged(title, [], notes)
-        if resolved["run"]["direction"] == "there-and-back":
+        if resolved.run.direction == "there-and-back":
             draws, why = retrace.panels(everything)
-        elif not resolved.get("x"):
+        elif not resolved.x:
             draws, why = reservoir.panels(ds, everything)
-        elif resolved["sweep"]:
+        elif resolved.sweep:
             draws, why = learning_sweep.panels(ds, everything)
         else:
             draws, why = _run(everything[0])

@@ -21,7 +21,7 @@ from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.learning import learning_ledger
 from thermosim.analysis.memorised_information import memory as stored_information
 from thermosim.analysis.mixtures import support_size
-from thermosim.case.load import CaseError
+from thermosim.case.faults import CaseError
 from thermosim.data.tables import DataError
 from thermosim.exact import gaussian_information
 from thermosim.exact.learning_machine import Moments
@@ -102,7 +102,7 @@ def ledger(point: Point) -> Draw | None:
 
 def information(point: Point) -> Draw | None:
     """L-info by densities with its bounds, and by the fluctuation theorem added to the value of the first frame."""
-    if "theta" not in point.ds or not point.machine.settings.get("x"):
+    if "theta" not in point.ds or not point.machine.settings.x:
         return None
     direct = point.information
     theorem, title = _if_possible(point)
@@ -129,7 +129,7 @@ def information(point: Point) -> Draw | None:
 
 def memory(point: Point) -> Draw | None:
     """Change of S(Theta), and the heat that the samples gave off, which Clausius would have it equal."""
-    if "theta" not in point.ds or not point.machine.settings.get("data"):
+    if "theta" not in point.ds or not point.machine.settings.data:
         return None
     _two_frames(point)
     normal = stored_information(point.some)
@@ -191,9 +191,9 @@ def loss(point: Point) -> Draw | None:
     values = values.sel(step=values["step"] > 0).transpose("step", "replica")  # no minibatch before the first step
     if values.sizes["step"] < 2:
         raise ValueError("one frame; record more")
-    theta, model = point.machine.settings["theta"], point.machine.model
+    theta, model = point.machine.settings.theta, point.machine.model
     label = r"loss $\langle\varphi\rangle$ of the minibatch (nat)"
-    if theta["gradient"] == "contrast":
+    if theta.gradient == "contrast":
         label = "$\\langle\\varphi\\rangle$ of the minibatch\nless that of samples (kT)"
     elif not model.normalised:
         label = r"loss without $\ln Z$ (kT)"
@@ -201,7 +201,7 @@ def loss(point: Point) -> Draw | None:
     def draw(panel: Axes) -> None:
         band(panel, values["step"].values, values.values, _BLUE, "mean of replicas", "one standard deviation")
         panel.set(xlabel="step", ylabel=label)
-        panel.set_title("" if theta["batch"] == "all" else f"batch {theta['batch']}", loc="right")
+        panel.set_title("" if theta.batch == "all" else f"batch {theta.batch}", loc="right")
         legend(panel)
 
     return draw

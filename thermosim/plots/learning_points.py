@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import xarray as xr
 
@@ -13,8 +12,7 @@ from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
-from thermosim.analysis.settings import axes, settings
-from thermosim.analysis.work import cells
+from thermosim.analysis.settings import axes, each_point, settings, with_settings
 from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
@@ -47,7 +45,7 @@ class Point:
     @functools.cached_property
     def moments(self) -> Moments | None:
         """Exact moments at the recorded steps of a machine that is linear, and not too long, else None."""
-        if int(self.machine.settings["run"]["steps"]) > _LONGEST:
+        if int(self.machine.settings.run.steps) > _LONGEST:
             return None
         try:
             return exact_moments(self.machine)
@@ -80,9 +78,9 @@ class Point:
     @functools.cached_property
     def balance(self) -> xr.Dataset:
         """Both sides of Eq. 44. Raises ValueError where they are not to be had, or mean something else."""
-        x = self.machine.settings["x"]
-        if x["initial"] != "equilibrium":
-            raise ValueError(f'chains start from "{x["initial"]}": until they relax it is not the L-info that changes')
+        x = self.machine.settings.of_x
+        if x.initial != "equilibrium":
+            raise ValueError(f'chains start from "{x.initial}": until they relax it is not the L-info that changes')
         if not self.machine.model.normalised and self.machine.model.log_normaliser is not None:
             raise ValueError("ln Z of every replica takes minutes: information_balance(ds)")
         return information_balance(self.some)
@@ -91,14 +89,11 @@ class Point:
 def points(ds: xr.Dataset) -> list[Point]:
     """Every point of the sweep, in order."""
     result = []
-    for index, resolved in cells(ds):
-        attributes = dict(ds.attrs) | {"settings": json.dumps(resolved | {"sweep": {}})}
-        if any(key.startswith("data.") for key in resolved["sweep"]):
-            attributes.pop("data_sha256", None)  # it is that of another point
-        here = ds.isel(index, drop=True)
-        good = (here["status"] == 0).values
-        here = here.isel(replica=good)
-        here.attrs = attributes
+    for index, resolved in each_point(ds):
+        here = with_settings(ds.isel(index, drop=True), replace(resolved, sweep={}))
+        here = here.isel(replica=(here["status"] == 0).values)
+        if any(key.startswith("data.") for key in resolved.sweep):
+            here.attrs.pop("data_sha256", None)  # it is that of another point
         result.append(Point(index, named(ds, index), here))
     return result
 
@@ -120,7 +115,7 @@ def survivors(ds: xr.Dataset) -> xr.Dataset:
 def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:
     """A point of the sweep in words, such as "tau 4", by its index on these axes."""
     parts = []
-    for values, name in zip(settings(ds)["sweep"].values(), axes(ds)):
+    for values, name in zip(settings(ds).sweep.values(), axes(ds)):
         if name in index:
             value = values[index[name]]
             parts.append(f"{name.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, (int, float)) else value}")

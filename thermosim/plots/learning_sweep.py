@@ -93,7 +93,7 @@ def _line(ds: xr.Dataset, everything: list[Point]) -> _Line:
     name = "tau" if "tau" in axes(ds) else axes(ds)[0]
     others = everything[0].index
     chosen = [point for point in everything if all(point.index[key] == others[key] for key in others if key != name)]
-    swept = dict(zip(axes(ds), settings(ds)["sweep"].values()))[name]
+    swept = dict(zip(axes(ds), settings(ds).sweep.values()))[name]
     values = [swept[point.index[name]] for point in chosen]
     fixed = named(ds, {key: value for key, value in others.items() if key != name})
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
@@ -210,7 +210,7 @@ def _last(point: Point) -> xr.Dataset:
 def _exact(line: _Line, of: str) -> tuple[np.ndarray, np.ndarray] | None:
     """The exact total along the axis: on a finer grid of tau, else at the points."""
     first = line.points[0].machine
-    steps = int(first.settings["run"]["steps"])
+    steps = int(first.settings.run.steps)
     if steps * len(line.points) > _RECURSIONS or any(point.moments is None for point in line.points):
         return None
     if line.name == "tau" and steps * _FINE <= _RECURSIONS:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 from thermosim.analysis.gradient_noise import learned_parameters, noise_statistics
 from thermosim.analysis.mixtures import support_size
-from thermosim.case.load import CaseError
+from thermosim.case.faults import CaseError
 from thermosim.data.tables import DataError
 from thermosim.plots import learning_panels, style
 from thermosim.plots.learning_panels import Draw, collected, marks
@@ -130,7 +130,7 @@ def _late_heights(panel: Axes, values: np.ndarray) -> str:
 def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
     """C_ii(t, 0), mean over parameters, the size of the gradient it competes with, and the law 1/B."""
     temperatures = noise["temperature"].mean(["step", "theta_dim"])
-    batches = [int(point.machine.settings["theta"]["batch"]) for point in chosen]
+    batches = [int(point.machine.settings.theta.batch) for point in chosen]
 
     def draw(panel: Axes) -> None:
         reference = noise["mean_variance"].isel(chosen[0].index)

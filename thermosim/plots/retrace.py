@@ -52,7 +52,7 @@ def _path(point: Point) -> Draw | None:
         return None
     row = moved_most(point)
     theta = point.ds["theta"].isel(theta_dim=row).transpose("step", "replica")
-    last = int(point.machine.settings["run"]["steps"])
+    last = int(point.machine.settings.run.steps)
 
     def draw(panel: Axes) -> None:
         step = theta["step"].values

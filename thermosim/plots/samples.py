@@ -31,13 +31,13 @@ _LISTED = 64  # states
 
 def panel(point: Point) -> Draw | None:
     """The picture that suits the dimension of x. Raises ValueError where there is nothing to show."""
-    if not point.machine.settings.get("x"):
+    if not point.machine.settings.x:
         return None
     if not {"x", "theta"} & set(point.ds):
         raise ValueError("neither x nor theta is among the recorded variables")
-    n, model, source = point.machine.evaluator.components, point.machine.model, point.machine.settings.get("data")
+    n, model, source = point.machine.evaluator.components, point.machine.model, point.machine.settings.data
     side = round(n**0.5)
-    if "x" in point.ds and side * side == n and n > 1 and (source or {}).get("source") in PACKAGED:
+    if "x" in point.ds and side * side == n and n > 1 and (source.source if source else None) in PACKAGED:
         return partial(_images, point=point, side=side)
     if model.discrete and n <= _STATES:
         return partial(_states, point=point)

@@ -1,10 +1,8 @@
-"""Where everything is printed, how sizes are written, and the exit codes."""
+"""Where everything is printed, and how sizes and times are written."""
 
 from __future__ import annotations
 
 from typing import Any
-
-FINE, CHECK_FAILED, NOTHING_TO_CHECK, BAD_CASE, DIVERGED, INTERRUPTED = 0, 1, 2, 2, 3, 130
 
 
 def make_console(stderr: bool = False) -> Any:

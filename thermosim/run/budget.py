@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from thermosim.case.load import Case, CaseError
-from thermosim.kernels.compile import BITS, source_fingerprint
-from thermosim.plan.block import Block, plan
+from thermosim import cohorts
+from thermosim.case.faults import CaseError
+from thermosim.case.load import Case
+from thermosim.engines import engine_of
+from thermosim.plan.outline import Outline, plan
 from thermosim.run.describe import make_manifest
-from thermosim.run.stepper import Stepper, bytes_of_state, bytes_per_lane, compile_all, runs_of_lanes
+from thermosim.run.recording import Recorder
+from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
 from thermosim.storage.consolidation import size_of_file
 from thermosim.storage.layout import Layout
 
@@ -88,7 +90,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     """
     blocks = plan(case)
     compile_all(blocks)
-    manifest = make_manifest(case, blocks, source_fingerprint(BITS))
+    manifest = make_manifest(case, blocks)
     lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(case, block) for block in blocks)
     memory = memory_of_machine()
     state = sum(bytes_of_state(case, block) * block.lanes for block in blocks)
@@ -105,36 +107,52 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     )
 
 
-def _seconds(case: Case, blocks: list[Block], seconds: float) -> float:
+def _seconds(case: Case, blocks: list[Outline], seconds: float) -> float:
     """Time of all blocks on this machine, a few of them measured."""
     chosen = np.unique(np.linspace(0, len(blocks) - 1, min(_TRIALS, len(blocks))).astype(int))
     costs = [seconds_per_replica_step(case, blocks[i], seconds / len(chosen)) for i in chosen]
-    moves = np.array([_moves(block) for block in blocks])
+    moves = np.array([float(block.moved) for block in blocks])
     order = np.argsort(moves[chosen])
     each = np.interp(moves, moves[chosen][order], np.array(costs)[order])
     return float(sum(cost * block.lanes * block.steps for cost, block in zip(each, blocks, strict=True)))
 
 
-def _moves(block: Block) -> float:
-    tau = (block.settings.get("x") or {}).get("tau", 0)
-    return float(block.parameters + block.samples * block.components * tau)
-
-
-def seconds_per_replica_step(case: Case, block: Block, seconds: float) -> float:
+def seconds_per_replica_step(case: Case, block: Outline, seconds: float) -> float:
     """Time of one step of one replica, recording included, with all threads of this machine busy."""
     threads = os.cpu_count() or 1
     first, lanes = runs_of_lanes(block, 0, block.lanes, _LANES_PER_THREAD * threads)[0]
-    stepper = Stepper(case, block.part(first, lanes), threads=threads)
-    with ThreadPoolExecutor(threads) as pool:
+    stepper = Stepper(case, block, first, lanes, threads=threads)
+    try:
         while stepper.recorded < 0 or (stepper.step < block.steps and stepper.step <= 1):  # first touch of memory
-            stepper.advance_chunk(min(2, block.steps), pool.map)
+            stepper.advance_chunk(min(2, block.steps))
         steps, begin = 0, time.perf_counter()
         while stepper.step < block.steps and (time.perf_counter() - begin < seconds or not steps):
-            steps += stepper.advance_chunk(block.steps, pool.map)
+            steps += stepper.advance_chunk(block.steps)
             if stepper.full:
                 stepper.take()
         elapsed = time.perf_counter() - begin
+    finally:
+        stepper.close()
     return elapsed / (lanes * max(steps, 1))
+
+
+def bytes_per_lane(case: Case, outline: Outline) -> float:
+    """Memory that each lane of a block takes while it runs: state, work space, a sealed copy, a frame on its way."""
+    cohort = outline.block(0, int(cohorts.bounds(outline.replicas)[1]))
+    frame = Recorder(case, outline, cohort, ()).bytes_per_frame / cohort.lanes
+    return engine_of().bytes_per_lane(cohort) + 2.0 * (_bytes_of_sums(case, outline) + frame)
+
+
+def bytes_of_state(case: Case, outline: Outline) -> float:
+    """What is sealed of each lane to go on from: state, status and running sums."""
+    return engine_of().bytes_of_state(outline.block(0, 1)) + 9.0 + _bytes_of_sums(case, outline)
+
+
+def _bytes_of_sums(case: Case, outline: Outline) -> float:
+    """Running sums of summaries, for each lane; those of a cohort shared out."""
+    cohort = outline.block(0, int(cohorts.bounds(outline.replicas)[1]))
+    sums = Recorder(case, outline, cohort, (slice(0, 1),)).snapshot()
+    return sum(array.nbytes / (cohort.lanes if name.startswith("cohorts/") else 1) for name, array in sums.items())
 
 
 def memory_of_machine() -> int:
@@ -142,7 +160,7 @@ def memory_of_machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def lanes_at_once(case: Case, block: Block) -> int:
+def lanes_at_once(case: Case, block: Outline) -> int:
     """How many lanes fit the memory of this machine at one time. Raises CaseError when not even a cohort does."""
     per_lane, memory = bytes_per_lane(case, block), memory_of_machine()
     fitting = int(SHARE_OF_MEMORY * memory / per_lane)

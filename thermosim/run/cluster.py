@@ -20,12 +20,12 @@ from typing import Any
 
 from thermosim import cohorts
 from thermosim.case.load import Case
-from thermosim.plan.block import Block
+from thermosim.plan.outline import Outline
 from thermosim.run import tasks
-from thermosim.run.budget import RUNS_PER_SLOT, SHARE_OF_MEMORY, TASK_SECONDS, memory_of_machine
+from thermosim.run.budget import RUNS_PER_SLOT, SHARE_OF_MEMORY, TASK_SECONDS, bytes_per_lane, memory_of_machine
 from thermosim.run.dask_client import connected
 from thermosim.run.simulate import Clock, Execution, Interrupted
-from thermosim.run.stepper import bytes_per_lane, runs_of_lanes
+from thermosim.run.stepper import runs_of_lanes
 from thermosim.run.tasks import FolderNotShared, Job, OtherKernels, Result, Task
 from thermosim.storage import Parts, StorageError
 from thermosim.storage.coverage import frontier
@@ -43,7 +43,7 @@ _GATHER_SECONDS = 30.0  # for the result of one task to come
 _PATIENCE = 60.0  # for tasks that were asked to stop, and for files that another machine wrote
 
 
-def run(case: Case, blocks: list[Block], parts: Parts, execution: Execution, stop: threading.Event) -> None:
+def run(case: Case, blocks: list[Outline], parts: Parts, execution: Execution, stop: threading.Event) -> None:
     """All missing steps, by the workers of a cluster.
 
     Raises Interrupted once `stop` is set and tasks have sealed, StorageError when there is no cluster, or it is lost,
@@ -64,7 +64,7 @@ class _Coordinator:
         client: Any,
         mend: Callable[[], object],
         case: Case,
-        blocks: list[Block],
+        blocks: list[Outline],
         parts: Parts,
         execution: Execution,
         stop: threading.Event,
@@ -83,8 +83,7 @@ class _Coordinator:
         self._slots, self._memory_of_slot, self._looked_at = 0, 0.0, 0.0
         self._begin = time.monotonic()
         static = json.dumps({key: value for key, value in parts.manifest.items() if key != "segments"})
-        fingerprint, token = parts.manifest["fingerprint"], secrets.token_hex(8)
-        self._job = Job(parts.run, fingerprint, static, str(parts.folder.resolve()), token)
+        self._job = Job(parts.run, static, str(parts.folder.resolve()), secrets.token_hex(8))
         self._inputs: Any = None
         self._losses: tuple[type[Exception], ...] = tasks.losses()
 

@@ -14,33 +14,34 @@ import numpy as np
 
 from thermosim import __version__, cohorts
 from thermosim.case.load import Case
-from thermosim.plan.block import Block
+from thermosim.plan.outline import Outline
+from thermosim.run.fingerprint import fingerprint
 from thermosim.run.recording import recorded
 from thermosim.storage import FORMAT
 
 __all__ = ["differences", "make_manifest", "package_versions", "stored_bytes"]
 
 
-def make_manifest(case: Case, blocks: list[Block], fingerprint: str) -> dict[str, Any]:
+def make_manifest(case: Case, blocks: list[Outline]) -> dict[str, Any]:
     """The manifest of a run that has made no step."""
     axes = [{"name": a.name, "key": a.key, "values": list(a.values), "structural": a.structural} for a in case.axes]
     described: dict[str, Any] = {
         "case": case.source,
         "overrides": dict(case.overrides),
-        "settings": case.settings,
+        "settings": case.settings.as_dict(),
         "model_source": case.model_source(),
         "title": case.title,
-        "seed": case.settings["ensemble"]["seed"],
+        "seed": case.settings.ensemble.seed,
         "thermosim_version": __version__,
         "python": platform.python_version(),
         "packages": package_versions(),
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprint(case, blocks),
         "data_sha256": "" if blocks[0].data is None else blocks[0].data.sha256,
         "inputs": {},
-        "steps": case.settings["run"]["steps"],
+        "steps": case.settings.run.steps,
         "axes": axes,
-        "replicas": case.settings["ensemble"]["replicas"],
-        "cohorts": cohorts.per_point(case.settings["ensemble"]["replicas"]),
+        "replicas": case.settings.ensemble.replicas,
+        "cohorts": cohorts.per_point(case.settings.ensemble.replicas),
         "blocks": [list(block.index) for block in blocks],
         **recorded(case, blocks[0]),
     }

@@ -13,7 +13,8 @@ from typing import Any
 import h5py
 
 from thermosim.case.load import Case, load_case
-from thermosim.plan.block import Block, plan
+from thermosim.case.settings import Settings
+from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
 from thermosim.storage.parts import INPUTS
 from thermosim.storage.segments import digest, replace, sync
@@ -23,7 +24,7 @@ __all__ = ["case_of", "keep", "restore", "unpack"]
 _MODEL = "model.py"
 
 
-def keep(case: Case, blocks: Iterable[Block], parts: Path) -> dict[str, dict[str, str]]:
+def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, dict[str, str]]:
     """Copy data, recordings and a user's model into the parts, all of it on the disk.
 
     Returns what the manifest says of it: `inputs`, each path from the parts with its SHA-256, and `external`, files
@@ -44,15 +45,15 @@ def keep(case: Case, blocks: Iterable[Block], parts: Path) -> dict[str, dict[str
     return {"inputs": kept, "external": external}
 
 
-def _named(settings: Mapping[str, Any]) -> list[str]:
+def _named(settings: Settings) -> list[str]:
     """The files of data and recordings in the settings of a case or of one of its blocks."""
-    swept = settings.get("sweep", {})
-    data = [(settings.get("data") or {}).get("file"), *swept.get("data.file", ())]
-    recordings = [settings["theta"]["recording"], *swept.get("theta.recording", ())]
+    swept = settings.sweep
+    data = [settings.data.file if settings.data else None, *swept.get("data.file", ())]
+    recordings = [settings.theta.recording, *swept.get("theta.recording", ())]
     return [name for name in [*data, *(recording.get("file") for recording in recordings)] if name]
 
 
-def _home(settings: Mapping[str, Any]) -> Path:
+def _home(settings: Settings) -> Path:
     """Where the case is in the parts: so deep that "../data.npy" is still inside."""
     relative = [Path(os.path.normpath(name)) for name in _named(settings) if not Path(name).is_absolute()]
     return Path(INPUTS, *("up",) * max((path.parts.count("..") for path in relative), default=0))
@@ -89,7 +90,7 @@ def unpack(output: Path, folder: Path) -> dict[str, Any]:
         attributes = {name: str(value) for name, value in file.attrs.items()}
         if INPUTS in file:
             file[INPUTS].visititems(partial(_unpack, folder / INPUTS))
-    parsed = {name: json.loads(attributes[name]) for name in ("settings", "overrides", "packages")}
+    parsed = {name: json.loads(attributes[name]) for name in ("settings", "overrides", "packages", "fingerprint")}
     return attributes | parsed
 
 
@@ -109,7 +110,7 @@ def case_of(manifest: Mapping[str, Any], parts: Path, changes: Mapping[str, Any]
     for name, expected in (manifest.get("external") or {}).items():
         if not Path(name).is_file() or digest(Path(name)) != expected:
             raise StorageError(f"{name}: has changed since this was begun, or is gone; going on would mix two runs.")
-    home = parts / _home(manifest["settings"])
+    home = parts / _home(Settings.from_dict(manifest["settings"]))
     if home.name != INPUTS:  # "../" leads nowhere from a folder that is not there
         home.mkdir(parents=True, exist_ok=True)
     case = load_case(manifest["case"] + "\n", overrides, home)

@@ -1,9 +1,9 @@
-"""Frames on their way from the kernels' buffers to stored variables and running summaries."""
+"""Frames on their way from an engine to stored variables and running summaries."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +11,16 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.case.load import Case
-from thermosim.engines.lanes.tiles import Tile, lanes_of_tile, of_tile
-from thermosim.ledger import THETA_ROWS, VARIABLES, X_ROWS
+from thermosim.ledger import VARIABLES
 from thermosim.plan.block import Block
+from thermosim.plan.outline import Outline
 from thermosim.run.fold import TileSummary, fold_cohorts
 from thermosim.storage.summaries import Summary, declared, summaries_of
 
 __all__ = ["Cadence", "Recorder", "recorded"]
 
-_SOURCES = ("theta", "x", "phi", "theta_path", "x_path")
 _ENSEMBLE = ("ensemble_mean", "ensemble_variance")
+_MULTIPLE = 32  # lanes: observables are numpy's, whose last bits can depend on where a lane is in its array
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class _Kept:
     summary: Summary | None
 
 
-def recorded(case: Case, block: Block) -> dict[str, Any]:
+def recorded(case: Case, outline: Outline) -> dict[str, Any]:
     """What a manifest says of the recorded variables: `cadences`, `variables`, `coordinates` and `summaries`."""
-    steps, record = block.steps, case.settings["record"]
-    cadences: dict[str, list[int]] = {"step": [record["first"], record["every"]]}
+    record = case.settings.record
+    cadences: dict[str, list[int]] = {"step": [record.first, record.every or 1]}
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {}
     summaries: list[dict[str, Any]] = []
-    for kept in _kept(case, block):
-        dims, attributes = _meaning(case, block, kept.name)
+    for kept in _kept(case, outline):
+        dims, attributes = _meaning(outline, kept.name)
         of_one = {"dims": dims, "shape": list(kept.shape), "attributes": attributes}
         if kept.frames is not None:
             cadence = _dimension(cadences, kept.name, kept.frames)
@@ -73,9 +73,9 @@ def recorded(case: Case, block: Block) -> dict[str, Any]:
             variables[name] = {key: value for key, value in meaning.items() if key != "final"} | {"cadence": dimension}
         coordinates |= summary_coordinates
         if any(meaning["over"] == "cohort" for meaning in summary_variables.values()):
-            coordinates["cohort_replicas"] = _cohort_sizes(block.replicas)
+            coordinates["cohort_replicas"] = _cohort_sizes(outline.replicas)
         summaries.append({"variable": kept.name, "shape": list(kept.shape)})
-    counted = {name: [*pair, Cadence(*pair).until(steps)] for name, pair in cadences.items()}
+    counted = {name: [*pair, Cadence(*pair).until(outline.steps)] for name, pair in cadences.items()}
     return {"cadences": counted, "variables": variables, "coordinates": coordinates, "summaries": summaries}
 
 
@@ -92,34 +92,36 @@ def _dimension(cadences: dict[str, list[int]], variable: str, cadence: Cadence) 
     return name
 
 
-def _kept(case: Case, block: Block) -> list[_Kept]:
-    record = case.settings["record"]
-    axes, tables = {axis.name for axis in case.axes}, record["tables"]
-    summaries = {summary.variable: summary for summary in summaries_of(case.settings)}
+def _kept(case: Case, outline: Outline) -> list[_Kept]:
+    record = case.settings.record
+    axes, tables = {axis.name for axis in case.axes}, record.tables
+    frame_names = record.variables or ()
+    summaries = {summary.variable: summary for summary in summaries_of(case.settings.as_dict())}
     kept = []
-    for name in dict.fromkeys([*record["variables"], *tables]):
+    for name in dict.fromkeys([*frame_names, *tables]):
         if name in axes:
             continue  # a swept radius is the coordinate of that name
         table = tables.get(name)
-        own = Cadence(table["first"], table["every"]) if table else None
-        frames = Cadence(record["first"], record["every"]) if name in record["variables"] else None
-        storage = record["storage"]
-        if table and "frames" in table["keep"]:
-            frames, storage = own, table["storage"]
-        ensemble = tuple(what for what in _ENSEMBLE if table and what in table["keep"])
-        shape = tuple(block.sizes[dim] for dim in _meaning(case, block, name)[0])
+        own = Cadence(table.first or 0, table.every or 1) if table else None
+        frames = Cadence(record.first, record.every or 1) if name in frame_names else None
+        storage: str = record.storage
+        if table and "frames" in table.keep:
+            frames, storage = own, table.storage or storage
+        ensemble = tuple(what for what in _ENSEMBLE if table and what in table.keep)
+        shape = tuple(outline.sizes[dim] for dim in _meaning(outline, name)[0])
         kept.append(_Kept(name, shape, frames, storage, own, ensemble, summaries.get(name)))
     return kept
 
 
-def _meaning(case: Case, block: Block, name: str) -> tuple[list[str], dict[str, str]]:
+def _meaning(outline: Outline, name: str) -> tuple[list[str], dict[str, str]]:
     """Dimensions after the replica, and attributes."""
+    several = outline.sizes["sample"] > 1
     if name in VARIABLES:
         variable = VARIABLES[name]
-        return [d for d in variable.dims if d != "sample" or block.samples > 1], variable.attributes
-    observable = case.model.observables[name]
+        return [d for d in variable.dims if d != "sample" or several], variable.attributes
+    observable = outline.model.observables[name]
     attributes = {"units": observable.units, "long_name": observable.long_name, "equation": observable.equation}
-    return ["sample"] if observable.of == "x" and block.samples > 1 else [], attributes
+    return ["sample"] if observable.of == "x" and several else [], attributes
 
 
 @dataclass
@@ -138,29 +140,25 @@ class Recorder:
     Kernels copy frames at the steps of one grid, the coarsest that holds all cadences; each variable picks its own.
     """
 
-    def __init__(self, case: Case, block: Block, tiles: list[Tile]) -> None:
-        self._block, self._model, self._tiles = block, case.model, tiles
-        self._kept = _kept(case, block)
-        names = [kept.name for kept in self._kept]
-        sources = {VARIABLES[v].source if v in VARIABLES else case.model.observables[v].of for v in names}
-        guarded = set() if block.theta_dynamics in ("protocol", "frozen") else {"theta", "theta_path"}
-        self._wanted = sources | guarded | ({"x", "phi", "x_path"} if block.samples else set())
-        m, n, s = block.parameters, block.components, block.samples
-        self._shapes = {"theta": (m,), "x": (s, n), "phi": (s,), "theta_path": (THETA_ROWS,), "x_path": (s, X_ROWS)}
-        self._buffers: dict[int, tuple[np.ndarray, ...]] = {}
+    def __init__(self, case: Case, outline: Outline, block: Block, pieces: Sequence[slice]) -> None:
+        """Of the lanes of a block that come in these pieces."""
+        self._block, self._outline, self._model = block, outline, outline.model
+        self._pieces = list(pieces)
+        self._kept = _kept(case, outline)
         self.grid = _grid([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
         self._edges = cohorts.bounds(block.replicas)
         self._cohorts = cohorts.slice_of(block.replicas, block.first_lane, block.lanes)
-        self._summaries = [self._tile_summaries(tile) for tile in tiles]
+        self._summaries = {piece.start: self._piece_summaries(piece) for piece in self._pieces}
 
-    def _tile_summaries(self, tile: Tile) -> dict[str, tuple[int, TileSummary]]:
-        """For each summarised variable its first cohort in the tile, counted from the block part's, and its sums."""
-        numbers = cohorts.numbers(self._block.replicas, self._block.first_lane + lanes_of_tile(tile, self._block.lanes))
+    def _piece_summaries(self, piece: slice) -> dict[str, tuple[int, TileSummary]]:
+        """For each summarised variable its first cohort in the piece, counted from the block's, and its sums."""
+        lanes = _padded(np.arange(piece.start, piece.stop))
+        numbers = cohorts.numbers(self._block.replicas, self._block.first_lane + lanes)
         first = int(numbers[0])
         return {
             kept.name: (
                 first - self._cohorts.start,
-                TileSummary(kept.summary, math.prod(kept.shape), tile.width, numbers - first),
+                TileSummary(kept.summary, math.prod(kept.shape), len(lanes), numbers - first),
             )
             for kept in self._kept
             if kept.summary is not None
@@ -169,7 +167,7 @@ class Recorder:
     @property
     def bytes_per_frame(self) -> int:
         """Memory that one frame of the grid takes on its way."""
-        numbers = sum(math.prod(self._shapes[name]) for name in self._wanted)
+        numbers = sum(math.prod(self._block.shape(name)) for name in self._block.delivered)
         return 8 * self._block.lanes * (numbers + sum(math.prod(kept.shape) for kept in self._kept))
 
     def last_step_within(self, start: int, stop: int, room: int) -> int:
@@ -216,32 +214,19 @@ class Recorder:
                 chunk.whole[kept.name] = np.empty(shape)
         return chunk
 
-    def buffers(self, position: int, tile: Tile, frames: int) -> tuple[np.ndarray, ...]:
-        """Frame buffers of one tile, as the kernel takes them; none for what nobody wants."""
-        held = self._buffers.get(position)
-        if held is None or max(len(b) for b in held) < frames:
-            held = tuple(
-                np.empty((frames if name in self._wanted else 0, *self._shapes[name], tile.width)) for name in _SOURCES
-            )
-            self._buffers[position] = held
-        return tuple(buffer[:frames] for buffer in held)
-
-    def gather(self, position: int, buffers: tuple[np.ndarray, ...], bad: np.ndarray, chunk: Chunk) -> None:
-        """Take a tile's frames to where they are kept, NaN from the first bad frame of a lane on."""
+    def gather(self, lanes: slice, frames: Mapping[str, np.ndarray], bad: np.ndarray, chunk: Chunk) -> None:
+        """Take a piece's frames to where they are kept, NaN from the first bad frame of a lane on."""
         if not len(chunk.steps):
             return
-        tile = self._tiles[position]
-        source = dict(zip(_SOURCES, buffers, strict=True))
-        lanes = slice(tile.first, tile.first + tile.used)
         for kept in self._kept:
-            values = self._values(kept.name, source, tile)
-            values = values.reshape(len(chunk.steps), -1, tile.width)
+            values = self._values(kept.name, frames, lanes)  # (F, ..., lanes)
+            values = values.reshape(len(chunk.steps), -1, values.shape[-1])
             diverged = np.flatnonzero(bad < len(chunk.steps))
             if len(diverged):
                 values = values.copy()
                 for lane in diverged:
                     values[bad[lane] :, :, lane] = np.nan
-            by_lane = np.moveaxis(values[..., : tile.used], -1, 1)
+            by_lane = np.moveaxis(values, -1, 1)
             if kept.frames is not None:
                 target = chunk.stored[kept.name]
                 with np.errstate(over="ignore"):  # beyond float32: infinite
@@ -249,10 +234,10 @@ class Recorder:
             if kept.ensemble and kept.table is not None:
                 chunk.whole[kept.name][:, lanes] = _picked(by_lane, kept.table, chunk.steps)
             if kept.summary is not None and kept.table is not None:
-                picked = _picked(values, kept.table, chunk.steps)
+                picked = _padded(_picked(values, kept.table, chunk.steps))
                 before = kept.table.until(int(chunk.steps[0]) - 1)
-                _, summary = self._summaries[position][kept.name]
-                summary.fold(np.ascontiguousarray(picked), before, tile.used)
+                _, summary = self._summaries[lanes.start][kept.name]
+                summary.fold(np.ascontiguousarray(picked), before, lanes.stop - lanes.start)
 
     def finish(self, chunk: Chunk) -> None:
         """Sum over cohorts, once every tile has been gathered."""
@@ -276,50 +261,56 @@ class Recorder:
         for kept in self._kept:
             if kept.summary is None:
                 continue
-            tiles = [summaries[kept.name] for summaries in self._summaries]
-            for name in tiles[0][1].lanes:
-                parts = [s.lanes[name][..., : t.used] for (_, s), t in zip(tiles, self._tiles, strict=True)]
+            of_pieces = [(piece, *self._summaries[piece.start][kept.name]) for piece in self._pieces]
+            for name in of_pieces[0][2].lanes:
+                parts = [sums.lanes[name][..., : piece.stop - piece.start] for piece, _, sums in of_pieces]
                 arrays[f"summary/{kept.name}/{name}"] = np.concatenate(parts, axis=-1)
-            for name, array in tiles[0][1].cohorts.items():
+            for name, array in of_pieces[0][2].cohorts.items():
                 total = np.zeros((*array.shape[:-1], count), array.dtype)
-                for first, summary in tiles:
-                    part = summary.cohorts[name]
+                for _, first, sums in of_pieces:
+                    part = sums.cohorts[name]
                     total[..., first : first + part.shape[-1]] += part
                 arrays[f"cohorts/{kept.name}/{name}"] = total
         return arrays
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take up a snapshot."""
-        taken = 0  # cohorts that an earlier tile has taken up: a cohort may lie in two
-        for tile, summaries in zip(self._tiles, self._summaries, strict=True):
+        taken = 0  # cohorts that an earlier piece has taken up: a cohort may lie in two
+        for piece in self._pieces:
             end = taken
-            for name, (first, summary) in summaries.items():
-                for part, held in summary.lanes.items():
-                    held[:] = of_tile(arrays[f"summary/{name}/{part}"], tile)
-                for part, held in summary.cohorts.items():
+            for name, (first, sums) in self._summaries[piece.start].items():
+                for part, held in sums.lanes.items():
+                    held[:] = _padded(arrays[f"summary/{name}/{part}"][..., piece])
+                for part, held in sums.cohorts.items():
                     begin, end = max(first, taken), first + held.shape[-1]
                     held[:] = 0
                     held[..., begin - first :] = arrays[f"cohorts/{name}/{part}"][..., begin:end]
             taken = end
 
-    def _values(self, name: str, source: Mapping[str, np.ndarray], tile: Tile) -> np.ndarray:
+    def _values(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice) -> np.ndarray:
         """A variable in every frame, lanes last."""
         if name not in VARIABLES:
-            return self._observe(name, source, tile)
-        variable = VARIABLES[name]
-        values = source[variable.source]
-        return np.sum([values[..., row, :] for row in variable.rows], axis=0) if variable.rows else values
+            return self._observe(name, frames, lanes)
+        terms = [np.moveaxis(frames[term], 1, -1) for term in VARIABLES[name].terms or (name,)]
+        return np.sum(terms, axis=0) if len(terms) > 1 else terms[0]
 
-    def _observe(self, name: str, source: Mapping[str, np.ndarray], tile: Tile) -> np.ndarray:
-        """An observable of the frames, lanes last; of all lanes of the tile, so that no bit depends on its width."""
+    def _observe(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice) -> np.ndarray:
+        """An observable of the frames, lanes last; of a multiple of lanes, so that no bit depends on their number."""
         observable = self._model.observables[name]
-        frames = np.moveaxis(source[observable.of], -1, 1)
+        states = np.moveaxis(_padded(np.moveaxis(frames[observable.of], 1, -1)), -1, 1)
+        numbers = self._block.first_lane + _padded(np.arange(lanes.start, lanes.stop))
         with np.errstate(all="ignore"):  # a diverged lane, which the guard names
-            constants = self._block.constants_of_lanes(lanes_of_tile(tile, self._block.lanes))
+            constants = self._outline.constants_of(numbers)
             if observable.of == "x":  # frames are (F, L, S, n): a swept constant (L) must meet the lanes
                 constants = {k: v[:, None] if isinstance(v, np.ndarray) else v for k, v in constants.items()}
-            values = observable.function(frames, constants)
-        return np.ascontiguousarray(np.moveaxis(np.asarray(values, float), 1, -1))
+            values = np.asarray(observable.function(states, constants), float)
+        return np.ascontiguousarray(np.moveaxis(values, 1, -1)[..., : lanes.stop - lanes.start])
+
+
+def _padded(array: np.ndarray) -> np.ndarray:
+    """Lanes (..., L) with the last one repeated up to a multiple; the same array where there is nothing to add."""
+    missing = -array.shape[-1] % _MULTIPLE
+    return np.concatenate([array, np.repeat(array[..., -1:], missing, axis=-1)], axis=-1) if missing else array
 
 
 def _grid(cadences: list[Cadence]) -> Cadence:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermosim.kernels.compile import BITS, source_fingerprint
-from thermosim.plan.block import plan
+from thermosim.case.settings import Settings
+from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
-from thermosim.run.describe import make_manifest, package_versions
+from thermosim.run.describe import make_manifest
+from thermosim.run.fingerprint import changes, fingerprint
 from thermosim.run.simulate import Execution, complete, tidied
 from thermosim.schedules import KINDS, is_schedule
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
@@ -50,13 +51,14 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         _examine(parts, repair)
         if settle(parts):
             return open_ensemble(output)
-        _same_kernels(output, parts.manifest)
         if output.exists() and not (parts.manifest["replaces"] or parts.manifest["virtual"]):
             raise StorageError(
                 f"{output}: exists beside its parts and is not theirs to replace; move it away, then resume."
             )
         case = inputs.case_of(parts.manifest, folder)
-        return complete(case, plan(case), parts, Execution(virtual=virtual, **execution))
+        blocks = plan(case)
+        _same_kernels(output, parts.manifest, case, blocks)
+        return complete(case, blocks, parts, Execution(virtual=virtual, **execution))
 
 
 def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
@@ -81,10 +83,10 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
         raise StorageError("\n".join(faults) + "\nIt cannot be extended: put it back from a copy, or run it again.")
     with tempfile.TemporaryDirectory() as temporary:
         manifest = inputs.unpack(output, Path(temporary))
-        _same_kernels(output, manifest)
         case = _longer(manifest, Path(temporary), steps)
         blocks = plan(case)
-        new = make_manifest(case, blocks, source_fingerprint(BITS)) | {"overrides": _public(case, manifest)}
+        _same_kernels(output, manifest, case, blocks)
+        new = make_manifest(case, blocks) | {"overrides": _public(case, manifest)}
         parts = Parts.create(
             output,
             new,
@@ -102,35 +104,36 @@ def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dat
         if not (parts.manifest["completed"] and parts.manifest["virtual"]):
             raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
         _examine(parts, repair=False)
-        _same_kernels(output, parts.manifest)
         case = _longer(parts.manifest, parts.folder, steps)
-        longer = make_manifest(case, plan(case), source_fingerprint(BITS))
+        blocks = plan(case)
+        _same_kernels(output, parts.manifest, case, blocks)
+        longer = make_manifest(case, blocks)
         kept = ("run", "segments", "inputs", "base", "model_source", "replaces", "virtual")
         changes = {key: value for key, value in longer.items() if key not in kept}
         changes["overrides"] = _public(case, parts.manifest)
         parts.update(**changes, replaces=True)
-        return complete(case, plan(case), parts, Execution(**execution | {"virtual": True}))
+        return complete(case, blocks, parts, Execution(**execution | {"virtual": True}))
     finally:
         parts.release()
 
 
 def _longer(manifest: Any, folder: Path, steps: int) -> Case:
     """The case with more steps. Raises StorageError when its steps have no continuation."""
-    settings = manifest["settings"]
-    direction = settings["run"]["direction"]
+    settings = Settings.from_dict(manifest["settings"])
+    direction = settings.run.direction
     if direction != "forward":
         raise StorageError(f"run.direction = {direction!r}: such a run ends where its path ends; run a longer case.")
-    made = settings["run"]["steps"]
-    changes: dict[str, Any] = {"run.steps": made + steps, "record.every": settings["record"]["every"]}
-    for key, value in settings["sweep"].items():
+    made = settings.run.steps
+    changes: dict[str, Any] = {"run.steps": made + steps, "record.every": settings.record.every}
+    for key, value in settings.sweep.items():
         if any(_ends_with_the_run(given) for given in value):
             raise StorageError(
                 f'sweep."{key}": its schedules end where the run ended; give them an `end`, and run again.'
             )
     for section in ("theta", "x"):
-        for key, value in (settings.get(section) or {}).items():
+        for key, value in getattr(settings, section) or ():
             changes |= {f"{section}.{key}.end": made} if _ends_with_the_run(value) else {}
-    for name, value in settings["theta"]["protocol"].items():
+    for name, value in settings.theta.protocol.items():
         changes |= {f"theta.protocol.{name}.end": made} if _ends_with_the_run(value) else {}
     return inputs.case_of(manifest, folder, changes)
 
@@ -175,19 +178,10 @@ def _examine(parts: Parts, repair: bool) -> None:
     )
 
 
-def _same_kernels(output: Path, manifest: Mapping[str, Any]) -> None:
+def _same_kernels(output: Path, manifest: Mapping[str, Any], case: Case, blocks: list[Outline]) -> None:
     """Raises StorageError when going on would not give the same numbers."""
-    fingerprint = source_fingerprint(BITS)
-    if manifest["fingerprint"] == fingerprint:
-        return
-    now = package_versions()
-    differences = [
-        f"{name} {manifest['packages'].get(name)}, now {version}"
-        for name, version in now.items()
-        if manifest["packages"].get(name) != version
-    ]
-    told = "; ".join(differences) or "the same versions, but sources of thermosim or a processor that differ"
-    raise StorageError(
-        f"{output}: was made by other kernels ({manifest['fingerprint']}, now {fingerprint}: {told}); going on "
-        f"would not give the same numbers. It stays readable; start again with another -o."
-    )
+    if changed := changes(manifest["fingerprint"], fingerprint(case, blocks)):
+        raise StorageError(
+            f"{output}: since it was begun, there have changed: {'; '.join(changed)}. Going on would not give the same "
+            f"numbers. It stays readable; start again with another -o."
+        )

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermosim.case.load import Case, CaseError
-from thermosim.kernels.compile import BITS, source_fingerprint
-from thermosim.plan.block import Block, plan
+from thermosim.case.faults import CaseError
+from thermosim.case.load import Case
+from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
-from thermosim.run.budget import lanes_at_once, memory_of_machine
+from thermosim.run.budget import bytes_per_lane, lanes_at_once, memory_of_machine
 from thermosim.run.describe import differences, make_manifest, stored_bytes
-from thermosim.run.stepper import Stepper, bytes_per_lane, compile_all, runs_of_lanes
+from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
 from thermosim.storage import Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.layout import Layout
 from thermosim.storage.open import open_ensemble
@@ -112,7 +112,7 @@ def simulate(
     if faults := execution.faults(output):
         raise CaseError(faults, "the run")
     blocks = plan(case)
-    manifest = make_manifest(case, blocks, source_fingerprint(BITS))
+    manifest = make_manifest(case, blocks)
     compile_all(blocks)
     if output is None:
         return _in_memory(case, blocks, manifest, execution)
@@ -138,7 +138,7 @@ def _not_begun(output: Path, manifest: dict[str, Any]) -> None:
     )
 
 
-def complete(case: Case, blocks: list[Block], parts: Parts, execution: Execution) -> xr.Dataset:
+def complete(case: Case, blocks: list[Outline], parts: Parts, execution: Execution) -> xr.Dataset:
     """Do the work that is missing, then make the one file. The parts are claimed by this process."""
     with stop_requests() as stop:
         if execution.workers is not None or execution.scheduler is not None:
@@ -168,13 +168,13 @@ def _one_file(parts: Parts, execution: Execution, stop: threading.Event) -> Path
         raise Interrupted("interrupted while the file was being written; all steps are made") from None
 
 
-def _run_here(case: Case, blocks: list[Block], parts: Parts, execution: Execution, stop: threading.Event) -> None:
+def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execution, stop: threading.Event) -> None:
     """All missing steps, by threads of this process."""
     from thermosim.storage.coverage import frontier
 
     threads = execution.threads or os.cpu_count() or 1
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
-    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as sealer:
+    with ThreadPoolExecutor(1) as sealer:
         for block in blocks:
             most = execution.lanes_at_once or lanes_at_once(case, block)
             for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
@@ -185,24 +185,22 @@ def _run_here(case: Case, blocks: list[Block], parts: Parts, execution: Executio
                     snapshot = None
                     if step >= 0:
                         snapshot = parts.read_state(block.number, first_lane, count, step)
-                    part = block.part(first_lane, count)
                     width, frames = execution.tile_width, execution.segment_frames
-                    stepper = Stepper(case, part, snapshot, step, threads, width, frames)
+                    stepper = Stepper(case, block, first_lane, count, snapshot, step, threads, width, frames)
                     del snapshot
-                    _run_part(stepper, parts.seal, pool, sealer, clock, stop, execution)
+                    _run_part(stepper, parts.seal, sealer, clock, stop, execution)
 
 
 def _run_part(
     stepper: Stepper,
     seal: Callable[[Stretch, Any, Any], Any],
-    pool: ThreadPoolExecutor,
     sealer: ThreadPoolExecutor,
     clock: Clock,
     stop: threading.Event,
     execution: Execution,
 ) -> None:
     """All steps of some lanes. On Ctrl-C what was made so far is sealed before Interrupted is raised."""
-    part, sealing = stepper.part, None
+    part, sealing = stepper.block, None
     seconds = execution.segment_seconds or _SEGMENT_SECONDS
 
     def seal_in_background(begin: int, previous: Future[Any] | None) -> Future[Any]:
@@ -215,7 +213,7 @@ def _run_part(
     begin, sealed_at = stepper.recorded, time.perf_counter()
     try:
         while stepper.recorded < part.steps:
-            steps = stepper.advance_chunk(part.steps, pool.map)
+            steps = stepper.advance_chunk(part.steps)
             clock.tick(part.lanes * steps)
             if stop.is_set():
                 raise KeyboardInterrupt
@@ -231,9 +229,11 @@ def _run_part(
         if sealing is not None:
             sealing.result()
         raise Interrupted(f"interrupted after step {stepper.step:,} of {part.steps:,}") from None
+    finally:
+        stepper.close()
 
 
-def _in_memory(case: Case, blocks: list[Block], manifest: dict[str, Any], execution: Execution) -> xr.Dataset:
+def _in_memory(case: Case, blocks: list[Outline], manifest: dict[str, Any], execution: Execution) -> xr.Dataset:
     """The same without a file: what would have been sealed is put together at the end."""
     threads = execution.threads or os.cpu_count() or 1
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
@@ -251,11 +251,11 @@ def _in_memory(case: Case, blocks: list[Block], manifest: dict[str, Any], execut
             f"{memory_of_machine() / 1e9:,.0f} GB of this machine: run to a file, record less, or take fewer replicas."
         )
         raise CaseError([message])
-    with stop_requests() as stop, ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as sealer:
+    with stop_requests() as stop, ThreadPoolExecutor(1) as sealer:
         for block in blocks:
             width, frames = execution.tile_width, execution.segment_frames
-            stepper = Stepper(case, block, None, -1, threads, width, frames, most_bytes=math.inf)
-            _run_part(stepper, keep, pool, sealer, clock, stop, whole)
+            stepper = Stepper(case, block, 0, block.lanes, None, -1, threads, width, frames, most_bytes=math.inf)
+            _run_part(stepper, keep, sealer, clock, stop, whole)
     from thermosim.storage.reading import dataset
 
     return dataset(Layout(manifest), memory, completed=True).load()

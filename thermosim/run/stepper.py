@@ -1,48 +1,43 @@
 """Some lanes of a block on their way through the steps: what a thread pool, or a worker of a cluster, advances.
 
-Tiles advance by chunks of a tenth of a second; the kernels hold no lock, so Python stays responsive. What is recorded
-does not depend on the chunks, the tiles or the threads.
+An engine advances them by chunks of a tenth of a second, so that Python stays responsive. What is recorded does not
+depend on the chunks, nor on how the engine divides the lanes.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
-import numba.core.errors
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.case.load import Case, CaseError
-from thermosim.engines.lanes.link import addresses_of
-from thermosim.engines.lanes.tiles import BlockState, Tile, rows_of
-from thermosim.kernels import signatures
-from thermosim.kernels.advance import advance
-from thermosim.kernels.compile import compiled
-from thermosim.ledger import THETA_ROWS, X_ROWS
-from thermosim.plan.block import Block
+from thermosim.case.faults import CaseError
+from thermosim.case.load import Case
+from thermosim.engines import engine_of
+from thermosim.plan.outline import Outline
+from thermosim.plan.starts import initial_state
+from thermosim.run.guard import Guard
 from thermosim.run.recording import Recorder
 
-__all__ = ["Stepper", "bytes_of_state", "bytes_per_lane", "compile_all", "runs_of_lanes"]
+__all__ = ["Stepper", "compile_all", "runs_of_lanes"]
 
 _CHUNK_SECONDS = 0.1
-_CALL_SECONDS = 0.001  # of one kernel: Python takes a twentieth of that to call it
 _LONGEST_CHUNK = 5.0
-_TASKS_PER_THREAD = 4  # among which the tiles are dealt
 _FIRST_CHUNK = 2e7  # moved components, a few hundredths of a second; later chunks follow the clock
 _CHUNK_BYTES = 64_000_000  # of frames gathered by one chunk
 
-Mapper = Callable[[Callable[[range], None], Iterable[range]], Iterable[None]]
-
 
 class Stepper:
-    """The lanes of `part`, a block or a run of its lanes, and everything recorded of them."""
+    """Lanes first_lane, first_lane + 1, ... of a block, and everything recorded of them."""
 
     def __init__(
         self,
         case: Case,
-        part: Block,
+        outline: Outline,
+        first_lane: int,
+        lanes: int,
         snapshot: Mapping[str, np.ndarray] | None = None,
         step: int = -1,
         threads: int = 1,
@@ -51,20 +46,18 @@ class Stepper:
         most_bytes: float = 128e6,
     ) -> None:
         """From the start, or from a snapshot made after `step`; with room for so much between two `take`s."""
-        self.part = part
-        begin = BlockState.at_start if snapshot is None else BlockState.empty
-        self._state = begin(part, threads, tile_width)
-        self._recorder = Recorder(case, part, self._state.tiles)
+        self.block = outline.block(first_lane, lanes)
+        self._lanes = engine_of().open(self.block, threads, tile_width)
+        self._recorder = Recorder(case, outline, self.block, self._lanes.pieces)
+        self._guard = Guard(lanes)
+        self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
+        self.step = max(step, 0)  # that the state is at
+        self._lanes.restore(snapshot or initial_state(outline, first_lane, lanes), self.step)
         if snapshot is not None:
-            self._state.restore(snapshot, step)
+            self._guard.restore(snapshot)
             self._recorder.restore(snapshot)
-        self._kernel, self._addresses = compiled(advance, signatures.ADVANCE), addresses_of(part)
-        moves = part.parameters + part.samples * part.components * (part.settings.get("x") or {}).get("tau", 0)
-        self._chunk = max(1, int(_FIRST_CHUNK / (part.lanes * moves)))
-        tiles = len(self._state.tiles)
-        self._seconds = min(_LONGEST_CHUNK, max(_CHUNK_SECONDS, _CALL_SECONDS * tiles / threads))
-        tasks = min(tiles, _TASKS_PER_THREAD * threads)
-        self._deals = [range(first, tiles, tasks) for first in range(tasks)]
+        self._chunk = max(1, int(_FIRST_CHUNK / (lanes * outline.moved)))
+        self._seconds = min(_LONGEST_CHUNK, max(_CHUNK_SECONDS, self._lanes.shortest))
         fitting = min(most_bytes / max(self._recorder.stored_bytes_per_frame, 1e-300), 1e18)
         self._most_frames = most_frames or max(1, int(fitting))
         # filled in turn: what was taken may still be on its way to the disk, and fresh memory is slow
@@ -73,63 +66,31 @@ class Stepper:
         self._frames_gathered = 0  # at steps of the grid
 
     @property
-    def recorded(self) -> int:
-        """The last step whose frames have been taken; -1 before those of step 0."""
-        return self._state.recorded
-
-    @property
-    def step(self) -> int:
-        """The step that the state is at."""
-        return self._state.step
-
-    @property
     def full(self) -> bool:
         """Whether there is no room for another frame: `take` what there is."""
         return self._frames_gathered >= self._most_frames
 
-    def advance_chunk(self, stop: int, each: Mapper) -> int:
-        """Go on for a fraction of a second, to `stop` at most; `each` maps over tiles. Returns the steps made."""
+    def advance_chunk(self, stop: int) -> int:
+        """Go on for a fraction of a second, to `stop` at most. Returns the steps made."""
         start, begin = self.step, time.perf_counter()
         room = max(1, _CHUNK_BYTES // max(1, self._recorder.bytes_per_frame))
         room = min(room, self._most_frames - self._frames_gathered)
         stop = self._recorder.last_step_within(self.recorded, min(start + self._chunk, stop), room)
-        self._advance_to(stop, each)
+        self._advance_to(stop)
         elapsed = time.perf_counter() - begin
         self._chunk = max(1, int((stop - start) * min(4.0, max(0.25, self._seconds / max(elapsed, 1e-6)))))
         return stop - start
 
-    def _advance_to(self, stop: int, each: Mapper) -> None:
-        start, part, state = self.step, self.part, self._state
+    def _advance_to(self, stop: int) -> None:
         self._stores = self._stores or [self._recorder.store(self._most_frames)]
         chunk = self._recorder.chunk(self.recorded, stop, self._stores[0], self._filled)
-        theta_factor, x_factor = part.factors(start + 1, max(stop, start + 1))
-        theta_table, x_table = part.tables(start + 1, max(stop, start + 1))
-        settings, every = part.settings, self._recorder.grid.every
-        x = settings.get("x") or {}
-        seed, tau, restarts = settings["ensemble"]["seed"], x.get("tau", 0), x.get("restart", False)
-        row_count = part.data.rows if part.data is not None else 0
 
-        def run_deal(positions: range) -> None:
-            for position in positions:
-                run(position)
+        def take(lanes: slice, frames: Mapping[str, np.ndarray]) -> None:
+            bad = self._guard.examine(lanes, frames, chunk.steps, self._lanes.quarantine)
+            self._recorder.gather(lanes, frames, bad, chunk)
 
-        def run(position: int) -> None:
-            tile = state.tiles[position]
-            buffers = self._recorder.buffers(position, tile, len(chunk.steps))
-            self._kernel(
-                seed, part.first_replica + tile.first, start, stop - start, part.turn, tau, chunk.next_frame, every,
-                row_count, part.theta_dynamics != "frozen", part.reversed, restarts,
-                tile.theta, tile.memory, tile.x, tile.theta_path, tile.x_path,
-                state.constants[position], state.shared, state.data, state.first_rows[position],
-                state.theta_hyper[position], theta_factor, state.x_hyper[position], x_factor, theta_table, x_table,
-                *self._addresses, *buffers, tile.scratch,
-            )  # fmt: skip
-            bad = state.guard(position, buffers, chunk.steps)
-            self._recorder.gather(position, buffers, bad, chunk)
-
-        for _ in each(run_deal, self._deals):
-            pass
-        state.step = state.recorded = stop
+        self._lanes.advance(stop, chunk.next_frame, self._recorder.grid.every, take)
+        self.step = self.recorded = stop
         self._recorder.finish(chunk)
         for name, array in chunk.stored.items():
             self._filled[name] = self._filled.get(name, 0) + len(array)
@@ -149,51 +110,19 @@ class Stepper:
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """A copy of the whole state: what going on from here takes."""
-        return self._state.snapshot() | self._recorder.snapshot()
+        return self._guard.snapshot(self._lanes.state()) | self._recorder.snapshot()
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        self._lanes.close()
 
 
-def compile_all(blocks: list[Block]) -> None:
-    """Compile what the blocks need. Raises CaseError when a model's function cannot be compiled."""
-    for block in blocks:
-        try:
-            addresses_of(block)
-        except numba.core.errors.NumbaError as error:
-            line = str(error).strip().splitlines()
-            message = f"model: a function of {block.model.name!r} cannot be compiled: {' '.join(line[:6])[:600]}"
-            raise CaseError([message]) from None
-
-
-def bytes_per_lane(case: Case, block: Block) -> float:
-    """Memory that each lane of a block takes while it runs: state, work space, a sealed copy, a frame on its way."""
-    cohort = block.part(0, int(cohorts.bounds(block.replicas)[1]))
-    frame = Recorder(case, cohort, []).bytes_per_frame / cohort.lanes
-    return 16.0 * rows_of(block).total + 2.0 * (_bytes_of_sums(case, block) + frame)
-
-
-def bytes_of_state(case: Case, block: Block) -> float:
-    """What is sealed of each lane to go on from: state and running sums."""
-    rows = rows_of(block)
-    paths = THETA_ROWS + rows.samples * X_ROWS
-    return (
-        8.0 * (rows.parameters + rows.memory + rows.samples * rows.components + paths)
-        + 9.0
-        + _bytes_of_sums(case, block)
-    )
-
-
-def _bytes_of_sums(case: Case, block: Block) -> float:
-    """Running sums of summaries, for each lane; those of a cohort shared out."""
-    cohort = block.part(0, int(cohorts.bounds(block.replicas)[1]))
-    sums = Recorder(case, cohort, [Tile.empty(0, 1, 1, rows_of(block))]).snapshot()
-    return sum(array.nbytes / (cohort.lanes if name.startswith("cohorts/") else 1) for name, array in sums.items())
-
-
-def runs_of_lanes(block: Block, first_lane: int, lanes: int, most: int) -> list[tuple[int, int]]:
+def runs_of_lanes(outline: Outline, first_lane: int, lanes: int, most: int) -> list[tuple[int, int]]:
     """Cut lanes of a block, at the edges of cohorts, into runs of about equal length, of at most `most` lanes each.
 
     A cohort is never cut, however few `most` allows. Returns first lane and number of lanes of each.
     """
-    replicas = block.replicas
+    replicas = outline.replicas
     cut = cohorts.slice_of(replicas, first_lane, lanes)
     points, numbers = np.divmod(np.arange(cut.start, cut.stop + 1), cohorts.per_point(replicas))
     edges = points * replicas + cohorts.bounds(replicas)[numbers]
@@ -201,3 +130,10 @@ def runs_of_lanes(block: Block, first_lane: int, lanes: int, most: int) -> list[
     wanted = first_lane + np.arange(1, count) * lanes // count
     chosen = np.unique([first_lane, *edges[np.searchsorted(edges, wanted)], first_lane + lanes]).tolist()
     return [(a, b - a) for a, b in itertools.pairwise(chosen)]
+
+
+def compile_all(blocks: list[Outline]) -> None:
+    """Let the engine look at every block, and compile what it needs. Raises CaseError for what it cannot run."""
+    for block in blocks:
+        if faults := engine_of().faults(block.block(0, 1)):
+            raise CaseError(faults)

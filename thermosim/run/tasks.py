@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from thermosim.case.load import Case
-from thermosim.kernels.compile import BITS, source_fingerprint
-from thermosim.plan.block import Block, plan
+from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
+from thermosim.run.fingerprint import changes, fingerprint, surroundings
 from thermosim.run.stepper import Stepper, compile_all
 from thermosim.storage.segments import Stretch, read_state, write
 
@@ -44,7 +44,6 @@ class Job:
     """What every task of a run needs to know. Small: it goes along with each."""
 
     run: str
-    fingerprint: str
     manifest: str  # JSON, without the segments
     folder: str | None  # of the parts, where workers see it
     token: str  # of this execution of the run; what stands in its probe file
@@ -96,7 +95,7 @@ def losses() -> tuple[type[Exception], ...]:
 
 
 _stopped: set[str] = set()
-_cases: dict[Job, tuple[Case, list[Block]]] = {}
+_cases: dict[Job, tuple[Case, list[Outline]]] = {}
 _building = threading.Lock()  # the threads of a worker compile one at a time
 
 
@@ -111,12 +110,19 @@ def deliver(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 def introduce(job: Job) -> bool:
     """Whether this worker sees the folder of the parts. Raises OtherKernels."""
-    if source_fingerprint(BITS) != job.fingerprint:
-        raise OtherKernels(
-            f"the worker on {os.uname().nodename} has other kernels (another thermosim, numba or processor): its "
-            f"numbers would differ in the last bits. Give the cluster one installation and one kind of processor."
-        )
+    if job not in _cases:  # what does not depend on the case can be told before its files are here
+        mine, theirs = surroundings(), json.loads(job.manifest)["fingerprint"]
+        _compare({name: theirs.get(name, "absent") for name in mine}, mine)
     return _sees(job)
+
+
+def _compare(theirs: Mapping[str, str], mine: Mapping[str, str]) -> None:
+    """Raises OtherKernels for a fingerprint that is not that of the run."""
+    if different := changes(theirs, mine):
+        raise OtherKernels(
+            f"the worker on {os.uname().nodename} would make other numbers; there differ: {'; '.join(different)}. Give "
+            f"the cluster one installation and one kind of processor."
+        )
 
 
 def _sees(job: Job) -> bool:
@@ -144,11 +150,11 @@ def advance_part(
         state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=_PATIENCE)
     with _building:
         case, blocks = _load(job, files)
-        part = blocks[task.block].part(task.first_lane, task.lanes)
-        stepper = Stepper(case, part, state, task.step, most_frames=most_frames)
+        outline = blocks[task.block]
+        stepper = Stepper(case, outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames)
     begin = time.perf_counter()
-    while stepper.recorded < part.steps:
-        stepper.advance_chunk(part.steps, map)
+    while stepper.recorded < outline.steps:
+        stepper.advance_chunk(outline.steps)
         if stepper.full or time.perf_counter() - begin > task.seconds or job.token in _stopped:
             break
     stretch = Stretch(task.block, task.first_lane, task.lanes, task.step, stepper.recorded)
@@ -162,14 +168,16 @@ def advance_part(
     return Result(stretch, time.perf_counter() - begin, record, {}, {})
 
 
-def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Block]]:
+def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Outline]]:
     """The case and its blocks, compiled: once for every worker process."""
     if job not in _cases:
         while len(_cases) >= _CASES:
             del _cases[next(iter(_cases))]
         folder = Path(job.folder) if job.folder is not None else _unpacked(files or {})
-        case = inputs.case_of(json.loads(job.manifest), folder)
+        manifest = json.loads(job.manifest)
+        case = inputs.case_of(manifest, folder)
         blocks = plan(case)
+        _compare(manifest["fingerprint"], fingerprint(case, blocks))
         compile_all(blocks)
         _cases[job] = case, blocks
     return _cases[job]

@@ -93,7 +93,7 @@ class Layout:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
         keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format", "run", "steps")
         return {key: self.manifest[key] for key in keys} | {
-            "fingerprint": self.manifest["fingerprint"],
+            "fingerprint": json.dumps(self.manifest["fingerprint"]),
             "data_sha256": self.manifest["data_sha256"],
             "structural": json.dumps([axis["key"] for axis in self.axes if axis["structural"]]),
             "settings": json.dumps(self.manifest["settings"]),

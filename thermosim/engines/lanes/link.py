@@ -11,36 +11,54 @@ from thermosim.kernels.advance import jump, jump_of_tile, restart
 from thermosim.kernels.compile import address_of
 from thermosim.kernels.energies import no_prepare
 from thermosim.kernels.evaluate import energy_bindings
-from thermosim.kernels.theta_moves import descent
-from thermosim.kernels.theta_moves.prescribed import protocol
-from thermosim.kernels.theta_moves.scale_invariant import FIXED_ELR, FIXED_LR, FIXED_SPHERE, constrained_sgd
-from thermosim.kernels.x_moves import langevin, sampling
-from thermosim.kernels.x_moves.exact_ou import exact_ou
-from thermosim.kernels.x_moves.ula import ula
+from thermosim.kernels.signatures import argument_names, signature_of
+from thermosim.kernels.theta_moves import adam, descent, metropolis, nesterov, prescribed, scale_invariant
+from thermosim.kernels.x_moves import exact_ou, langevin, sampling, ula
+from thermosim.kernels.x_moves import metropolis as x_metropolis
+from thermosim.ledger import row_names
 from thermosim.plan.block import Block
 
-__all__ = ["Addresses", "Needs", "addresses_of", "needs_of"]
+__all__ = ["THETA_KERNELS", "X_KERNELS", "WorkRows", "addresses_of", "work_rows"]
 
-CONSTRAINTS = {"fixed-lr": FIXED_LR, "fixed-elr": FIXED_ELR, "fixed-sphere": FIXED_SPHERE}
-LEARNING: dict[str, Callable[..., None]] = {"sgd": descent.sgd, "sgld": descent.langevin, "langevin": descent.langevin}
-X_MOVES: dict[str, Callable[..., None]] = {
+Template = Callable[..., None]
+Bindings = dict[str, Any]
+
+# the kernel of every move of theta and what is bound to it besides the gradient, of every move of x
+THETA_KERNELS: dict[str, tuple[Template, Bindings]] = {
+    "protocol": (prescribed.protocol, {}),
+    "sgd": (descent.sgd, {}),
+    "nesterov": (nesterov.nesterov, {}),
+    "adam": (adam.adam, {"DECOUPLED": False}),
+    "adamw": (adam.adam, {"DECOUPLED": True}),
+    "sgld": (descent.langevin, {}),
+    "langevin": (descent.langevin, {}),
+    "metropolis": (metropolis.metropolis, {}),
+}
+CONSTRAINTS: dict[str, int] = {
+    "fixed-lr": scale_invariant.FIXED_LR,
+    "fixed-elr": scale_invariant.FIXED_ELR,
+    "fixed-sphere": scale_invariant.FIXED_SPHERE,
+}
+X_KERNELS: dict[str, Template] = {
     "ula": langevin.ula_of_tile,
     "mala": langevin.mala_of_tile,
+    "metropolis": x_metropolis.metropolis,
     "gibbs": sampling.gibbs,
     "exact": sampling.exact,
-    "exact-ou": exact_ou,
+    "exact-ou": exact_ou.exact_ou,
 }
-
-Addresses = tuple[int, int, int, int, int]  # prepare, move of theta, jump, restart, move of x
+# of models that write their energy for one lane: inlined into the move
+ONE_LANE: dict[str, Template] = {"ula": ula.ula, "exact-ou": exact_ou.exact_ou}
 
 
 @dataclass(frozen=True)
-class Needs:
+class WorkRows:
     """Rows of work space, beyond the state, that the moves of a block take in every lane."""
 
     theta_normals: int  # normals of one move of theta
+    theta_uniforms: int
     gradient: int
-    after: int  # gradient after a move whose density is booked
+    after: int  # a second (m, L): the gradient after a move whose density is booked, or theta before a proposal
     memory: int
     row: int  # one row of data
     normals: int  # of one move of x, for each chain
@@ -48,89 +66,93 @@ class Needs:
     force: int
     scratch: int
 
-    @property
-    def rows(self) -> int:
-        """All of it for one chain."""
-        gradients = 2 * self.theta_normals + self.gradient + self.after + self.memory
-        return gradients + self.row + 2 * self.normals + self.uniforms + 2 * self.force + self.scratch
 
-
-def needs_of(block: Block) -> Needs:
+def work_rows(block: Block) -> WorkRows:
     """What the moves of this block take."""
-    model, theta, m, n = block.model, block.settings["theta"], block.parameters, block.components
-    constants, learning = block.settings["model"], block.theta_dynamics in LEARNING
-    noisy = block.theta_dynamics in ("sgld", "langevin") or (learning and model.stochastic_gradient is not None)
-    momentum = any(axis.key == "theta.momentum" for axis in block.lane_axes) or theta["momentum"] != 0.0
-    x = block.settings.get("x") or {}
-    normals = {"exact": model.fresh_normals(constants), "gibbs": 0}
-    uniforms = {"exact": model.fresh_uniforms(constants), "gibbs": model.resample_uniforms(constants), "mala": 3}
-    return Needs(
-        theta_normals=m if noisy else 0,
-        gradient=m if learning else 0,
-        after=m if _books_ratio(block) else 0,
-        memory=m if learning and momentum and not model.scale_invariant else 0,
-        row=model.components(constants) if block.data is not None else 0,
-        normals=normals.get(x.get("dynamics", ""), n) if x else 0,
-        uniforms=uniforms.get(x.get("dynamics", ""), 0) if x else 0,
-        force=0 if model.discrete or not x else n,
+    model, constants, m, n = block.model, block.model_constants, block.parameters, block.components
+    theta, x = block.theta, block.x
+    prescribed_noise = theta.learns and model.stochastic_gradient is not None
+    keeps = theta.two_gradients and "log_ratio_theta" in block.theta_rows
+    proposes = theta.uniforms(model, constants, m) > 0
+    return WorkRows(
+        theta_normals=m if prescribed_noise else theta.normals(model, constants, m),
+        theta_uniforms=theta.uniforms(model, constants, m),
+        gradient=m if theta.learns else 0,
+        after=m if keeps or proposes else 0,
+        memory=theta.memory(m, block.used),
+        row=block.data.shape[1],
+        normals=x.normals(model, constants, n),
+        uniforms=x.uniforms(model, constants, n),
+        force=0 if model.discrete else n,
         scratch=model.scratch_rows(constants),
     )
 
 
-def _books_ratio(block: Block) -> bool:
-    return block.theta_dynamics in ("sgld", "langevin") and "log_ratio_theta" in block.variables
+def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str, Any]:
+    """Machine code of everything the step loop calls, by the names of its arguments.
 
-
-def addresses_of(block: Block) -> Addresses:
-    """Machine code of everything the step loop calls."""
+    Or another thing `of` each template, its signature and its bindings.
+    """
     model = block.model
-    energy = energy_bindings(model, block.settings["model"])
-    prepare = address_of(model.prepare or no_prepare, signatures.PREPARE, **model.names(block.settings["model"]))
-    theta_move = _theta_move(block, energy)
-    if not block.samples:
-        nothing = address_of(_no_restart, signatures.RESTART), address_of(_no_x_move, signatures.X_MOVE)
-        return prepare, theta_move, address_of(_no_jump, signatures.JUMP), *nothing
-    dynamics = block.settings["x"]["dynamics"]
-    in_lane = model.energy is not None and dynamics in ("ula", "exact-ou")
-    if in_lane:
-        lane: dict[str, Any] = dict(model.names(block.settings["model"])) | {"energy": model.energy}
-        jump_address = address_of(jump, signatures.JUMP, **lane)
-        if dynamics == "ula":
-            lane |= {"TEMPERATURES": len(block.x_rows) - 1, "DRIVEN": model.drive is not None}
+    energy = energy_bindings(model, block.model_constants)
+    names = model.names(block.model_constants)
+    prepare = _address(of, model.prepare or no_prepare, signatures.prepare, names)
+    addresses = {"prepare_address": prepare, "theta_move_address": _theta_move(block, energy, of)}
+    booked = row_names("x", block.x_rows)
+    if not block.x_dynamics:
+        jump_address = _address(of, _no_jump, signatures.jump, {})
+        x_move = _address(of, _no_x_move, signatures.x_move, {})
+    elif model.energy is not None and block.x_dynamics in ONE_LANE:
+        lane = {**names, **booked, "energy": model.energy}
+        jump_address = _address(of, jump, signatures.jump, lane)
+        if block.x.temperatures:
+            lane |= {"TEMPERATURES": block.temperatures, "DRIVEN": model.drive is not None}
             lane |= {"force": model.force, "drive": model.drive or _no_drive}
-        x_move = address_of(ula if dynamics == "ula" else exact_ou, signatures.X_MOVE, **lane)
+        x_move = _address(of, ONE_LANE[block.x_dynamics], signatures.x_move, lane)
     else:
-        jump_address = address_of(jump_of_tile, signatures.JUMP, **energy)
-        backward = {"BACKWARD": block.reversed} if dynamics == "gibbs" else {}
-        sampler = {"gibbs": {"resample": model.resample}, "exact": {"fresh": model.fresh}}.get(dynamics, {})
-        x_move = address_of(X_MOVES[dynamics], signatures.X_MOVE, **backward, **energy, **sampler)
-    again = restart if block.settings["x"]["restart"] else _no_restart
-    return prepare, theta_move, jump_address, address_of(again, signatures.RESTART, **energy), x_move
+        of_tile = {**booked, **energy}
+        jump_address = _address(of, jump_of_tile, signatures.jump, of_tile)
+        x_move = _address(of, X_KERNELS[block.x_dynamics], signatures.x_move, {**of_tile, **_sampler(block)})
+    again, of_restart = (restart, {**booked, **energy}) if block.restarts else (_no_restart, {})
+    addresses |= {"jump_address": jump_address, "x_move_address": x_move}
+    return addresses | {"restart_address": _address(of, again, signatures.restart, of_restart)}
 
 
-def _theta_move(block: Block, energy: dict[str, Any]) -> int:
-    model, theta, dynamics = block.model, block.settings["theta"], block.theta_dynamics
-    prepare: dict[str, Any] = {key: energy[key] for key in model.names(block.settings["model"])}
-    prepare |= {"PREPARED": energy["PREPARED"], "prepare": energy["prepare"]}
-    if dynamics not in LEARNING:
-        return address_of(protocol, signatures.THETA_MOVE, **prepare)
+def _sampler(block: Block) -> Bindings:
+    """What moves that sample the model itself are bound to."""
+    model = block.model
+    if X_KERNELS[str(block.x_dynamics)] is sampling.gibbs:
+        return {"BACKWARD": block.reversed, "resample": model.resample, "book_sample": sampling.book_sample}
+    return {"fresh": model.fresh, "book_sample": sampling.book_sample} if block.x.fresh else {}
+
+
+def _theta_move(block: Block, energy: Bindings, of: Callable[..., Any]) -> Any:
+    model = block.model
+    bindings: Bindings = {key: energy[key] for key in model.names(block.model_constants)}
+    bindings |= {"PREPARED": energy["PREPARED"], "prepare": energy["prepare"]}
+    if not block.theta.learns:
+        return _address(of, prescribed.protocol, signatures.theta_move, bindings)
+    bindings |= row_names("theta", block.theta_rows)
     if model.stochastic_gradient is not None:
-        gradient: dict[str, Any] = {
-            "stochastic_gradient": model.stochastic_gradient,
-            "gradient_of_loss": minibatch.from_noise,
-        }
+        bindings |= {"stochastic_gradient": model.stochastic_gradient, "gradient_of_loss": minibatch.from_noise}
     else:
-        batch = 0 if theta["batch"] == "all" else int(theta["batch"])
-        gradient = {"BATCH": batch, "CONTRAST": theta["gradient"] == "contrast"}
-        gradient |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": minibatch.from_data}
-    if model.scale_invariant:
-        constraint = CONSTRAINTS[theta["constraint"]]
-        return address_of(constrained_sgd, signatures.THETA_MOVE, **prepare, **gradient, CONSTRAINT=constraint)
-    ratio = _books_ratio(block)
-    return address_of(LEARNING[dynamics], signatures.THETA_MOVE, **prepare, **gradient, RATIO=ratio)
+        bindings |= {"BATCH": block.batch, "CONTRAST": block.contrast}
+        bindings |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": minibatch.from_data}
+    if block.constraint:
+        bindings["CONSTRAINT"] = CONSTRAINTS[block.constraint]
+        return _address(of, scale_invariant.constrained_sgd, signatures.theta_move, bindings)
+    template, more = THETA_KERNELS[block.theta_dynamics]
+    return _address(of, template, signatures.theta_move, {**bindings, "book_loss": descent.book_loss, **more})
 
 
-def _no_jump(x, derived, constants, shared, phi, force, work, scratch):  # type: ignore[no-untyped-def]
+def _address(of: Callable[..., Any], template: Template, declaration: Template, bindings: Bindings) -> Any:
+    """`of` a template that has the arguments of a declaration, by name and in order."""
+    if argument_names(template) != argument_names(declaration):
+        raise TypeError(f"{template.__name__} has not the arguments that {declaration.__name__} declares")
+    return of(template, signature_of(declaration), **bindings)
+
+
+def _no_jump(x, derived, constants, shared, phi, force, path, scratch):  # type: ignore[no-untyped-def]
     pass
 
 
@@ -146,7 +168,7 @@ def _no_restart(  # type: ignore[no-untyped-def]
 
 
 def _no_x_move(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
-    scratch,
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped,
+    last, scratch,
 ):  # fmt: skip
     pass

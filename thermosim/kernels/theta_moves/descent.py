@@ -14,35 +14,38 @@ Sources: B. T. Polyak, USSR Comput. Math. Math. Phys. 4, 1 (1964); M. Welling, Y
 `x_moves/ula.py`.
 
 Rows of hyper: learning rate r, weight decay lambda, momentum beta or temperature T. table holds m scales of r, then m
-scales of T. Bound: gradient_of_loss, prepare, PREPARED, RATIO (whether the ratio is booked).
+scales of T. Bound: gradient_of_loss, book_loss, prepare, PREPARED, rows of the ledger.
 """
 
 from __future__ import annotations
 
 import math
 
-from thermosim.kernels.compile import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.lanes import dot
-from thermosim.ledger import GRADIENT_SQUARE, LOG_RATIO_THETA, LOSS, LOSS_SUM
 
-PREPARED = RATIO = False
+LOSS_SUM = MINIBATCH_LOSS = GRADIENT_SQUARE = LOG_RATIO_THETA = -1  # rows of the ledger, -1 where they are not booked
+PREPARED = False
 gradient_of_loss = prepare = None
 
 
-@inlined
 def book_loss(loss, gradient, path, square):  # type: ignore[no-untyped-def]
     """Book the loss before the move and the squared norm of its gradient (m, L); square (L) is scratch."""
-    dot(gradient, gradient, square)
-    for lane in range(loss.shape[0]):
-        path[LOSS_SUM, lane] += loss[lane]
-        path[LOSS, lane] = loss[lane]
-        path[GRADIENT_SQUARE, lane] += square[lane]
+    if LOSS_SUM >= 0:
+        for lane in range(loss.shape[0]):
+            path[LOSS_SUM, lane] += loss[lane]
+    if MINIBATCH_LOSS >= 0:
+        for lane in range(loss.shape[0]):
+            path[MINIBATCH_LOSS, lane] = loss[lane]
+    if GRADIENT_SQUARE >= 0:
+        dot(gradient, gradient, square)
+        for lane in range(loss.shape[0]):
+            path[GRADIENT_SQUARE, lane] += square[lane]
 
 
 def sgd(  # type: ignore[no-untyped-def]
-    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
-    hyper, table, path, loss, gradient, after, row, work, scratch,
+    seed, step, first_replica, theta, memory, derived, states, normal, uniform, constants, shared, data, first_row,
+    row_count, hyper, table, path, loss, gradient, after, row, work, scratch,
 ):  # fmt: skip
     """One step of theta (m, L); memory holds the velocity (m, L), or nothing without momentum."""
     gradient_of_loss(
@@ -67,10 +70,10 @@ def sgd(  # type: ignore[no-untyped-def]
 
 
 def langevin(  # type: ignore[no-untyped-def]
-    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
-    hyper, table, path, loss, gradient, after, row, work, scratch,
+    seed, step, first_replica, theta, memory, derived, states, normal, uniform, constants, shared, data, first_row,
+    row_count, hyper, table, path, loss, gradient, after, row, work, scratch,
 ):  # fmt: skip
-    """One step of theta (m, L) with noise, and the ratio of its density where RATIO."""
+    """One step of theta (m, L) with noise, and the ratio of its density where it is booked."""
     parameters, lanes = theta.shape
     gradient_of_loss(
         seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
@@ -85,7 +88,7 @@ def langevin(  # type: ignore[no-untyped-def]
             amplitude = math.sqrt(2.0 * scale * rate[lane] * warmth * temperature[lane])
             w[lane] = fma(amplitude, noise[lane], fma(-scale * rate[lane], g[lane], w[lane]))
     prepare(theta, constants, shared, derived, scratch)
-    if RATIO:
+    if LOG_RATIO_THETA >= 0:
         gradient_of_loss(
             seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
             first_row, row_count, loss, after, row, work, scratch,

@@ -6,8 +6,8 @@ prepare = None  # bound when the move is compiled
 
 
 def protocol(  # type: ignore[no-untyped-def]
-    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
-    hyper, table, path, loss, gradient, after, row, work, scratch,
+    seed, step, first_replica, theta, memory, derived, states, normal, uniform, constants, shared, data, first_row,
+    row_count, hyper, table, path, loss, gradient, after, row, work, scratch,
 ):  # fmt: skip
     """theta' = the protocol's value at this step, table (m,), for every lane."""
     moved = False

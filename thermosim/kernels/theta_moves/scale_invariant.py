@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import math
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.lanes import dot
-from thermosim.ledger import GRADIENT_SQUARE, LOSS, LOSS_SUM, STRETCH
 
+LOSS_SUM = GRADIENT_SQUARE = STRETCH = -1  # rows of the ledger, -1 where they are not booked
 FIXED_LR, FIXED_ELR, FIXED_SPHERE = 0, 1, 2
 CONSTRAINT = FIXED_LR  # bound when the move is compiled
 PREPARED = False
@@ -27,8 +27,8 @@ gradient_of_loss = prepare = None
 
 
 def constrained_sgd(  # type: ignore[no-untyped-def]
-    seed, step, first_replica, theta, memory, derived, states, normal, constants, shared, data, first_row, row_count,
-    hyper, table, path, loss, gradient, after, row, work, scratch,
+    seed, step, first_replica, theta, memory, derived, states, normal, uniform, constants, shared, data, first_row,
+    row_count, hyper, table, path, loss, gradient, after, row, work, scratch,
 ):  # fmt: skip
     """One step of theta (m, L) along minus the gradient of the loss."""
     parameters, lanes = theta.shape
@@ -36,16 +36,18 @@ def constrained_sgd(  # type: ignore[no-untyped-def]
         seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
         first_row, row_count, loss, gradient, row, work, scratch,
     )  # fmt: skip
-    for lane in range(lanes):
-        path[LOSS_SUM, lane] += loss[lane]
-        path[LOSS, lane] = loss[lane]
+    if LOSS_SUM >= 0:
+        for lane in range(lanes):
+            path[LOSS_SUM, lane] += loss[lane]
     learning_rate, weight_decay, radius = hyper[0], hyper[1], hyper[2]
     norm, slope, shrink, stride = work[0], work[1], work[2], work[3]
     booked = path[GRADIENT_SQUARE]
     dot(theta, theta, norm)
-    dot(gradient, gradient, slope)
+    if GRADIENT_SQUARE >= 0:
+        dot(gradient, gradient, slope)
     for lane in range(lanes):  # w' = shrink w - stride g
-        booked[lane] = fma(norm[lane], slope[lane], booked[lane])
+        if GRADIENT_SQUARE >= 0:
+            booked[lane] = fma(norm[lane], slope[lane], booked[lane])
         if CONSTRAINT == FIXED_LR:
             stride[lane] = learning_rate[lane]
             shrink[lane] = fma(-learning_rate[lane], weight_decay[lane], 1.0)
@@ -60,16 +62,17 @@ def constrained_sgd(  # type: ignore[no-untyped-def]
         for lane in range(lanes):
             w[lane] = fma(-stride[lane], g[lane], shrink[lane] * w[lane])
     if CONSTRAINT == FIXED_SPHERE:
-        _return_to_sphere(theta, radius, norm, path[STRETCH])
+        _return_to_sphere(theta, radius, norm, path[STRETCH], STRETCH >= 0)
     prepare(theta, constants, shared, derived, scratch)
 
 
 @inlined
-def _return_to_sphere(theta, radius, factor, booked):  # type: ignore[no-untyped-def]
+def _return_to_sphere(theta, radius, factor, booked, books):  # type: ignore[no-untyped-def]
     dot(theta, theta, factor)
     for lane in range(theta.shape[1]):
         length = math.sqrt(factor[lane])
-        booked[lane] += length / radius[lane] - 1.0
+        if books:
+            booked[lane] += length / radius[lane] - 1.0
         factor[lane] = radius[lane] / length
     for i in range(theta.shape[0]):
         w = theta[i]

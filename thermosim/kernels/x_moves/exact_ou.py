@@ -13,24 +13,25 @@ sqrt(h/(2 T)), so that 1/T is twice the last over the second.
 from __future__ import annotations
 
 from thermosim.kernels.elementary import fma
-from thermosim.ledger import HEAT, LOG_RATIO, WORK
 
 COMPONENTS = 1
+WORK = HEAT = LOG_RATIO_X = -1  # rows of the ledger, -1 where they are not booked
 energy = None
 
 
 def exact_ou(  # type: ignore[no-untyped-def]
-    x, x_new, theta, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped, last,
-    scratch,
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped,
+    last, scratch,
 ):  # fmt: skip
     """One exact move of every lane from x to x_new, both (n, L)."""
     n = COMPONENTS
-    work, heat, log_ratio = path[WORK], path[HEAT], path[LOG_RATIO]
+    work, heat, log_ratio = path[WORK], path[HEAT], path[LOG_RATIO_X]
     for lane in range(x.shape[1]):
         energy_old = phi[lane]
         if jumped:
-            energy_jumped = energy(x, theta, constants, shared, lane)
-            work[lane] += energy_jumped - energy_old
+            energy_jumped = energy(x, derived, constants, shared, lane)
+            if WORK >= 0:
+                work[lane] += energy_jumped - energy_old
             energy_old = energy_jumped
         for i in range(n):
             moved = table[i]
@@ -38,8 +39,10 @@ def exact_ou(  # type: ignore[no-untyped-def]
                 moved = fma(table[n + i * n + j], x[j, lane] - table[j], moved)
                 moved = fma(table[n + n * n + i * n + j], normal[j, lane], moved)
             x_new[i, lane] = moved
-        energy_new = energy(x_new, theta, constants, shared, lane)
+        energy_new = energy(x_new, derived, constants, shared, lane)
         absorbed = energy_new - energy_old
-        heat[lane] += absorbed
-        log_ratio[lane] -= absorbed * (2.0 * langevin[2, lane] / langevin[1, lane])
+        if HEAT >= 0:
+            heat[lane] += absorbed
+        if LOG_RATIO_X >= 0:
+            log_ratio[lane] -= absorbed * (2.0 * langevin[2, lane] / langevin[1, lane])
         phi[lane] = energy_new

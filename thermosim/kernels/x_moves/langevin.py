@@ -14,11 +14,11 @@ the move before; after a jump of theta it is computed anew, and the jump's work 
 
 from __future__ import annotations
 
-from thermosim.kernels.compile import inlined
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma, log
-from thermosim.ledger import ACCEPTED, HEAT, LOG_RATIO, WORK
 
 COMPONENTS = 1
+WORK = HEAT = LOG_RATIO_X = ACCEPTED = -1  # rows of the ledger, -1 where they are not booked
 evaluate = None
 
 
@@ -49,50 +49,60 @@ def _add_ratio(components, force, force_new, langevin, normal, ratio):  # type: 
 
 
 def ula_of_tile(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
-    scratch,
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped,
+    last, scratch,
 ):  # fmt: skip
     """One Euler-Maruyama step of every lane from x to x_new, both (n, L)."""
     heat = path[HEAT]
     if jumped:
-        book_jump(phi, path[WORK], -1.0)
-        evaluate(x, derived, constants, shared, phi, force, scratch)
-        book_jump(phi, path[WORK], 1.0)
-    _propose(COMPONENTS, x, x_new, force, langevin, normal)
-    book_jump(phi, heat, -1.0)
+        if WORK >= 0:
+            book_jump(phi, path[WORK], -1.0)
+        evaluate(x, derived, constants, shared, phi, force_old, scratch)
+        if WORK >= 0:
+            book_jump(phi, path[WORK], 1.0)
+    _propose(COMPONENTS, x, x_new, force_old, langevin, normal)
+    if HEAT >= 0:
+        book_jump(phi, heat, -1.0)
     evaluate(x_new, derived, constants, shared, phi, force_new, scratch)
-    book_jump(phi, heat, 1.0)
-    _add_ratio(COMPONENTS, force, force_new, langevin, normal, path[LOG_RATIO])
+    if HEAT >= 0:
+        book_jump(phi, heat, 1.0)
+    if LOG_RATIO_X >= 0:
+        _add_ratio(COMPONENTS, force_old, force_new, langevin, normal, path[LOG_RATIO_X])
 
 
 def mala_of_tile(  # type: ignore[no-untyped-def]
-    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force, force_new, path, jumped, last,
-    scratch,
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped,
+    last, scratch,
 ):  # fmt: skip
     """One Metropolis-adjusted step of every lane from x to x_new (n, L); uniform: decision, two rows of scratch."""
-    heat, log_ratio, accepted = path[HEAT], path[LOG_RATIO], path[ACCEPTED]
+    heat, log_ratio, accepted = path[HEAT], path[LOG_RATIO_X], path[ACCEPTED]
     decision, phi_new, ratio = uniform[0], uniform[1], uniform[2]
     if jumped:
-        book_jump(phi, path[WORK], -1.0)
-        evaluate(x, derived, constants, shared, phi, force, scratch)
-        book_jump(phi, path[WORK], 1.0)
-    _propose(COMPONENTS, x, x_new, force, langevin, normal)
+        if WORK >= 0:
+            book_jump(phi, path[WORK], -1.0)
+        evaluate(x, derived, constants, shared, phi, force_old, scratch)
+        if WORK >= 0:
+            book_jump(phi, path[WORK], 1.0)
+    _propose(COMPONENTS, x, x_new, force_old, langevin, normal)
     evaluate(x_new, derived, constants, shared, phi_new, force_new, scratch)
     for lane in range(x.shape[1]):
         ratio[lane] = 0.0
-    _add_ratio(COMPONENTS, force, force_new, langevin, normal, ratio)
+    _add_ratio(COMPONENTS, force_old, force_new, langevin, normal, ratio)
     for lane in range(x.shape[1]):
         inverse = 2.0 * langevin[2, lane] / langevin[1, lane]
         absorbed = phi_new[lane] - phi[lane]
         taken = log(decision[lane]) < -inverse * absorbed - ratio[lane]
         absorbed = absorbed if taken else 0.0
-        heat[lane] += absorbed
-        log_ratio[lane] -= inverse * absorbed
+        if HEAT >= 0:
+            heat[lane] += absorbed
+        if LOG_RATIO_X >= 0:
+            log_ratio[lane] -= inverse * absorbed
         phi[lane] = phi_new[lane] if taken else phi[lane]
-        accepted[lane] += 1.0 if taken else 0.0
+        if ACCEPTED >= 0:
+            accepted[lane] += 1.0 if taken else 0.0
         decision[lane] = 1.0 if taken else 0.0
     for i in range(COMPONENTS):
-        old, new, pull, pull_new = x[i], x_new[i], force[i], force_new[i]
+        old, new, pull, pull_new = x[i], x_new[i], force_old[i], force_new[i]
         for lane in range(x.shape[1]):
             new[lane] = new[lane] if decision[lane] > 0.5 else old[lane]
             pull_new[lane] = pull_new[lane] if decision[lane] > 0.5 else pull[lane]

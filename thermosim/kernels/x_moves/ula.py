@@ -15,46 +15,52 @@ Rows of langevin: h, sqrt(2 h T_i), sqrt(h/(2 T_i)).
 from __future__ import annotations
 
 from thermosim.kernels.elementary import fma
-from thermosim.ledger import HEAT, LOG_RATIO, WORK
 
 COMPONENTS = TEMPERATURES = 1
+WORK = HEAT = LOG_RATIO_X = -1  # rows of the ledger, -1 where they are not booked
 DRIVEN = False
 energy = force = drive = None
 
 
 def ula(  # type: ignore[no-untyped-def]
-    x, x_new, theta, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped, last,
-    scratch,
+    x, x_new, derived, constants, shared, table, langevin, normal, uniform, phi, force_old, force_new, path, jumped,
+    last, scratch,
 ):  # fmt: skip
     """One Euler-Maruyama step of every lane from x to x_new, both (n, L)."""
-    time_step, work, heat, log_ratio = langevin[0], path[WORK], path[HEAT], path[LOG_RATIO]
+    time_step, work, heat, log_ratio = langevin[0], path[WORK], path[HEAT], path[LOG_RATIO_X]
     amplitude, kick = langevin[1 : 1 + TEMPERATURES], langevin[1 + TEMPERATURES :]
     for lane in range(x.shape[1]):
         energy_old = phi[lane]
         if jumped:
-            energy_jumped = energy(x, theta, constants, shared, lane)
-            work[lane] += energy_jumped - energy_old
+            energy_jumped = energy(x, derived, constants, shared, lane)
+            if WORK >= 0:
+                work[lane] += energy_jumped - energy_old
             energy_old = energy_jumped
         for i in range(COMPONENTS):
-            f = force(i, x, theta, constants, shared, lane)
+            f = force(i, x, derived, constants, shared, lane)
             if DRIVEN:
-                f += drive(i, x, theta, constants, shared, lane)
+                f += drive(i, x, derived, constants, shared, lane)
             a = amplitude[i if TEMPERATURES > 1 else 0, lane]
             x_new[i, lane] = fma(a, normal[i, lane], fma(time_step[lane], f, x[i, lane]))
-        energy_new = energy(x_new, theta, constants, shared, lane)
+        energy_new = energy(x_new, derived, constants, shared, lane)
         absorbed = energy_new - energy_old
         phi[lane] = energy_new
-        logarithm = log_ratio[lane]
         done = 0.0
-        for i in range(COMPONENTS):
-            f = force(i, x, theta, constants, shared, lane) + force(i, x_new, theta, constants, shared, lane)
-            if DRIVEN:
-                g = drive(i, x, theta, constants, shared, lane) + drive(i, x_new, theta, constants, shared, lane)
-                done += 0.5 * g * (x_new[i, lane] - x[i, lane])
-                f += g
-            v = kick[i if TEMPERATURES > 1 else 0, lane] * f
-            logarithm = fma(v, fma(0.5, v, normal[i, lane]), logarithm)
-        log_ratio[lane] = logarithm
-        heat[lane] += absorbed - done
-        if DRIVEN:
+        if LOG_RATIO_X >= 0 or DRIVEN:
+            logarithm = log_ratio[lane]
+            for i in range(COMPONENTS):
+                f = force(i, x, derived, constants, shared, lane) + force(i, x_new, derived, constants, shared, lane)
+                if DRIVEN:
+                    g = drive(i, x, derived, constants, shared, lane) + drive(
+                        i, x_new, derived, constants, shared, lane
+                    )
+                    done += 0.5 * g * (x_new[i, lane] - x[i, lane])
+                    f += g
+                v = kick[i if TEMPERATURES > 1 else 0, lane] * f
+                logarithm = fma(v, fma(0.5, v, normal[i, lane]), logarithm)
+            if LOG_RATIO_X >= 0:
+                log_ratio[lane] = logarithm
+        if HEAT >= 0:
+            heat[lane] += absorbed - done
+        if DRIVEN and WORK >= 0:
             work[lane] += done

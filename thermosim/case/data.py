@@ -1,0 +1,58 @@
+"""The section [data] of a case, as far as it depends on the others; `data.rules` has the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thermosim.data import DataSection
+from thermosim.data import faults as faults_of_data
+from thermosim.data.sources import data_of, theta_faults
+from thermosim.model import Model
+from thermosim.moves import THETA_MOVES
+
+if TYPE_CHECKING:
+    from thermosim.case.settings import Settings
+
+
+def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    """Faults of [data], or of its absence."""
+    data, theta, x = settings.data, settings.theta, settings.x
+    learning = THETA_MOVES[theta.dynamics].learns
+    if data is None:
+        if learning and model.stochastic_gradient is None and model.learns:
+            return ['data: missing; learning needs data. Add [data] with a source (such as "gaussian") or a file.']
+        return []
+    if not model.learns:
+        return [f"data: model {model.name!r} does not learn from data; remove [data]."]
+    if not learning and not (x is not None and (x.initial == "data" or x.restart)):
+        return [f"data: nothing uses it with theta.dynamics = {theta.dynamics!r}; remove [data]."]
+    constants = settings.model.constants
+    found = faults_of_data(data, model.components(constants), folder)
+    if model.discrete and not found and data.source != "teacher":
+        found += _level_faults(model, settings, data, folder)
+    if data.source == "teacher":
+        if model.fresh is None:
+            found.append(f"data.source = 'teacher': model {model.name!r} has no exact sampler; use another source.")
+        found += theta_faults(model, constants, data.teacher, "data.teacher")
+    if data.sets > settings.ensemble.replicas:
+        found.append(
+            f"data.sets = {data.sets}: more data sets than the {settings.ensemble.replicas} replicas of each "
+            "point; every set needs replicas."
+        )
+    return found
+
+
+def _level_faults(model: Model, settings: Settings, data: DataSection, folder: Path) -> list[str]:
+    """Whether the rows take only the values that the model's components can take."""
+    low, high = model.levels
+    encoding = "spin" if low < 0.0 else "binary"
+    key = f"data.source = {data.source!r}" if data.source else f"data.file = {data.file!r}"
+    levels = f"the components of model {model.name!r} are {low:g} or {high:g}"
+    if data.source in ("gaussian", "mixture", "ring"):
+        return [f"{key}: its rows are real numbers, but {levels}; use 'teacher', 'digits', or a file of your own."]
+    values = data_of(model, settings.model.constants, data, folder).values
+    other = values[(values != low) & (values != high)]
+    if not other.size:
+        return []
+    return [f"{key}: holds {other[0]:g}, but {levels}; add data.encoding = '{encoding}'."]

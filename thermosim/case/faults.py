@@ -1,0 +1,49 @@
+"""The one exception for what a user gave, and the wording of what is unknown or of the wrong type."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from thermosim.ledger import VARIABLES
+
+__all__ = ["CaseError", "unknown", "worded"]
+
+
+class CaseError(Exception):
+    """A case that cannot be run; `faults` holds one paragraph for each fault."""
+
+    def __init__(self, faults: Iterable[str], name: str = "the case") -> None:
+        self.faults = list(dict.fromkeys(faults))
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__(f"{name} has {count}:\n\n" + "\n\n".join(f"  {fault}" for fault in self.faults))
+
+
+def unknown(key: str, value: Any, valid: Iterable[str]) -> str:
+    prefix, _, last = key.rpartition(".")
+    near = difflib.get_close_matches(last, list(valid), 1, cutoff=0.5)
+    dot = prefix + "." if prefix else ""
+    hint = f"Did you mean {dot}{near[0]}?" if near else f"Valid here: {', '.join(sorted(valid))}."
+    shown = f" = {value!r}" if not isinstance(value, (dict, list)) else ""
+    return f"{key}{shown}: unknown key. {hint}"
+
+
+def worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in (section, *fault["loc"]))
+    kind, context = fault["type"], fault.get("ctx", {})
+    field = schema.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
+    meaning = f" ({field.description})" if field is not None and field.description else ""
+    if kind == "extra_forbidden" and section == "record" and fault["loc"][0] in VARIABLES:
+        return f'{key} = {fault["input"]!r}: expected a table [{key}], such as {key}.keep = ["mean"].'
+    if kind == "extra_forbidden":
+        return unknown(key, fault["input"], schema.model_fields)
+    if kind == "missing":
+        return f"{key}: missing{meaning}."
+    if kind == "literal_error":
+        near = difflib.get_close_matches(
+            str(fault["input"]), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), 1
+        )
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{key} = {fault['input']!r}: expected {context['expected']}.{hint}"
+    return f"{key} = {fault['input']!r}: {fault['msg'].lower().replace('input should be', 'expected')}{meaning}."

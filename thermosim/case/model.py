@@ -1,0 +1,74 @@
+"""The section [model] of a case: which model, and its constants."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermosim.case.faults import unknown
+from thermosim.case.numbers import number_faults
+from thermosim.case.settings import ModelSettings
+from thermosim.model import Constant, Model
+from thermosim.models import MODELS
+from thermosim.models.user import load_user_model
+
+__all__ = ["find_model", "resolved_model"]
+
+
+def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list[str]]:
+    section = raw.get("model")
+    if not isinstance(section, dict) or not section.keys() & {"name", "file"}:
+        return None, [
+            'model: missing. A case needs [model] with name = "..." (`thermosim models` lists them) or a file.'
+        ]
+    if "file" in section:
+        if "name" in section:
+            return None, ["model: has both name and file; keep one of them."]
+        return load_user_model(folder / str(section["file"]))
+    name = section["name"]
+    if not isinstance(name, str) or name not in MODELS:
+        near = difflib.get_close_matches(str(name), list(MODELS), 1, cutoff=0.4)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(MODELS)}."
+        return None, [f'model.name = {name!r}: no such model. {hint} Your own model: file = "my_model.py".']
+    return MODELS[name], []
+
+
+def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSettings, list[str]]:
+    """The section with every constant, and what is wrong with it."""
+    known = {constant.name: constant for constant in model.constants}
+    values: dict[str, Any] = {}
+    faults = [
+        unknown(f"model.{key}", value, known)
+        for key, value in given.items()
+        if key not in known and key not in ("name", "file")
+    ]
+    for constant in model.constants:
+        value = given.get(constant.name, constant.default)
+        if value is None:
+            faults.append(f"model.{constant.name}: missing; {constant.meaning}.")
+            continue
+        if callable(value):
+            value = value(values) if not faults else None
+        if value is None:
+            continue
+        fault = _constant_fault(constant, value, values)
+        if fault:
+            faults.append(f"model.{constant.name} = {value!r}: {fault}")
+        values[constant.name] = np.asarray(value, float).tolist() if constant.is_array and not fault else value
+    return ModelSettings(model.name, values, given.get("file")), faults
+
+
+def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -> str | None:
+    if constant.shape is not None:
+        try:
+            shape, wanted = np.shape(np.asarray(value, float)), constant.shape(values)
+        except (TypeError, ValueError):
+            return f"expected numbers; {constant.meaning}."
+        return None if shape == wanted else f"has shape {shape}, expected {wanted}; {constant.meaning}."
+    if constant.integer and (not isinstance(value, int) or isinstance(value, bool)):
+        return f"expected a whole number; {constant.meaning}."
+    return number_faults(value, constant.minimum, constant.maximum, constant.exclusive, constant.meaning)

@@ -1,0 +1,78 @@
+"""One combination of a case's values: every default filled in, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from thermosim.case import data, theta, x
+from thermosim.case.faults import worded
+from thermosim.case.model import resolved_model
+from thermosim.case.record import RecordTable, filled_record, record_faults
+from thermosim.case.settings import SECTIONS, Settings
+from thermosim.model import Model
+
+__all__ = ["resolve"]
+
+_OPTIONAL = ("x", "data")
+
+
+def resolve(raw: Mapping[str, Any], model: Model, folder: Path) -> tuple[Settings | None, list[str]]:
+    """The settings, or None where single values are wrong, and the faults of this combination of values.
+
+    `folder` is where the files of the case are looked for.
+    """
+    model_settings, faults = resolved_model(raw.get("model", {}), model)
+    sections: dict[str, Any] = {}
+    for name, schema in SECTIONS.items():
+        given = raw.get(name)
+        if given is None and name in _OPTIONAL:
+            continue
+        if not isinstance(given if given is not None else {}, dict):
+            faults.append(f"{name} = {given!r}: expected a table [{name}].")
+            continue
+        sections[name], wrong = _record(given or {}) if name == "record" else _section(name, schema, given or {})
+        faults += wrong
+    if faults:
+        return None, faults
+    sections["record"], unused = filled_record(sections["record"], sections["run"].steps)
+    sections["theta"] = theta.with_defaults(model, sections["theta"])
+    settings = Settings(model_settings, **sections)
+    return settings, unused or _combination_faults(model, settings, folder)
+
+
+def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    """Faults of a case whose single values have the right types."""
+    faults = theta.faults(model, settings, folder) + x.faults(model, settings) + data.faults(model, settings, folder)
+    faults += record_faults(model, settings)
+    if settings.theta.dynamics == "frozen" and settings.x is None:
+        faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
+    if not faults and model.validate is not None:
+        faults += model.validate(settings.model.constants, settings)
+    return faults
+
+
+def _section(name: str, schema: type[BaseModel], given: Mapping[str, Any]) -> tuple[BaseModel | None, list[str]]:
+    """The section with defaults, and what is wrong with single values; none where something is."""
+    try:
+        return schema(**given), []
+    except ValidationError as error:
+        return None, [worded(name, fault, schema, given) for fault in error.errors()]
+    except TypeError:
+        return None, [f"{name}: keys must be plain words."]
+
+
+def _record(given: Mapping[str, Any]) -> tuple[BaseModel | None, list[str]]:
+    """[record] with its tables, each named after a variable."""
+    schema = SECTIONS["record"]
+    keys = schema.model_fields.keys() - {"tables"}
+    tables = {key: value for key, value in given.items() if isinstance(value, dict) and key not in keys}
+    section, faults = _section("record", schema, {key: value for key, value in given.items() if key not in tables})
+    parsed = {key: _section(f"record.{key}", RecordTable, table) for key, table in tables.items()}
+    faults += [fault for _, wrong in parsed.values() for fault in wrong]
+    if faults or section is None:
+        return None, faults
+    return section.model_copy(update={"tables": {key: table for key, (table, _) in parsed.items()}}), []

@@ -1,0 +1,111 @@
+"""What a check or a picture works on: an ensemble that is whole, in memory, at common steps, of a model known here."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import xarray as xr
+
+from thermosim.analysis.machine import model_of
+from thermosim.analysis.settings import axes, settings, with_settings, without_single_axes
+from thermosim.case.faults import CaseError
+from thermosim.case.record import recordable
+from thermosim.model import Model
+from thermosim.run.budget import SHARE_OF_MEMORY, memory_of_machine
+from thermosim.storage import StorageError
+from thermosim.storage.open import open_ensemble
+
+__all__ = ["Unfit", "at_common_steps", "in_memory", "known_model", "opened", "too_little", "why_missing"]
+
+
+class Unfit(ValueError):
+    """An ensemble that cannot be compared or drawn as it is; the message is a sentence that says why."""
+
+
+def opened(file: str | Path) -> xr.Dataset:
+    """The ensemble of a file, lazily. Raises StorageError when frames are lost: half of them compare with nothing."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ds = open_ensemble(file)
+    damage = [str(one.message) for one in said if "not all of it is what was sealed" in str(one.message)]
+    if damage:
+        ds.close()
+        remedy = f"Compute them anew: thermosim resume {file} --repair"
+        raise StorageError("\n".join([*damage, f"It is not compared or drawn without these frames. {remedy}"]))
+    return ds
+
+
+def in_memory(ds: xr.Dataset) -> xr.Dataset:
+    """The ensemble with its values read; `ds` itself stays lazy.
+
+    Raises Unfit when it is too large for this machine, StorageError when it cannot be read whole.
+    """
+    if ds.nbytes >= SHARE_OF_MEMORY * memory_of_machine():
+        raise Unfit(
+            f"The ensemble holds {ds.nbytes / 1e9:.3g} GB, too much to check or draw in one piece here: open it with "
+            "thermosim.open_ensemble, which is lazy, and select what to analyse."
+        )
+    try:
+        return ds.compute()
+    except (OSError, RuntimeError) as error:
+        file = ds.encoding.get("source", "the ensemble")
+        remedy = "thermosim info names what is damaged; put the file back from a copy, or run it again."
+        raise StorageError(f"{file}: cannot be read whole ({error}). {remedy}") from None
+
+
+def known_model(ds: xr.Dataset) -> Model:
+    """The model an ensemble was made with; a user's own is in the file.
+
+    Raises CaseError where that file cannot be imported or there is no such model, ValueError where `ds` is no ensemble.
+    """
+    if "settings" not in ds.attrs:
+        raise ValueError("not an ensemble of thermosim: its attributes are gone; keep_attrs=True of xarray keeps them")
+    try:
+        return model_of(ds)
+    except KeyError as error:
+        raise CaseError([f"model {error} is not one of this version of thermosim."], "the ensemble's model") from None
+    except ValueError as error:
+        raise CaseError([str(error)], "the ensemble's model") from None
+
+
+def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
+    """What the analysis of a model takes: variables at the cadence of all, and only the axes that are still there.
+
+    An axis of which one value is left becomes a setting; one of which some are left, an axis of these.
+    """
+    others = [name for name, variable in ds.data_vars.items() if any(str(d).endswith("_step") for d in variable.dims)]
+    return without_single_axes(_selected(ds.drop_vars(others)))
+
+
+def _selected(ds: xr.Dataset) -> xr.Dataset:
+    """The same, its settings naming only the values of the sweep that were selected."""
+    resolved, selected = settings(ds), {}
+    for (key, values), name in zip(resolved.sweep.items(), axes(ds), strict=True):
+        if name not in ds.coords:
+            raise ValueError(f"the axis {name!r} of the sweep is gone: average over replicas, or select a value of it")
+        ds = ds if name in ds.dims else ds.expand_dims(name)
+        listed = any(isinstance(value, (list, dict)) for value in values)  # the coordinate then counts them
+        selected[key] = [values[i] if listed else values[values.index(i)] for i in ds[name].values.tolist()]
+    return with_settings(ds, replace(resolved, sweep=selected))
+
+
+def too_little(ds: xr.Dataset) -> str:
+    """Why an ensemble allows no statistics; empty when it does."""
+    if ds.sizes.get("step", 1) < 3:
+        frames = ds.sizes.get("step", 1)
+        return f"{frames} frames are recorded, and three at least are needed (record.first, record.every)"
+    if ds.sizes.get("replica", 1) < 2:
+        return "one replica gives no error bars (ensemble.replicas)"
+    return ""
+
+
+def why_missing(error: KeyError, model: Model, ds: xr.Dataset, what: str) -> str:
+    """A sentence, when the variable that was missed is one this case could have recorded; otherwise raises `error`."""
+    text = str(error.args[0])
+    name = text.split("'")[1] if "'" in text else text
+    if name not in recordable(model, settings(ds)):
+        raise error
+    where = "which this case does not record at the steps of [record]"
+    return f"The {what} needs the variable {name!r}, {where}: add it to record.variables."

@@ -1,0 +1,123 @@
+"""What an ensemble says against theory: computed here, and printed by others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis.comparison import Comparison, Verdict, judge
+from thermosim.checks.admission import Unfit, at_common_steps, in_memory, known_model, opened, too_little, why_missing
+from thermosim.checks.table import check_of
+from thermosim.model import Model
+
+__all__ = ["Report", "check"]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Comparisons of one ensemble with theory, and what they say together."""
+
+    title: str  # of the case
+    model: str
+    replicas: int  # at each point of the sweep
+    left_out: tuple[int, ...]  # numbers of those that diverged at some point of the sweep
+    comparisons: tuple[Comparison, ...]
+    verdict: Verdict | None  # None where nothing was compared
+    why_nothing: str  # a sentence where nothing was compared, otherwise empty
+    notes: tuple[str, ...]  # sentences: who was left out, and what else a reader should know
+
+    @property
+    def consistent(self) -> bool | None:
+        """Whether everything agrees with theory; None where nothing was compared."""
+        return None if self.verdict is None else self.verdict.consistent
+
+    def accepts(self, comparison: Comparison) -> bool:
+        """Whether no point of one of its comparisons is a deviation."""
+        return self.verdict is not None and bool(np.all(comparison.p_value >= self.verdict.threshold))
+
+
+def check(ensemble: xr.Dataset | str | Path) -> Report:
+    """Compare an ensemble with everything that is known exactly of its model.
+
+    Parameters
+    ----------
+    ensemble : Dataset or path
+        What `simulate` or `open_ensemble` gave, lazy or not, or a part of it: some frames, replicas or values of an
+        axis of the sweep (`ds.sel(tau=4)`, `ds.isel(step=slice(50))`). It is not changed. Or the path of its file.
+
+    Returns
+    -------
+    Report
+        Its `comparisons` hold measured and exact values, standard errors from independent replicas and z, in the
+        units of the variable (energies in kT), arrays over the points of the sweep and what else is compared at once.
+        `verdict` takes them together at a stated false-alarm rate and is None where nothing could be compared;
+        `why_nothing` then says why: too few frames or replicas, a variable that was not recorded, nothing known, or
+        more than fits in the memory of this machine. `left_out` names replicas that diverged, `notes` the rest.
+
+    Raises
+    ------
+    StorageError
+        The file is no ensemble, is damaged, or has lost frames.
+    CaseError
+        The model is a user's own and its file, stored with the ensemble, cannot be imported.
+    ValueError
+        `ensemble` is a Dataset without the attributes or the axes of an ensemble.
+
+    Examples
+    --------
+    >>> report = thermosim.check("trap.h5")
+    >>> report.consistent, [(row.quantity, row.z) for row in report.comparisons]
+    """
+    if not isinstance(ensemble, xr.Dataset):
+        with opened(ensemble) as ds:
+            return check(ds)
+    model = known_model(ensemble)
+    title, replicas = str(ensemble.attrs.get("title", "")), ensemble.sizes.get("replica", 1)
+    try:
+        ds = at_common_steps(in_memory(ensemble))
+    except Unfit as why:
+        return Report(title, model.name, replicas, (), (), None, str(why), ())
+    kept, left_out = _without_diverged(ds)
+    notes = []
+    if left_out:
+        rest = "; the others are a biased sample" if len(left_out) < replicas else ""
+        notes.append(f"{len(left_out)} of {replicas} replicas diverged and are not compared{rest}.")
+    comparisons, why_nothing = _compared(model, ds, kept)
+    what = check_of(model)
+    if what is not None and not too_little(kept):
+        notes += what.advise(kept)
+    verdict = judge(comparisons) if comparisons else None
+    return Report(title, model.name, replicas, left_out, comparisons, verdict, why_nothing, tuple(notes))
+
+
+def _without_diverged(ds: xr.Dataset) -> tuple[xr.Dataset, tuple[int, ...]]:
+    """The replicas that diverged nowhere in the sweep, and the numbers of the others."""
+    if "status" not in ds or "replica" not in ds.dims:
+        return ds, ()
+    lost = (ds["status"] != 0).any([dim for dim in ds["status"].dims if dim != "replica"]).values
+    if not lost.any():
+        return ds, ()  # a selection, even of all, would be laid out and summed in another order
+    return ds.isel(replica=~lost), tuple(ds["replica"].values[lost].tolist())
+
+
+def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Comparison, ...], str]:
+    """Comparisons of the replicas that are `kept` of `ds`, or none and a sentence why."""
+    what = check_of(model)
+    if what is None:
+        return (), (
+            f"Nothing to compare with an exact result: the model {model.name!r} brings no check of its own and does "
+            "not learn."
+        )
+    if why := too_little(ds):
+        return (), f"Nothing can be compared: {why}."
+    if kept.sizes["replica"] < 2:
+        left = "one replica is" if kept.sizes["replica"] else "no replica is"
+        return (), f"Nothing can be compared: {left} left that did not diverge."
+    try:
+        comparisons = tuple(what.compare(kept))
+    except KeyError as error:
+        return (), why_missing(error, model, kept, "check")
+    return comparisons, "" if comparisons else "Nothing to compare with an exact result."

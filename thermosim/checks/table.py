@@ -1,0 +1,50 @@
+"""What is compared with theory: one line for each kind of system. A user's model may bring its own (`Model.check`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import xarray as xr
+
+from thermosim.analysis.comparison import Comparison
+from thermosim.checks import driven, ideal_gas, learning
+from thermosim.model import Model
+from thermosim.models import MODELS
+
+__all__ = ["CHECKS", "LEARNS", "Check", "check_of", "row_of"]
+
+LEARNS = "every model that learns"
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What an ensemble without diverged replicas is compared with, and what a reader should know of it besides."""
+
+    compare: Callable[[xr.Dataset], Sequence[Comparison]]
+    advise: Callable[[xr.Dataset], list[str]] = lambda ds: []
+
+
+CHECKS: dict[str, Check] = {
+    "isotropic-sphere": Check(ideal_gas.check),
+    "harmonic-trap": Check(driven.check),
+    "rotational-trap": Check(driven.check),
+    "two-beads": Check(driven.check),
+    LEARNS: Check(learning.check, learning.advice),
+}
+
+
+def check_of(model: Model) -> Check | None:
+    """What is compared of a model: what it brings itself comes before the table."""
+    row = row_of(CHECKS, model)
+    if model.check is None:
+        return row
+    return Check(model.check, row.advise) if row else Check(model.check)
+
+
+def row_of(table: Mapping[str, Row], model: Model) -> Row | None:
+    """A model's line in a table by name, or that of every model that learns. Names are those of the models here."""
+    row = table.get(model.name) if MODELS.get(model.name) is model else None
+    return row or (table.get(LEARNS) if model.learns else None)

@@ -1,0 +1,33 @@
+"""Exit codes, and what is said of an error."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["Exit", "explained"]
+
+
+class Exit(IntEnum):
+    """What a command tells the shell."""
+
+    FINE = 0
+    FAILED = 1  # a check that is not consistent, checksums that disagree, a torture that lost something
+    REFUSED = 2  # a case, a file or arguments that will not do, or nothing there to compare or draw
+    DIVERGED = 3
+    FAULT = 70
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+def explained(error: Exception) -> tuple[str, Exit]:
+    """A paragraph for an error, and the exit code."""
+    from thermosim.case.faults import CaseError
+    from thermosim.data import DataError
+    from thermosim.storage import StorageError
+
+    if isinstance(error, (CaseError, DataError, StorageError)):
+        return str(error), Exit.REFUSED
+    if isinstance(error, OSError) and error.strerror:  # the machine's, not ours: a full disk, a name too long
+        return f"{error.filename or 'output'}: {error.strerror}.", Exit.REFUSED
+    message = f"{type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where."
+    return message, Exit.FAULT

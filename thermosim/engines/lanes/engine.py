@@ -1,0 +1,170 @@
+"""The engine of lanes: tiles of replicas, advanced by compiled kernels that hold no lock, on a pool of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from thermosim.engines.engine import Take
+from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
+from thermosim.engines.lanes.link import addresses_of
+from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, tile_width
+from thermosim.kernels.advance import advance
+from thermosim.kernels.compile import compiled
+from thermosim.kernels.signatures import argument_names, signature_of
+from thermosim.plan.block import Block
+
+__all__ = ["LanesEngine"]
+
+_CALL_SECONDS = 0.001  # of one kernel: Python takes a twentieth of that to call it
+_TASKS_PER_THREAD = 4  # among which the tiles are dealt
+_FRAMES = ("theta", "x", "phi", "theta_path", "x_path")  # arrays that the kernel copies frames of
+
+
+class LanesEngine:
+    """See `engines.engine.Engine`."""
+
+    name = "lanes"
+
+    def faults(self, block: Block) -> list[str]:
+        """A function of the model that does not compile; everything that does is in the cache from now on."""
+        from numba.core.errors import NumbaError  # with the compiler, not before
+
+        try:
+            addresses_of(block)
+        except NumbaError as error:
+            line = " ".join(str(error).strip().splitlines()[:6])[:600]
+            return [f"model: a function of {block.model_name!r} cannot be compiled: {line}"]
+        return []
+
+    def fingerprint(self, block: Block) -> dict[str, str]:
+        """Digests of the code of its kernels, and versions of what compiles them."""
+        return fingerprint(block)
+
+    def versions(self) -> dict[str, str]:
+        """The part of a fingerprint that is the same for every block."""
+        return engine_versions()
+
+    def bytes_per_lane(self, block: Block) -> float:
+        """State and work space, and as much again while a copy is sealed."""
+        return 16.0 * (rows_of_lane(block) + 8)
+
+    def bytes_of_state(self, block: Block) -> float:
+        """What `state` holds of each lane."""
+        return 8.0 * rows_of_lane(block, STATE)
+
+    def open(self, block: Block, threads: int = 1, width: int | None = None) -> LanesOfTiles:
+        """Tiles of `width` lanes, by default as wide as the cache allows."""
+        return LanesOfTiles(block, threads, width or tile_width(block.lanes, rows_of_lane(block), threads))
+
+
+class LanesOfTiles:
+    """See `engines.engine.Lanes`. The results do not depend on the width of the tiles or on the threads."""
+
+    def __init__(self, block: Block, threads: int, width: int) -> None:
+        self._block, self._step = block, 0
+        self._tiles = [Tile.empty(block, first, width) for first in range(0, block.lanes, width)]
+        self.pieces = tuple(tile.lanes for tile in self._tiles)
+        self.shortest = _CALL_SECONDS * len(self._tiles) / threads
+        self._kernel, self._names = compiled(advance, signature_of(advance)), argument_names(advance)
+        self._constant = self._made_once()
+        self._buffers: dict[int, dict[str, np.ndarray]] = {}
+        tasks = min(len(self._tiles), _TASKS_PER_THREAD * threads)
+        self._deals = [range(first, len(self._tiles), tasks) for first in range(tasks)]
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def _made_once(self) -> dict[str, object]:
+        """Arguments of the kernel that are the same in every call and every tile."""
+        block = self._block
+        return {
+            "seed": block.seed,
+            "turn": block.turn,
+            "tau": block.tau,
+            "row_count": block.data_rows,
+            "theta_moves": not block.theta.rests,
+            "x_first": block.reversed,
+            "restarts": block.restarts,
+            "shared": block.shared,
+            "data": block.data,
+            **addresses_of(block),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:
+        """Take up a state made after `step`; what is missing of it is 0, as at the start."""
+        for tile in self._tiles:
+            for name in STATE:
+                tile.arrays[name][:] = of_tile(state[name], tile) if name in state else 0.0
+        self._step = step
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of the state of all lanes: theta, memory, x, and the ledgers of both."""
+        return {
+            name: np.concatenate([tile.arrays[name][..., : tile.used] for tile in self._tiles], axis=-1)
+            for name in STATE
+        }
+
+    def quarantine(self, lanes: np.ndarray) -> None:
+        """Make these lanes NaN."""
+        width = self._tiles[0].width
+        for position in np.unique(lanes // width):
+            self._tiles[position].quarantine(lanes[lanes // width == position] - position * width)
+
+    def advance(self, stop: int, first: int, every: int, take: Take) -> None:
+        """Go on to step `stop`; `take` is called in the thread that has just advanced a tile."""
+        start, block = self._step, self._block
+        frames = max(0, (stop - first) // every + 1)
+        theta_factor, x_factor = block.timetable.factors(start + 1, max(stop, start + 1))
+        theta_table, x_table = block.timetable.tables(start + 1, max(stop, start + 1))
+        of_call = self._constant | {
+            "first_step": start,
+            "steps": stop - start,
+            "first_frame": first,
+            "every": every,
+            "theta_factor": theta_factor,
+            "x_factor": x_factor,
+            "theta_table": theta_table,
+            "x_table": x_table,
+        }
+
+        def run_deal(positions: range) -> None:
+            for position in positions:
+                tile = self._tiles[position]
+                buffers = self._frames_of(position, frames)
+                given = of_call | tile.arrays | {f"frame_{name}": buffers[name] for name in _FRAMES}
+                given["first_replica"] = block.first_replica + tile.first
+                self._kernel(*(given[name] for name in self._names))
+                take(tile.lanes, self._delivered(buffers, tile.used))
+
+        for _ in self._each(run_deal, self._deals):
+            pass
+        self._step = stop
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _each(self, work: Callable[[range], None], deals: Iterable[range]) -> Iterable[None]:
+        return self._pool.map(work, deals) if self._pool is not None else map(work, deals)
+
+    def _frames_of(self, position: int, frames: int) -> dict[str, np.ndarray]:
+        """Frame buffers of one tile, as the kernel takes them; none for what is not delivered."""
+        held = self._buffers.get(position)
+        if held is None or max(len(buffer) for buffer in held.values()) < frames:
+            block, width, wanted = self._block, self._tiles[position].width, set(self._block.delivered)
+            kept = {name: name in wanted for name in ("theta", "x", "phi")}
+            kept |= {"theta_path": bool(block.theta_rows), "x_path": bool(block.x_rows)}
+            shapes = {name: self._tiles[position].arrays[name].shape[:-1] for name in _FRAMES}
+            held = {name: np.empty((frames if kept[name] else 0, *shapes[name], width)) for name in _FRAMES}
+            self._buffers[position] = held
+        return {name: buffer[:frames] for name, buffer in held.items()}
+
+    def _delivered(self, buffers: Mapping[str, np.ndarray], used: int) -> dict[str, np.ndarray]:
+        """Named variables of the used lanes, (frames, lanes, *shape): views of what the kernel copied."""
+        block = self._block
+        arrays = {name: buffers[name] for name in block.delivered if name in buffers}
+        arrays |= {name: buffers["theta_path"][:, row] for row, name in enumerate(block.theta_rows)}
+        arrays |= {name: buffers["x_path"][:, :, row] for row, name in enumerate(block.x_rows)}
+        return {name: np.moveaxis(array[..., :used], -1, 1) for name, array in arrays.items()}

@@ -1,0 +1,108 @@
+"""Kernel code is plain Python: how its functions are marked, and how the names they use get their meaning.
+
+Nothing here needs the compiler, so a model can be read, bound and stepped through without it. A function of a kernel
+may call helpers that carry `@inlined`, and functions that it is given by address. It is a template: the global names it
+uses for a model (`energy`, `COMPONENTS`, ...) are bound when it is compiled.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any, TypeVar
+
+from thermosim.kernels.types import Signature
+
+__all__ = ["INTERPRETED", "FunctionAt", "Part", "bound", "function_at", "inlined", "is_inlined", "named", "scope_of"]
+
+INTERPRETED: dict[int, Callable[..., Any]] = {}  # by address, where the compiler is switched off
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def inlined(function: _Function) -> _Function:
+    """Mark a helper of kernels: what is compiled with a function that names it. In Python it stays as it is."""
+    function.__dict__["inlined"] = True
+    return function
+
+
+def is_inlined(value: Any) -> bool:
+    """Whether this is a function marked so."""
+    return isinstance(value, FunctionType) and value.__dict__.get("inlined", False)
+
+
+@dataclass(frozen=True)
+class FunctionAt:
+    """For kernels: turns an address into a function of this signature."""
+
+    signature: Signature
+
+    def __call__(self, address: int) -> Callable[..., Any]:
+        """The function, where the compiler is switched off."""
+        return INTERPRETED[address]
+
+
+def function_at(signature: Signature) -> Any:
+    """For kernels: what turns an address into a function of this signature."""
+    return FunctionAt(signature)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A function that is bound to a name, with the names it sees itself."""
+
+    function: Callable[..., Any]
+    scope: Mapping[str, Any]
+
+
+def scope_of(bindings: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers, and a Part for each function: it sees all numbers and the functions before it."""
+    scope = {name: value for name, value in bindings.items() if not callable(value)}
+    for name, value in bindings.items():
+        if callable(value):
+            scope[name] = Part(value, dict(scope))
+    return scope
+
+
+def named(function: Callable[..., Any], scope: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the code of a function may mean by its global names, in a fixed order: the name, and what it stands for.
+
+    Names of attributes are among them when something global is called so: too much, never too little.
+    """
+    known: dict[str, Any] = function.__globals__  # type: ignore[attr-defined]
+    for name in names_of(function.__code__):  # type: ignore[attr-defined]
+        if name in scope:
+            yield name, scope[name]
+        elif name in known:
+            yield name, known[name]
+
+
+@functools.cache
+def names_of(code: CodeType) -> tuple[str, ...]:
+    """Names of globals and attributes in a function and the functions inside it, each once."""
+    names = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= dict.fromkeys(names_of(constant))
+    return tuple(names)
+
+
+def bound(template: Any, bindings: Mapping[str, Any], key: str = "") -> FunctionType:
+    """The same function with these global names.
+
+    `key` makes its own name unique: machine code is found by name, and code from the disk cache may carry a name that
+    another binding of the same template has in this process.
+    """
+    values = {
+        name: bound(value.function, value.scope) if isinstance(value, Part) else value
+        for name, value in bindings.items()
+    }
+    name = f"{template.__name__}_{key}"
+    function = FunctionType(
+        template.__code__, template.__globals__ | values, name, template.__defaults__, template.__closure__
+    )
+    function.__kwdefaults__ = template.__kwdefaults__
+    function.__qualname__ = name  # what the compiler makes the symbol's name of
+    return function

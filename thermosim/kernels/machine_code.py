@@ -1,0 +1,138 @@
+"""From plain Python to machine code: the part that talks to numba. Imported when something is compiled.
+
+Arithmetic is strict IEEE-754, without any fastmath: fused multiply-adds are written out (`elementary.fma`), so the
+bits of a lane cannot depend on how a loop was vectorised, unrolled or cut into tiles.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import llvmlite.binding
+import numba
+from numba.core.compiler import Compiler
+
+from thermosim.kernels import disk_cache, types
+from thermosim.kernels.declare import FunctionAt, Part, is_inlined, named, names_of
+from thermosim.kernels.identity import identity_of
+from thermosim.kernels.intrinsics import INTRINSICS, function_at
+
+__all__ = ["compile_part", "numba_signature"]
+
+
+class _DisjointArguments(Compiler):
+    """No two arrays that a kernel is given overlap: the compiler may keep what it loaded across a store."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+# Without reference counting a view of an array costs nothing, and a kernel that allocates does not compile.
+_FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": _DisjointArguments}
+
+# A loop over lanes touches a dozen rows that the compiler must prove disjoint at run time before it vectorises;
+# its default gives up at a few, which costs a factor of eight.
+llvmlite.binding.set_option("thermosim", "-vectorize-memory-check-threshold=100000")
+
+_made: dict[Any, tuple[Part, Any]] = {}  # helpers and bound functions, once for all that name them
+_numbers = itertools.count()
+
+
+def compile_part(template: Part, signature: types.Signature, cached_as: str | None) -> Any:
+    """Machine code of a template for one signature, from the disk cache if it is there under this name.
+
+    Raises numba's errors when it does not compile.
+    """
+    function = _empty(template, cached_as or f"only_{next(_numbers)}")
+    _fill(function, template)
+    dispatcher = numba.njit(**_FLAGS)(function)
+    if cached_as is not None:
+        dispatcher._cache = disk_cache.KernelCache(function, cached_as)
+    dispatcher.compile(numba_signature(signature))
+    dispatcher.disable_compile()
+    return dispatcher
+
+
+@functools.cache
+def numba_signature(signature: types.Signature) -> Any:
+    """The same signature as numba writes it."""
+    return numba.types.void(*map(_numba_type, signature.arguments))
+
+
+def _numba_type(argument: types.Scalar | types.Array | types.Tuple) -> Any:
+    if isinstance(argument, types.Tuple):
+        return numba.types.Tuple(tuple(map(_numba_type, argument.items)))
+    if isinstance(argument, types.Array):
+        return numba.types.Array(getattr(numba.types, argument.scalar), argument.axes, "C")
+    return getattr(numba.types, argument.name)
+
+
+def _empty(part: Part, key: str) -> FunctionType:
+    """The function of a part, in a scope of its own that is yet to be filled.
+
+    `key` makes its name unique: machine code is found by name, and code from the disk cache may carry a name that
+    another binding of the same template has in this process.
+    """
+    template: Any = part.function
+    name = f"{template.__name__}_{key}"
+    cells = template.__closure__ and tuple(_cell(cell, template.__code__) for cell in template.__closure__)
+    # in this module, whatever the file: code from the disk cache is refused where its module cannot be imported
+    scope = template.__globals__ | {"__name__": __name__}
+    function = FunctionType(template.__code__, scope, name, template.__defaults__, cells)
+    function.__kwdefaults__ = template.__kwdefaults__
+    function.__qualname__ = name  # what numba makes the symbol's name of
+    return function
+
+
+def _fill(function: FunctionType, part: Part) -> None:
+    """Let every name that the function uses stand for a number or for machine code."""
+    for name, value in named(part.function, part.scope):
+        function.__globals__[name] = _meaning(value, function.__code__)
+
+
+def _meaning(value: Any, code: CodeType) -> Any:
+    """What stands in a kernel with this code for a value that it names."""
+    if isinstance(value, Part):
+        return _made_of(value)
+    if isinstance(value, FunctionAt):
+        return _address(value.signature)
+    if isinstance(value, FunctionType) and value in INTRINSICS:
+        return INTRINSICS[value]
+    if is_inlined(value):
+        return _made_of(Part(value, {}))
+    if isinstance(value, ModuleType) and any(_is_ours(vars(value).get(name)) for name in names_of(code)):
+        module = ModuleType(value.__name__)
+        vars(module).update({name: _meaning(vars(value).get(name), code) for name in names_of(code)})
+        return module
+    return value
+
+
+def _is_ours(value: Any) -> bool:
+    return is_inlined(value) or (isinstance(value, FunctionType) and value in INTRINSICS)
+
+
+def _cell(cell: CellType, code: CodeType) -> CellType:
+    try:
+        return CellType(_meaning(cell.cell_contents, code))
+    except ValueError:  # not filled yet
+        return cell
+
+
+def _made_of(part: Part) -> Any:
+    """Code that is compiled along with each kernel that calls it."""
+    identity = identity_of(part)
+    parts = [part, *(value for value in part.scope.values() if isinstance(value, Part))]
+    key = (identity.digest, None if identity.complete else tuple(id(each.function) for each in parts))
+    if key not in _made:
+        function = _empty(part, identity.digest if identity.complete else f"only_{next(_numbers)}")
+        _made[key] = part, numba.njit(**_FLAGS)(function)  # before it is filled: it may call itself
+        _fill(function, part)
+    return _made[key][1]
+
+
+_address: Callable[[types.Signature], Any] = functools.cache(lambda signature: function_at(numba_signature(signature)))

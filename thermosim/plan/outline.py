@@ -1,0 +1,230 @@
+"""From a valid case to its blocks: hyper-parameters per lane, data rows per lane, what changes from step to step."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermosim.case.load import Case
+from thermosim.case.record import sizes
+from thermosim.case.settings import Settings
+from thermosim.case.sweep import Axis
+from thermosim.case.theta import move_of
+from thermosim.data import Data
+from thermosim.data.sources import data_of, recorded_theta
+from thermosim.ledger import rows_booked
+from thermosim.model import Model
+from thermosim.moves import NO_SAMPLES, X_MOVES, Move
+from thermosim.plan.block import Block
+from thermosim.plan.timetable import Timetable
+from thermosim.schedules import is_by_group, is_schedule
+
+__all__ = ["Outline", "plan"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """One ensemble of equal shapes: every lane axis of the sweep, times the replicas. `block` gives its lanes."""
+
+    number: int
+    index: tuple[int, ...]  # along the structural axes
+    settings: Settings
+    model: Model
+    model_source: str
+    lane_axes: tuple[Axis, ...]
+    first_replica: int  # counted over the whole case
+    folder: Path  # where files that the case names are looked for
+    variables: tuple[str, ...]  # that are recorded: what nobody reads is not computed
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of every point of the sweep."""
+        return self.settings.ensemble.replicas
+
+    @property
+    def steps(self) -> int:
+        """Steps of theta."""
+        return self.settings.run.steps
+
+    @property
+    def lanes(self) -> int:
+        """Replicas of all points of the lane axes together."""
+        return self.replicas * math.prod(len(axis.values) for axis in self.lane_axes)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the dimensions after the replica."""
+        return sizes(self.model, self.settings)
+
+    @property
+    def moved(self) -> int:
+        """Components that one step of one replica moves: what its cost goes with."""
+        x = self.settings.x
+        return self.sizes["theta_dim"] + (x.samples * self.sizes["x_dim"] * x.tau if x else 0)
+
+    @property
+    def x_move(self) -> Move:
+        """The move of x."""
+        return X_MOVES[self.settings.x.dynamics] if self.settings.x else NO_SAMPLES
+
+    @functools.cached_property
+    def data(self) -> Data | None:
+        """The rows to learn from, all data sets one after another."""
+        section = self.settings.data
+        return data_of(self.model, self.settings.model.constants, section, self.folder) if section else None
+
+    @functools.cached_property
+    def _recording(self) -> np.ndarray | None:
+        given = self.settings.theta.recording
+        return recorded_theta(given, self.folder) if given else None
+
+    def block(self, first_lane: int = 0, lanes: int | None = None) -> Block:
+        """Some of its lanes, by default all of them."""
+        numbers = np.arange(first_lane, first_lane + (self.lanes if lanes is None else lanes))
+        settings, x, size = self.settings, self.settings.x, self.sizes
+        theta, move = settings.theta, move_of(self.model, settings.theta)
+        theta_rows, x_rows = self._theta_rows(move), self._x_rows()
+        there_and_back = settings.run.direction == "there-and-back"
+        return Block(
+            number=self.number,
+            first_lane=first_lane,
+            lanes=len(numbers),
+            replicas=self.replicas,
+            first_replica=self.first_replica + first_lane,
+            seed=settings.ensemble.seed,
+            steps=self.steps,
+            model_name=self.model.name,
+            model_source=self.model_source,
+            model_constants=settings.model.constants,
+            parameters=size["theta_dim"],
+            components=size["x_dim"],
+            samples=size["sample"],
+            tau=x.tau if x else 0,
+            theta_dynamics=theta.dynamics,
+            constraint=theta.constraint,
+            x_dynamics=x.dynamics if x else None,
+            batch=theta.batch if isinstance(theta.batch, int) else 0,
+            contrast=theta.gradient == "contrast",
+            restarts=x.restart if x else False,
+            reversed=settings.run.direction == "reversed",
+            turn=self.steps // 2 if there_and_back else 0,
+            variables=self.variables,
+            theta_rows=rows_booked("theta", move.books, self.variables),
+            x_rows=rows_booked("x", self.x_move.books, self.variables),
+            used=self._used(move),
+            temperatures=max(len(x_rows) - 1, 1),
+            constants=self._constants(numbers),
+            shared=self._shared(),
+            theta_hyper=self._base(theta_rows, numbers),
+            x_hyper=self._base(x_rows, numbers),
+            data=np.ascontiguousarray(self.data.values) if self.data is not None else np.zeros((1, 0)),
+            data_rows=self.data.rows if self.data is not None else 0,
+            first_rows=self._first_rows(numbers),
+            timetable=self._timetable(move, theta_rows, x_rows, self.steps // 2 if there_and_back else 0),
+        )
+
+    def lane_values(self, key: str, lanes: np.ndarray) -> np.ndarray:
+        """The value of a dotted key in lanes (L,), counted over the whole block: (L,)."""
+        stride = self.replicas
+        for axis in reversed(self.lane_axes):
+            if axis.key == key:
+                return np.asarray(axis.values, float)[lanes // stride % len(axis.values)]
+            stride *= len(axis.values)
+        return np.full(len(lanes), float(self.settings.value(key)))
+
+    def constants_of(self, lanes: np.ndarray) -> dict[str, Any]:
+        """The model's constants: swept ones as arrays over these lanes (L,), counted over the whole block."""
+        swept = {axis.key.split(".")[1]: axis.key for axis in self.lane_axes if axis.key.startswith("model.")}
+        values = {name: self.lane_values(key, lanes) for name, key in swept.items()}
+        return dict(self.settings.model.constants) | values
+
+    def _used(self, move: Move) -> frozenset[str]:
+        swept = {axis.key.removeprefix("theta.") for axis in self.lane_axes}
+        return frozenset(key for key in move.hyper if key in swept or getattr(self.settings.theta, key) != 0.0)
+
+    def _constants(self, lanes: np.ndarray) -> np.ndarray:
+        rows = [self.lane_values(f"model.{c.name}", lanes) for c in self.model.constants if not c.is_array]
+        return np.array(rows).reshape(len(rows), len(lanes))
+
+    def _shared(self) -> np.ndarray:
+        constants = self.settings.model.constants
+        arrays = [np.ravel(constants[c.name]) for c in self.model.constants if c.is_array]
+        return np.concatenate([*arrays, np.zeros(0)]).astype(float)
+
+    def _first_rows(self, lanes: np.ndarray) -> np.ndarray:
+        """Replicas are dealt to the data sets in equal runs."""
+        if self.data is None:
+            return np.zeros(len(lanes), np.int64)
+        data_set = lanes % self.replicas * self.data.sets // self.replicas
+        return np.asarray(data_set * self.data.rows, np.int64)
+
+    def _theta_rows(self, move: Move) -> list[tuple[str, Any]]:
+        """Key and value, a number or a schedule, of each hyper-parameter of the move of theta; "" is a row of ones."""
+        rows = [(f"theta.{name}", getattr(self.settings.theta, name)) for name in move.hyper]
+        # temperatures by group are scales in the table, of a temperature of one
+        return [("", 1.0) if is_by_group(value) else (key, value) for key, value in rows]
+
+    def _x_rows(self) -> list[tuple[str, Any]]:
+        """The same of time step and temperatures."""
+        x = self.settings.x
+        if x is None:
+            return []
+        step, temperature = x.time_step, x.temperature
+        several = [("", t) for t in temperature] if isinstance(temperature, list) else [("x.temperature", temperature)]
+        return [("", 1.0) if step is None else ("x.time_step", step), *several]
+
+    def _base(self, rows: list[tuple[str, Any]], lanes: np.ndarray) -> np.ndarray:
+        base = np.ones((len(rows), len(lanes)))
+        for row, (key, value) in zip(base, rows, strict=True):
+            if not is_schedule(value):
+                row[:] = self.lane_values(key, lanes) if key else float(value)
+        return base
+
+    def _timetable(self, move: Move, theta_rows: list[Any], x_rows: list[Any], turn: int) -> Timetable:
+        settings, constants = self.settings, self.settings.model.constants
+        theta, x, propagator = settings.theta, settings.x, None
+        given = theta.protocol if move.prescribed else {}
+        groups = self.model.parameters
+        if x is not None and self.x_move.steady:
+            propagator = (self.model.name, self.model_source, constants, x.time_step, x.temperature)
+        return Timetable(
+            steps=self.steps,
+            turn=turn,
+            reversed=settings.run.direction == "reversed",
+            theta=tuple(value for _, value in theta_rows),
+            x=tuple(value for _, value in x_rows),
+            scales=self._scales() if move.learns else None,
+            protocol=tuple((given.get(g.name, g.default(constants)), g.shape(constants)) for g in groups),
+            recording=self._recording,
+            propagator=propagator,
+        )
+
+    def _scales(self) -> np.ndarray:
+        """Scales of every parameter's learning rate (0 where it is not learned), then of its temperature: (2 m,)."""
+        learned, given = self.settings.theta.learn, self.settings.theta.temperature
+        by_group = given if is_by_group(given) else {}
+        rates, temperatures = [], []
+        for group in self.model.parameters:
+            count = math.prod(group.shape(self.settings.model.constants))
+            rates.append(np.full(count, 1.0 if learned is None or group.name in learned else 0.0))
+            temperatures.append(np.full(count, float(by_group.get(group.name, 1.0))))
+        return np.concatenate([*rates, *temperatures, np.zeros(0)])
+
+
+def plan(case: Case) -> list[Outline]:
+    """The blocks of a case, in the order they run."""
+    record = case.settings.record
+    names = (*(record.variables or ()), *record.tables)
+    source, outlines, first_replica = case.model_source(), [], 0
+    for number, (index, settings) in enumerate(case.blocks()):
+        outline = Outline(
+            number, index, settings, case.model, source, case.lane_axes, first_replica, case.folder, names
+        )
+        outlines.append(outline)
+        first_replica += outline.lanes
+    return outlines

@@ -1,0 +1,55 @@
+"""The picture of an ensemble: one line for each kind of system. A user's model may bring its own (`Model.plot`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from thermosim.checks.admission import Unfit, at_common_steps, in_memory, known_model, opened, too_little, why_missing
+from thermosim.checks.table import LEARNS, row_of
+from thermosim.plots import driven, ideal_gas, learning
+from thermosim.storage import StorageError
+
+__all__ = ["PICTURES", "picture", "save"]
+
+PICTURES: dict[str, Callable[[xr.Dataset], Figure]] = {
+    "isotropic-sphere": ideal_gas.figure,
+    "harmonic-trap": driven.figure,
+    "rotational-trap": driven.figure,
+    "two-beads": driven.figure,
+    LEARNS: learning.figure,
+}
+
+
+def picture(ensemble: xr.Dataset | str | Path) -> Figure:
+    """What an ensemble, or a part of it, looks like. Raises Unfit where there is nothing to draw, and why.
+
+    Raises StorageError where the file is damaged, CaseError where a user's model cannot be imported.
+    """
+    if not isinstance(ensemble, xr.Dataset):
+        with opened(ensemble) as ds:
+            return picture(ds)
+    model = known_model(ensemble)
+    figure = model.plot or row_of(PICTURES, model)
+    if figure is None:
+        raise Unfit(f"Nothing can be drawn: the model {model.name!r} brings no plot of its own and does not learn.")
+    ds = at_common_steps(in_memory(ensemble))
+    if why := too_little(ds):
+        raise Unfit(f"Nothing can be drawn: {why}.")
+    try:
+        return figure(ds)
+    except KeyError as error:
+        raise Unfit(why_missing(error, model, ds, "picture")) from None
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Write a picture in the format of its name. Raises StorageError where that is not possible."""
+    try:
+        figure.savefig(output, dpi=150)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "is not supported" not in str(error):
+            raise
+        raise StorageError(f"{output}: the picture cannot be written: {error}. Name a file such as out.png.") from None
