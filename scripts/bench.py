@@ -2,8 +2,8 @@
 
     python scripts/bench.py [--quick] [--only trap|machine|rbm|sphere|start|storage|scale]
 
-Competitors that are not installed are named and skipped; `pip install "thermosim[bench]"` brings JAX and diffrax. Run
-it with an environment that has thermosim, such as .venv/bin/python, on a machine that does nothing else.
+Competitors that are not installed are named and skipped; `pip install "thermosim-engine[bench]"` brings JAX and
+diffrax. Run it with an environment that has thermosim, such as .venv/bin/python, on a machine that does nothing else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,39 @@
-"""Small cases that many tests share."""
+"""Small cases that many tests share, and the order in which tests run."""
+
+import os
+import time
 
 import pytest
+
+# Tests of many processes: what --quick leaves out, besides everything that runs the long case of the cluster.
+SLOW = ("test_kills.py::", "test_cli.py::test_torture")
+# Files that compile the kernels of models that learn.
+LEARNING = (
+    "test_cases.py", "test_continuous_", "test_discrete_", "test_information.py", "test_learning_", "test_memory.py",
+    "test_partial_", "test_readme.py", "test_reservoir.py", "test_user_learning_",
+)  # fmt: skip
+_ENDS = time.monotonic() + float(os.environ.get("THERMOSIM_TEST_SECONDS", "inf"))
+
+
+def pytest_collection_modifyitems(items):
+    """Long tests first, so that none is left to the end; tests of learning last, so that with two processes, which
+    begin at the first test and in the middle, each kernel is compiled by one of them and found on disk by the other.
+    """
+
+    def place(item):
+        name = item.nodeid.partition("tests/")[2]
+        slow = "long_case" in item.fixturenames or name.startswith(SLOW)
+        if slow:
+            item.add_marker(pytest.mark.slow)
+        return 0 if slow else 2 if name.startswith(LEARNING) else 1
+
+    items.sort(key=place)
+
+
+def pytest_runtest_setup():
+    if time.monotonic() > _ENDS:
+        pytest.skip("the time for a quick answer is over")
+
 
 TRAP = """
 title = "a small dragged trap"

@@ -21,6 +21,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from conftest import TRAP
 
 import thermosim
@@ -37,6 +38,8 @@ def in_child(work):
     child = os.fork()
     if child:
         return child
+    # a child's file is compared by its bytes, here: that the child opens it at the end would take as long as its run
+    xr.open_dataset = lambda *_, **__: xr.Dataset(attrs={"settings": "{}"})
     try:
         work()
     except BaseException:

@@ -132,7 +132,7 @@ steps = 100
 def test_lists(capsys):
     assert "isotropic-sphere" in run(capsys, "models")[1]
     assert "model.noise" in run(capsys, "models", "isotropic-sphere")[1]
-    assert "fixed_elr.toml" in run(capsys, "cases")[1]
+    assert "ideal_gas/fixed_elr " in run(capsys, "cases")[1]
     schema = json.loads(run(capsys, "schema")[1])
     assert schema["properties"]["x"]["properties"]["tau"]["minimum"] == 1
 

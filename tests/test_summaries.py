@@ -316,7 +316,8 @@ def test_summaries_of_settings():
 
 SCRIPT = """
 import numpy as np
-from thermosim.storage.summaries import Summary, TileSummary, fold_cohorts
+from thermosim.run.fold import TileSummary, fold_cohorts
+from thermosim.storage.summaries import Summary
 keep = ("mean", "variance", "last", "histogram", "correlation")
 tile = TileSummary(Summary("x", 0, 1, keep, (-1.0, 1.0), 5, 2), 2, 3, np.array([0, 0, 1]))
 values = np.random.default_rng(0).normal(size=(6, 2, 3))

@@ -36,6 +36,8 @@ __all__ = [
     "simulate",
 ]
 
+__version__ = "0.1.0"  # of the distribution thermosim-engine; pyproject.toml reads it here
+
 _HOME = {
     "MODELS": "thermosim.models",
     "Case": "thermosim.case.load",
@@ -57,8 +59,6 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that the command line answers at once."""
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("thermosim")
     if name == "analysis":
         return importlib.import_module("thermosim.analysis")
     if name in _HOME:

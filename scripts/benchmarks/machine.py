@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import trap
-from benchmarks.timing import Row, installed, interleaved, missing, target
+from benchmarks.timing import BENCH, Row, installed, interleaved, missing, target
 from benchmarks.trap_rivals import Drag
 
 __all__ = ["rows"]
@@ -172,7 +172,7 @@ def rows(quick: bool) -> list[Row]:
         )
     ]
     if "jax" not in engines:
-        return [*lines, missing("JAX lax.scan, jit", "pip install thermosim[bench]")]
+        return [*lines, missing("JAX lax.scan, jit", BENCH)]
     ratio = seconds["jax"] / seconds["thermosim"]
     figure = f"{1e9 * seconds['jax'] / task.moves:.2f} {unit}"
     return [

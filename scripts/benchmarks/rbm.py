@@ -141,7 +141,7 @@ def require_agreement(name: str, booked: Booked, reference: Booked) -> None:
 def rows(quick: bool) -> list[Row]:
     """The lines of the table."""
     if not installed("sklearn"):
-        return [missing("the 8 x 8 digits", "pip install thermosim[test]")]
+        return [missing("the 8 x 8 digits", 'pip install "thermosim-engine[test]"')]
     import thermosim
     from thermosim.plan.outline import plan
 

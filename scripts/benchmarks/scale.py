@@ -79,7 +79,7 @@ def _cluster(workers: int) -> Iterator[Any]:
 def rows(quick: bool) -> list[Row]:
     """The lines of the table."""
     if not installed("distributed"):
-        return [missing("dask.distributed", 'pip install "thermosim[cluster]"')]
+        return [missing("dask.distributed", 'pip install "thermosim-engine[cluster]"')]
     with tempfile.TemporaryDirectory() as folder, _cluster(1) as one, _cluster(2) as two:
         output = Path(folder) / "run.h5"
         return [*_speed_up(output, one.scheduler_address, two.scheduler_address, quick), *_tasks(output, two, quick)]

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Row", "installed", "interleaved", "missing", "target"]
+__all__ = ["BENCH", "Row", "installed", "interleaved", "missing", "target"]
+
+BENCH = 'pip install "thermosim-engine[bench]"'  # JAX and diffrax
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmarks import trap_rivals
-from benchmarks.timing import Row, installed, interleaved, missing, target
+from benchmarks.timing import BENCH, Row, installed, interleaved, missing, target
 from benchmarks.trap_rivals import STIFFNESS, Booked, Drag, Run
 
 __all__ = ["case_text", "rows", "simulated"]
@@ -23,8 +23,8 @@ OWN = ("thermosim.simulate, two threads", "thermosim, its kernel alone")
 CPP, JAX, NUMBA = "C++, g++ -O3 -ffast-math, OpenMP simd", "JAX lax.scan, jit", "numba prange, np.random"
 RIVALS: tuple[tuple[str, Callable[[Drag], Run | None], str, str], ...] = (
     (CPP, trap_rivals.cpp, "", "install g++"),
-    (JAX, trap_rivals.jax_scan, "jax", "pip install thermosim[bench]"),
-    ("diffrax under vmap, nothing booked", trap_rivals.diffrax_solver, "diffrax", "pip install thermosim[bench]"),
+    (JAX, trap_rivals.jax_scan, "jax", BENCH),
+    ("diffrax under vmap, nothing booked", trap_rivals.diffrax_solver, "diffrax", BENCH),
     (NUMBA, trap_rivals.numba_plain, "numba", "pip install numba"),
     ("numpy, vectorised, one thread", trap_rivals.numpy_vectorised, "numpy", "pip install numpy"),
 )

@@ -286,7 +286,7 @@ def _bennett(forward: np.ndarray, backward: np.ndarray) -> list[float]:
         answer = other_estimators.bar(forward, backward, uncertainty_method="MBAR")
         overlap = other_estimators.bar_overlap(forward, backward)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("crooks needs pymbar: pip install 'thermosim[analysis]'") from error
+        raise ModuleNotFoundError('crooks needs pymbar: pip install "thermosim-engine[analysis]"') from error
     finally:
         logging.disable(logging.NOTSET)
     return [float(answer["Delta_f"]), float(answer["dDelta_f"]), float(overlap)]

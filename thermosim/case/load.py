@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.case import library
 from thermosim.case.faults import CaseError, unknown
 from thermosim.case.model import find_model
 from thermosim.case.record import frame_names, name_faults, recordable, shape_faults
@@ -81,7 +82,7 @@ class Case:
 
 
 def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, folder: str | Path | None = None) -> Case:
-    """The case in a TOML file, or in TOML text given as a string with a line break.
+    """The case in a TOML file, of a name that `thermosim cases` lists, or in TOML text: a string with a line break.
 
     `overrides` maps dotted keys to values, as `--set` does; `folder` is where a model's file is looked for, by default
     next to the case. Raises CaseError naming every fault at once.
@@ -161,12 +162,12 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
         return source, Path.cwd(), "the case"
     path = Path(source)
     try:
-        return path.read_text("utf-8-sig"), path.resolve().parent, str(path)
+        found = path if path.exists() else library.find(path) or path
+        return found.read_text("utf-8-sig"), found.resolve().parent, str(path)
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], 1)
-        hint = (
-            f" Did you mean {path.parent / near[0]}?" if near else " `thermosim cases` lists those that come with it."
-        )
+        meant = path.parent / near[0] if near else library.suggestion(path)
+        hint = f" Did you mean {meant}?" if meant else " `thermosim cases` lists those that come with it."
         raise CaseError([f"no such file.{hint}"], str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise CaseError([f"cannot be read: {error}"], str(path)) from None

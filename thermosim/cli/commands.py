@@ -91,7 +91,7 @@ def _explain(error: Exception) -> Exit:
 
 @app.command()
 def run(
-    case: Annotated[Path, typer.Argument(help="Case file (TOML).")],
+    case: Annotated[Path, typer.Argument(help="Case file (TOML), or a name from `thermosim cases`.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Ensemble file; default CASE's name with .h5 here.")
     ] = None,
@@ -188,7 +188,7 @@ def plot(
 
 @app.command()
 def info(
-    target: Annotated[Path, typer.Argument(help="Ensemble file or case file.")],
+    target: Annotated[Path, typer.Argument(help="Ensemble file, case file or name of a case.")],
     sets: Sets = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Of a case: the time on so many machines.")] = 10,
     trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Of a case: measure its speed.")] = True,
@@ -202,7 +202,7 @@ def info(
 
 @app.command()
 def torture(
-    case: Annotated[Path, typer.Argument(help="Case file (TOML).")],
+    case: Annotated[Path, typer.Argument(help="Case file (TOML), or a name from `thermosim cases`.")],
     sets: Sets = None,
     kills: Annotated[int, typer.Option("--kills", min=1, help="Stop after so many kills.")] = 30,
     minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Stop after so many minutes.")] = 5.0,
@@ -235,7 +235,7 @@ def models(
 
 @app.command()
 def cases(debug: Debug = False) -> None:
-    """The cases that come with thermosim."""
+    """The cases that come with thermosim: names to run."""
     from thermosim.cli import listings
 
     raise typer.Exit(listings.cases())

@@ -204,16 +204,15 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
 
 
 def cases() -> Exit:
-    """List the case files of the checkout."""
-    import tomllib
-
+    """List the cases that come with thermosim, under the names that `run` takes."""
     from rich.table import Table
 
-    folder = Path(__file__).parents[2] / "cases"
+    from thermosim.case import library
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case", style="bold", no_wrap=True)
     table.add_column("what it asks", overflow="fold")
-    for path in sorted(folder.rglob("*.toml")):
-        table.add_row(str(path.relative_to(folder.parent)), tomllib.loads(path.read_text("utf-8")).get("title", ""))
+    for name, title in library.listing().items():
+        table.add_row(name, title)
     make_console().print(table)
     return Exit.FINE

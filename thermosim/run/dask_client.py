@@ -30,7 +30,7 @@ def connected(execution: Execution, stop: threading.Event) -> Iterator[tuple[Any
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError:
-        raise StorageError('workers need dask: pip install "thermosim[cluster]"') from None
+        raise StorageError('workers need dask: pip install "thermosim-engine[cluster]"') from None
     with ExitStack() as stack:
         stack.enter_context(_silence())
         if execution.scheduler is not None:

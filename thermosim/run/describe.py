@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from thermosim import cohorts
+from thermosim import __version__, cohorts
 from thermosim.case.load import Case
 from thermosim.plan.outline import Outline
 from thermosim.run.fingerprint import fingerprint
@@ -32,7 +32,7 @@ def make_manifest(case: Case, blocks: list[Outline]) -> dict[str, Any]:
         "model_source": case.model_source(),
         "title": case.title,
         "seed": case.settings.ensemble.seed,
-        "thermosim_version": package_versions()["thermosim"],
+        "thermosim_version": __version__,
         "python": platform.python_version(),
         "packages": package_versions(),
         "fingerprint": fingerprint(case, blocks),
@@ -61,9 +61,9 @@ def _run_of(described: dict[str, Any]) -> str:
 
 @functools.cache
 def package_versions() -> dict[str, str]:
-    """The packages that numbers or files depend on."""
-    packages = ("thermosim", "numpy", "numba", "llvmlite", "scipy", "h5py", "xarray")
-    return {name: importlib.metadata.version(name) for name in packages}
+    """The distributions that numbers or files depend on, under the names that install them."""
+    packages = ("numpy", "numba", "llvmlite", "scipy", "h5py", "xarray")
+    return {"thermosim-engine": __version__} | {name: importlib.metadata.version(name) for name in packages}
 
 
 def stored_bytes(manifest: dict[str, Any]) -> float:
