@@ -266,7 +266,7 @@ def test_a_reader_that_goes_away_is_no_failed_check(trap_file, tmp_path, capsys)
 
 
 def test_too_many_workers_are_refused(trap_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("thermosim.run.simulate.memory_of_machine", lambda: 8_000_000_000)
+    monkeypatch.setattr("thermosim.run.execution.memory_of_machine", lambda: 8_000_000_000)
     code, _, err = run(capsys, "run", trap_file, "-o", tmp_path / "w.h5", "--workers", "4096")
     assert code == 2
     assert "enough for 40; take fewer" in err

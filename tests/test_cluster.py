@@ -23,7 +23,7 @@ import thermosim
 from tests.conftest import SPHERE, TRAP
 from tests.learning_cases import GAUSSIAN
 from thermosim.run import tasks
-from thermosim.run.simulate import Interrupted
+from thermosim.run.execution import Interrupted
 from thermosim.storage import StorageError, parts_folder
 
 distributed = pytest.importorskip("distributed")

@@ -9,7 +9,7 @@ import thermosim
 from tests.assertions import assert_within
 from thermosim.case.faults import CaseError
 from thermosim.checks import driven
-from thermosim.run.simulate import Interrupted
+from thermosim.run.execution import Interrupted
 from thermosim.storage import parts_folder
 
 TRAP = """

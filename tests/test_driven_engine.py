@@ -16,6 +16,7 @@ from thermosim.analysis.comparison import judge
 from thermosim.analysis.settings import settings
 from thermosim.checks import driven as analysis
 from thermosim.exact import driven
+from thermosim.plots.driven import figure as driven_picture
 
 CASES = Path(__file__).parent.parent / "cases" / "driven"
 
@@ -28,7 +29,7 @@ def _run(name: str, overrides: dict[str, Any] | None = None) -> xr.Dataset:
 def test_every_case_agrees_with_theory(path: Path) -> None:
     """As shipped but with fewer replicas: nothing that is exactly known is missed."""
     ds = _run(path.stem, {"ensemble.replicas": 2048})
-    comparisons = thermosim.MODELS[settings(ds)["model"]["name"]].check(ds)
+    comparisons = thermosim.check(ds).comparisons
     assert judge(comparisons).consistent, [(c.quantity, c.z) for c in comparisons]
     assert len(comparisons) >= 6
 
@@ -166,7 +167,7 @@ def test_figures(name: str, changes: dict[str, Any]) -> None:
     """Every kind of figure draws four panels with something in each."""
     small = {"ensemble.replicas": 64, "run.steps": 20, "record.every": 2}
     ds = _run(name, small | changes)
-    figure = thermosim.MODELS[settings(ds)["model"]["name"]].plot(ds)
+    figure = driven_picture(ds)
     assert len(figure.axes) == 4
     assert all(panel.lines for panel in figure.axes)
     figure.canvas.draw()

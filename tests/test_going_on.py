@@ -10,8 +10,8 @@ import xarray as xr
 
 import thermosim
 from thermosim.plan.outline import plan
+from thermosim.run.execution import Interrupted
 from thermosim.run.fingerprint import fingerprint
-from thermosim.run.simulate import Interrupted
 from thermosim.storage import StorageError, parts_folder
 from thermosim.storage.parts import Parts
 

@@ -258,7 +258,7 @@ def test_resume_needs_nothing_but_the_parts(tmp_path) -> None:  # type: ignore[n
     """A user's data file may go while the run lies interrupted."""
     import threading
 
-    from thermosim.run.simulate import Interrupted
+    from thermosim.run.execution import Interrupted
 
     rows = np.random.default_rng(0).normal(size=(30, 2))
     np.save(tmp_path / "mine.npy", rows)

@@ -7,7 +7,7 @@ import pytest
 
 import thermosim
 from thermosim import cohorts
-from thermosim.run.simulate import Interrupted
+from thermosim.run.execution import Interrupted
 
 EVERYTHING = """
 [record]

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import thermosim
-from thermosim.run.simulate import Interrupted
+from thermosim.run.execution import Interrupted
 from thermosim.storage import Parts, StorageError, parts_folder
 
 FORMATS = Path(__file__).parent / "formats"

@@ -15,6 +15,7 @@ from tests.assertions import assert_within
 from tests.driven_ensembles import changed, trap
 from thermosim.analysis import work
 from thermosim.analysis.comparison import judge
+from thermosim.case.settings import Settings
 from thermosim.checks import driven as analysis
 from thermosim.exact import driven
 
@@ -112,7 +113,7 @@ def test_jarzynski() -> None:
     settings = trap(x__dynamics="exact-ou", ensemble__replicas=20_000)
     ds = driven_ensembles.simulate(settings, seed=3)
     result = work.jarzynski(ds)
-    exact = driven.free_energy_difference(analysis.linear_protocol(settings).stiffness, 0.8)
+    exact = driven.free_energy_difference(analysis.linear_protocol(Settings.from_dict(settings)).stiffness, 0.8)
     value, error = result["free_energy_difference"][1:], result["free_energy_difference_error"][1:]
     assert_within(value, error, exact[1:], catches="sign of w, or T missing in the exponent")
     flipped = work.jarzynski(ds.assign(work=-ds["work"]))["free_energy_difference"]
@@ -162,7 +163,7 @@ def test_crooks() -> None:
     backward = changed(forward, run__direction="reversed", ensemble__replicas=8_000)
     first, second = driven_ensembles.simulate(forward, 6), driven_ensembles.simulate(backward, 7)
     result = work.crooks(first, second)
-    exact = driven.free_energy_difference(analysis.linear_protocol(forward).stiffness, 0.8)[-1]
+    exact = driven.free_energy_difference(analysis.linear_protocol(Settings.from_dict(forward)).stiffness, 0.8)[-1]
     for name, value in (("free_energy_difference", exact), ("crossing", exact), ("slope", 1.0)):
         assert_within(result[name], result[f"{name}_error"], value, catches=f"{name}: sign of the reversed work or T")
     assert 0.1 < float(result["overlap"]) < 1.0
@@ -191,7 +192,7 @@ def test_heat_currents_of_two_beads() -> None:
     settings = changed(BEADS, x__time_step=0.02, x__tau=5, run__steps=100, ensemble__replicas=10_000)
     ds = driven_ensembles.simulate(settings, seed=9)
     result = work.heat_currents(ds, first=30)
-    protocol = analysis.linear_protocol(settings)
+    protocol = analysis.linear_protocol(Settings.from_dict(settings))
     ledger = driven.ledger(protocol, analysis.start_state(protocol, "equilibrium"))
     exact = (ledger.heat_of_component[100] - ledger.heat_of_component[30])[::-1] / 7.0
     assert list(result["temperature"].values) == [2.5, 1.0]

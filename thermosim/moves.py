@@ -59,11 +59,12 @@ class Move:
     whole_data: bool = False  # the loss is that of all rows: theta.batch = "all"
     two_gradients: bool = False  # the gradient at theta' too, where the ratio of the density is booked
     descent: bool = False  # theta' is linear in theta, the velocity and the gradient: -r (g + lambda theta), and noise
+    on_sphere: bool = False  # has a form for scale-invariant parameters, see CONSTRAINED
     retraces: bool = False  # undone by the same minibatches at the opposite learning rate, to leading order
     density: bool = False  # has a transition density, whose log ratio is booked
     invariant: bool = False  # obeys detailed balance with exp(-phi/T) of the frozen theta, at any time step
     fresh: bool = False  # x' does not depend on x
-    keeps_force: bool = False  # of x: the force at x is handed on to the next move
+    explicit: bool = False  # of x: an explicit Euler step, unstable where h is too large for the force
     temperatures: bool = False  # of x: every component may have its own
     steady: bool = False  # of x: one theta for all replicas, hyper-parameters constant and the same in every lane
 
@@ -107,6 +108,7 @@ _THETA = (
         books=_BOOKS,
         learns=True,
         descent=True,
+        on_sphere=True,
         retraces=True,
     ),
     Move(
@@ -220,7 +222,7 @@ _X = (
         normals=_each,
         books=_LEDGER,
         density=True,
-        keeps_force=True,
+        explicit=True,
         temperatures=True,
     ),
     Move(
@@ -235,7 +237,6 @@ _X = (
         books=(*_LEDGER, "accepted"),
         density=True,
         invariant=True,
-        keeps_force=True,
     ),
     Move(
         "metropolis",

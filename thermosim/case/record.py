@@ -76,7 +76,7 @@ def recordable(model: Model, settings: Settings) -> list[str]:
     """Names of the variables this case can record."""
     theta, x = settings.theta, settings.x
     names = []
-    if model.parameters and (theta.dynamics != "frozen" or x is None):
+    if model.parameters and (not move_of(model, theta).rests or x is None):
         names.append("theta")
     if x is not None:
         names += [

@@ -14,6 +14,7 @@ from thermosim.case.model import resolved_model
 from thermosim.case.record import RecordTable, filled_record, record_faults
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.model import Model
+from thermosim.moves import THETA_MOVES
 
 __all__ = ["resolve"]
 
@@ -48,7 +49,7 @@ def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[
     """Faults of a case whose single values have the right types."""
     faults = theta.faults(model, settings, folder) + x.faults(model, settings) + data.faults(model, settings, folder)
     faults += record_faults(model, settings)
-    if settings.theta.dynamics == "frozen" and settings.x is None:
+    if THETA_MOVES[settings.theta.dynamics].rests and settings.x is None:
         faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
     if not faults and model.validate is not None:
         faults += model.validate(settings.model.constants, settings)

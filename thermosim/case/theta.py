@@ -63,7 +63,7 @@ class ThetaSection(Section):
 
 def move_of(model: Model, theta: ThetaSection) -> Move:
     """The move of theta, as the table of moves has it."""
-    if model.scale_invariant and theta.dynamics == "sgd":
+    if model.scale_invariant and THETA_MOVES[theta.dynamics].on_sphere:
         return CONSTRAINED[theta.constraint or next(iter(CONSTRAINED))]
     return THETA_MOVES[theta.dynamics]
 
@@ -82,7 +82,7 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """What is wrong with a section whose single values have the right types."""
     theta, found = settings.theta, []
     move = THETA_MOVES[theta.dynamics]
-    if theta.dynamics == "protocol":
+    if move.prescribed:
         if theta.recording:
             found += recording_faults(model, settings.model.constants, theta.recording, settings.run.steps, folder)
         found += _protocol_faults(model, settings)
@@ -100,7 +100,7 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
         )
     if move.learns:
         return found + _learning_faults(model, settings, move)
-    start = ("initial", "spread") if theta.dynamics == "frozen" and model.learns else ()
+    start = ("initial", "spread") if move.rests and model.learns else ()
     return found + [
         f"theta.{key} = {getattr(theta, key)!r}: is only used when theta learns, not with theta.dynamics = "
         f"{theta.dynamics!r}."
@@ -169,8 +169,9 @@ def _unused_faults(theta: ThetaSection, move: Move) -> list[str]:
 
 def _scale_invariant_faults(model: Model, theta: ThetaSection) -> list[str]:
     constraint, name, faults = theta.constraint, f"model {model.name!r}", []
-    if theta.dynamics != "sgd":
-        return [f"theta.dynamics = {theta.dynamics!r}: {name} is scale-invariant and learns by 'sgd'."]
+    if not THETA_MOVES[theta.dynamics].on_sphere:
+        able = " or ".join(repr(move.name) for move in THETA_MOVES.values() if move.on_sphere)
+        return [f"theta.dynamics = {theta.dynamics!r}: {name} is scale-invariant and learns by {able}."]
     if constraint is None:
         faults.append("theta.constraint: missing; scale-invariant parameters need fixed-lr, fixed-elr or fixed-sphere.")
     if constraint == "fixed-sphere" and theta.weight_decay != 0.0:

@@ -82,7 +82,7 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
     from thermosim.checks.report import check
     from thermosim.cli import results
     from thermosim.report.text import diverged, print_report
-    from thermosim.run.simulate import Interrupted
+    from thermosim.run.execution import Interrupted
 
     console, begin = make_console(), time.perf_counter()
     console.print(f"[bold]{escape(title)}[/bold]")

@@ -8,7 +8,7 @@ uses for a model (`energy`, `COMPONENTS`, ...) are bound when it is compiled.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any, TypeVar
@@ -66,17 +66,14 @@ def scope_of(bindings: Mapping[str, Any]) -> dict[str, Any]:
     return scope
 
 
-def named(function: Callable[..., Any], scope: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def named(function: Callable[..., Any], scope: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What the code of a function may mean by its global names, in a fixed order: the name, and what it stands for.
 
     Names of attributes are among them when something global is called so: too much, never too little.
     """
     known: dict[str, Any] = function.__globals__  # type: ignore[attr-defined]
-    for name in names_of(function.__code__):  # type: ignore[attr-defined]
-        if name in scope:
-            yield name, scope[name]
-        elif name in known:
-            yield name, known[name]
+    names = names_of(function.__code__)  # type: ignore[attr-defined]
+    return [(name, scope[name] if name in scope else known[name]) for name in names if name in scope or name in known]
 
 
 @functools.cache

@@ -18,6 +18,7 @@ import numpy as np
 from thermosim.exact import linear_langevin
 from thermosim.kernels.elementary import fma
 from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.moves import X_MOVES
 from thermosim.schedules import telling_steps, values_at
 
 # bound when a function is compiled: rows of theta where c and K start, and n
@@ -81,7 +82,7 @@ def validate(constants: Values, settings: Any) -> list[str]:
         return [f"theta.protocol.stiffness: has the eigenvalue {lowest} at step {step}; keep it positive definite."]
     x = settings.x
     h = 0.0 if x.time_step is None else values_at(x.time_step, steps, telling_steps(x.time_step, steps)).max()
-    if x.dynamics == "ula" and h * eigenvalues.max() >= 2.0:
+    if X_MOVES[x.dynamics].explicit and h * eigenvalues.max() >= 2.0:
         limit = f"{2.0 / eigenvalues.max():.4g}"
         return [f"x.time_step = {h:g}: ula is unstable here; it must stay below {limit}. Or use 'exact-ou'."]
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,19 @@ class Outline:
     settings: Settings
     model: Model
     model_source: str
-    lane_axes: tuple[Axis, ...]
+    axes: tuple[Axis, ...]  # of the whole sweep
     first_replica: int  # counted over the whole case
     folder: Path  # where files that the case names are looked for
-    variables: tuple[str, ...]  # that are recorded: what nobody reads is not computed
+
+    @property
+    def lane_axes(self) -> tuple[Axis, ...]:
+        """Axes whose points are lanes of this ensemble."""
+        return tuple(axis for axis in self.axes if not axis.structural)
+
+    @functools.cached_property
+    def variables(self) -> tuple[str, ...]:
+        """Names of all that is recorded: what nobody reads is not computed."""
+        return tuple(dict.fromkeys([*(self.settings.record.variables or ()), *self.settings.record.tables]))
 
     @property
     def replicas(self) -> int:
@@ -56,7 +65,7 @@ class Outline:
         """Replicas of all points of the lane axes together."""
         return self.replicas * math.prod(len(axis.values) for axis in self.lane_axes)
 
-    @property
+    @functools.cached_property
     def sizes(self) -> dict[str, int]:
         """Sizes of the dimensions after the replica."""
         return sizes(self.model, self.settings)
@@ -71,6 +80,11 @@ class Outline:
     def x_move(self) -> Move:
         """The move of x."""
         return X_MOVES[self.settings.x.dynamics] if self.settings.x else NO_SAMPLES
+
+    @functools.cached_property
+    def first(self) -> Block:
+        """Its first lane: all that an engine must know to compile, to name its kernels and to tell what lanes take."""
+        return self.block(0, 1)
 
     @functools.cached_property
     def data(self) -> Data | None:
@@ -218,13 +232,10 @@ class Outline:
 
 def plan(case: Case) -> list[Outline]:
     """The blocks of a case, in the order they run."""
-    record = case.settings.record
-    names = (*(record.variables or ()), *record.tables)
     source, outlines, first_replica = case.model_source(), [], 0
     for number, (index, settings) in enumerate(case.blocks()):
-        outline = Outline(
-            number, index, settings, case.model, source, case.lane_axes, first_replica, case.folder, names
-        )
+        settings = replace(settings, record=case.settings.record)  # variables are chosen for the whole sweep
+        outline = Outline(number, index, settings, case.model, source, case.axes, first_replica, case.folder)
         outlines.append(outline)
         first_replica += outline.lanes
     return outlines

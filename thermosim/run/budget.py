@@ -91,12 +91,12 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     blocks = plan(case)
     compile_all(blocks)
     manifest = make_manifest(case, blocks)
-    lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(case, block) for block in blocks)
+    lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(block) for block in blocks)
     memory = memory_of_machine()
-    state = sum(bytes_of_state(case, block) * block.lanes for block in blocks)
+    state = sum(bytes_of_state(block) * block.lanes for block in blocks)
     return Needs(
         replica_steps=float(sum(block.lanes * block.steps for block in blocks)),
-        seconds=_seconds(case, blocks, seconds) if trial else math.nan,
+        seconds=_seconds(blocks, seconds) if trial else math.nan,
         threads=os.cpu_count() or 1,
         lanes=lanes,
         memory=per_lane * lanes,
@@ -107,21 +107,21 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     )
 
 
-def _seconds(case: Case, blocks: list[Outline], seconds: float) -> float:
+def _seconds(blocks: list[Outline], seconds: float) -> float:
     """Time of all blocks on this machine, a few of them measured."""
     chosen = np.unique(np.linspace(0, len(blocks) - 1, min(_TRIALS, len(blocks))).astype(int))
-    costs = [seconds_per_replica_step(case, blocks[i], seconds / len(chosen)) for i in chosen]
+    costs = [seconds_per_replica_step(blocks[i], seconds / len(chosen)) for i in chosen]
     moves = np.array([float(block.moved) for block in blocks])
     order = np.argsort(moves[chosen])
     each = np.interp(moves, moves[chosen][order], np.array(costs)[order])
     return float(sum(cost * block.lanes * block.steps for cost, block in zip(each, blocks, strict=True)))
 
 
-def seconds_per_replica_step(case: Case, block: Outline, seconds: float) -> float:
+def seconds_per_replica_step(block: Outline, seconds: float) -> float:
     """Time of one step of one replica, recording included, with all threads of this machine busy."""
     threads = os.cpu_count() or 1
     first, lanes = runs_of_lanes(block, 0, block.lanes, _LANES_PER_THREAD * threads)[0]
-    stepper = Stepper(case, block, first, lanes, threads=threads)
+    stepper = Stepper(block, first, lanes, threads=threads)
     try:
         while stepper.recorded < 0 or (stepper.step < block.steps and stepper.step <= 1):  # first touch of memory
             stepper.advance_chunk(min(2, block.steps))
@@ -136,22 +136,22 @@ def seconds_per_replica_step(case: Case, block: Outline, seconds: float) -> floa
     return elapsed / (lanes * max(steps, 1))
 
 
-def bytes_per_lane(case: Case, outline: Outline) -> float:
+def bytes_per_lane(outline: Outline) -> float:
     """Memory that each lane of a block takes while it runs: state, work space, a sealed copy, a frame on its way."""
     cohort = outline.block(0, int(cohorts.bounds(outline.replicas)[1]))
-    frame = Recorder(case, outline, cohort, ()).bytes_per_frame / cohort.lanes
-    return engine_of().bytes_per_lane(cohort) + 2.0 * (_bytes_of_sums(case, outline) + frame)
+    frame = Recorder(outline, cohort, ()).bytes_per_frame / cohort.lanes
+    return engine_of().bytes_per_lane(cohort) + 2.0 * (_bytes_of_sums(outline) + frame)
 
 
-def bytes_of_state(case: Case, outline: Outline) -> float:
+def bytes_of_state(outline: Outline) -> float:
     """What is sealed of each lane to go on from: state, status and running sums."""
-    return engine_of().bytes_of_state(outline.block(0, 1)) + 9.0 + _bytes_of_sums(case, outline)
+    return engine_of().bytes_of_state(outline.first) + 9.0 + _bytes_of_sums(outline)
 
 
-def _bytes_of_sums(case: Case, outline: Outline) -> float:
+def _bytes_of_sums(outline: Outline) -> float:
     """Running sums of summaries, for each lane; those of a cohort shared out."""
     cohort = outline.block(0, int(cohorts.bounds(outline.replicas)[1]))
-    sums = Recorder(case, outline, cohort, (slice(0, 1),)).snapshot()
+    sums = Recorder(outline, cohort, (slice(0, 1),)).snapshot()
     return sum(array.nbytes / (cohort.lanes if name.startswith("cohorts/") else 1) for name, array in sums.items())
 
 
@@ -160,9 +160,9 @@ def memory_of_machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def lanes_at_once(case: Case, block: Outline) -> int:
+def lanes_at_once(block: Outline) -> int:
     """How many lanes fit the memory of this machine at one time. Raises CaseError when not even a cohort does."""
-    per_lane, memory = bytes_per_lane(case, block), memory_of_machine()
+    per_lane, memory = bytes_per_lane(block), memory_of_machine()
     fitting = int(SHARE_OF_MEMORY * memory / per_lane)
     largest = min(block.replicas, 1024)
     if fitting < largest:

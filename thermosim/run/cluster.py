@@ -24,7 +24,7 @@ from thermosim.plan.outline import Outline
 from thermosim.run import tasks
 from thermosim.run.budget import RUNS_PER_SLOT, SHARE_OF_MEMORY, TASK_SECONDS, bytes_per_lane, memory_of_machine
 from thermosim.run.dask_client import connected
-from thermosim.run.simulate import Clock, Execution, Interrupted
+from thermosim.run.execution import Clock, Execution, Interrupted
 from thermosim.run.stepper import runs_of_lanes
 from thermosim.run.tasks import FolderNotShared, Job, OtherKernels, Result, Task
 from thermosim.storage import Parts, StorageError
@@ -186,7 +186,7 @@ class _Coordinator:
         self._look()
         block = self._blocks[task.block]
         if task.block not in self._bytes_per_lane:
-            self._bytes_per_lane[task.block] = bytes_per_lane(self._case, block)
+            self._bytes_per_lane[task.block] = bytes_per_lane(block)
         fitting = max(1, int(self._memory_of_slot / self._bytes_per_lane[task.block]))
         most = max(_FEWEST_LANES, -(-self._lanes // (RUNS_PER_SLOT * self._slots)))
         if task.lanes < 2 * most and task.step >= 0 and task.lanes <= fitting:

@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from thermosim.run.simulate import Execution, Interrupted
+from thermosim.run.execution import Execution, Interrupted
 from thermosim.storage import StorageError
 
 __all__ = ["connected"]

@@ -43,7 +43,7 @@ def make_manifest(case: Case, blocks: list[Outline]) -> dict[str, Any]:
         "replicas": case.settings.ensemble.replicas,
         "cohorts": cohorts.per_point(case.settings.ensemble.replicas),
         "blocks": [list(block.index) for block in blocks],
-        **recorded(case, blocks[0]),
+        **recorded(blocks[0]),
     }
     progress: dict[str, Any] = {"segments": [], "base": None, "replaces": False, "completed": False, "virtual": False}
     whole = {"format": FORMAT, "run": _run_of(described), **described, **progress}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.case.load import Case
 from thermosim.ledger import VARIABLES
 from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
@@ -52,14 +52,14 @@ class _Kept:
     summary: Summary | None
 
 
-def recorded(case: Case, outline: Outline) -> dict[str, Any]:
+def recorded(outline: Outline) -> dict[str, Any]:
     """What a manifest says of the recorded variables: `cadences`, `variables`, `coordinates` and `summaries`."""
-    record = case.settings.record
+    record = outline.settings.record
     cadences: dict[str, list[int]] = {"step": [record.first, record.every or 1]}
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {}
     summaries: list[dict[str, Any]] = []
-    for kept in _kept(case, outline):
+    for kept in _kept(outline):
         dims, attributes = _meaning(outline, kept.name)
         of_one = {"dims": dims, "shape": list(kept.shape), "attributes": attributes}
         if kept.frames is not None:
@@ -92,13 +92,14 @@ def _dimension(cadences: dict[str, list[int]], variable: str, cadence: Cadence) 
     return name
 
 
-def _kept(case: Case, outline: Outline) -> list[_Kept]:
-    record = case.settings.record
-    axes, tables = {axis.name for axis in case.axes}, record.tables
+@functools.lru_cache(maxsize=64)
+def _kept(outline: Outline) -> list[_Kept]:
+    record = outline.settings.record
+    axes, tables = {axis.name for axis in outline.axes}, record.tables
     frame_names = record.variables or ()
-    summaries = {summary.variable: summary for summary in summaries_of(case.settings.as_dict())}
+    summaries = {summary.variable: summary for summary in summaries_of(outline.settings.as_dict())}
     kept = []
-    for name in dict.fromkeys([*frame_names, *tables]):
+    for name in outline.variables:
         if name in axes:
             continue  # a swept radius is the coordinate of that name
         table = tables.get(name)
@@ -140,11 +141,11 @@ class Recorder:
     Kernels copy frames at the steps of one grid, the coarsest that holds all cadences; each variable picks its own.
     """
 
-    def __init__(self, case: Case, outline: Outline, block: Block, pieces: Sequence[slice]) -> None:
+    def __init__(self, outline: Outline, block: Block, pieces: Sequence[slice]) -> None:
         """Of the lanes of a block that come in these pieces."""
         self._block, self._outline, self._model = block, outline, outline.model
         self._pieces = list(pieces)
-        self._kept = _kept(case, outline)
+        self._kept = _kept(outline)
         self.grid = _grid([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
         self._edges = cohorts.bounds(block.replicas)
         self._cohorts = cohorts.slice_of(block.replicas, block.first_lane, block.lanes)

@@ -13,8 +13,9 @@ from thermosim.case.settings import Settings
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.describe import make_manifest
+from thermosim.run.execution import Execution
 from thermosim.run.fingerprint import changes, fingerprint
-from thermosim.run.simulate import Execution, complete, tidied
+from thermosim.run.simulate import complete, tidied
 from thermosim.schedules import KINDS, is_schedule
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle

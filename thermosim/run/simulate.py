@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.budget import bytes_per_lane, lanes_at_once, memory_of_machine
 from thermosim.run.describe import differences, make_manifest, stored_bytes
+from thermosim.run.execution import Clock, Execution, Interrupted, Listener, Progress, stop_requests
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
 from thermosim.storage import Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.layout import Layout
@@ -34,58 +33,9 @@ from thermosim.storage.segments import Memory, Stretch
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Interrupted", "Progress", "Report", "simulate"]
+__all__ = ["complete", "simulate", "tidied"]
 
 _SEGMENT_SECONDS = 60.0
-_ADDRESS = re.compile(r"(\w+://)?[^\s/:]+(:\d+)(/.*)?|(\w+://)\S+")
-_BYTES_OF_WORKER = 200_000_000  # before it has any replicas
-
-
-class Interrupted(Exception):
-    """The run was stopped from outside; everything up to the message's step is sealed."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is, for a progress line."""
-
-    done: int  # replica-steps, those before a stop included; or bytes of the file that is made at the end
-    made: int  # since the first step of this process
-    total: int
-    seconds: float  # since the first step
-    what: str = "replica-steps"
-
-
-Report = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is carried out; its result depends on none of this."""
-
-    threads: int | None = None
-    workers: int | None = None  # of a cluster on this machine
-    scheduler: str | None = None  # address of a cluster that exists
-    report: Report | None = None
-    virtual: bool = False  # leave the frames in the segments, and make the file of views of them
-    tile_width: int | None = None
-    segment_frames: int | None = None
-    segment_seconds: float | None = None
-    lanes_at_once: int | None = None
-
-    def faults(self, output: Any) -> list[str]:
-        """What cannot be combined."""
-        faults = []
-        if self.workers is not None and self.scheduler is not None:
-            faults.append("workers, scheduler: a cluster is either started here or exists already; give one of them.")
-        if self.workers is not None and self.workers * _BYTES_OF_WORKER > memory_of_machine():
-            most = memory_of_machine() // _BYTES_OF_WORKER
-            faults.append(f"workers = {self.workers}: the memory of this machine is enough for {most}; take fewer.")
-        if self.scheduler is not None and not _ADDRESS.fullmatch(self.scheduler):
-            faults.append(f"scheduler = {self.scheduler!r}: expected an address such as tcp://10.0.0.1:8786.")
-        if output is None and (self.workers is not None or self.scheduler is not None or self.virtual):
-            faults.append("workers, scheduler, virtual: need an output file that the segments can lie beside.")
-        return faults
 
 
 def simulate(
@@ -97,7 +47,7 @@ def simulate(
     scheduler: str | None = None,
     virtual: bool = False,
     overwrite: bool = False,
-    report: Report | None = None,
+    report: Listener | None = None,
     **tuning: Any,
 ) -> xr.Dataset:
     """Run a case and return its ensemble: in memory, or backed by the HDF5 file `output`.
@@ -117,7 +67,7 @@ def simulate(
     if output is None:
         return _in_memory(case, blocks, manifest, execution)
     for block in blocks:
-        lanes_at_once(case, block)
+        lanes_at_once(block)
     if not overwrite:
         _not_begun(Path(output), manifest)
     parts = Parts.create(Path(output), manifest, overwrite, lambda folder: inputs.keep(case, blocks, folder))
@@ -176,7 +126,7 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
     with ThreadPoolExecutor(1) as sealer:
         for block in blocks:
-            most = execution.lanes_at_once or lanes_at_once(case, block)
+            most = execution.lanes_at_once or lanes_at_once(block)
             for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
                 clock.skip(lanes * max(step, 0))
                 if step >= block.steps:
@@ -186,7 +136,7 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
                     if step >= 0:
                         snapshot = parts.read_state(block.number, first_lane, count, step)
                     width, frames = execution.tile_width, execution.segment_frames
-                    stepper = Stepper(case, block, first_lane, count, snapshot, step, threads, width, frames)
+                    stepper = Stepper(block, first_lane, count, snapshot, step, threads, width, frames)
                     del snapshot
                     _run_part(stepper, parts.seal, sealer, clock, stop, execution)
 
@@ -244,7 +194,7 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: dict[str, Any], exec
             frames = {name: array.copy() for name, array in frames.items()}
         memory.seal(stretch, frames, state)
 
-    needed = sum(bytes_per_lane(case, block) * block.lanes for block in blocks[:1]) + stored_bytes(manifest)
+    needed = sum(bytes_per_lane(block) * block.lanes for block in blocks[:1]) + stored_bytes(manifest)
     if needed > memory_of_machine():
         message = (
             f"the state and the recorded frames take {needed / 1e9:,.0f} GB, more than the "
@@ -254,7 +204,7 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: dict[str, Any], exec
     with stop_requests() as stop, ThreadPoolExecutor(1) as sealer:
         for block in blocks:
             width, frames = execution.tile_width, execution.segment_frames
-            stepper = Stepper(case, block, 0, block.lanes, None, -1, threads, width, frames, most_bytes=math.inf)
+            stepper = Stepper(block, 0, block.lanes, None, -1, threads, width, frames, most_bytes=math.inf)
             _run_part(stepper, keep, sealer, clock, stop, whole)
     from thermosim.storage.reading import dataset
 
@@ -274,51 +224,3 @@ def tidied(parts: Parts) -> Iterator[None]:
         raise
     finally:
         parts.release()
-
-
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets. The run stops between two chunks, where its state is whole: soon."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-
-    def request(number: int, frame: Any) -> None:
-        event.set()
-
-    for number in previous:
-        signal.signal(number, request)
-    try:
-        yield event
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-class Clock:
-    """Counts replica-steps and reports them."""
-
-    def __init__(self, report: Report | None, total: int) -> None:
-        self._report, self._total = report, total
-        self._done = self._made = 0
-        self._begin: float | None = None
-
-    def skip(self, replica_steps: int) -> None:
-        """Steps made before this run."""
-        self._done += replica_steps
-
-    def say(self, what: str) -> None:
-        """What is going on while no steps are made."""
-        if self._report:
-            self._report(Progress(self._done, 0, self._total, 0.0, what))
-
-    def tick(self, replica_steps: int) -> None:
-        """Steps just made."""
-        now = time.perf_counter()
-        self._begin = self._begin if self._begin is not None else now
-        self._done += replica_steps
-        self._made += replica_steps
-        if self._report:
-            self._report(Progress(self._done, self._made, self._total, now - self._begin))

@@ -14,7 +14,6 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.case.faults import CaseError
-from thermosim.case.load import Case
 from thermosim.engines import engine_of
 from thermosim.plan.outline import Outline
 from thermosim.plan.starts import initial_state
@@ -34,7 +33,6 @@ class Stepper:
 
     def __init__(
         self,
-        case: Case,
         outline: Outline,
         first_lane: int,
         lanes: int,
@@ -48,7 +46,7 @@ class Stepper:
         """From the start, or from a snapshot made after `step`; with room for so much between two `take`s."""
         self.block = outline.block(first_lane, lanes)
         self._lanes = engine_of().open(self.block, threads, tile_width)
-        self._recorder = Recorder(case, outline, self.block, self._lanes.pieces)
+        self._recorder = Recorder(outline, self.block, self._lanes.pieces)
         self._guard = Guard(lanes)
         self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
         self.step = max(step, 0)  # that the state is at
@@ -135,5 +133,5 @@ def runs_of_lanes(outline: Outline, first_lane: int, lanes: int, most: int) -> l
 def compile_all(blocks: list[Outline]) -> None:
     """Let the engine look at every block, and compile what it needs. Raises CaseError for what it cannot run."""
     for block in blocks:
-        if faults := engine_of().faults(block.block(0, 1)):
+        if faults := engine_of().faults(block.first):
             raise CaseError(faults)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thermosim.case.load import Case
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.fingerprint import changes, fingerprint, surroundings
@@ -95,7 +94,7 @@ def losses() -> tuple[type[Exception], ...]:
 
 
 _stopped: set[str] = set()
-_cases: dict[Job, tuple[Case, list[Outline]]] = {}
+_cases: dict[Job, list[Outline]] = {}
 _building = threading.Lock()  # the threads of a worker compile one at a time
 
 
@@ -149,9 +148,8 @@ def advance_part(
         manifest = json.loads(job.manifest) | {"segments": list(task.segments)}
         state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=_PATIENCE)
     with _building:
-        case, blocks = _load(job, files)
-        outline = blocks[task.block]
-        stepper = Stepper(case, outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames)
+        outline = _load(job, files)[task.block]
+        stepper = Stepper(outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames)
     begin = time.perf_counter()
     while stepper.recorded < outline.steps:
         stepper.advance_chunk(outline.steps)
@@ -168,8 +166,8 @@ def advance_part(
     return Result(stretch, time.perf_counter() - begin, record, {}, {})
 
 
-def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Outline]]:
-    """The case and its blocks, compiled: once for every worker process."""
+def _load(job: Job, files: Mapping[str, bytes] | None) -> list[Outline]:
+    """The blocks of the case, compiled: once for every worker process."""
     if job not in _cases:
         while len(_cases) >= _CASES:
             del _cases[next(iter(_cases))]
@@ -179,7 +177,7 @@ def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Outli
         blocks = plan(case)
         _compare(manifest["fingerprint"], fingerprint(case, blocks))
         compile_all(blocks)
-        _cases[job] = case, blocks
+        _cases[job] = blocks
     return _cases[job]
 
 
