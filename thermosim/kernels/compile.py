@@ -38,7 +38,7 @@ def compiled(template: Callable[..., Any], signature: Signature, **bindings: Any
     """
     scope = scope_of(bindings)
     if _interpreted():
-        return bound(template, scope)
+        return np.errstate(over="ignore")(bound(template, scope))  # the generator counts on integers that wrap
     from thermosim.kernels.machine_code import compile_part
 
     with _compiling:
@@ -89,6 +89,4 @@ def _interpreted() -> bool:
     """Whether kernels run as plain Python, for the debugger; last bits of results may differ."""
     from numba import config
 
-    if config.DISABLE_JIT:
-        np.seterr(over="ignore")  # the generator counts on integers that wrap
     return bool(config.DISABLE_JIT)

@@ -33,7 +33,8 @@ def slope_faults(model: Model, constants: Values) -> list[str]:
 def _force_faults(model: Model, constants: Values) -> list[str]:
     point = _random_states(model, constants)
     try:
-        errors = [_force_error(point, i) for i in range(min(point.n, 8))]
+        with np.errstate(over="ignore"):  # of integers that wrap, in functions of `elementary`
+            errors = [_force_error(point, i) for i in range(min(point.n, 8))]
     except Exception as error:
         return [f"model: energy or force cannot be evaluated: {type(error).__name__}: {error}"]
     worst = int(np.argmax([difference for difference, _, _ in errors]))
