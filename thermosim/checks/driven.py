@@ -18,6 +18,7 @@ from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.case.settings import Settings
+from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import first_law
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.driven import Ledger, LinearProtocol, WorkMoments
@@ -32,6 +33,7 @@ __all__ = [
     "exact_results",
     "fluctuation_theorem",
     "free_energy_of",
+    "has_linear_moves",
     "linear_protocol",
     "mean_rate",
     "start_state",
@@ -144,6 +146,8 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     """Everything these models know exactly, at the time step of the run, in every point of the sweep."""
     if not {"x", "work", "heat", "log_ratio_x"} & set(ds):
         raise KeyError("heat")  # before theory is worked out step by step, to compare with nothing
+    if not has_linear_moves(ds):
+        return _of_any_move(ds)
     exact = exact_results(ds)
     frames = _chosen_frames(ds)
     comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
@@ -158,6 +162,32 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     if THETA_MOVES[settings(ds).theta.dynamics].rests:
         comparisons += _steady_state(ds, exact)
     return comparisons
+
+
+def has_linear_moves(ds: xr.Dataset) -> bool:
+    """Whether means and covariances of x are known exactly: its moves are linear in x, in all points of the sweep."""
+    return all(resolved.of_x.dynamics in linear_langevin.DYNAMICS for _, resolved in each_point(ds))
+
+
+def _of_any_move(ds: xr.Dataset) -> list[Comparison]:
+    """The first law, and Jarzynski's equality where moves obey detailed balance at one temperature."""
+    comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
+    points = [resolved for _, resolved in each_point(ds)]
+    balanced = all(X_MOVES[resolved.of_x.dynamics].invariant for resolved in points)
+    started = all(resolved.of_x.initial == "equilibrium" and not resolved.of_x.restart for resolved in points)
+    numbers = all(isinstance(resolved.of_x.temperature, (int, float)) for resolved in points)
+    if not (balanced and started and numbers) or "work" not in ds or int(ds["step"][0]) != 0:
+        return comparisons
+    exponents = []
+    for index, resolved in each_point(ds):
+        protocol, temperature = linear_protocol(resolved), float(resolved.of_x.temperature)
+        gain = driven.free_energy_difference(protocol.stiffness, temperature)[ds["step"].values]
+        exponents.append((ds["work"].isel(index) - xr.DataArray(gain, dims="step")) / temperature)
+    exponent = xr.zeros_like(ds["work"])
+    for (index, _), part in zip(each_point(ds), exponents, strict=True):
+        exponent[index] = part.transpose(*exponent[index].dims)
+    reference = "Jarzynski's equality, dF of the stiffness, at any time step: moves in detailed balance"
+    return comparisons + exponential_average(ds, exponent, "<exp(-(work - dF)/T)>", reference)
 
 
 def _chosen_frames(ds: xr.Dataset) -> np.ndarray:

@@ -28,14 +28,13 @@ from thermosim.analysis.learning import relaxation
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
+from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import first_law
 from thermosim.checks.gaussian_machine import gaussian_comparisons
 from thermosim.moves import X_MOVES
 
 __all__ = ["advice", "check"]
 
-_SHARE = 0.8  # effective sample size of an exponential average, of all replicas
-_LEAST_REPLICAS = 100
 _SKEWNESS = 0.05  # of a mean, at most
 _INFORMATION_REPLICAS = 2048  # at most, for routes that compare all replicas with all
 _LAG_ERRORS, _LAG_SPREADS = 5.0, 0.1  # a lag that is both certain and large enough to be told
@@ -106,35 +105,12 @@ def _theorems(ds: xr.Dataset) -> list[Comparison]:
     dynamics = settings(ds).sweep.get("x.dynamics", [settings(ds).of_x.dynamics])
     if "work" in ds and all(X_MOVES[name].invariant for name in dynamics):
         reference = "Jarzynski's equality with dF = 0, any tau: the moves of x leave p_theta invariant"
-        return _exponential(ds, ds["work"], "<exp(-work)>", reference)
+        return exponential_average(ds, ds["work"], "<exp(-work)>", reference)
     if "log_ratio_x" in ds:
         sigma = ds["log_ratio_x"] + ds["phi"] - ds["phi"].isel(step=0)
         reference = "integral fluctuation theorem with the exact transition ratios, any time step and tau"
-        return _exponential(ds, sigma, "<exp(-sigma)>", reference)
+        return exponential_average(ds, sigma, "<exp(-sigma)>", reference)
     return []
-
-
-def _exponential(ds: xr.Dataset, exponent: xr.DataArray, name: str, reference: str) -> list[Comparison]:
-    """<exp(-a)> against 1, by every second replica, in the last frame that the others say most replicas carry.
-
-    A rule that looked at the weights it tests would prefer frames in which no heavy one has come yet; and Student's law
-    needs weights that are not too skewed.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        weights = xr.DataArray(np.exp(-exponent))
-        weights = weights.mean("sample") if "sample" in weights.dims else weights
-        judges, tested = weights.isel(replica=slice(0, None, 2)), weights.isel(replica=slice(1, None, 2))
-        share = judges.mean("replica") ** 2 / (judges**2).mean("replica")
-    lowest = share.min([d for d in share.dims if d != "step"], skipna=False).values
-    good = np.flatnonzero((lowest >= _SHARE) & (ds["step"].values > 0))
-    if not len(good) or tested.sizes["replica"] < _LEAST_REPLICAS:
-        return []
-    frame = int(good[-1])
-    mean, error = (v.transpose(*axes(ds)).values for v in work.replica_mean(tested.isel(step=frame)))
-    if not np.all(error > 0.0):
-        return []
-    quantity = f"{name} to step {int(ds['step'][frame])}"
-    return [Comparison(quantity, mean, error, np.ones_like(mean), tested.sizes["replica"] - 1, reference)]
 
 
 def _chosen(ds: xr.Dataset) -> xr.Dataset:

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 from scipy import linalg
 
 __all__ = [
+    "DYNAMICS",
     "Books",
     "Gaussian",
     "LinearForce",
@@ -43,6 +44,8 @@ __all__ = [
     "temperatures",
     "transition",
 ]
+
+DYNAMICS = ("ula", "exact-ou")  # moves whose transition is linear in x and normal
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def transition(force: LinearForce, dynamics: str, time_step: float, temperature:
             raise ValueError("exact-ou moves in the trap alone: a driven system has no such transition")
         return exact_ou_transition(force.stiffness, force.center, time_step, temperature)
     if dynamics != "ula":
-        raise ValueError(f"no exact moments of the move {dynamics!r}: expected 'ula' or 'exact-ou'")
+        raise ValueError(f"no exact moments of the move {dynamics!r}: expected one of {DYNAMICS}")
     noise = 2.0 * time_step * np.diag(temperatures(temperature, n))
     return Transition(np.eye(n) + time_step * force.matrix, time_step * force.stiffness @ force.center, noise)
 

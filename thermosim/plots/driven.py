@@ -15,7 +15,7 @@ from thermosim.analysis.settings import axes, settings
 from thermosim.checks import driven
 from thermosim.checks.driven import Exact
 from thermosim.moves import THETA_MOVES
-from thermosim.plots import style
+from thermosim.plots import any_move, style
 
 __all__ = ["figure"]
 
@@ -27,6 +27,8 @@ _BLACK = "#222222"
 def figure(ds: xr.Dataset) -> Figure:
     """Four panels. Of a sweep, distributions and ledger are those of its first point."""
     ds["heat"]  # raises KeyError where it is not recorded, before theory is worked out
+    if not driven.has_linear_moves(ds):
+        return any_move.figure(ds)
     exact = driven.exact_results(ds)
     resolved, first = settings(ds), exact[0]
     with style.style():

@@ -1,0 +1,38 @@
+"""Exponential averages against 1, in a frame that most replicas carry: of any move and any model."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis import work
+from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.settings import axes
+
+__all__ = ["exponential_average"]
+
+_SHARE = 0.8  # effective sample size of an exponential average, of all replicas
+_LEAST_REPLICAS = 100
+
+
+def exponential_average(ds: xr.Dataset, exponent: xr.DataArray, name: str, reference: str) -> list[Comparison]:
+    """<exp(-a)> against 1, by every second replica, in the last frame that the others say most replicas carry.
+
+    A rule that looked at the weights it tests would prefer frames in which no heavy one has come yet; and Student's law
+    needs weights that are not too skewed.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights = xr.DataArray(np.exp(-exponent))
+        weights = weights.mean("sample") if "sample" in weights.dims else weights
+        judges, tested = weights.isel(replica=slice(0, None, 2)), weights.isel(replica=slice(1, None, 2))
+        share = judges.mean("replica") ** 2 / (judges**2).mean("replica")
+    lowest = share.min([d for d in share.dims if d != "step"], skipna=False).values
+    good = np.flatnonzero((lowest >= _SHARE) & (ds["step"].values > 0))
+    if not len(good) or tested.sizes["replica"] < _LEAST_REPLICAS:
+        return []
+    frame = int(good[-1])
+    mean, error = (v.transpose(*axes(ds)).values for v in work.replica_mean(tested.isel(step=frame)))
+    if not np.all(error > 0.0):
+        return []
+    quantity = f"{name} to step {int(ds['step'][frame])}"
+    return [Comparison(quantity, mean, error, np.ones_like(mean), tested.sizes["replica"] - 1, reference)]
