@@ -2,6 +2,7 @@
 
 import cProfile
 import dataclasses
+import enum
 import functools
 import importlib
 import os
@@ -130,6 +131,11 @@ class Holder:
     function: object
 
 
+class Kind(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+
 def power(x, n, offset=0.0):
     return x**n + offset
 
@@ -150,6 +156,7 @@ def fourth_power(x, n, offset=1.0):
         (np.float64(1), np.float64(1), np.float32(1)),
         (0.1 + 0.2, 0.30000000000000004, 0.3),
         (power, power, fourth_power),
+        (Kind.ONE, Kind.ONE, Kind.TWO),
         (made("class A:\n    '''One.'''\n    x = 1\n", "A"), made("class A:\n    x = 1\n", "A"),
          made("class A:\n    x = 2\n", "A")),
     ],

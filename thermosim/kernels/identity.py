@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import dis
+import enum
 import functools
 import hashlib
 import importlib.util
@@ -132,6 +133,8 @@ class _Reader:
             self._foreign(value)
         elif isinstance(value, MethodType):
             self._sequence("method", (value.__func__, value.__self__))
+        elif isinstance(value, enum.Enum):
+            self._sequence("enum", (type(value).__qualname__, value.name, value.value))
         elif isinstance(value, functools.partial):
             self._sequence("partial", (value.func, value.args, value.keywords))
         elif isinstance(value, property):
