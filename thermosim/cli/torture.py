@@ -213,7 +213,7 @@ def _left(target: Path, unharmed: Path) -> tuple[int, str]:
             return -1, ""  # killed before it began
         step = -1
         if not target.exists():
-            step = max((s["step"] for s in read_manifest(parts_folder(target))["segments"]), default=-1)
+            step = read_manifest(parts_folder(target)).reached
         with warnings.catch_warnings(), open_ensemble(target) as left, open_ensemble(unharmed) as whole:
             warnings.simplefilter("error")
             for name, variable in left.data_vars.items():

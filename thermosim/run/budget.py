@@ -15,7 +15,7 @@ from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan.block import Block, plan
 from thermosim.run.describe import make_manifest
 from thermosim.run.stepper import Stepper, bytes_of_state, bytes_per_lane, compile_all, runs_of_lanes
-from thermosim.storage.consolidation import size_of_file
+from thermosim.storage.chunks import size_of_file
 from thermosim.storage.layout import Layout
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,28 +15,13 @@ from thermosim.engines.lanes.tiles import Tile, lanes_of_tile, of_tile
 from thermosim.ledger import THETA_ROWS, VARIABLES, X_ROWS
 from thermosim.plan.block import Block
 from thermosim.run.fold import TileSummary, fold_cohorts
-from thermosim.storage.summaries import Summary, declared, summaries_of
+from thermosim.storage.manifest import Cadence, StoredCoordinate, StoredVariable, Summary
+from thermosim.storage.summaries import RESULTS, declared
 
-__all__ = ["Cadence", "Recorder", "recorded"]
+__all__ = ["Recorder", "recorded"]
 
 _SOURCES = ("theta", "x", "phi", "theta_path", "x_path")
 _ENSEMBLE = ("ensemble_mean", "ensemble_variance")
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """Steps first, first + every, ..."""
-
-    first: int
-    every: int
-
-    def until(self, step: int) -> int:
-        """How many of them are at most `step`."""
-        return 0 if step < self.first else (step - self.first) // self.every + 1
-
-    def within(self, steps: np.ndarray) -> np.ndarray:
-        """Positions of those among `steps`."""
-        return np.flatnonzero((steps >= self.first) & ((steps - self.first) % self.every == 0))
 
 
 @dataclass(frozen=True)
@@ -54,48 +39,43 @@ class _Kept:
 
 def recorded(case: Case, block: Block) -> dict[str, Any]:
     """What a manifest says of the recorded variables: `cadences`, `variables`, `coordinates` and `summaries`."""
-    steps, record = block.steps, case.settings["record"]
-    cadences: dict[str, list[int]] = {"step": [record["first"], record["every"]]}
-    variables: dict[str, Any] = {}
-    coordinates: dict[str, Any] = {}
-    summaries: list[dict[str, Any]] = []
+    record = case.settings["record"]
+    cadences = {"step": Cadence(record["first"], record["every"])}
+    variables: dict[str, StoredVariable] = {}
+    coordinates: dict[str, StoredCoordinate] = {}
+    summaries = []
     for kept in _kept(case, block):
         dims, attributes = _meaning(case, block, kept.name)
-        of_one = {"dims": dims, "shape": list(kept.shape), "attributes": attributes}
+        of_one = StoredVariable(tuple(dims), kept.shape, kept.storage, "replica", None, attributes)
         if kept.frames is not None:
-            cadence = _dimension(cadences, kept.name, kept.frames)
-            variables[kept.name] = of_one | {"dtype": kept.storage, "over": "replica", "cadence": cadence}
-        if kept.summary is None or kept.table is None:
+            variables[kept.name] = replace(of_one, cadence=_dimension(cadences, kept.name, kept.frames))
+        if kept.summary is None:
             continue
-        summary_variables, summary_coordinates = declared(kept.summary, of_one)
-        for name, meaning in summary_variables.items():
-            dimension = None if meaning["final"] else _dimension(cadences, kept.name, kept.table)
-            variables[name] = {key: value for key, value in meaning.items() if key != "final"} | {"cadence": dimension}
-        coordinates |= summary_coordinates
-        if any(meaning["over"] == "cohort" for meaning in summary_variables.values()):
+        dimension = _dimension(cadences, kept.name, kept.summary.cadence) if kept.ensemble else None
+        of_summary, its_coordinates = declared(kept.summary, of_one, dimension)
+        variables |= of_summary
+        coordinates |= its_coordinates
+        if any(variable.over == "cohort" for variable in of_summary.values()):
             coordinates["cohort_replicas"] = _cohort_sizes(block.replicas)
-        summaries.append({"variable": kept.name, "shape": list(kept.shape)})
-    counted = {name: [*pair, Cadence(*pair).until(steps)] for name, pair in cadences.items()}
-    return {"cadences": counted, "variables": variables, "coordinates": coordinates, "summaries": summaries}
+        summaries.append(kept.summary)
+    return {"cadences": cadences, "variables": variables, "coordinates": coordinates, "summaries": tuple(summaries)}
 
 
-def _cohort_sizes(replicas: int) -> dict[str, Any]:
+def _cohort_sizes(replicas: int) -> StoredCoordinate:
     attributes = {"units": "1", "long_name": "replicas of each cohort"}
-    return {"dims": ["cohort"], "values": np.diff(cohorts.bounds(replicas)).tolist(), "attributes": attributes}
+    return StoredCoordinate(("cohort",), tuple(np.diff(cohorts.bounds(replicas)).tolist()), attributes)
 
 
-def _dimension(cadences: dict[str, list[int]], variable: str, cadence: Cadence) -> str:
+def _dimension(cadences: dict[str, Cadence], variable: str, cadence: Cadence) -> str:
     """The dimension of frames at this cadence: `step`, or one of the variable's own."""
-    own = [cadence.first, cadence.every]
-    name = "step" if own == cadences["step"] else f"{variable}_step"
-    cadences[name] = own
+    name = "step" if cadence == cadences["step"] else f"{variable}_step"
+    cadences[name] = cadence
     return name
 
 
 def _kept(case: Case, block: Block) -> list[_Kept]:
     record = case.settings["record"]
     axes, tables = {axis.name for axis in case.axes}, record["tables"]
-    summaries = {summary.variable: summary for summary in summaries_of(case.settings)}
     kept = []
     for name in dict.fromkeys([*record["variables"], *tables]):
         if name in axes:
@@ -108,8 +88,17 @@ def _kept(case: Case, block: Block) -> list[_Kept]:
             frames, storage = own, table["storage"]
         ensemble = tuple(what for what in _ENSEMBLE if table and what in table["keep"])
         shape = tuple(block.sizes[dim] for dim in _meaning(case, block, name)[0])
-        kept.append(_Kept(name, shape, frames, storage, own, ensemble, summaries.get(name)))
+        summary = _summary(name, shape, table) if table else None
+        kept.append(_Kept(name, shape, frames, storage, own, ensemble, summary))
     return kept
+
+
+def _summary(name: str, shape: tuple[int, ...], table: Mapping[str, Any]) -> Summary | None:
+    """What a table keeps besides frames, if anything."""
+    keep = tuple(kind for kind in table["keep"] if kind in RESULTS)
+    ends = tuple(table["range"]) if table["range"] else None
+    cadence = Cadence(table["first"], table["every"])
+    return Summary(name, shape, cadence, keep, ends, table["bins"], table["lags"]) if keep else None
 
 
 def _meaning(case: Case, block: Block, name: str) -> tuple[list[str], dict[str, str]]:

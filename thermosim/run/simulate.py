@@ -26,10 +26,11 @@ from thermosim.run import inputs
 from thermosim.run.budget import lanes_at_once, memory_of_machine
 from thermosim.run.describe import differences, make_manifest, stored_bytes
 from thermosim.run.stepper import Stepper, bytes_per_lane, compile_all, runs_of_lanes
-from thermosim.storage import Parts, StorageError, parts_folder, read_manifest
+from thermosim.storage import MANIFEST, Manifest, Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.layout import Layout
+from thermosim.storage.manifest import Stretch
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.segments import Memory, Stretch
+from thermosim.storage.segments import RamSegments
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -125,12 +126,12 @@ def simulate(
         return complete(case, blocks, parts, execution)
 
 
-def _not_begun(output: Path, manifest: dict[str, Any]) -> None:
+def _not_begun(output: Path, manifest: Manifest) -> None:
     """Raises StorageError when a run to this output was begun, saying in what it differs from the new one."""
     folder = parts_folder(output)
-    if output.exists() or not (folder / "manifest.json").is_file():
+    if output.exists() or not (folder / MANIFEST).is_file():
         return
-    others = differences(read_manifest(folder), manifest)
+    others = differences(read_manifest(folder).origin, manifest.origin)
     what = "of this same case" if not others else "of another case:\n" + "\n".join(f"  {one}" for one in others)
     raise StorageError(
         f"{folder} exists already; nothing was changed. It is a run that was begun and not completed, {what}\nTo go on "
@@ -163,7 +164,7 @@ def _one_file(parts: Parts, execution: Execution, stop: threading.Event) -> Path
             execution.report(Progress(done, done, total, time.perf_counter() - begin, "B"))
 
     try:
-        return consolidate(parts, Layout(parts.manifest), virtual=execution.virtual, report=report)
+        return consolidate(parts, virtual=execution.virtual, report=report)
     except KeyboardInterrupt:
         raise Interrupted("interrupted while the file was being written; all steps are made") from None
 
@@ -233,11 +234,11 @@ def _run_part(
         raise Interrupted(f"interrupted after step {stepper.step:,} of {part.steps:,}") from None
 
 
-def _in_memory(case: Case, blocks: list[Block], manifest: dict[str, Any], execution: Execution) -> xr.Dataset:
+def _in_memory(case: Case, blocks: list[Block], manifest: Manifest, execution: Execution) -> xr.Dataset:
     """The same without a file: what would have been sealed is put together at the end."""
     threads = execution.threads or os.cpu_count() or 1
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
-    memory, whole = Memory(manifest), replace(execution, segment_seconds=math.inf)
+    memory, whole = RamSegments(manifest), replace(execution, segment_seconds=math.inf)
 
     def keep(stretch: Stretch, frames: dict[str, Any], state: Any) -> None:
         if execution.segment_frames is not None:  # what was taken is otherwise all there is of a block
@@ -258,7 +259,7 @@ def _in_memory(case: Case, blocks: list[Block], manifest: dict[str, Any], execut
             _run_part(stepper, keep, pool, sealer, clock, stop, whole)
     from thermosim.storage.reading import dataset
 
-    return dataset(Layout(manifest), memory, completed=True).load()
+    return dataset(Layout(memory.manifest), memory, completed=True).load()
 
 
 @contextmanager
@@ -269,7 +270,7 @@ def tidied(parts: Parts) -> Iterator[None]:
     except Interrupted:
         raise
     except BaseException:
-        if parts.new and not parts.manifest["segments"]:
+        if parts.new and not parts.manifest.segments:
             parts.remove()
         raise
     finally:

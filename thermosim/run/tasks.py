@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan.block import Block, plan
 from thermosim.run import inputs
 from thermosim.run.stepper import Stepper, compile_all
-from thermosim.storage.segments import Stretch, read_state, write
+from thermosim.storage.manifest import Manifest, Segment, Stretch
+from thermosim.storage.segments import read_state, write
 
 __all__ = [
+    "PATIENCE",
     "FolderNotShared",
     "Job",
     "OtherKernels",
@@ -35,7 +37,7 @@ __all__ = [
     "request_stop",
 ]
 
-_PATIENCE = 60.0  # for files that another machine wrote
+PATIENCE = 60.0  # seconds, for files that another machine wrote
 _CASES = 4  # that a worker process keeps, should several runs share a cluster
 
 
@@ -48,6 +50,10 @@ class Job:
     manifest: str  # JSON, without the segments
     folder: str | None  # of the parts, where workers see it
     token: str  # of this execution of the run; what stands in its probe file
+
+    def described(self) -> Manifest:
+        """The manifest."""
+        return Manifest.from_json(json.loads(self.manifest))
 
     @property
     def probe(self) -> Path:
@@ -62,20 +68,19 @@ class Task:
     lanes: int
     step: int
     seconds: float
-    segments: tuple[Mapping[str, Any], ...] = ()  # that hold the state
+    segments: tuple[Segment, ...] = ()  # that hold the state
     attempt: int = 0
 
-    def overlaps(self, record: Mapping[str, Any]) -> bool:
-        """Whether the segment of this record has some of the lanes."""
-        begin, end = record["first_lane"], record["first_lane"] + record["lanes"]
-        return bool(begin < self.first_lane + self.lanes and self.first_lane < end)
+    def overlaps(self, segment: Segment) -> bool:
+        """Whether the segment has some of the lanes."""
+        return segment.first_lane < self.first_lane + self.lanes and self.first_lane < segment.end_lane
 
 
 @dataclass(frozen=True)
 class Result:
     stretch: Stretch
     sealing: float  # seconds
-    record: Mapping[str, Any] | None  # of the sealed segment
+    segment: Segment | None  # as it was sealed
     frames: Mapping[str, Any]  # where the worker does not see the folder
     state: Mapping[str, Any]
 
@@ -140,8 +145,8 @@ def advance_part(
         raise FolderNotShared
     if task.step >= 0 and state is None:
         assert folder is not None
-        manifest = json.loads(job.manifest) | {"segments": list(task.segments)}
-        state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=_PATIENCE)
+        manifest = replace(job.described(), segments=task.segments)
+        state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=PATIENCE)
     with _building:
         case, blocks = _load(job, files)
         part = blocks[task.block].part(task.first_lane, task.lanes)
@@ -158,8 +163,8 @@ def advance_part(
     if not _sees(job):  # the run ended without this task; another may be going on by now
         raise FolderNotShared
     begin = time.perf_counter()
-    record = write(folder, job.run, stretch, frames, snapshot)
-    return Result(stretch, time.perf_counter() - begin, record, {}, {})
+    segment = write(folder, job.run, stretch, frames, snapshot)
+    return Result(stretch, time.perf_counter() - begin, segment, {}, {})
 
 
 def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Block]]:
@@ -168,7 +173,8 @@ def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Block
         while len(_cases) >= _CASES:
             del _cases[next(iter(_cases))]
         folder = Path(job.folder) if job.folder is not None else _unpacked(files or {})
-        case = inputs.case_of(json.loads(job.manifest), folder)
+        manifest = job.described()
+        case = inputs.case_of(manifest.origin, folder, manifest.external)
         blocks = plan(case)
         compile_all(blocks)
         _cases[job] = case, blocks
