@@ -276,7 +276,7 @@ def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, mo
 
 def open_of(parts):
     """What a reader sees of parts."""
-    return dataset(Layout(parts.manifest), Folder(parts.folder, parts.run))
+    return dataset(Layout(parts.manifest), Folder(parts.folder, run.RUN))
 
 
 @pytest.mark.parametrize("bytes_left", [3000, 20_000, 100_000, 300_000, 600_000])

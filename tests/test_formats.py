@@ -34,14 +34,12 @@ def test_a_manifest_and_back(manifest, tmp_path):
     assert read_manifest(tmp_path) == manifest
 
 
-@pytest.mark.parametrize(("found", "age"), [(4, "newer"), (2, "older"), (1, "older"), (0, "older")])
-def test_parts_of_another_format_say_so(found, age, tmp_path):
+@pytest.mark.parametrize("found", [4, 2, 1])
+def test_parts_of_another_format_say_so(found, tmp_path):
     folder = tmp_path / "out.h5.parts"
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps({"format": found, "segments": []}))
-    expected = (
-        rf"out.h5.parts: format {found}, this version of thermosim reads 3\. Use the {age} version that wrote it\."
-    )
+    expected = rf"out.h5.parts: format {found}, this version of thermosim reads 3\. Use the version that wrote it\."
     for attempt in (lambda: read_manifest(folder), lambda: open_ensemble(tmp_path / "out.h5")):
         with pytest.raises(StorageError, match=expected):
             attempt()
@@ -54,7 +52,7 @@ def test_a_file_of_format_2_opens_but_is_not_extended(trap, tmp_path):
     path = tmp_path / "out.h5"
     case = thermosim.load_case(trap)
     thermosim.simulate(case, path).close()
-    for found, message in ((2, ""), (1, "format 1, .* Use the older"), (4, "format 4, .* Use the newer")):
+    for found, message in ((2, ""), (1, "format 1, .* reads 3"), (4, "format 4, .* reads 3")):
         with h5py.File(path, "r+") as file:
             file.attrs["format"] = np.array([found])
             file.attrs["sha256"] = json.dumps(checksums_of(file))
@@ -64,6 +62,6 @@ def test_a_file_of_format_2_opens_but_is_not_extended(trap, tmp_path):
             continue
         with open_ensemble(path) as ds:
             assert np.array_equal(ds.x, thermosim.simulate(case).x)
-        with pytest.raises(StorageError, match=r"format 2, .* Use the older"):
+        with pytest.raises(StorageError, match=r"format 2, .* reads 3"):
             thermosim.extend(path, 10)
     assert not parts_folder(path).exists()

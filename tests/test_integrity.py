@@ -10,7 +10,7 @@ from thermosim.storage.integrity import examine, without
 from thermosim.storage.manifest import SealedFile, Stretch
 from thermosim.storage.manifest_file import parse_manifest
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.segments import Folder
+from thermosim.storage.segments import Folder, read_state
 
 
 def damaged_parts(tmp_path):
@@ -64,7 +64,7 @@ def test_faults_in_words(tmp_path):
         "inputs/data.npy": "missing; it is an input of the case",
     }
     with pytest.raises(StorageError, match="belongs to another run"):
-        Folder(parts.folder, parts.run).read(parts.manifest.segments[2].frames, "frames", ["y"])
+        Folder(parts.folder, run.RUN).read(parts.manifest.segments[2].frames, "frames", ["y"])
 
 
 def test_what_is_damaged_is_nan_for_reading_and_missing_for_going_on(tmp_path):
@@ -99,7 +99,7 @@ def test_a_damaged_state_means_going_on_from_the_one_before(tmp_path):
     sound = without(parts.manifest, examine(parts.folder, parts.manifest, checksums=False))
     assert frontier(sound, 0, run.LANES) == [(0, run.LANES, 20)]
     with pytest.raises(StorageError, match="it has 0 bytes of"):
-        parts.read_state(0, 0, run.LANES, 47)
+        read_state(parts.folder, parts.manifest, 0, 0, run.LANES, 47)
 
 
 def test_a_damaged_manifest_is_replaced_by_the_one_before(tmp_path):

@@ -16,7 +16,6 @@ from thermosim.plan.block import Block, plan
 from thermosim.run.describe import make_manifest
 from thermosim.run.stepper import Stepper, bytes_of_state, bytes_per_lane, compile_all, runs_of_lanes
 from thermosim.storage.chunks import size_of_file
-from thermosim.storage.layout import Layout
 
 __all__ = [
     "RUNS_PER_SLOT",
@@ -100,7 +99,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
         memory=per_lane * lanes,
         memory_of_machine=memory,
         lanes_at_once=min(lanes, int(SHARE_OF_MEMORY * memory / per_lane)),
-        file=size_of_file(Layout(manifest)) + state,
+        file=size_of_file(manifest) + state,
         state=state,
     )
 

@@ -84,7 +84,7 @@ class _Coordinator:
         self._begin = time.monotonic()
         static = json.dumps(replace(parts.manifest, segments=()).to_json())
         fingerprint, token = parts.manifest.origin.fingerprint, secrets.token_hex(8)
-        self._job = Job(parts.run, fingerprint, static, str(parts.folder.resolve()), token)
+        self._job = Job(fingerprint, static, str(parts.folder.resolve()), token)
         self._inputs: Any = None
         self._losses: tuple[type[Exception], ...] = tasks.losses()
 
@@ -258,7 +258,7 @@ class _Coordinator:
             return
         stretch, segment = result.stretch, result.segment
         if segment is None:
-            segment = write(self._parts.folder, self._parts.run, stretch, result.frames, result.state)
+            segment = write(self._parts.folder, self._parts.manifest.run, stretch, result.frames, result.state)
         self._sealed.append(segment)
         if stretch.step < self._blocks[stretch.block].steps:
             seconds = self._seconds_of_task(result.sealing)

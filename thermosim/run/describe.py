@@ -6,20 +6,16 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import math
 import platform
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from thermosim import cohorts
 from thermosim.case.load import Case
 from thermosim.plan.block import Block
 from thermosim.run.recording import recorded
 from thermosim.storage.manifest import Manifest, Origin, StoredAxis
 
-__all__ = ["differences", "make_manifest", "package_versions", "stored_bytes"]
+__all__ = ["differences", "make_manifest", "package_versions"]
 
 
 def make_manifest(case: Case, blocks: list[Block], fingerprint: str) -> Manifest:
@@ -62,18 +58,6 @@ def package_versions() -> dict[str, str]:
     """The packages that numbers or files depend on."""
     packages = ("thermosim", "numpy", "numba", "llvmlite", "scipy", "h5py", "xarray")
     return {name: importlib.metadata.version(name) for name in packages}
-
-
-def stored_bytes(manifest: Manifest) -> float:
-    """Bytes of all recorded variables once the run is complete."""
-    points = math.prod(len(axis.values) for axis in manifest.axes)
-    number = {"replica": manifest.replicas, "cohort": cohorts.per_point(manifest.replicas)}
-    total = 0.0
-    for variable in manifest.variables.values():
-        frames = manifest.cadences[variable.cadence].until(manifest.steps) if variable.cadence else 1
-        size = np.dtype(variable.dtype).itemsize * math.prod(variable.shape)
-        total += float(size) * frames * points * number[variable.over]
-    return total
 
 
 def differences(before: Origin, now: Origin) -> list[str]:

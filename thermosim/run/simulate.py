@@ -24,13 +24,13 @@ from thermosim.kernels.compile import BITS, source_fingerprint
 from thermosim.plan.block import Block, plan
 from thermosim.run import inputs
 from thermosim.run.budget import lanes_at_once, memory_of_machine
-from thermosim.run.describe import differences, make_manifest, stored_bytes
+from thermosim.run.describe import differences, make_manifest
 from thermosim.run.stepper import Stepper, bytes_per_lane, compile_all, runs_of_lanes
 from thermosim.storage import MANIFEST, Manifest, Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Stretch
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.segments import RamSegments
+from thermosim.storage.segments import RamSegments, read_state
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -185,7 +185,7 @@ def _run_here(case: Case, blocks: list[Block], parts: Parts, execution: Executio
                 for first_lane, count in runs_of_lanes(block, first, lanes, most):
                     snapshot = None
                     if step >= 0:
-                        snapshot = parts.read_state(block.number, first_lane, count, step)
+                        snapshot = read_state(parts.folder, parts.manifest, block.number, first_lane, count, step)
                     part = block.part(first_lane, count)
                     width, frames = execution.tile_width, execution.segment_frames
                     stepper = Stepper(case, part, snapshot, step, threads, width, frames)
@@ -245,7 +245,9 @@ def _in_memory(case: Case, blocks: list[Block], manifest: Manifest, execution: E
             frames = {name: array.copy() for name, array in frames.items()}
         memory.seal(stretch, frames, state)
 
-    needed = sum(bytes_per_lane(case, block) * block.lanes for block in blocks[:1]) + stored_bytes(manifest)
+    needed = (
+        sum(bytes_per_lane(case, block) * block.lanes for block in blocks[:1]) + Layout(manifest, manifest.steps).nbytes
+    )
     if needed > memory_of_machine():
         message = (
             f"the state and the recorded frames take {needed / 1e9:,.0f} GB, more than the "

@@ -5,6 +5,7 @@ It seals what it made in the folder of the parts, if it sees that, or else retur
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -45,15 +46,10 @@ _CASES = 4  # that a worker process keeps, should several runs share a cluster
 class Job:
     """What every task of a run needs to know. Small: it goes along with each."""
 
-    run: str
     fingerprint: str
     manifest: str  # JSON, without the segments
     folder: str | None  # of the parts, where workers see it
     token: str  # of this execution of the run; what stands in its probe file
-
-    def described(self) -> Manifest:
-        """The manifest."""
-        return Manifest.from_json(json.loads(self.manifest))
 
     @property
     def probe(self) -> Path:
@@ -145,7 +141,7 @@ def advance_part(
         raise FolderNotShared
     if task.step >= 0 and state is None:
         assert folder is not None
-        manifest = replace(job.described(), segments=task.segments)
+        manifest = replace(_described(job), segments=task.segments)
         state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=PATIENCE)
     with _building:
         case, blocks = _load(job, files)
@@ -163,8 +159,13 @@ def advance_part(
     if not _sees(job):  # the run ended without this task; another may be going on by now
         raise FolderNotShared
     begin = time.perf_counter()
-    segment = write(folder, job.run, stretch, frames, snapshot)
+    segment = write(folder, _described(job).run, stretch, frames, snapshot)
     return Result(stretch, time.perf_counter() - begin, segment, {}, {})
+
+
+@functools.lru_cache(_CASES)
+def _described(job: Job) -> Manifest:
+    return Manifest.from_json(json.loads(job.manifest))
 
 
 def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Block]]:
@@ -173,7 +174,7 @@ def _load(job: Job, files: Mapping[str, bytes] | None) -> tuple[Case, list[Block
         while len(_cases) >= _CASES:
             del _cases[next(iter(_cases))]
         folder = Path(job.folder) if job.folder is not None else _unpacked(files or {})
-        manifest = job.described()
+        manifest = _described(job)
         case = inputs.case_of(manifest.origin, folder, manifest.external)
         blocks = plan(case)
         compile_all(blocks)

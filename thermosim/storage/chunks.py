@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from thermosim.storage.layout import Layout
+from thermosim.storage.manifest import Manifest
 
 __all__ = ["chunks_of", "halved", "size_of_file", "slabs"]
 
@@ -16,17 +17,15 @@ _CHUNK_BYTES = 4_000_000
 _SLAB_BYTES = 16_000_000
 
 
-def size_of_file(layout: Layout) -> float:
+def size_of_file(manifest: Manifest) -> float:
     """Bytes of the variables and coordinates of a complete file: its chunks, which are whole even where they end."""
-    manifest = layout.manifest
-    steps = {name: cadence.until(manifest.steps) for name, cadence in manifest.cadences.items()}
-    sizes, total = layout.dimension_sizes() | steps, _BYTES_OF_HEADERS
+    layout, total = Layout(manifest, reached=manifest.steps), _BYTES_OF_HEADERS
     for dims, dtype, _ in layout.variables().values():
-        shape = [sizes[dim] for dim in dims]
+        shape = layout.shape(dims)
         chunks = chunks_of(layout.roles(dims), shape, dtype.itemsize) or ()
         whole = math.prod(-(-size // chunk) * chunk for size, chunk in zip(shape, chunks))
         total += whole * dtype.itemsize * bool(chunks) + _BYTES_OF_OBJECT
-    return total + 8.0 * (sum(steps.values()) + sum(values.size for _, values, _ in layout.coordinates().values()))
+    return total + 8.0 * sum(values.size for _, values, _ in layout.coordinates().values())
 
 
 def chunks_of(roles: Sequence[str], shape: Sequence[int], itemsize: int) -> tuple[int, ...] | None:

@@ -16,7 +16,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class Claim:
-    """Keeps other processes from writing in a folder until it is released, or this process ends."""
+    """Keeps other processes from writing in a folder until it is closed, or this process ends."""
 
     def __init__(self, folder: Path) -> None:
         """Raises StorageError when another process is writing there, or nobody can."""
@@ -29,17 +29,11 @@ class Claim:
         except OSError as error:
             if error.errno in _NO_LOCKS:  # a file system without locks: nothing can be promised there
                 return
-            self.release()
+            self.close()
             raise StorageError(
                 f"{output_of(folder)}: another process is writing it; wait for it, or choose another -o."
             ) from None
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let other processes write there."""
         self._file.close()
-
-    def __enter__(self) -> Claim:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()

@@ -48,12 +48,12 @@ def consolidate(parts: Parts, virtual: bool = False, report: OnBytes | None = No
     try:
         with new_file(temporary, track_order=True) as (file, written):
             _declare(file, layout, virtual)
-            source = Folder(parts.folder, parts.run)
+            source = Folder(parts.folder, parts.manifest.run)
             if virtual:
                 _map_frames(file, source, layout)
             else:
                 _copy_frames(file, written, source, layout, report)
-            _write_states(file, Folder(parts.folder, parts.run, verify=True), layout)
+            _write_states(file, Folder(parts.folder, parts.manifest.run, verify=True), layout)
             for name in sorted(kept.name for kept in parts.manifest.inputs):
                 _write_input(file, parts.folder, name)
             file.attrs["sha256"] = json.dumps(checksums_of(file))
@@ -110,8 +110,7 @@ def _declare(file: h5py.File, layout: Layout, virtual: bool) -> None:
         for name, (dims, dtype, attributes) in layout.variables().items():
             if virtual and layout.is_framed(name):
                 continue
-            shape = [ensemble.dimensions[dim].size for dim in dims]
-            chunks = chunks_of(layout.roles(dims), shape, dtype.itemsize)
+            chunks = chunks_of(layout.roles(dims), layout.shape(dims), dtype.itemsize)
             checked = {"fletcher32": True, "chunks": chunks} if chunks else {}
             ensemble.create_variable(name, dims, dtype, **checked).attrs.update(attributes)
         ensemble.attrs.update(layout.attributes(completed=True) | {"virtual": int(virtual)})
@@ -150,11 +149,10 @@ def _copy_frames(file: h5py.File, written: Written, source: Folder, layout: Layo
 
 def _map_frames(file: h5py.File, source: Folder, layout: Layout) -> None:
     """Variables whose frames are views of those in the segments, found beside the file whatever its folder is."""
-    sizes = layout.dimension_sizes()
     for name, (dims, dtype, attributes) in layout.variables().items():
         if not layout.is_framed(name):
             continue
-        shape = tuple(sizes[dim] for dim in dims)
+        shape = layout.shape(dims)
         view = h5py.VirtualLayout(shape, dtype)
         frames = StoredFrames(layout, source, name)
         for piece in frames.pieces:

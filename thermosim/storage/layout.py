@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,16 @@ class Layout:
         for variable in variables:
             sizes |= dict(zip(variable.dims, variable.shape, strict=True))
         return sizes
+
+    def shape(self, dims: Iterable[str]) -> tuple[int, ...]:
+        """The shape of an array with these dimensions."""
+        sizes = self.dimension_sizes()
+        return tuple(sizes[dim] for dim in dims)
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of all variables."""
+        return sum(float(math.prod(self.shape(dims))) * dtype.itemsize for dims, dtype, _ in self.variables().values())
 
     def roles(self, dims: Sequence[str]) -> list[str]:
         """What each dimension is: step, axis, replica or tail."""

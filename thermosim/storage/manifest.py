@@ -154,11 +154,6 @@ class Stretch:
         return self.first_lane + self.lanes
 
     @property
-    def run_of_lanes(self) -> tuple[int, int, int]:
-        """Block, first lane and lanes."""
-        return self.block, self.first_lane, self.lanes
-
-    @property
     def name(self) -> str:
         """What the names of its files say: first and last lane, first and last step. No other rectangle has it."""
         lanes = f"l{self.first_lane:010d}-{self.end_lane - 1:010d}"

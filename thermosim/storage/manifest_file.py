@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from thermosim.storage.durable import StorageError, write_whole
 from thermosim.storage.manifest import FORMAT, Manifest
 
@@ -85,8 +83,7 @@ def has_frames_of_output(folder: Path) -> bool:
 
 def format_fault(found: Any) -> str:
     """Why a format is not read, and what to do."""
-    age = ("newer" if found > FORMAT else "older") if isinstance(found, (int, np.integer)) else "other"
-    return f"format {found}, this version of thermosim reads {FORMAT}. Use the {age} version that wrote it."
+    return f"format {found}, this version of thermosim reads {FORMAT}. Use the version that wrote it."
 
 
 def write_manifest(folder: Path, manifest: Manifest, keep: bool = True) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from thermosim.storage.manifest_file import (
     read_manifest,
     write_manifest,
 )
-from thermosim.storage.segments import read_state, write
+from thermosim.storage.segments import write
 
 __all__ = ["INPUTS", "Parts", "clear_remnant"]
 
@@ -65,7 +66,7 @@ class Parts:
         _refuse_what_is_there(output, folder, overwrite)
         try:
             if folder.exists():
-                with Claim(folder):
+                with closing(Claim(folder)):
                     _remove(folder)
             folder.mkdir(parents=True)
             sync(folder.parent)
@@ -91,7 +92,7 @@ class Parts:
             if not parts._damaged:  # or what only the damaged manifest knows would go
                 parts.tidy()
         except BaseException:
-            claim.release()
+            claim.close()
             raise
         return parts
 
@@ -100,14 +101,9 @@ class Parts:
         """The file these parts will become."""
         return output_of(self.folder)
 
-    @property
-    def run(self) -> str:
-        """Which computation this is."""
-        return self.manifest.run
-
     def release(self) -> None:
         """Let other processes write here."""
-        self._claim.release()
+        self._claim.close()
 
     def tidy(self) -> None:
         """Remove segments that the manifest does not know, and temporary files: what a kill left. Nothing else."""
@@ -120,7 +116,7 @@ class Parts:
     def seal(self, stretch: Stretch, frames: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
         """Make a segment durable and record it, or raise StorageError: earlier ones stay. See `segments.write`."""
         try:
-            segment = write(self.folder, self.run, stretch, frames, state)
+            segment = write(self.folder, self.manifest.run, stretch, frames, state)
         except StorageError as error:
             said, count = str(error), len(self.manifest.segments)
             if not count and self.new:
@@ -159,10 +155,6 @@ class Parts:
                 f"{self.folder}: the manifest could not be written: {error.strerror or error}. What was sealed before "
                 f"is whole; make room, then: thermosim resume {self.output}"
             ) from None
-
-    def read_state(self, block: int, first_lane: int, lanes: int, step: int) -> dict[str, np.ndarray]:
-        """As `segments.read_state`."""
-        return read_state(self.folder, self.manifest, block, first_lane, lanes, step)
 
     def remove(self) -> None:
         """Delete the parts."""
@@ -219,7 +211,7 @@ def clear_remnant(folder: Path) -> bool:
     """
     if not _is_remnant(folder):
         return False
-    with Claim(folder):
+    with closing(Claim(folder)):
         _remove(folder)
     return True
 

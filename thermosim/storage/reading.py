@@ -49,8 +49,7 @@ class StoredFrames(BackendArray):
 
     def __init__(self, layout: Layout, source: Source, name: str) -> None:
         dims, self.dtype, _ = layout.variables()[name]
-        sizes = layout.dimension_sizes()
-        self.shape = tuple(sizes[dim] for dim in dims)
+        self.shape = layout.shape(dims)
         self._layout, self._source, self._name, self._over = layout, source, name, layout.over(name)
         self._lane_dims = len(layout.axis_names) + 1
         self.pieces = list(self._all_pieces(dims[0]))
@@ -194,14 +193,14 @@ def dataset(layout: Layout, source: Source, completed: bool = False) -> xr.Datas
 
     Raises StorageError when a state cannot be read.
     """
-    sizes, variables = layout.dimension_sizes(), {}
+    variables = {}
     for name, (dims, dtype, attributes) in layout.variables().items():
         if layout.is_framed(name):
             lazy: Any = indexing.LazilyIndexedArray(StoredFrames(layout, source, name))
             data: Any = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
         else:
             unreached = np.nan if dtype.kind == "f" else -1 if name == "diverged_step" else 0
-            data = np.full([sizes[dim] for dim in dims], unreached, dtype)
+            data = np.full(layout.shape(dims), unreached, dtype)
         variables[name] = xr.Variable(dims, data, attributes)
     final = not all(map(layout.is_framed, layout.manifest.variables))
     names = None if final else ("status", "diverged_step")

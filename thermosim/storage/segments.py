@@ -137,7 +137,8 @@ class RamSegments:
         self._arrays |= {of_frames.name: frames, of_state.name: state}
         segments = []
         for segment in self.manifest.segments:
-            if segment.state and segment.run_of_lanes == stretch.run_of_lanes:
+            same = segment.block == stretch.block and segment.first_lane == stretch.first_lane
+            if segment.state and same and segment.lanes == stretch.lanes:
                 del self._arrays[segment.state.name]
                 segment = replace(segment, state=None)
             segments.append(segment)
