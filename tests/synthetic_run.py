@@ -5,75 +5,61 @@ import itertools
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.storage import Parts
-from thermosim.storage.segments import Stretch
+from thermosim.storage import Manifest, Parts
+from thermosim.storage.manifest import Cadence, Origin, StoredAxis, StoredVariable, Stretch, Summary
+from thermosim.storage.summaries import declared
 
 REPLICAS, STEPS = 45, 47
 LANES = 3 * REPLICAS  # of each of the two blocks
 COHORTS = cohorts.per_point(REPLICAS)
 RUN = "0123456789abcdef"
+_LABELS = {"units": "1", "long_name": "", "equation": ""}
+_CADENCES = {"step": Cadence(0, 2), "y_step": Cadence(5, 7)}
+_FRAMED = {
+    "x": StoredVariable(("sample", "x_dim"), (2, 3), "float64", "replica", "step", _LABELS),
+    "y": StoredVariable((), (), "float32", "replica", "y_step", _LABELS),
+    "m": StoredVariable(("x_dim",), (3,), "float64", "cohort", "step", _LABELS),
+}
+_SUMMARY = Summary("x", (2, 3), _CADENCES["step"], ("mean", "histogram"), (-1.0, 1.0), bins=2, lags=0)
 
 
 def manifest(**changes):
     """Two structural points, three others; two cadences, replicas and cohorts, frames and values of the whole run."""
-    label = {"units": "1", "long_name": "", "equation": ""}
-
-    def variable(dims, shape, over, cadence, dtype="float64"):
-        return {
-            "dims": dims, "shape": shape, "attributes": label, "dtype": dtype, "over": over, "cadence": cadence
-        }  # fmt: skip
-
-    return {
-        "format": 2,
+    origin = Origin(
+        title="synthetic", case='title = "ü"', overrides={}, settings={"long": "text " * 2000}, model_source="", seed=1,
+        thermosim_version="0", python="3", packages={}, fingerprint="f", data_sha256="",
+    )  # fmt: skip
+    of_summary, coordinates = declared(_SUMMARY, _FRAMED["x"], None)
+    fields = {
         "run": RUN,
-        "case": 'title = "ü"',
-        "overrides": {},
-        "settings": {"long": "text " * 2000},
-        "model_source": "",
-        "title": "synthetic",
-        "seed": 1,
-        "thermosim_version": "0",
-        "python": "3",
-        "packages": {},
-        "fingerprint": "f",
-        "data_sha256": "",
-        "inputs": {},
-        "axes": [
-            {"name": "tau", "key": "x.tau", "values": [1, 3], "structural": True},
-            {"name": "kind", "key": "x.kind", "values": ["a", "bé", "c"], "structural": False},
-        ],
-        "replicas": REPLICAS,
-        "blocks": [[0], [1]],
+        "origin": origin,
         "steps": STEPS,
-        "cadences": {"step": [0, 2, 24], "y_step": [5, 7, 7]},
-        "variables": {
-            "x": variable(["sample", "x_dim"], [2, 3], "replica", "step"),
-            "y": variable([], [], "replica", "y_step", "float32"),
-            "m": variable(["x_dim"], [3], "cohort", "step"),
-            "x_mean": variable(["x_dim"], [3], "replica", None),
-            "counts": variable(["bin"], [4], "cohort", None, "int64"),
-        },
-        "coordinates": {"bin": {"dims": ["bin"], "values": [0.5, 1.5, 2.5, 3.5], "attributes": label}},
-        "summaries": [],
-        "segments": [],
-        "base": None,
-        "replaces": False,
-        "completed": False,
-        "virtual": False,
-    } | changes
+        "replicas": REPLICAS,
+        "axes": (StoredAxis("x.tau", (1, 3), True), StoredAxis("x.kind", ("a", "bé", "c"), False)),
+        "blocks": ((0,), (1,)),
+        "cadences": _CADENCES,
+        "variables": _FRAMED | of_summary,
+        "coordinates": coordinates,
+        "summaries": (_SUMMARY,),
+    }
+    return Manifest(**fields | changes)
+
+
+def steps_of(name):
+    """The steps at which a variable has frames."""
+    cadence = _CADENCES[_FRAMED[name].cadence]
+    return cadence.first + cadence.every * np.arange(cadence.until(STEPS))
 
 
 def frames_of(block, name):
     """All frames of a variable in one block: (F, lanes or cohorts, ...)."""
-    given = manifest()
-    variable = given["variables"][name]
-    over = LANES if variable["over"] == "replica" else 3 * COHORTS
-    seed = [block, *name.encode()]
-    shape = (given["cadences"][variable["cadence"]][2], over, *variable["shape"])
-    return np.random.default_rng(seed).normal(size=shape).astype(variable["dtype"])
+    variable = _FRAMED[name]
+    over = LANES if variable.over == "replica" else 3 * COHORTS
+    shape = (len(steps_of(name)), over, *variable.shape)
+    return np.random.default_rng([block, *name.encode()]).normal(size=shape).astype(variable.dtype)
 
 
-_FRAMES = {(b, n): frames_of(b, n) for b in range(2) for n in ("x", "y", "m")}
+_FRAMES = {(b, n): frames_of(b, n) for b in range(2) for n in _FRAMED}
 
 
 def truth(name):
@@ -93,24 +79,25 @@ def state_of(block, step, first=0, lanes=LANES):
         "memory": np.zeros((0, lanes)),
         "status": ((lane + step) % 2).astype(np.int8),
         "diverged_step": lane + 1000 * step,
-        "summary/x/mean": np.sin(lane + step)[None] * np.arange(1.0, 4.0)[:, None],
-        "cohorts/x/counts": cohort + 1000 * step + np.arange(4)[:, None] * 10**6,
+        "summary/x/mean": np.sin(lane + step)[None] * np.arange(1.0, 7.0)[:, None],
+        "cohorts/x/counts": cohort + 1000 * step + np.arange(24).reshape(6, 4, 1) * 10**6,
     }
 
 
-def finals(given, state, step):
+def finals(state):
     """What the states mean."""
-    assert given["run"] == RUN
-    return {"x_mean": state["summary/x/mean"].T + step, "counts": state["cohorts/x/counts"].T - step}
+    counts = np.moveaxis(state["cohorts/x/counts"], -1, 0).reshape(-1, 2, 3, 4)
+    mean = state["summary/x/mean"].T.reshape(-1, 2, 3)
+    return {"x_mean": mean, "x_histogram": counts[..., 1:3], "x_outside": counts[..., ::3]}
 
 
 def contents(block, first, lanes, first_step, step):
     """Frames and state of one rectangle."""
     cut, frames = cohorts.slice_of(REPLICAS, first, lanes), {}
     for (of_block, name), array in _FRAMES.items():
-        start, every, count = manifest()["cadences"][manifest()["variables"][name]["cadence"]]
-        due = [i for i in range(count) if first_step < start + every * i <= step]
-        if of_block == block and due:
+        steps = steps_of(name)
+        due = (steps > first_step) & (steps <= step)
+        if of_block == block and due.any():
             frames[name] = array[due][:, cut if name == "m" else slice(first, first + lanes)]
     return frames, state_of(block, step, first, lanes)
 

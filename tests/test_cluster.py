@@ -24,7 +24,7 @@ from tests.conftest import SPHERE, TRAP
 from tests.learning_cases import GAUSSIAN
 from thermosim.run import tasks
 from thermosim.run.execution import Interrupted
-from thermosim.storage import StorageError, parts_folder
+from thermosim.storage import StorageError, parts_folder, read_manifest
 
 distributed = pytest.importorskip("distributed")
 
@@ -146,8 +146,7 @@ def test_virtual_file_of_workers(tmp_path, cluster):
     with thermosim.simulate(case, tmp_path / "v.h5", **how) as virtual, thermosim.simulate(case) as whole:
         for name, variable in whole.data_vars.items():
             np.testing.assert_array_equal(virtual[name], variable)
-    manifest = json.loads((parts_folder(tmp_path / "v.h5") / "manifest.json").read_text())
-    known = {record[group]["file"] for record in manifest["segments"] for group in ("frames", "state") if record[group]}
+    known = read_manifest(parts_folder(tmp_path / "v.h5")).files
     left = {path.name for path in parts_folder(tmp_path / "v.h5").iterdir() if path.suffix == ".h5"}
     assert left == known
 

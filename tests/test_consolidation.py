@@ -1,9 +1,9 @@
 """The one file of a complete run: the same bytes however the run was cut, whole after any kill, and damage is found."""
 
-import hashlib
 import os
 import resource
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -11,13 +11,14 @@ import pytest
 import xarray as xr
 
 from tests import synthetic_run as run
-from thermosim.storage import MANIFEST, Parts, consolidation
-from thermosim.storage.consolidation import consolidate, finished, settle
+from thermosim.storage import MANIFEST, Parts, StorageError, chunks, consolidation
+from thermosim.storage.consolidation import consolidate, settle
 from thermosim.storage.integrity import examine
 from thermosim.storage.layout import Layout
+from thermosim.storage.manifest import Base, SealedFile, Stretch
 from thermosim.storage.open import open_ensemble
 from thermosim.storage.reading import dataset
-from thermosim.storage.segments import StorageError, Stretch, described, read_state
+from thermosim.storage.segments import Folder, read_state
 from thermosim.storage.verification import verify_file
 
 
@@ -29,7 +30,7 @@ def rectangles(rng=None):
 def made(output, cut=None, virtual=False, **changes):
     """The file of a run."""
     parts = run.sealed(output, rectangles(cut), **changes)
-    consolidate(parts, Layout(parts.manifest), run.finals, virtual)
+    consolidate(parts, virtual)
     parts.release()
     return output
 
@@ -46,13 +47,13 @@ def assert_complete(path):
         assert ds.y_step.values.tolist() == list(range(5, 48, 7))
         for block in range(2):
             state = run.state_of(block, run.STEPS)
-            values = run.finals(run.manifest(), state, run.STEPS)
+            values = run.finals(state)
             for name in values:
                 assert np.array_equal(ds[name].values[block].reshape(values[name].shape), values[name]), name
             for name in ("status", "diverged_step"):
                 assert np.array_equal(ds[name].values[block].reshape(-1), state[name])
         assert ds.attrs["completed"] == 1
-        assert (ds.attrs["format"], ds.attrs["run"], ds.attrs["steps"]) == (2, run.RUN, run.STEPS)
+        assert (ds.attrs["format"], ds.attrs["run"], ds.attrs["steps"]) == (3, run.RUN, run.STEPS)
         assert ds.attrs["case"] == 'title = "ü"'
 
 
@@ -71,7 +72,7 @@ def test_the_file_is_what_was_recorded(whole):
             for name, array in run.state_of(block, run.STEPS).items():
                 assert np.array_equal(file[f"state/{block}/{name}"][()], array)
                 assert file[f"state/{block}/{name}"].dtype == array.dtype
-        for name in [*"xym", "x_mean", "counts", "status", "step", "replica", "state/0/theta"]:
+        for name in [*"xym", "x_mean", "x_histogram", "status", "step", "replica", "state/0/theta"]:
             assert file[name].fletcher32, name
 
 
@@ -83,19 +84,19 @@ def test_the_bytes_do_not_depend_on_the_rectangles(seed, whole, tmp_path, monkey
 
 @pytest.mark.parametrize("slab", [3000, 30_000])
 def test_slabs_of_any_size_give_the_same_values(slab, tmp_path, monkeypatch):
-    monkeypatch.setattr(consolidation, "_SLAB_BYTES", slab)
-    monkeypatch.setattr(consolidation, "_CHUNK_BYTES", 2000)
+    monkeypatch.setattr(chunks, "_SLAB_BYTES", slab)
+    monkeypatch.setattr(chunks, "_CHUNK_BYTES", 2000)
     monkeypatch.setattr(consolidation, "_FLUSH_BYTES", 10_000)
     monkeypatch.setattr("thermosim.storage.reading._STATE_BYTES", slab)
     done = []
     parts = run.sealed(tmp_path / "out.h5", rectangles(np.random.default_rng(1)))
-    consolidate(parts, Layout(parts.manifest), run.finals, report=lambda *progress: done.append(progress))
+    consolidate(parts, report=lambda *progress: done.append(progress))
     assert_complete(tmp_path / "out.h5")
     total = sum(run.truth(name).nbytes for name in "xym")
     assert done == sorted(done)
     assert done[-1] == (total, total)
     with h5py.File(tmp_path / "out.h5") as file:
-        assert all(np.prod(file[n].chunks) * file[n].dtype.itemsize <= 2000 for n in [*"xym", "x_mean", "counts"])
+        assert all(np.prod(file[n].chunks) * file[n].dtype.itemsize <= 2000 for n in [*"xym", "x_mean", "x_histogram"])
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -104,26 +105,26 @@ def test_slabs_are_the_array_and_bounded(seed):
     dims = rng.integers(1, 5)
     shape = rng.integers(1, 40, dims).tolist()
     roles = [*["step"] * int(rng.integers(2)), *["axis"] * dims, "replica", "tail"][:dims]
-    chunks = consolidation._chunks(roles, [n * 50 for n in shape], 8)
-    assert np.prod(chunks) * 8 <= consolidation._CHUNK_BYTES
-    chunks, seen = [min(n, int(rng.integers(1, 9))) for n in shape], np.zeros(shape, int)
-    for slab in consolidation._slabs(shape, chunks, 8):
+    cut = chunks.chunks_of(roles, [n * 50 for n in shape], 8)
+    assert np.prod(cut) * 8 <= chunks._CHUNK_BYTES
+    cut, seen = [min(n, int(rng.integers(1, 9))) for n in shape], np.zeros(shape, int)
+    for slab in chunks.slabs(shape, cut, 8):
         seen[slab] += 1
-        assert all(s.start % c == 0 for s, c in zip(slab, chunks))  # no chunk is written twice
-        assert all(s.stop % c == 0 or s.stop == n for s, c, n in zip(slab, chunks, shape))
+        assert all(s.start % c == 0 for s, c in zip(slab, cut))  # no chunk is written twice
+        assert all(s.stop % c == 0 or s.stop == n for s, c, n in zip(slab, cut, shape))
     assert np.all(seen == 1)
 
 
 def test_a_run_with_nothing_over_cohorts_and_empty_frames(tmp_path):
     """Variables without components, or without frames, are in the file too."""
-    manifest = run.manifest()
-    variables = {"y": manifest["variables"]["y"], "x": manifest["variables"]["x"] | {"dims": ["none"], "shape": [0]}}
-    parts = run.sealed(tmp_path / "out.h5", [], variables=variables, coordinates={})
+    recorded = run.manifest().variables
+    variables = {"y": recorded["y"], "x": replace(recorded["x"], dims=("none",), shape=(0,))}
+    parts = run.sealed(tmp_path / "out.h5", [], variables=variables, coordinates={}, summaries=())
     for rectangle in rectangles():
         frames, state = run.contents(*rectangle)
         frames = {"y": frames["y"], "x": frames["x"][..., 0, :0]}
         parts.seal(Stretch(*rectangle), frames, state)
-    consolidate(parts, Layout(parts.manifest))
+    consolidate(parts)
     with xr.open_dataset(tmp_path / "out.h5", engine="h5netcdf") as ds:
         assert "cohort" not in ds.dims
         assert ds.x.shape == (24, 2, 3, run.REPLICAS, 0)
@@ -134,7 +135,7 @@ def test_a_run_with_nothing_over_cohorts_and_empty_frames(tmp_path):
 def test_what_is_missing_is_said(tmp_path):
     parts = run.sealed(tmp_path / "out.h5", rectangles()[:1])
     with pytest.raises(StorageError, match="not all of it is sealed yet"):
-        consolidate(parts, Layout(parts.manifest), run.finals)
+        consolidate(parts)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.h5.parts"]
 
 
@@ -144,9 +145,9 @@ def test_inputs_are_kept(tmp_path):
     (parts.folder / "inputs" / "deep" / "rows.npy").write_bytes(bytes(range(256)))
     (parts.folder / "inputs" / "empty.npy").touch()
     names = ("inputs/deep/rows.npy", "inputs/empty.npy")
-    parts.update(inputs={n: hashlib.sha256((parts.folder / n).read_bytes()).hexdigest() for n in names})
+    parts.update(inputs=tuple(SealedFile.of(parts.folder / name, name) for name in names))
     assert examine(parts.folder, parts.manifest) == []
-    consolidate(parts, Layout(parts.manifest), run.finals)
+    consolidate(parts)
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["inputs/deep/rows.npy"][()].tobytes() == bytes(range(256))
         assert file["inputs/empty.npy"].size == 0
@@ -211,10 +212,9 @@ def test_the_parts_of_a_virtual_file_are_its_data(tmp_path, whole):
     with pytest.raises(StorageError, match=r"is a virtual file, out.h5.parts has its data.*Delete both"):
         Parts.create(path, run.manifest(), overwrite=True)
     parts = Parts.reopen(path)
-    assert finished(parts)
     assert settle(parts)
     assert_complete(path)
-    consolidate(parts, Layout(parts.manifest), run.finals)  # into a real one
+    consolidate(parts)  # into a real one
     assert path.read_bytes() == whole.read_bytes()
     assert not parts.folder.exists()
 
@@ -251,7 +251,7 @@ def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, mo
             for name in calls:
                 patch.setattr(os, name, dying(getattr(os, name)))
             try:
-                consolidate(parts, Layout(parts.manifest), run.finals, virtual)
+                consolidate(parts, virtual)
                 ended = True
             except _Kill:
                 ended, killed = False, killed + 1
@@ -265,7 +265,7 @@ def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, mo
                 again = Parts.reopen(path)
                 if not settle(again):
                     assert all(np.array_equal(open_of(again)[n], run.truth(n)) for n in "xym")
-                    consolidate(again, Layout(again.manifest), run.finals, virtual)
+                    consolidate(again, virtual)
                 again.release()
         assert_complete(path)
         assert virtual or path.read_bytes() == whole.read_bytes()
@@ -276,7 +276,7 @@ def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, mo
 
 def open_of(parts):
     """What a reader sees of parts."""
-    return dataset(Layout(parts.manifest), parts, run.finals)
+    return dataset(Layout(parts.manifest), Folder(parts.folder, run.RUN))
 
 
 @pytest.mark.parametrize("bytes_left", [3000, 20_000, 100_000, 300_000, 600_000])
@@ -287,12 +287,12 @@ def test_a_disk_that_fills_up_at_any_point_loses_nothing(bytes_left, whole, tmp_
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, limits[1]))
     try:
         with pytest.raises(StorageError, match=r"could not be written: File too large. All segments are whole"):
-            consolidate(parts, Layout(parts.manifest), run.finals)
+            consolidate(parts)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [p.name for p in tmp_path.iterdir()] == ["out.h5.parts"]
     assert capfd.readouterr().err == ""
-    consolidate(parts, Layout(parts.manifest), run.finals)
+    consolidate(parts)
     assert (tmp_path / "out.h5").read_bytes() == whole.read_bytes()
 
 
@@ -300,25 +300,23 @@ def test_an_older_result_of_the_same_case_is_not_taken_for_the_new_one(whole, tm
     path = tmp_path / "out.h5"
     shutil.copy(whole, path)
     parts = Parts.create(path, run.manifest(), overwrite=True)
-    assert not finished(parts)
     assert not settle(parts)
     assert parts.folder.exists()
 
 
 def test_a_run_that_goes_on_from_a_finished_file(whole, tmp_path):
     """The first 30 steps come from a file, the rest from segments: the file is that of the whole run."""
-    path, short = tmp_path / "out.h5", {"step": [0, 2, 16], "y_step": [5, 7, 4]}
-    parts = run.sealed(path, [(b, 0, run.LANES, -1, 30) for b in range(2)], steps=30, cadences=short)
-    consolidate(parts, Layout(parts.manifest), run.finals)
+    path = tmp_path / "out.h5"
+    parts = run.sealed(path, [(b, 0, run.LANES, -1, 30) for b in range(2)], steps=30)
+    consolidate(parts)
     parts = Parts.create(path, run.manifest(), overwrite=True)
     shutil.copy(path, parts.folder / "base.h5")
-    parts.update(base=described(parts.folder / "base.h5") | {"step": 30})
-    assert not finished(parts)
+    parts.update(base=Base(SealedFile.of(parts.folder / "base.h5"), 30))
     state = read_state(parts.folder, parts.manifest, 1, 45, 45, 30)
     assert all(np.array_equal(state[n], a) for n, a in run.state_of(1, 30, 45, 45).items())
     parts.release()
     shutil.copytree(parts.folder, tmp_path / "copy.h5.parts")
-    ds = open_ensemble(tmp_path / "copy.h5", finals=run.finals)
+    ds = open_ensemble(tmp_path / "copy.h5")
     assert ds.sizes["step"] == 16
     assert np.array_equal(ds.x[::3, 1, 1:, 40:2:-1, 1].values, run.truth("x")[:16:3, 1, 1:, 40:2:-1, 1])
     for output, virtual in ((path, False), (tmp_path / "copy.h5", True)):
@@ -330,7 +328,7 @@ def test_a_run_that_goes_on_from_a_finished_file(whole, tmp_path):
             (1, 0, 45, 40, 47),
         ]:
             parts.seal(Stretch(*rectangle), *run.contents(*rectangle))
-        consolidate(parts, Layout(parts.manifest), run.finals, virtual)
+        consolidate(parts, virtual)
         assert_complete(output)
         assert verify_file(output) == []
     assert path.read_bytes() == whole.read_bytes()

@@ -1,80 +1,67 @@
-"""Files of older versions still open, and those of newer ones are refused in words."""
+"""A manifest is read back as it was written; what another version of thermosim wrote is refused in words, or opens."""
 
 import json
-import shutil
-from pathlib import Path
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
-import xarray as xr
 
-from thermosim.storage import Parts, parts_folder, read_manifest
-from thermosim.storage.integrity import examine
+import thermosim
+from tests import synthetic_run as run
+from thermosim.storage import Manifest, StorageError, parts_folder, read_manifest
+from thermosim.storage.manifest import Base, Output, SealedFile, Segment
+from thermosim.storage.manifest_file import write_manifest
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.segments import StorageError, read_state
-from thermosim.storage.verification import verify_file
-
-FORMATS = Path(__file__).parent / "formats"
+from thermosim.storage.verification import checksums_of
 
 
-def test_a_finished_file_of_format_1():
-    with open_ensemble(FORMATS / "format-1.h5") as ds:
-        assert dict(ds.sizes) == {"step": 5, "tau": 2, "temperature": 2, "replica": 8, "x_dim": 2}
-        assert ds.attrs["format"] == 1
-        first_law = ds.phi.diff("step") - (ds.work + ds.heat).diff("step")
-        assert float(abs(first_law).max()) < 1e-12
-    assert verify_file(FORMATS / "format-1.h5") == []
+def full_manifest():
+    """With something in every field."""
+    frames, state = SealedFile("frames.h5", 3, "a"), SealedFile("state.h5", 5, "b")
+    segments = Segment(0, 0, 45, -1, 20, frames, state), Segment(1, 45, 90, 20, 47, None, state)
+    origin = replace(run.manifest().origin, overrides={"x.tau": [1, {"kind": "linear"}]}, packages={"numpy": "2"})
+    return run.manifest(
+        origin=origin, segments=segments, base=Base(frames, 7), output=Output(1, 2, 3, None), inputs=(frames,),
+        external={"/data.npy": "c"}, replaces=True, completed=True, virtual=True,
+    )  # fmt: skip
 
 
-def test_interrupted_parts_of_format_1(tmp_path):
-    """They are the beginning of the finished run."""
-    output = tmp_path / "format-1-interrupted.h5"
-    shutil.copytree(FORMATS / "format-1-interrupted.h5.parts", parts_folder(output))
-    ds, manifest = open_ensemble(output), read_manifest(parts_folder(output))
-    steps = {block: [s["step"] for s in manifest["segments"] if s["block"] == block] for block in range(2)}
-    assert all(steps.values())
-    with xr.open_dataset(FORMATS / "format-1.h5", engine="h5netcdf") as whole:
-        for name in ("x", "work", "heat", "phi"):
-            for block in range(2):
-                reached = int((whole.step.values <= max(steps[block])).sum())
-                assert reached > 0
-                found = ds[name].isel(tau=block).values
-                assert np.array_equal(found[:reached], whole[name].isel(tau=block, step=slice(reached)).values)
-                assert np.isnan(found[reached:]).all()
-        assert np.array_equal(ds.step, whole.step[: ds.sizes["step"]])
-    assert ds.attrs["completed"] == 0
-    assert ds.status.shape == (2, 2, 8)
-    assert not ds.status.any()
-    state = read_state(parts_folder(output), manifest, 0, 3, 10, max(steps[0]))
-    assert state["x"].shape[-1] == 10
-    with h5py.File(parts_folder(output) / "segment-000000.h5") as file:
-        assert sorted(file) == ["frames", "state"]
-    parts = Parts.reopen(output)  # nothing of an older version is taken for something that a kill left
-    assert len(list(parts.folder.glob("segment-*.h5"))) == len(manifest["segments"])
+@pytest.mark.parametrize("manifest", [run.manifest(), full_manifest()])
+def test_a_manifest_and_back(manifest, tmp_path):
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
 
 
-def test_damage_in_parts_of_format_1_is_named(tmp_path):
-    folder = tmp_path / "out.h5.parts"
-    shutil.copytree(FORMATS / "format-1-interrupted.h5.parts", folder)
-    path = folder / "segment-000001.h5"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    faults = examine(folder, read_manifest(folder))
-    assert [f.file for f in faults] == [path.name]
-    assert "damaged (checksum differs); it held steps" in faults[0].what
-    with pytest.warns(UserWarning, match="segment-000001.h5: damaged"):
-        ds = open_ensemble(tmp_path / "out.h5")
-    assert np.isnan(ds.x.values).any()
-
-
-def test_a_newer_format_says_so(tmp_path):
+@pytest.mark.parametrize("found", [4, 2, 1])
+def test_parts_of_another_format_say_so(found, tmp_path):
     folder = tmp_path / "out.h5.parts"
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"format": 3, "segments": []}))
-    with pytest.raises(StorageError, match=r"format 3, this version .* reads 1 to 2\. It was written by a newer"):
-        read_manifest(folder)
-    (folder / "manifest.json").write_text(json.dumps({"format": 0, "segments": []}))
-    with pytest.raises(StorageError, match=r"format 0, this version of thermosim reads 1 to 2\.$"):
-        open_ensemble(tmp_path / "out.h5")
+    (folder / "manifest.json").write_text(json.dumps({"format": found, "segments": []}))
+    expected = rf"out.h5.parts: format {found}, this version of thermosim reads 3\. Use the version that wrote it\."
+    for attempt in (lambda: read_manifest(folder), lambda: open_ensemble(tmp_path / "out.h5")):
+        with pytest.raises(StorageError, match=expected):
+            attempt()
+    with pytest.raises(StorageError, match=expected):
+        thermosim.resume(tmp_path / "out.h5")
+
+
+def test_a_file_of_format_2_opens_but_is_not_extended(trap, tmp_path):
+    """Its frames are where they are today; how it would go on is another matter."""
+    path = tmp_path / "out.h5"
+    case = thermosim.load_case(trap)
+    thermosim.simulate(case, path).close()
+    for found, message in ((2, ""), (1, "format 1, .* reads 3"), (4, "format 4, .* reads 3")):
+        with h5py.File(path, "r+") as file:
+            file.attrs["format"] = np.array([found])
+            file.attrs["sha256"] = json.dumps(checksums_of(file))
+        if message:
+            with pytest.raises(StorageError, match=message):
+                open_ensemble(path)
+            continue
+        with open_ensemble(path) as ds:
+            assert np.array_equal(ds.x, thermosim.simulate(case).x)
+        with pytest.raises(StorageError, match=r"format 2, .* reads 3"):
+            thermosim.extend(path, 10)
+    assert not parts_folder(path).exists()

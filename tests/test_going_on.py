@@ -13,7 +13,6 @@ from thermosim.plan.outline import plan
 from thermosim.run.execution import Interrupted
 from thermosim.run.fingerprint import fingerprint
 from thermosim.storage import StorageError, parts_folder
-from thermosim.storage.parts import Parts
 
 
 def interrupt(case, path, after=8000, **how):
@@ -54,7 +53,7 @@ def test_a_refused_resume_removes_nothing(trap, tmp_path, after):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [('"format": 2', '"format": 1'), ('"format": 2', '"format": 3'), ("orma", "oqma")]
+    ("old", "new"), [('"format": 3', '"format": 2'), ('"format": 3', '"format": 7'), ("orma", "oqma")]
 )
 def test_a_flip_in_the_format_of_a_manifest_is_damage(trap, tmp_path, old, new):
     case, path = thermosim.load_case(trap), tmp_path / "out.h5"
@@ -112,6 +111,19 @@ def test_an_older_file_of_the_same_case_is_not_taken_for_the_result(trap, tmp_pa
             thermosim.simulate(case, path, overwrite=True)
     thermosim.resume(path).close()
     assert path.read_bytes() == whole
+
+
+def test_an_extension_of_a_virtual_file_that_is_sealed_but_not_yet_a_file(trap, tmp_path, monkeypatch):
+    """The file beside the parts is the shorter one still: resume makes the longer one."""
+    path = tmp_path / "out.h5"
+    thermosim.simulate(thermosim.load_case(trap), path, virtual=True).close()
+    with monkeypatch.context() as patched:
+        patched.setattr("thermosim.storage.consolidation._declare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(Interrupted):
+            thermosim.extend(path, 60)
+    thermosim.resume(path).close()
+    with xr.open_dataset(path, engine="h5netcdf") as plain:
+        assert (plain.attrs["steps"], plain.attrs["completed"], int(plain.step[-1])) == (161, 1, 161)
 
 
 def test_extend_refuses_other_kernels(trap, tmp_path, monkeypatch):
@@ -223,8 +235,7 @@ def test_settings_of_an_extension_are_in_the_file(trap, tmp_path):
     thermosim.simulate(thermosim.load_case(trap), path).close()
     extended = thermosim.extend(path, 10)
     assert json.loads(extended.attrs["settings"])["run"]["steps"] == 111
-    parts = Parts(parts_folder(path), {})
-    assert not parts.folder.exists()
+    assert not parts_folder(path).exists()
 
 
 @pytest.fixture

@@ -1,17 +1,16 @@
 """Damage to the parts of a run: found, named in words, left out when reading and done anew when going on."""
 
-import hashlib
-import json
-
 import numpy as np
 import pytest
 
 from tests import synthetic_run as run
-from thermosim.storage import MANIFEST, PREVIOUS, Parts, read_manifest
+from thermosim.storage import MANIFEST, PREVIOUS, Parts, StorageError, read_manifest
 from thermosim.storage.coverage import frontier
 from thermosim.storage.integrity import examine, without
+from thermosim.storage.manifest import SealedFile, Stretch
+from thermosim.storage.manifest_file import parse_manifest
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.segments import StorageError, Stretch
+from thermosim.storage.segments import Folder, read_state
 
 
 def damaged_parts(tmp_path):
@@ -19,8 +18,7 @@ def damaged_parts(tmp_path):
     parts = run.sealed(tmp_path / "out.h5", rectangles)
     (parts.folder / "inputs").mkdir()
     (parts.folder / "inputs" / "data.npy").write_bytes(b"rows")
-    sha256 = hashlib.sha256(b"rows").hexdigest()
-    parts.update(inputs={"inputs/data.npy": sha256})
+    parts.update(inputs=(SealedFile.of(parts.folder / "inputs/data.npy", "inputs/data.npy"),))
     assert examine(parts.folder, parts.manifest) == []
     return parts
 
@@ -44,8 +42,8 @@ def test_a_flipped_byte_is_found_in_every_file_and_the_right_one_is_named(tmp_pa
 
 def test_faults_in_words(tmp_path):
     parts = damaged_parts(tmp_path)
-    first, second, third, other = (parts.folder / r["frames"]["file"] for r in parts.manifest["segments"])
-    state = parts.folder / parts.manifest["segments"][2]["state"]["file"]
+    first, second, third, other = (parts.folder / s.frames.name for s in parts.manifest.segments)
+    state = parts.folder / parts.manifest.segments[2].state.name
     first.write_bytes(first.read_bytes()[:-1])
     second.unlink()
     state.write_bytes(other.read_bytes())
@@ -54,7 +52,7 @@ def test_faults_in_words(tmp_path):
     third.write_bytes((foreign.folder / third.name).read_bytes())
     (parts.folder / "inputs" / "data.npy").unlink()
     told = {fault.file: fault.what for fault in examine(parts.folder, parts.manifest)}
-    size = parts.manifest["segments"][0]["frames"]["bytes"]
+    size = parts.manifest.segments[0].frames.bytes
     a, b, c = (f"tau = 1, kind = {kind}" for kind in ("a", "bé", "c"))
     short = f"truncated ({size - 1:,} bytes of {size:,})"
     assert told == {
@@ -66,20 +64,20 @@ def test_faults_in_words(tmp_path):
         "inputs/data.npy": "missing; it is an input of the case",
     }
     with pytest.raises(StorageError, match="belongs to another run"):
-        parts.read(parts.manifest["segments"][2]["frames"], "frames", ["y"])
+        Folder(parts.folder, run.RUN).read(parts.manifest.segments[2].frames, "frames", ["y"])
 
 
 def test_what_is_damaged_is_nan_for_reading_and_missing_for_going_on(tmp_path):
     parts = damaged_parts(tmp_path)
-    records = parts.manifest["segments"]
-    path = parts.folder / records[1]["frames"]["file"]
+    segments = parts.manifest.segments
+    path = parts.folder / segments[1].frames.name
     bad = bytearray(path.read_bytes())
     bad[-5] ^= 1
     path.write_bytes(bad)
     with pytest.warns(
         UserWarning, match=rf"(?s)damaged frames are NaN.*{path.name}: damaged \(checksum differs\)"
     ) as told:
-        ds = open_ensemble(parts.output, finals=run.finals)
+        ds = open_ensemble(parts.output)
     assert len(told) == 1
     expected = run.truth("x")
     expected[:11, 0, 1:] = np.nan
@@ -87,21 +85,21 @@ def test_what_is_damaged_is_nan_for_reading_and_missing_for_going_on(tmp_path):
     assert np.array_equal(ds.status[0], run.state_of(0, 47)["status"].reshape(3, -1))
     sound = without(parts.manifest, examine(parts.folder, parts.manifest))
     assert frontier(sound, 0, run.LANES) == [(0, 45, 47), (45, 90, -1)]
-    parts.update(segments=sound["segments"], base=sound["base"])
+    parts.update(segments=sound.segments, base=sound.base)
     parts.seal(Stretch(0, 45, 90, -1, 20), *run.contents(0, 45, 90, -1, 20))
     assert frontier(parts.manifest, 0, run.LANES) == [(0, run.LANES, 47)]  # the rest had been whole
     assert examine(parts.folder, parts.manifest) == []
-    assert np.array_equal(open_ensemble(parts.output, finals=run.finals).x.values, run.truth("x"))
+    assert np.array_equal(open_ensemble(parts.output).x.values, run.truth("x"))
 
 
 def test_a_damaged_state_means_going_on_from_the_one_before(tmp_path):
     parts = damaged_parts(tmp_path)
-    state = parts.folder / parts.manifest["segments"][2]["state"]["file"]
+    state = parts.folder / parts.manifest.segments[2].state.name
     state.write_bytes(b"")
     sound = without(parts.manifest, examine(parts.folder, parts.manifest, checksums=False))
     assert frontier(sound, 0, run.LANES) == [(0, run.LANES, 20)]
     with pytest.raises(StorageError, match="it has 0 bytes of"):
-        parts.read_state(0, 0, run.LANES, 47)
+        read_state(parts.folder, parts.manifest, 0, 0, run.LANES, 47)
 
 
 def test_a_damaged_manifest_is_replaced_by_the_one_before(tmp_path):
@@ -114,12 +112,12 @@ def test_a_damaged_manifest_is_replaced_by_the_one_before(tmp_path):
     assert [f.file for f in faults] == [MANIFEST]
     assert "checksum differs; the one before it is used" in faults[0].what
     again = Parts.reopen(tmp_path / "out.h5")
-    assert len(again.manifest["segments"]) == 1
-    assert again.manifest["seed"] == 1
+    assert len(again.manifest.segments) == 1
+    assert again.manifest.origin.seed == 1
     assert [f.file for f in examine(again.folder, again.manifest)] == [MANIFEST]  # still, until it is written anew
     again.update()
     assert examine(again.folder, again.manifest) == []
-    assert json.loads((again.folder / PREVIOUS).read_text()) == again.manifest  # the damaged one was not kept
+    assert parse_manifest(again.folder / PREVIOUS) == again.manifest  # the damaged one was not kept
     assert frontier(again.manifest, 0, run.LANES) == [(0, run.LANES, 20)]
     path.write_text("")
     (parts.folder / PREVIOUS).unlink()

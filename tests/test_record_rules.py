@@ -9,7 +9,9 @@ import pytest
 import thermosim
 from tests.learning_cases import GAUSSIAN
 from thermosim.case.schema import json_schema
-from thermosim.storage.summaries import summaries_of
+from thermosim.plan.block import plan
+from thermosim.run.recording import recorded
+from thermosim.storage.manifest import Cadence, Summary
 
 ALL = ["theta", "x", "phi", "work", "heat", "log_ratio_x"]  # what the trap can record
 HISTOGRAM = {"keep": ["histogram"], "range": [-4.0, 4.0]}
@@ -72,8 +74,9 @@ def test_own_values_stand(trap):
     settings = record(trap, {"record.x": table})
     assert settings["tables"]["x"] == table
     json.dumps(settings)
-    (summary,) = summaries_of({"record": settings})
-    assert (summary.first, summary.every, summary.range, summary.bins, summary.lags) == (1, 3, (-1, 2.5), 7, 4)
+    case = thermosim.load_case(trap, {"record.x": table})
+    (summary,) = recorded(case, plan(case)[0])["summaries"]
+    assert summary == Summary("x", (2,), Cadence(1, 3), ("histogram", "correlation"), (-1.0, 2.5), 7, 4)
 
 
 def test_without_tables_nothing_changes(trap):

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import json
 import os
 import threading
 import time
@@ -13,41 +12,42 @@ import pytest
 
 from tests import synthetic_run as run
 from thermosim import cohorts
-from thermosim.storage import MANIFEST, Parts, read_manifest
+from thermosim.storage import Parts, StorageError, read_manifest
 from thermosim.storage.coverage import frontier, latest, partition, surplus
 from thermosim.storage.layout import Layout
+from thermosim.storage.manifest import Base, SealedFile, Segment, StoredAxis, Stretch
 from thermosim.storage.open import open_ensemble
 from thermosim.storage.reading import dataset
-from thermosim.storage.segments import Memory, StorageError, Stretch, read_state, write
+from thermosim.storage.segments import RamSegments, read_state, write
 
 _LANES, _STEPS = 12, 15
 
 
-def random_records(rng):
-    """Rectangles without files: some missing, some overlapping, some without a state."""
-    records = []
+def random_segments(rng):
+    """A manifest of rectangles without files: some missing, some overlapping, some without a state."""
+    segments, nothing = [], SealedFile("s", 0, "")
     for _ in range(rng.integers(0, 14)):
         first, lanes = rng.integers(0, _LANES - 1), rng.integers(1, _LANES)
         begin = rng.integers(-1, _STEPS - 1) if rng.random() < 0.6 else -1
-        stretch = Stretch(0, int(first), int(min(lanes, _LANES - first)), int(begin), int(rng.integers(begin, _STEPS)))
-        records.append(stretch.__dict__ | {"frames": None, "state": {"file": "s"} if rng.random() < 0.7 else None})
-    base = {"file": "base.h5", "step": int(rng.integers(0, 5))} if rng.random() < 0.3 else None
-    return {"segments": records, "base": base}
+        stretch = 0, int(first), int(min(lanes, _LANES - first)), int(begin), int(rng.integers(begin, _STEPS))
+        segments.append(Segment(*stretch, frames=None, state=nothing if rng.random() < 0.7 else None))
+    base = Base(nothing, int(rng.integers(0, 5))) if rng.random() < 0.3 else None
+    return run.manifest(segments=tuple(segments), base=base)
 
 
 def by_lane(manifest, lane):
     """Gap-free reach of a lane, the steps whose state it has, and those of them that it can go on from."""
-    mine = [r for r in manifest["segments"] if r["first_lane"] <= lane < r["first_lane"] + r["lanes"]]
-    start = manifest["base"]["step"] if manifest["base"] else -1
-    covered = {step for r in mine for step in range(r["first_step"] + 1, r["step"] + 1)} | set(range(start + 1))
+    mine = [s for s in manifest.segments if s.first_lane <= lane < s.end_lane]
+    start = manifest.base.step if manifest.base else -1
+    covered = {step for s in mine for step in range(s.first_step + 1, s.step + 1)} | set(range(start + 1))
     reach = next(step for step in range(_STEPS + 2) if step not in covered) - 1
-    states = {r["step"] for r in mine if r["state"]} | {start}
+    states = {s.step for s in mine if s.state} | {start}
     return covered, reach, states, {step for step in states if start <= step <= reach}
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_coverage_against_a_count_of_every_lane_and_step(seed):
-    manifest = random_records(np.random.default_rng(seed))
+    manifest = random_segments(np.random.default_rng(seed))
     found = np.full(_LANES, -9)
     runs = frontier(manifest, 0, _LANES)
     for first, lanes, step in runs:
@@ -59,11 +59,10 @@ def test_coverage_against_a_count_of_every_lane_and_step(seed):
         times[
             rectangle.first_lane : rectangle.first_lane + rectangle.lanes, rectangle.first_step + 1 : rectangle.step + 1
         ] += 1
-        if rectangle.record:
-            r = rectangle.record
-            assert r["first_lane"] <= rectangle.first_lane
-            assert rectangle.first_lane + rectangle.lanes <= r["first_lane"] + r["lanes"]
-            assert r["first_step"] <= rectangle.first_step < rectangle.step == r["step"]
+        if segment := rectangle.segment:
+            assert segment.first_lane <= rectangle.first_lane
+            assert rectangle.first_lane + rectangle.lanes <= segment.end_lane
+            assert segment.first_step <= rectangle.first_step < rectangle.step == segment.step
     newest = {lane: step for first, lanes, step in latest(manifest, 0, _LANES) for lane in range(first, first + lanes)}
     for lane in range(_LANES):
         covered, _, states, resumable = by_lane(manifest, lane)
@@ -75,22 +74,22 @@ def test_coverage_against_a_count_of_every_lane_and_step(seed):
 
 @pytest.mark.parametrize("seed", range(100))
 def test_the_states_that_are_let_go_are_those_that_no_lane_needs(seed):
-    manifest = random_records(np.random.default_rng(seed))
-    surplus_now = [id(r) for r in surplus(manifest, 0)]
-    for record in manifest["segments"]:
+    manifest = random_segments(np.random.default_rng(seed))
+    surplus_now = [id(segment) for segment in surplus(manifest, 0)]
+    for segment in manifest.segments:
         needed = False
-        for lane in range(record["first_lane"], record["first_lane"] + record["lanes"]):
+        for lane in range(segment.first_lane, segment.end_lane):
             resumable = sorted(by_lane(manifest, lane)[3])
-            needed |= record["step"] >= (resumable[-2] if len(resumable) > 1 else resumable[-1])
-        assert (id(record) in surplus_now) == (bool(record["state"]) and not needed)
+            needed |= segment.step >= (resumable[-2] if len(resumable) > 1 else resumable[-1])
+        assert (id(segment) in surplus_now) == (segment.state is not None and not needed)
 
 
 @pytest.mark.parametrize("axes", [[], [3], [2, 3], [1, 4, 2]])
 @pytest.mark.parametrize("over", ["replica", "cohort"])
 def test_lanes_to_hyperslabs(axes, over):
-    names = [{"name": f"a{i}", "key": "", "values": list(range(n)), "structural": False} for i, n in enumerate(axes)]
-    structural = {"name": "s", "key": "", "values": [0, 1], "structural": True}
-    manifest = run.manifest(axes=[*names[:1], structural, *names[1:]], blocks=[[0], [1]], replicas=40)
+    others = tuple(StoredAxis(f"a{i}", tuple(range(n)), False) for i, n in enumerate(axes))
+    axes_in_all = (*others[:1], StoredAxis("s", (0, 1), True), *others[1:])
+    manifest = run.manifest(axes=axes_in_all, blocks=((0,), (1,)), replicas=40)
     layout, size = Layout(manifest), {"replica": 40, "cohort": 32}[over]
     flat = np.arange(np.prod([*axes, size], dtype=int)).reshape(*axes, size)
     where = np.stack([-flat - 1, flat], axis=min(1, len(axes)))  # block 0 is negative
@@ -127,12 +126,11 @@ def test_random_slices_of_segments_equal_numpy(seed, tmp_path):
     rectangles = [*run.ragged(rng, 0), *run.ragged(rng, 1)]
     rectangles = [r for r in rectangles if rng.random() < 0.8]
     parts = run.sealed(tmp_path / "out.h5", rectangles)
-    ds = open_ensemble(parts.output, finals=run.finals)
+    ds = open_ensemble(parts.output)
     reached = max(r[-1] for r in rectangles)
-    for name, cadence in (("x", [0, 2, 24]), ("y", [5, 7, 7]), ("m", [0, 2, 24])):
-        expected = run.truth(name)
+    for name in "xym":
+        expected, steps = run.truth(name), run.steps_of(name)
         missing = np.ones((2, run.LANES, len(expected)), bool)
-        steps = cadence[0] + cadence[1] * np.arange(cadence[2])
         for block, first, lanes, begin, end in rectangles:
             missing[block, first : first + lanes, (steps > begin) & (steps <= end)] = False
         if name == "m":
@@ -144,16 +142,16 @@ def test_random_slices_of_segments_equal_numpy(seed, tmp_path):
         assert ds[name].dtype == expected.dtype
         for _ in range(8):
             key = tuple(_random_key(rng, n) for n in expected.shape)
-            lazy = open_ensemble(parts.output, verify=False, finals=run.finals)[name]
+            lazy = open_ensemble(parts.output, verify=False)[name]
             assert np.array_equal(lazy[key].values, _orthogonal(expected, key), equal_nan=True), key
         assert np.array_equal(ds[name].values, expected, equal_nan=True)
     for block in range(2):
         for first, lanes, step in latest(parts.manifest, block, run.LANES):
             if step >= 0:
                 state = run.state_of(block, step, first, lanes)
-                for name, values in run.finals(parts.manifest, state, step).items():
+                for name, values in run.finals(state).items():
                     cut = slice(first, first + lanes) if name == "x_mean" else cohorts.slice_of(45, first, lanes)
-                    assert np.array_equal(ds[name].values[block].reshape(-1, values.shape[1])[cut], values)
+                    assert np.array_equal(ds[name].values[block].reshape(-1, *values.shape[1:])[cut], values)
                 assert np.array_equal(ds.status.values[block].reshape(-1)[first : first + lanes], state["status"])
 
 
@@ -176,7 +174,7 @@ def _orthogonal(array, key):
 def test_one_replica_of_a_wide_run_is_read_row_by_row(tmp_path, monkeypatch):
     monkeypatch.setattr("thermosim.storage.reading._BYTES_PER_READ", 1)
     parts = run.sealed(tmp_path / "out.h5", [*run.one_rectangle(0), *run.one_rectangle(1)])
-    ds = open_ensemble(parts.output, finals=run.finals)
+    ds = open_ensemble(parts.output)
     assert np.array_equal(ds.x[:, :, :, 4], run.truth("x")[:, :, :, 4])
     assert np.array_equal(ds.x[3:9:2, 1, ::2, 5:40:7, 1], run.truth("x")[3:9:2, 1, ::2, 5:40:7, 1])
 
@@ -186,7 +184,7 @@ def test_states_are_pruned_and_the_run_goes_on_from_the_last(tmp_path):
     whole, half = (0, run.LANES), (0, run.REPLICAS)
     for (first, lanes), begin, end in [(whole, -1, 9), (whole, 9, 19), (whole, 19, 29), (half, 29, 39), (half, 39, 47)]:
         parts.seal(Stretch(0, first, lanes, begin, end), *run.contents(0, first, lanes, begin, end))
-    held = [r["step"] for r in parts.manifest["segments"] if r["state"]]
+    held = [s.step for s in parts.manifest.segments if s.state]
     assert held == [19, 29, 39, 47]  # other lanes still need the two that were made of all
     assert len(list(parts.folder.glob("state-*"))) == 4
     assert len(list(parts.folder.glob("frames-*"))) == 5
@@ -194,7 +192,7 @@ def test_states_are_pruned_and_the_run_goes_on_from_the_last(tmp_path):
     rest = (0, run.REPLICAS, 2 * run.REPLICAS)
     for begin, end in [(29, 39), (39, 47)]:
         parts.seal(Stretch(*rest, begin, end), *run.contents(*rest, begin, end))
-    assert sorted(r["step"] for r in parts.manifest["segments"] if r["state"]) == [39, 39, 47, 47]
+    assert sorted(s.step for s in parts.manifest.segments if s.state) == [39, 39, 47, 47]
     assert len(list(parts.folder.glob("state-*"))) == 5  # those of the manifest before stay for as long as it does
     parts.release()
     again = Parts.reopen(parts.output)
@@ -208,14 +206,14 @@ def test_the_same_rectangle_twice_is_one_segment(tmp_path):
     before = {p.name: p.read_bytes() for p in parts.folder.glob("*.h5")}
     again = write(parts.folder, run.RUN, Stretch(*run.one_rectangle(0)[0]), *run.contents(*run.one_rectangle(0)[0]))
     parts.record([again, again])
-    assert len(parts.manifest["segments"]) == 1
+    assert len(parts.manifest.segments) == 1
     assert {p.name: p.read_bytes() for p in parts.folder.glob("*.h5")} == before
 
 
 def test_only_what_a_kill_left_is_removed(tmp_path):
     parts = run.sealed(tmp_path / "out.h5", run.one_rectangle(0))
     before = {p.name for p in parts.folder.iterdir()}
-    orphan = write(parts.folder, run.RUN, Stretch(0, 0, 45, 47, 48), {}, run.state_of(0, 48, 0, 45))["state"]["file"]
+    orphan = write(parts.folder, run.RUN, Stretch(0, 0, 45, 47, 48), {}, run.state_of(0, 48, 0, 45)).state.name
     left = [orphan, "frames-b0-l0000000000-0000000001-s0000000000-0000000001.h5.0a1b.tmp", "manifest.json.0a.tmp"]
     kept = ["model.py", "data.tmp", "frames.h5", "notes.txt", "base.h5"]
     for name in left + kept:
@@ -241,23 +239,23 @@ def test_a_full_disk_leaves_no_trace_of_the_segment(tmp_path, monkeypatch):
             ):
                 parts.seal(Stretch(0, 0, run.LANES, 20, 47), *run.contents(0, 0, run.LANES, 20, 47))
         assert {p.name: p.read_bytes() for p in parts.folder.iterdir()} == before
-    assert len(parts.manifest["segments"]) == 1
+    assert len(parts.manifest.segments) == 1
 
 
 def test_a_manifest_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch):
     parts = run.sealed(tmp_path / "out.h5", [(0, 0, run.LANES, -1, 20)])
     monkeypatch.setattr(
-        "thermosim.storage.parts.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+        "thermosim.storage.manifest_file.write_whole", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
     )
     with pytest.raises(StorageError, match="the manifest could not be written: No space left"):
         parts.seal(Stretch(0, 0, run.LANES, 20, 47), *run.contents(0, 0, run.LANES, 20, 47))
     assert read_manifest(parts.folder) == parts.manifest
-    assert len(parts.manifest["segments"]) == 1
+    assert len(parts.manifest.segments) == 1
 
 
 def test_waiting_for_a_file_of_another_machine(tmp_path):
     parts = run.sealed(tmp_path / "out.h5", run.one_rectangle(0))
-    path = parts.folder / parts.manifest["segments"][0]["state"]["file"]
+    path = parts.folder / parts.manifest.segments[0].state.name
     data = path.read_bytes()
     path.write_bytes(data[:100])
     with pytest.raises(StorageError, match="it has 100 bytes of"):
@@ -270,7 +268,7 @@ def test_waiting_for_a_file_of_another_machine(tmp_path):
 
 def test_a_reader_that_is_overtaken_says_so(tmp_path):
     parts = run.sealed(tmp_path / "out.h5", run.one_rectangle(0))
-    ds = open_ensemble(parts.output, finals=run.finals)
+    ds = open_ensemble(parts.output)
     parts.output.write_text("")
     parts.remove()
     with pytest.raises(StorageError, match=r"the run has finished since, or begun anew; open it again"):
@@ -306,14 +304,14 @@ def test_removal_that_was_killed_can_be_gone_on_with(tmp_path, monkeypatch):
 
 
 def test_memory_is_read_as_parts_are():
-    memory = Memory(run.manifest())
+    memory = RamSegments(run.manifest())
     for block in range(2):
         for begin, end in ((-1, 20), (20, 47)):
             memory.seal(Stretch(block, 0, run.LANES, begin, end), *run.contents(block, 0, run.LANES, begin, end))
-    ds = dataset(Layout(memory.manifest), memory, run.finals, completed=True).load()
+    ds = dataset(Layout(memory.manifest), memory, completed=True).load()
     assert all(np.array_equal(ds[name], run.truth(name)) for name in "xym")
     assert ds.attrs["completed"] == 1
-    assert [bool(r["state"]) for r in memory.manifest["segments"]] == [False, True, False, True]
+    assert [bool(s.state) for s in memory.manifest.segments] == [False, True, False, True]
 
 
 def test_a_segment_says_whose_it_is(tmp_path):
@@ -323,4 +321,4 @@ def test_a_segment_says_whose_it_is(tmp_path):
         with h5py.File(parts.folder / name) as file:
             told = {key: value if isinstance(value, str) else int(value) for key, value in file.attrs.items()}
         assert told == {"run": run.RUN, "block": 1, "first_lane": 45, "lanes": 90, "first_step": -1, "step": 20}
-    assert json.loads((parts.folder / MANIFEST).read_text()) == parts.manifest
+    assert read_manifest(parts.folder) == parts.manifest

@@ -7,19 +7,21 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from thermosim.run.fold import TileSummary, fold_cohorts
-from thermosim.storage.summaries import RESULTS, Summary, declared, finish, summaries_of
+from thermosim.storage.manifest import Cadence, StoredVariable, Summary
+from thermosim.storage.summaries import RESULTS, declared, finish
 
 REPLICA = ("mean", "variance", "last", "correlation")
 OVER_STEPS = (*REPLICA, "histogram")
 
 
-def summary_of(keep=OVER_STEPS, *, ends=(-1.5, 2.0), bins=7, lags=4, first=0, every=1):
-    return Summary("x", first, every, tuple(keep), ends, bins, lags)
+def summary_of(keep=OVER_STEPS, *, shape=(1,), ends=(-1.5, 2.0), bins=7, lags=4, first=0, every=1):
+    return Summary("x", shape, Cadence(first, every), tuple(keep), ends, bins, lags)
 
 
 def folded(summary, values, cuts=(), used=None, cohort_of_lane=None):
@@ -35,8 +37,8 @@ def folded(summary, values, cuts=(), used=None, cohort_of_lane=None):
 
 def results(summary, values, shape=None, **how):
     tile = folded(summary, values, **how)
-    shape = (values.shape[1],) if shape is None else shape
-    return finish(summary, tile.lanes | tile.cohorts, len(values), shape)
+    summary = replace(summary, shape=(values.shape[1],) if shape is None else shape)
+    return finish(summary, tile.lanes | tile.cohorts, len(values))
 
 
 def autocovariance(y, lags):
@@ -197,7 +199,7 @@ def test_bits_do_not_depend_on_how_frames_and_lanes_are_cut():
 
 def test_going_on_from_the_arrays():
     values = drifting(29, 2, 5)
-    summary = summary_of()
+    summary = summary_of(shape=(2,))
     before = folded(summary, values[:13])
     after = TileSummary(summary, 2, 5, np.zeros(5, np.int64))
     for arrays, held in ((after.lanes, before.lanes), (after.cohorts, before.cohorts)):
@@ -205,7 +207,7 @@ def test_going_on_from_the_arrays():
             arrays[name][...] = held[name]
     after.fold(np.ascontiguousarray(values[13:]), 13, 5)
     whole = results(summary, values)
-    for name, array in finish(summary, after.lanes | after.cohorts, 29, (2,)).items():
+    for name, array in finish(summary, after.lanes | after.cohorts, 29).items():
         assert np.array_equal(array, whole[name], equal_nan=True), name
 
 
@@ -221,51 +223,51 @@ def test_too_few_values(count):
 
 def test_shapes_and_declarations_agree():
     """Every result has the declared name, type and shape; components are in order, also where there are none."""
-    for dims, shape in (([], ()), (["sample", "x_dim"], (2, 3)), (["x_dim"], (0,))):
+    for dims, shape in (((), ()), (("sample", "x_dim"), (2, 3)), (("x_dim",), (0,))):
         rows = math.prod(shape)
-        summary = summary_of(tuple(RESULTS))
+        summary = summary_of(tuple(RESULTS), shape=shape)
         values = drifting(9, rows, 4)
         cohort_of_lane = np.array([0, 0, 1, 1])
         attributes = {"units": "kT", "long_name": "samples", "equation": "x_t"}
-        variables, coordinates = declared(summary, {"dims": dims, "shape": list(shape), "attributes": attributes})
+        recorded = StoredVariable(dims, shape, "float64", "replica", None, attributes)
+        variables, coordinates = declared(summary, recorded, "step")
         found = results(summary, values, shape, cohort_of_lane=cohort_of_lane)
-        assert set(found) == {name for name, variable in variables.items() if variable["final"]}
+        assert set(found) == {name for name, variable in variables.items() if variable.cadence is None}
         for name, array in found.items():
             variable = variables[name]
-            count = {"replica": 4, "cohort": 2}[variable["over"]]
-            assert array.shape == (count, *variable["shape"])
-            assert str(array.dtype) == variable["dtype"]
-            assert len(variable["dims"]) == len(variable["shape"])
-            for dim, size in list(zip(variable["dims"], variable["shape"], strict=True))[len(dims) :]:
-                assert coordinates[dim]["dims"] == [dim]
-                assert len(coordinates[dim]["values"]) == size
+            assert array.shape == ({"replica": 4, "cohort": 2}[variable.over], *variable.shape)
+            assert str(array.dtype) == variable.dtype
+            for dim, size in list(zip(variable.dims, variable.shape, strict=True))[len(dims) :]:
+                assert coordinates[dim].dims == (dim,)
+                assert len(coordinates[dim].values) == size
         for lane in range(4 if rows else 0):
             assert np.array_equal(found["x_last"][lane].reshape(-1), values[-1, :, lane])
 
 
 def test_declarations():
     attributes = {"units": "kT", "long_name": "work", "equation": "w"}
-    variable = {"dims": ["sample"], "shape": [3], "attributes": attributes}
+    variable = StoredVariable(("sample",), (3,), "float64", "replica", None, attributes)
     summary = summary_of(tuple(RESULTS), ends=(0.0, 2.0), bins=4, lags=2, first=3, every=5)
-    variables, coordinates = declared(summary, variable)
+    variables, coordinates = declared(summary, variable, "x_step")
     endings = ("mean", "variance", "last", "histogram", "outside", "autocovariance", "ensemble_mean")
     assert list(variables) == [f"x_{ending}" for ending in (*endings, "ensemble_variance")]
-    assert [name for name, v in variables.items() if not v["final"]] == ["x_ensemble_mean", "x_ensemble_variance"]
-    over_cohorts = {name for name, v in variables.items() if v["over"] == "cohort"}
+    framed = {name: v.cadence for name, v in variables.items() if v.cadence is not None}
+    assert framed == {"x_ensemble_mean": "x_step", "x_ensemble_variance": "x_step"}
+    over_cohorts = {name for name, v in variables.items() if v.over == "cohort"}
     assert over_cohorts == {"x_histogram", "x_outside", "x_ensemble_mean", "x_ensemble_variance"}
-    units = [v["attributes"]["units"] for v in variables.values()]
+    units = [v.attributes["units"] for v in variables.values()]
     assert units == ["kT", "kT^2", "kT", "1", "1", "kT^2", "kT", "kT^2"]
-    assert variables["x_histogram"]["dims"] == ["sample", "x_bin"]
-    assert coordinates["x_bin"]["values"] == [0.25, 0.75, 1.25, 1.75]
-    assert coordinates["x_bin"]["attributes"]["range"] == [0.0, 2.0]
-    assert coordinates["x_bin"]["attributes"]["number"] == 4
-    assert coordinates["x_lag"]["values"] == [0, 5, 10]
-    assert coordinates["x_side"]["values"] == ["below", "above"]
-    assert all(v["attributes"]["equation"] for v in variables.values())
+    assert variables["x_histogram"].dims == ("sample", "x_bin")
+    assert coordinates["x_bin"].values == (0.25, 0.75, 1.25, 1.75)
+    assert coordinates["x_bin"].attributes["range"] == [0.0, 2.0]
+    assert coordinates["x_bin"].attributes["number"] == 4
+    assert coordinates["x_lag"].values == (0, 5, 10)
+    assert coordinates["x_side"].values == ("below", "above")
+    assert all(v.attributes["equation"] for v in variables.values())
     for unit, square in (("1", "1"), ("kT/step", "(kT/step)^2")):
-        other = declared(summary, variable | {"attributes": attributes | {"units": unit}})[0]
-        assert other["x_variance"]["attributes"]["units"] == square
-    alone, none = declared(summary_of(("last",)), variable)
+        other = declared(summary, replace(variable, attributes=attributes | {"units": unit}), "x_step")[0]
+        assert other["x_variance"].attributes["units"] == square
+    alone, none = declared(summary_of(("last",)), variable, None)
     assert list(alone) == ["x_last"]
     assert none == {}
 
@@ -289,9 +291,11 @@ def test_cohorts_of_a_frame():
 
 def test_how_many_values_by_a_step():
     for first, every in ((0, 1), (0, 3), (4, 3), (7, 10)):
-        steps = np.arange(first, 40, every)
-        summary = summary_of(first=first, every=every)
-        assert [summary.frames_until(s) for s in range(-1, 40)] == [int(np.sum(steps <= s)) for s in range(-1, 40)]
+        steps, cadence = np.arange(first, 40, every), Cadence(first, every)
+        assert [cadence.until(s) for s in range(-1, 40)] == [int(np.sum(steps <= s)) for s in range(-1, 40)]
+        between = [range(*cadence.between(a, b)) for a, b in ((-1, 0), (5, 39), (6, 7))]
+        expected = [np.flatnonzero((steps > a) & (steps <= b)) for a, b in ((-1, 0), (5, 39), (6, 7))]
+        assert all(np.array_equal(found, right) for found, right in zip(between, expected, strict=True))
 
 
 def test_only_what_is_kept_is_held():
@@ -305,21 +309,12 @@ def test_only_what_is_kept_is_held():
         assert set(tile.lanes | tile.cohorts) == names
 
 
-def test_summaries_of_settings():
-    table = {"first": 0, "every": 2, "storage": "float64", "range": None, "bins": 100, "lags": 20}
-    histogram = table | {"keep": ["frames", "histogram", "mean"], "range": [-1, 1.5]}
-    tables = {"phi": table | {"keep": ["frames"]}, "x": histogram, "work": table | {"keep": ["ensemble_mean"]}}
-    x, work = summaries_of({"record": {"tables": tables}})
-    assert x == Summary("x", 0, 2, ("histogram", "mean"), (-1, 1.5), 100, 20)
-    assert (work.variable, work.keep) == ("work", ("ensemble_mean",))
-
-
 SCRIPT = """
 import numpy as np
 from thermosim.run.fold import TileSummary, fold_cohorts
-from thermosim.storage.summaries import Summary
+from thermosim.storage.manifest import Cadence, Summary
 keep = ("mean", "variance", "last", "histogram", "correlation")
-tile = TileSummary(Summary("x", 0, 1, keep, (-1.0, 1.0), 5, 2), 2, 3, np.array([0, 0, 1]))
+tile = TileSummary(Summary("x", (2,), Cadence(0, 1), keep, (-1.0, 1.0), 5, 2), 2, 3, np.array([0, 0, 1]))
 values = np.random.default_rng(0).normal(size=(6, 2, 3))
 values[3, 0, 1] = np.nan
 tile.fold(values, 0, 3)

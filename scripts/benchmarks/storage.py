@@ -114,7 +114,6 @@ def _consolidation(quick: bool) -> list[Row]:
     import thermosim
     from thermosim.storage import Parts
     from thermosim.storage.consolidation import consolidate
-    from thermosim.storage.layout import Layout
 
     case = thermosim.load_case(_case_text(4096, 100 if quick else 4_000))
     seconds = dict.fromkeys(("virtual", "file", "copy"), float("inf"))
@@ -127,7 +126,7 @@ def _consolidation(quick: bool) -> list[Row]:
                 output.unlink()
                 parts = Parts.reopen(output)
                 begin = time.perf_counter()
-                consolidate(parts, Layout(parts.manifest), virtual=name == "virtual")
+                consolidate(parts, virtual=name == "virtual")
                 seconds[name] = min(seconds[name], time.perf_counter() - begin)
                 parts.release()
             begin = time.perf_counter()

@@ -105,7 +105,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
     settings = Settings.from_dict(json.loads(ds.attrs["settings"]))
     state = "complete" if ds.attrs["completed"] else "interrupted or running: thermosim resume goes on"
     folder = parts_folder(target)
-    if target.is_file() and folder.is_dir() and not read_manifest(folder)["virtual"]:
+    if target.is_file() and folder.is_dir() and not read_manifest(folder).virtual:
         state += "; a run that is to replace or extend it was begun: thermosim resume goes on with that"
     steps = [int(ds[dim][-1]) for dim in ds.sizes if dim == "step" or str(dim).endswith("_step") if ds.sizes[dim]]
     last = max(steps, default=0)

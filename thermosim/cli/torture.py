@@ -7,7 +7,6 @@ and equal to the unharmed run; `resume` goes on, with other threads each time, u
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from thermosim.storage import StorageError, parts_folder, read_manifest
+from thermosim.storage.durable import digest
 
 __all__ = ["Kill", "Outcome", "torture"]
 
@@ -79,13 +79,13 @@ def torture(
         _unharmed(arguments, place, outcome, seconds)
         start, work = outcome.start_seconds, outcome.work_seconds
         report(f"the unharmed run: {start:.1f} s to start, {work:.1f} s of work on files")
-        reference = _digest(place / "unharmed.h5")
+        reference = digest(place / "unharmed.h5")
         while len(outcome.kills) < kills and time.monotonic() < deadline - 2 * (start + work):
             target = place / f"killed-{len(outcome.identical)}.h5"
             for kill in _one_run(arguments, target, place, outcome, kills, deadline, chance):
                 outcome.kills.append(kill)
                 report(_told(kill))
-            same = target.is_file() and _digest(target) == reference
+            same = target.is_file() and digest(target) == reference
             outcome.identical.append(same)
             report(f"run {len(outcome.identical)} is complete: " + ("identical to the byte" if same else "DIFFERENT"))
             if same:
@@ -213,7 +213,7 @@ def _left(target: Path, unharmed: Path) -> tuple[int, str]:
             return -1, ""  # killed before it began
         step = -1
         if not target.exists():
-            step = max((s["step"] for s in read_manifest(parts_folder(target))["segments"]), default=-1)
+            step = read_manifest(parts_folder(target)).reached
         with warnings.catch_warnings(), open_ensemble(target) as left, open_ensemble(unharmed) as whole:
             warnings.simplefilter("error")
             for name, variable in left.data_vars.items():
@@ -226,11 +226,6 @@ def _left(target: Path, unharmed: Path) -> tuple[int, str]:
         return step, ""
     except (StorageError, OSError, UserWarning) as error:
         return -1, str(error)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _told(kill: Kill) -> str:

@@ -17,8 +17,7 @@ from thermosim.plan.outline import Outline, plan
 from thermosim.run.describe import make_manifest
 from thermosim.run.recording import Recorder
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
-from thermosim.storage.consolidation import size_of_file
-from thermosim.storage.layout import Layout
+from thermosim.storage.chunks import size_of_file
 
 __all__ = [
     "RUNS_PER_SLOT",
@@ -102,7 +101,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
         memory=per_lane * lanes,
         memory_of_machine=memory,
         lanes_at_once=min(lanes, int(SHARE_OF_MEMORY * memory / per_lane)),
-        file=size_of_file(Layout(manifest)) + state,
+        file=size_of_file(manifest) + state,
         state=state,
     )
 

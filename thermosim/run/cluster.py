@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,9 +26,10 @@ from thermosim.run.budget import RUNS_PER_SLOT, SHARE_OF_MEMORY, TASK_SECONDS, b
 from thermosim.run.dask_client import connected
 from thermosim.run.execution import Clock, Execution, Interrupted
 from thermosim.run.stepper import runs_of_lanes
-from thermosim.run.tasks import FolderNotShared, Job, OtherKernels, Result, Task
+from thermosim.run.tasks import PATIENCE, FolderNotShared, Job, OtherKernels, Result, Task
 from thermosim.storage import Parts, StorageError
 from thermosim.storage.coverage import frontier
+from thermosim.storage.manifest import Segment
 from thermosim.storage.segments import read_state, write
 
 __all__ = ["run"]
@@ -40,7 +41,6 @@ _MANY_SEGMENTS = 50_000  # where tasks become longer, for the manifest names eve
 _FEWEST_LANES = 64
 _ATTEMPTS = 5  # each loses three workers more, dask's own count
 _GATHER_SECONDS = 30.0  # for the result of one task to come
-_PATIENCE = 60.0  # for tasks that were asked to stop, and for files that another machine wrote
 
 
 def run(case: Case, blocks: list[Outline], parts: Parts, execution: Execution, stop: threading.Event) -> None:
@@ -78,12 +78,12 @@ class _Coordinator:
         self._waiting: deque[Task] = deque()
         self._lanes = 0  # of all runs of lanes that have steps to go
         self._bytes_per_lane: dict[int, float] = {}
-        self._records: list[Mapping[str, Any]] = []  # sealed, not yet in the manifest
+        self._sealed: list[Segment] = []  # sealed, not yet in the manifest
         self._record_at = 0.0
         self._slots, self._memory_of_slot, self._looked_at = 0, 0.0, 0.0
         self._begin = time.monotonic()
-        static = json.dumps({key: value for key, value in parts.manifest.items() if key != "segments"})
-        self._job = Job(parts.run, static, str(parts.folder.resolve()), secrets.token_hex(8))
+        static = json.dumps(replace(parts.manifest, segments=()).to_json())
+        self._job = Job(static, str(parts.folder.resolve()), secrets.token_hex(8))
         self._inputs: Any = None
         self._losses: tuple[type[Exception], ...] = tasks.losses()
 
@@ -144,7 +144,8 @@ class _Coordinator:
         if self._job.folder is None:
             return
         self._job = replace(self._job, folder=None)
-        files = {name: (self._parts.folder / name).read_bytes() for name in self._parts.manifest["inputs"]}
+        folder, kept = self._parts.folder, self._parts.manifest.inputs
+        files = {file.name: (folder / file.name).read_bytes() for file in kept}
         if files:  # as a task: should all workers that have them be lost, the scheduler can make them again
             self._inputs = self._client.submit(tasks.deliver, files, pure=False)
 
@@ -164,10 +165,10 @@ class _Coordinator:
 
     def _cut(self) -> None:
         """The missing work as runs of lanes, a few for each slot."""
-        states: dict[tuple[int, int], list[Mapping[str, Any]]] = defaultdict(list)
-        for record in self._parts.manifest["segments"]:
-            if record["state"]:
-                states[record["block"], record["step"]].append(record)
+        states: dict[tuple[int, int], list[Segment]] = defaultdict(list)
+        for segment in self._parts.manifest.segments:
+            if segment.state:
+                states[segment.block, segment.step].append(segment)
         pieces = []
         for block in self._blocks:
             for first, lanes, step in frontier(self._parts.manifest, block.number, block.lanes):
@@ -178,7 +179,7 @@ class _Coordinator:
         seconds = min(_FIRST_TASK_SECONDS, self._execution.segment_seconds or TASK_SECONDS)
         for number, first, lanes, step in pieces:
             for task in self._parted(Task(number, first, lanes, step, seconds)):
-                held = [record for record in states[number, step] if task.overlaps(record)]
+                held = [segment for segment in states[number, step] if task.overlaps(segment)]
                 self._waiting.append(replace(task, segments=tuple(held)))
 
     def _parted(self, task: Task) -> list[Task]:
@@ -203,9 +204,9 @@ class _Coordinator:
             if self._job.folder is None:
                 sent = replace(task, segments=())
                 if task.step >= 0:
-                    manifest = self._parts.manifest | {"segments": task.segments}
+                    manifest = replace(self._parts.manifest, segments=task.segments)
                     lanes = task.block, task.first_lane, task.lanes
-                    state = read_state(self._parts.folder, manifest, *lanes, task.step, wait=_PATIENCE)
+                    state = read_state(self._parts.folder, manifest, *lanes, task.step, wait=PATIENCE)
             key = f"thermosim-{self._job.token}-{secrets.token_hex(8)}"
             most_frames = self._execution.segment_frames
             future = self._client.submit(
@@ -254,13 +255,13 @@ class _Coordinator:
             raise StorageError(f"a worker could not go on: {error}") from None
         if result is None:  # asked to stop before it began
             return
-        stretch, record = result.stretch, result.record
-        if record is None:
-            record = write(self._parts.folder, self._parts.run, stretch, result.frames, result.state)
-        self._records.append(record)
+        stretch, segment = result.stretch, result.segment
+        if segment is None:
+            segment = write(self._parts.folder, self._parts.manifest.run, stretch, result.frames, result.state)
+        self._sealed.append(segment)
         if stretch.step < self._blocks[stretch.block].steps:
             seconds = self._seconds_of_task(result.sealing)
-            following = replace(task, step=stretch.step, seconds=seconds, segments=(record,), attempt=0)
+            following = replace(task, step=stretch.step, seconds=seconds, segments=(segment,), attempt=0)
             self._waiting.extend(self._parted(following))
         else:
             self._lanes -= stretch.lanes
@@ -271,15 +272,15 @@ class _Coordinator:
         if self._execution.segment_seconds is not None:
             return self._execution.segment_seconds
         so_far = _SHARE_OF_TIME * (time.monotonic() - self._begin)
-        longest = TASK_SECONDS * max(1.0, len(self._parts.manifest["segments"]) / _MANY_SEGMENTS)
+        longest = TASK_SECONDS * max(1.0, len(self._parts.manifest.segments) / _MANY_SEGMENTS)
         return min(max(_FIRST_TASK_SECONDS, so_far, sealing / _SEALING_SHARE), longest)
 
     def _record(self) -> None:
         """Enter in the manifest what was sealed: the more it holds, the more rarely."""
         begin = time.monotonic()
-        if self._records:
-            self._parts.record(self._records)
-            self._records = []
+        if self._sealed:
+            self._parts.record(self._sealed)
+            self._sealed = []
         now = time.monotonic()
         self._record_at = now + max(1.0, (now - begin) / _SHARE_OF_TIME)
 
@@ -288,7 +289,7 @@ class _Coordinator:
         self._clock = Clock(None, 1)  # whoever listens may have raised the interrupt
         begin = asked = time.monotonic()
         self._ask_to_stop()
-        while self._running and time.monotonic() < begin + _PATIENCE:
+        while self._running and time.monotonic() < begin + PATIENCE:
             if time.monotonic() > asked + 2.0:
                 if not any(self._client.processing().values()) and self._done.empty():
                     break  # the workers are gone, and what they were at with them

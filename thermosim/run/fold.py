@@ -16,7 +16,8 @@ from thermosim.kernels.folding import (
     fold_moments,
     fold_products,
 )
-from thermosim.storage.summaries import Summary, bin_edges
+from thermosim.storage.manifest import Summary
+from thermosim.storage.summaries import bin_edges
 
 __all__ = ["TileSummary", "fold_cohorts"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -16,33 +14,36 @@ from thermosim.case.load import Case, load_case
 from thermosim.case.settings import Settings
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
+from thermosim.storage.durable import digest, sync, write_whole
+from thermosim.storage.manifest import FORMAT, Manifest, Origin, SealedFile
+from thermosim.storage.manifest_file import format_fault
 from thermosim.storage.parts import INPUTS
-from thermosim.storage.segments import digest, replace, sync
 
 __all__ = ["case_of", "keep", "restore", "unpack"]
 
 _MODEL = "model.py"
 
 
-def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, dict[str, str]]:
+def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
     """Copy data, recordings and a user's model into the parts, all of it on the disk.
 
-    Returns what the manifest says of it: `inputs`, each path from the parts with its SHA-256, and `external`, files
-    named by absolute paths, which are read where they are.
+    Returns what the manifest says of it: `inputs`, and `external`, files named by absolute paths, which are read where
+    they are.
     """
-    home, kept, external = _home(case.settings), {}, {}
+    home, external, kept = _home(case.settings), {}, {}
     for block in blocks:
         for name in _named(block.settings):
             if Path(name).is_absolute():
                 external[name] = digest(Path(name))
             else:
-                target = Path(os.path.normpath(home / name))
-                kept[target.as_posix()] = _write(parts / target, (case.folder / name).read_bytes())
+                target = Path(os.path.normpath(home / name)).as_posix()
+                kept[target] = _sealed(parts, target, (case.folder / name).read_bytes())
     if source := case.model_source():
-        kept[(home / _MODEL).as_posix()] = _write(parts / home / _MODEL, source.encode())
+        target = (home / _MODEL).as_posix()
+        kept[target] = _sealed(parts, target, source.encode())
     for folder in {parent for name in kept for parent in (parts / name).parents if parent.is_relative_to(parts)}:
         sync(folder)
-    return {"inputs": kept, "external": external}
+    return {"inputs": tuple(kept.values()), "external": external}
 
 
 def _named(settings: Settings) -> list[str]:
@@ -59,62 +60,62 @@ def _home(settings: Settings) -> Path:
     return Path(INPUTS, *("up",) * max((path.parts.count("..") for path in relative), default=0))
 
 
-def _write(target: Path, data: bytes) -> str:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace(target, data)
-    return hashlib.sha256(data).hexdigest()
+def _sealed(folder: Path, name: str, data: bytes) -> SealedFile:
+    """Put a file in a folder, whatever folders its name has."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / name, data)
+    return SealedFile.of(folder / name, name)
 
 
-def restore(parts: Path, manifest: Mapping[str, Any], damaged: Iterable[str]) -> None:
+def restore(parts: Path, manifest: Manifest, damaged: Iterable[str]) -> None:
     """Write the user's model anew; raises StorageError for a damaged file that the manifest has no copy of."""
     for name in damaged:
-        if name.endswith(f"/{_MODEL}") and manifest["model_source"]:
-            _write(parts / name, manifest["model_source"].encode())
-        elif name in manifest["inputs"]:
+        if name.endswith(f"/{_MODEL}") and manifest.origin.model_source:
+            _sealed(parts, name, manifest.origin.model_source.encode())
+        elif name in {file.name for file in manifest.inputs}:
             raise StorageError(
                 f"{parts / name}: damaged, and there is no other copy here: put back the file of the case."
             )
 
 
-def unpack(output: Path, folder: Path) -> dict[str, Any]:
-    """What a complete ensemble says of its run, as a manifest does; the files of its case go to `folder`.
+def unpack(output: Path, folder: Path) -> Origin:
+    """What a complete ensemble says of its origin; the files of its case go to `folder`.
 
-    Raises StorageError when it was made by an older version that did not keep what going on takes.
+    Raises StorageError for a file of another format, and for a virtual one without its frames.
     """
     with h5py.File(output, "r") as file:
-        if "state" not in file:
-            raise StorageError(f"{output}: holds no state to go on from; it was made by an older version of thermosim.")
-        if file.attrs.get("virtual"):
+        attributes = {name: told if isinstance(told, str) else told.item() for name, told in file.attrs.items()}
+        if attributes["format"] != FORMAT:
+            raise StorageError(f"{output}: {format_fault(attributes['format'])}")
+        if attributes["virtual"]:
             parts = f"{output.name}.parts"
             raise StorageError(f"{output}: is a virtual file, and {parts} with its frames is not here.")
-        attributes = {name: str(value) for name, value in file.attrs.items()}
         if INPUTS in file:
             file[INPUTS].visititems(partial(_unpack, folder / INPUTS))
-    parsed = {name: json.loads(attributes[name]) for name in ("settings", "overrides", "packages", "fingerprint")}
-    return attributes | parsed
+        return Origin.from_attributes(attributes)
 
 
 def _unpack(folder: Path, name: str, item: Any) -> None:
     if isinstance(item, h5py.Dataset):
-        _write(folder / name, item[()].tobytes())
+        _sealed(folder, name, item[()].tobytes())
 
 
-def case_of(manifest: Mapping[str, Any], parts: Path, changes: Mapping[str, Any] | None = None) -> Case:
-    """The case of a manifest, its files taken from the parts; `changes` are dotted keys that override it.
+def case_of(origin: Origin, parts: Path, external: Mapping[str, str], changes: Mapping[str, Any] | None = None) -> Case:
+    """The case of a run, its files taken from the parts; `changes` are dotted keys that override it.
 
-    Raises StorageError when the data it learned from are no longer to be had.
+    Raises StorageError when the data it learned from, or files it names by absolute paths, are no longer to be had.
     """
-    overrides = dict(manifest["overrides"]) | dict(changes or {})
-    if manifest["model_source"]:  # the user's model as it was, whatever became of its file
+    overrides = dict(origin.overrides) | dict(changes or {})
+    if origin.model_source:  # the user's model as it was, whatever became of its file
         overrides["model.file"] = _MODEL
-    for name, expected in (manifest.get("external") or {}).items():
+    for name, expected in external.items():
         if not Path(name).is_file() or digest(Path(name)) != expected:
             raise StorageError(f"{name}: has changed since this was begun, or is gone; going on would mix two runs.")
-    home = parts / _home(Settings.from_dict(manifest["settings"]))
+    home = parts / _home(Settings.from_dict(origin.settings))
     if home.name != INPUTS:  # "../" leads nowhere from a folder that is not there
         home.mkdir(parents=True, exist_ok=True)
-    case = load_case(manifest["case"] + "\n", overrides, home)
+    case = load_case(origin.case + "\n", overrides, home)
     data = plan(case)[0].data
-    if data is not None and data.sha256 != manifest["data_sha256"]:
+    if data is not None and data.sha256 != origin.data_sha256:
         raise StorageError(f"{data.description} have changed since this was begun; going on would mix two data sets.")
     return case

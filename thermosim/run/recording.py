@@ -5,38 +5,24 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from thermosim import cohorts
+from thermosim.case.record import RecordTable
 from thermosim.ledger import VARIABLES
 from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
 from thermosim.run.fold import TileSummary, fold_cohorts
-from thermosim.storage.summaries import Summary, declared, summaries_of
+from thermosim.storage.manifest import Cadence, StoredCoordinate, StoredVariable, Summary
+from thermosim.storage.summaries import RESULTS, declared
 
-__all__ = ["Cadence", "Recorder", "recorded"]
+__all__ = ["Recorder", "recorded"]
 
 _ENSEMBLE = ("ensemble_mean", "ensemble_variance")
 _MULTIPLE = 32  # lanes: observables are numpy's, whose last bits can depend on where a lane is in its array
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """Steps first, first + every, ..."""
-
-    first: int
-    every: int
-
-    def until(self, step: int) -> int:
-        """How many of them are at most `step`."""
-        return 0 if step < self.first else (step - self.first) // self.every + 1
-
-    def within(self, steps: np.ndarray) -> np.ndarray:
-        """Positions of those among `steps`."""
-        return np.flatnonzero((steps >= self.first) & ((steps - self.first) % self.every == 0))
 
 
 @dataclass(frozen=True)
@@ -55,40 +41,36 @@ class _Kept:
 def recorded(outline: Outline) -> dict[str, Any]:
     """What a manifest says of the recorded variables: `cadences`, `variables`, `coordinates` and `summaries`."""
     record = outline.settings.record
-    cadences: dict[str, list[int]] = {"step": [record.first, record.every or 1]}
-    variables: dict[str, Any] = {}
-    coordinates: dict[str, Any] = {}
-    summaries: list[dict[str, Any]] = []
+    cadences = {"step": Cadence(record.first, record.every or 1)}
+    variables: dict[str, StoredVariable] = {}
+    coordinates: dict[str, StoredCoordinate] = {}
+    summaries = []
     for kept in _kept(outline):
         dims, attributes = _meaning(outline, kept.name)
-        of_one = {"dims": dims, "shape": list(kept.shape), "attributes": attributes}
+        of_one = StoredVariable(tuple(dims), kept.shape, kept.storage, "replica", None, attributes)
         if kept.frames is not None:
-            cadence = _dimension(cadences, kept.name, kept.frames)
-            variables[kept.name] = of_one | {"dtype": kept.storage, "over": "replica", "cadence": cadence}
-        if kept.summary is None or kept.table is None:
+            variables[kept.name] = replace(of_one, cadence=_dimension(cadences, kept.name, kept.frames))
+        if kept.summary is None:
             continue
-        summary_variables, summary_coordinates = declared(kept.summary, of_one)
-        for name, meaning in summary_variables.items():
-            dimension = None if meaning["final"] else _dimension(cadences, kept.name, kept.table)
-            variables[name] = {key: value for key, value in meaning.items() if key != "final"} | {"cadence": dimension}
-        coordinates |= summary_coordinates
-        if any(meaning["over"] == "cohort" for meaning in summary_variables.values()):
+        dimension = _dimension(cadences, kept.name, kept.summary.cadence) if kept.ensemble else None
+        of_summary, its_coordinates = declared(kept.summary, of_one, dimension)
+        variables |= of_summary
+        coordinates |= its_coordinates
+        if any(variable.over == "cohort" for variable in of_summary.values()):
             coordinates["cohort_replicas"] = _cohort_sizes(outline.replicas)
-        summaries.append({"variable": kept.name, "shape": list(kept.shape)})
-    counted = {name: [*pair, Cadence(*pair).until(outline.steps)] for name, pair in cadences.items()}
-    return {"cadences": counted, "variables": variables, "coordinates": coordinates, "summaries": summaries}
+        summaries.append(kept.summary)
+    return {"cadences": cadences, "variables": variables, "coordinates": coordinates, "summaries": tuple(summaries)}
 
 
-def _cohort_sizes(replicas: int) -> dict[str, Any]:
+def _cohort_sizes(replicas: int) -> StoredCoordinate:
     attributes = {"units": "1", "long_name": "replicas of each cohort"}
-    return {"dims": ["cohort"], "values": np.diff(cohorts.bounds(replicas)).tolist(), "attributes": attributes}
+    return StoredCoordinate(("cohort",), tuple(np.diff(cohorts.bounds(replicas)).tolist()), attributes)
 
 
-def _dimension(cadences: dict[str, list[int]], variable: str, cadence: Cadence) -> str:
+def _dimension(cadences: dict[str, Cadence], variable: str, cadence: Cadence) -> str:
     """The dimension of frames at this cadence: `step`, or one of the variable's own."""
-    own = [cadence.first, cadence.every]
-    name = "step" if own == cadences["step"] else f"{variable}_step"
-    cadences[name] = own
+    name = "step" if cadence == cadences["step"] else f"{variable}_step"
+    cadences[name] = cadence
     return name
 
 
@@ -97,7 +79,6 @@ def _kept(outline: Outline) -> list[_Kept]:
     record = outline.settings.record
     axes, tables = {axis.name for axis in outline.axes}, record.tables
     frame_names = record.variables or ()
-    summaries = {summary.variable: summary for summary in summaries_of(outline.settings.as_dict())}
     kept = []
     for name in outline.variables:
         if name in axes:
@@ -110,8 +91,17 @@ def _kept(outline: Outline) -> list[_Kept]:
             frames, storage = own, table.storage or storage
         ensemble = tuple(what for what in _ENSEMBLE if table and what in table.keep)
         shape = tuple(outline.sizes[dim] for dim in _meaning(outline, name)[0])
-        kept.append(_Kept(name, shape, frames, storage, own, ensemble, summaries.get(name)))
+        summary = _summary(name, shape, table) if table else None
+        kept.append(_Kept(name, shape, frames, storage, own, ensemble, summary))
     return kept
+
+
+def _summary(name: str, shape: tuple[int, ...], table: RecordTable) -> Summary | None:
+    """What a table keeps besides frames, if anything."""
+    keep = tuple(kind for kind in table.keep if kind in RESULTS)
+    ends = (table.range[0], table.range[1]) if table.range else None
+    cadence = Cadence(table.first or 0, table.every or 1)
+    return Summary(name, shape, cadence, keep, ends, table.bins or 0, table.lags or 0) if keep else None
 
 
 def _meaning(outline: Outline, name: str) -> tuple[list[str], dict[str, str]]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from thermosim.run.simulate import complete, tidied
 from thermosim.schedules import KINDS, is_schedule
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
+from thermosim.storage.manifest import Base, Origin, SealedFile
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.segments import described
 from thermosim.storage.verification import verify_file
 
 if TYPE_CHECKING:
@@ -46,19 +47,20 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
     parts = Parts.reopen(output)
     with tidied(parts):
-        virtual = execution.pop("virtual", False) or parts.manifest["virtual"]
+        virtual = execution.pop("virtual", False) or parts.manifest.virtual
         if not virtual and settle(parts):
             return open_ensemble(output)
         _examine(parts, repair)
         if settle(parts):
             return open_ensemble(output)
-        if output.exists() and not (parts.manifest["replaces"] or parts.manifest["virtual"]):
+        if output.exists() and not (parts.manifest.replaces or parts.manifest.virtual):
             raise StorageError(
                 f"{output}: exists beside its parts and is not theirs to replace; move it away, then resume."
             )
-        case = inputs.case_of(parts.manifest, folder)
+        origin = parts.manifest.origin
+        case = inputs.case_of(origin, folder, parts.manifest.external)
         blocks = plan(case)
-        _same_kernels(output, parts.manifest, case, blocks)
+        _same_kernels(output, origin, case, blocks)
         return complete(case, blocks, parts, Execution(virtual=virtual, **execution))
 
 
@@ -83,16 +85,16 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
     if faults := verify_file(output):
         raise StorageError("\n".join(faults) + "\nIt cannot be extended: put it back from a copy, or run it again.")
     with tempfile.TemporaryDirectory() as temporary:
-        manifest = inputs.unpack(output, Path(temporary))
-        case = _longer(manifest, Path(temporary), steps)
+        origin = inputs.unpack(output, Path(temporary))
+        case = _longer(origin, Path(temporary), {}, steps)
         blocks = plan(case)
-        _same_kernels(output, manifest, case, blocks)
-        new = make_manifest(case, blocks) | {"overrides": _public(case, manifest)}
+        _same_kernels(output, origin, case, blocks)
+        new = make_manifest(case, blocks)
         parts = Parts.create(
             output,
-            new,
+            replace(new, origin=_public(new.origin, origin)),
             overwrite=True,
-            fill=lambda folder: inputs.keep(case, blocks, folder) | {"base": _base(output, folder, manifest)},
+            fill=lambda folder: inputs.keep(case, blocks, folder) | {"base": _base(output, folder, origin)},
         )
         with tidied(parts):
             return complete(case, blocks, parts, Execution(**execution))
@@ -102,25 +104,25 @@ def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dat
     """Go on with an ensemble whose frames lie in its parts: they stay where they are."""
     parts = Parts.reopen(output)
     try:
-        if not (parts.manifest["completed"] and parts.manifest["virtual"]):
+        if not (parts.manifest.completed and parts.manifest.virtual):
             raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
         _examine(parts, repair=False)
-        case = _longer(parts.manifest, parts.folder, steps)
+        begun = parts.manifest
+        case = _longer(begun.origin, parts.folder, begun.external, steps)
         blocks = plan(case)
-        _same_kernels(output, parts.manifest, case, blocks)
+        _same_kernels(output, begun.origin, case, blocks)
         longer = make_manifest(case, blocks)
-        kept = ("run", "segments", "inputs", "base", "model_source", "replaces", "virtual")
-        changes = {key: value for key, value in longer.items() if key not in kept}
-        changes["overrides"] = _public(case, parts.manifest)
-        parts.update(**changes, replaces=True)
+        kept = ("run", "segments", "inputs", "external", "base", "virtual")
+        sealed = {name: getattr(begun, name) for name in kept}
+        parts.adopt(replace(longer, origin=_public(longer.origin, begun.origin), replaces=True, **sealed))
         return complete(case, blocks, parts, Execution(**execution | {"virtual": True}))
     finally:
         parts.release()
 
 
-def _longer(manifest: Any, folder: Path, steps: int) -> Case:
+def _longer(origin: Origin, folder: Path, external: Mapping[str, str], steps: int) -> Case:
     """The case with more steps. Raises StorageError when its steps have no continuation."""
-    settings = Settings.from_dict(manifest["settings"])
+    settings = Settings.from_dict(origin.settings)
     direction = settings.run.direction
     if direction != "forward":
         raise StorageError(f"run.direction = {direction!r}: such a run ends where its path ends; run a longer case.")
@@ -136,7 +138,7 @@ def _longer(manifest: Any, folder: Path, steps: int) -> Case:
             changes |= {f"{section}.{key}.end": made} if _ends_with_the_run(value) else {}
     for name, value in settings.theta.protocol.items():
         changes |= {f"theta.protocol.{name}.end": made} if _ends_with_the_run(value) else {}
-    return inputs.case_of(manifest, folder, changes)
+    return inputs.case_of(origin, folder, external, changes)
 
 
 def _ends_with_the_run(value: Any) -> bool:
@@ -144,20 +146,21 @@ def _ends_with_the_run(value: Any) -> bool:
     return is_schedule(value) and "end" not in value and "end" in KINDS.get(value.get("kind"), (None, set(), set()))[2]
 
 
-def _public(case: Case, manifest: Any) -> dict[str, Any]:
-    """What the case was changed by, without the name its model has in the parts."""
-    changes = {key: value for key, value in case.overrides.items() if key != "model.file"}
-    return changes | {key: manifest["overrides"][key] for key in ("model.file",) if key in manifest["overrides"]}
+def _public(longer: Origin, before: Origin) -> Origin:
+    """The origin of an extension, without the name that the user's model has in the parts."""
+    overrides = {key: value for key, value in longer.overrides.items() if key != "model.file"}
+    named = {key: value for key, value in before.overrides.items() if key == "model.file"}
+    return replace(longer, overrides=overrides | named)
 
 
-def _base(output: Path, folder: Path, manifest: Any) -> dict[str, Any]:
+def _base(output: Path, folder: Path, origin: Origin) -> Base:
     """The ensemble so far, as a part of the new one: the same file under a second name, or a copy of it."""
     base = folder / "base.h5"
     try:
         os.link(output, base)
     except OSError:  # a file system without links
         shutil.copyfile(output, base)
-    return described(base) | {"step": manifest["settings"]["run"]["steps"]}
+    return Base(SealedFile.of(base), origin.settings["run"]["steps"])
 
 
 def _examine(parts: Parts, repair: bool) -> None:
@@ -168,7 +171,7 @@ def _examine(parts: Parts, repair: bool) -> None:
     if repair:
         inputs.restore(parts.folder, parts.manifest, [fault.file for fault in faults])
         whole = integrity.without(parts.manifest, faults)
-        parts.update(segments=whole["segments"], base=whole["base"], completed=False)
+        parts.update(segments=whole.segments, base=whole.base, output=None, completed=False)
         parts.tidy()
         return
     named = "\n".join(f"  {fault}" for fault in faults)
@@ -179,9 +182,9 @@ def _examine(parts: Parts, repair: bool) -> None:
     )
 
 
-def _same_kernels(output: Path, manifest: Mapping[str, Any], case: Case, blocks: list[Outline]) -> None:
+def _same_kernels(output: Path, origin: Origin, case: Case, blocks: list[Outline]) -> None:
     """Raises StorageError when going on would not give the same numbers."""
-    if changed := changes(manifest["fingerprint"], fingerprint(case, blocks)):
+    if changed := changes(origin.fingerprint, fingerprint(case, blocks)):
         raise StorageError(
             f"{output}: since it was begun, there have changed: {'; '.join(changed)}. Going on would not give the same "
             f"numbers. It stays readable; start again with another -o."

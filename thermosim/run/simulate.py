@@ -22,13 +22,14 @@ from thermosim.case.load import Case
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.budget import bytes_per_lane, lanes_at_once, memory_of_machine
-from thermosim.run.describe import differences, make_manifest, stored_bytes
+from thermosim.run.describe import differences, make_manifest
 from thermosim.run.execution import Clock, Execution, Interrupted, Listener, Progress, stop_requests
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
-from thermosim.storage import Parts, StorageError, parts_folder, read_manifest
+from thermosim.storage import MANIFEST, Manifest, Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.layout import Layout
+from thermosim.storage.manifest import Stretch
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.segments import Memory, Stretch
+from thermosim.storage.segments import RamSegments, read_state
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,12 +76,12 @@ def simulate(
         return complete(case, blocks, parts, execution)
 
 
-def _not_begun(output: Path, manifest: dict[str, Any]) -> None:
+def _not_begun(output: Path, manifest: Manifest) -> None:
     """Raises StorageError when a run to this output was begun, saying in what it differs from the new one."""
     folder = parts_folder(output)
-    if output.exists() or not (folder / "manifest.json").is_file():
+    if output.exists() or not (folder / MANIFEST).is_file():
         return
-    others = differences(read_manifest(folder), manifest)
+    others = differences(read_manifest(folder).origin, manifest.origin)
     what = "of this same case" if not others else "of another case:\n" + "\n".join(f"  {one}" for one in others)
     raise StorageError(
         f"{folder} exists already; nothing was changed. It is a run that was begun and not completed, {what}\nTo go on "
@@ -113,7 +114,7 @@ def _one_file(parts: Parts, execution: Execution, stop: threading.Event) -> Path
             execution.report(Progress(done, done, total, time.perf_counter() - begin, "B"))
 
     try:
-        return consolidate(parts, Layout(parts.manifest), virtual=execution.virtual, report=report)
+        return consolidate(parts, virtual=execution.virtual, report=report)
     except KeyboardInterrupt:
         raise Interrupted("interrupted while the file was being written; all steps are made") from None
 
@@ -134,7 +135,7 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
                 for first_lane, count in runs_of_lanes(block, first, lanes, most):
                     snapshot = None
                     if step >= 0:
-                        snapshot = parts.read_state(block.number, first_lane, count, step)
+                        snapshot = read_state(parts.folder, parts.manifest, block.number, first_lane, count, step)
                     width, frames = execution.tile_width, execution.segment_frames
                     stepper = Stepper(block, first_lane, count, snapshot, step, threads, width, frames)
                     del snapshot
@@ -183,18 +184,19 @@ def _run_part(
         stepper.close()
 
 
-def _in_memory(case: Case, blocks: list[Outline], manifest: dict[str, Any], execution: Execution) -> xr.Dataset:
+def _in_memory(case: Case, blocks: list[Outline], manifest: Manifest, execution: Execution) -> xr.Dataset:
     """The same without a file: what would have been sealed is put together at the end."""
     threads = execution.threads or os.cpu_count() or 1
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
-    memory, whole = Memory(manifest), replace(execution, segment_seconds=math.inf)
+    memory, whole = RamSegments(manifest), replace(execution, segment_seconds=math.inf)
 
     def keep(stretch: Stretch, frames: dict[str, Any], state: Any) -> None:
         if execution.segment_frames is not None:  # what was taken is otherwise all there is of a block
             frames = {name: array.copy() for name, array in frames.items()}
         memory.seal(stretch, frames, state)
 
-    needed = sum(bytes_per_lane(block) * block.lanes for block in blocks[:1]) + stored_bytes(manifest)
+    frames_and_sums = Layout(manifest, manifest.steps).nbytes
+    needed = sum(bytes_per_lane(block) * block.lanes for block in blocks[:1]) + frames_and_sums
     if needed > memory_of_machine():
         message = (
             f"the state and the recorded frames take {needed / 1e9:,.0f} GB, more than the "
@@ -208,7 +210,7 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: dict[str, Any], exec
             _run_part(stepper, keep, sealer, clock, stop, whole)
     from thermosim.storage.reading import dataset
 
-    return dataset(Layout(manifest), memory, completed=True).load()
+    return dataset(Layout(memory.manifest), memory, completed=True).load()
 
 
 @contextmanager
@@ -219,7 +221,7 @@ def tidied(parts: Parts) -> Iterator[None]:
     except Interrupted:
         raise
     except BaseException:
-        if parts.new and not parts.manifest["segments"]:
+        if parts.new and not parts.manifest.segments:
             parts.remove()
         raise
     finally:

@@ -5,6 +5,7 @@ It seals what it made in the folder of the parts, if it sees that, or else retur
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.fingerprint import changes, fingerprint, surroundings
 from thermosim.run.stepper import Stepper, compile_all
-from thermosim.storage.segments import Stretch, read_state, write
+from thermosim.storage.manifest import Manifest, Segment, Stretch
+from thermosim.storage.segments import read_state, write
 
 __all__ = [
+    "PATIENCE",
     "FolderNotShared",
     "Job",
     "OtherKernels",
@@ -34,7 +37,7 @@ __all__ = [
     "request_stop",
 ]
 
-_PATIENCE = 60.0  # for files that another machine wrote
+PATIENCE = 60.0  # seconds, for files that another machine wrote
 _CASES = 4  # that a worker process keeps, should several runs share a cluster
 
 
@@ -42,7 +45,6 @@ _CASES = 4  # that a worker process keeps, should several runs share a cluster
 class Job:
     """What every task of a run needs to know. Small: it goes along with each."""
 
-    run: str
     manifest: str  # JSON, without the segments
     folder: str | None  # of the parts, where workers see it
     token: str  # of this execution of the run; what stands in its probe file
@@ -60,20 +62,19 @@ class Task:
     lanes: int
     step: int
     seconds: float
-    segments: tuple[Mapping[str, Any], ...] = ()  # that hold the state
+    segments: tuple[Segment, ...] = ()  # that hold the state
     attempt: int = 0
 
-    def overlaps(self, record: Mapping[str, Any]) -> bool:
-        """Whether the segment of this record has some of the lanes."""
-        begin, end = record["first_lane"], record["first_lane"] + record["lanes"]
-        return bool(begin < self.first_lane + self.lanes and self.first_lane < end)
+    def overlaps(self, segment: Segment) -> bool:
+        """Whether the segment has some of the lanes."""
+        return segment.first_lane < self.first_lane + self.lanes and self.first_lane < segment.end_lane
 
 
 @dataclass(frozen=True)
 class Result:
     stretch: Stretch
     sealing: float  # seconds
-    record: Mapping[str, Any] | None  # of the sealed segment
+    segment: Segment | None  # as it was sealed
     frames: Mapping[str, Any]  # where the worker does not see the folder
     state: Mapping[str, Any]
 
@@ -110,7 +111,7 @@ def deliver(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
 def introduce(job: Job) -> bool:
     """Whether this worker sees the folder of the parts. Raises OtherKernels."""
     if job not in _cases:  # what does not depend on the case can be told before its files are here
-        mine, theirs = surroundings(), json.loads(job.manifest)["fingerprint"]
+        mine, theirs = surroundings(), _described(job).origin.fingerprint
         _compare({name: theirs.get(name, "absent") for name in mine}, mine)
     return _sees(job)
 
@@ -145,8 +146,8 @@ def advance_part(
         raise FolderNotShared
     if task.step >= 0 and state is None:
         assert folder is not None
-        manifest = json.loads(job.manifest) | {"segments": list(task.segments)}
-        state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=_PATIENCE)
+        manifest = replace(_described(job), segments=task.segments)
+        state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=PATIENCE)
     with _building:
         outline = _load(job, files)[task.block]
         stepper = Stepper(outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames)
@@ -162,8 +163,13 @@ def advance_part(
     if not _sees(job):  # the run ended without this task; another may be going on by now
         raise FolderNotShared
     begin = time.perf_counter()
-    record = write(folder, job.run, stretch, frames, snapshot)
-    return Result(stretch, time.perf_counter() - begin, record, {}, {})
+    segment = write(folder, _described(job).run, stretch, frames, snapshot)
+    return Result(stretch, time.perf_counter() - begin, segment, {}, {})
+
+
+@functools.lru_cache(_CASES)
+def _described(job: Job) -> Manifest:
+    return Manifest.from_json(json.loads(job.manifest))
 
 
 def _load(job: Job, files: Mapping[str, bytes] | None) -> list[Outline]:
@@ -172,10 +178,10 @@ def _load(job: Job, files: Mapping[str, bytes] | None) -> list[Outline]:
         while len(_cases) >= _CASES:
             del _cases[next(iter(_cases))]
         folder = Path(job.folder) if job.folder is not None else _unpacked(files or {})
-        manifest = json.loads(job.manifest)
-        case = inputs.case_of(manifest, folder)
+        manifest = _described(job)
+        case = inputs.case_of(manifest.origin, folder, manifest.external)
         blocks = plan(case)
-        _compare(manifest["fingerprint"], fingerprint(case, blocks))
+        _compare(manifest.origin.fingerprint, fingerprint(case, blocks))
         compile_all(blocks)
         _cases[job] = blocks
     return _cases[job]

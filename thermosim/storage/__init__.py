@@ -1,35 +1,34 @@
-"""What a run leaves on the disk. While it goes on: sealed segments and a manifest (`parts`); at the end: one file.
+"""What a run leaves on the disk. While it goes on: sealed segments and a manifest; at the end: one file.
 
+manifest        what a run says of itself: typed, frozen, in JSON and back
+manifest_file   the file of that, replaced atomically
+durable, claim  files that are whole or not there; one writer at a time
 segments        rectangles, lanes x steps, with checksums: writing and reading their files
 coverage        what a set of rectangles covers, and from where a run goes on
-parts           the folder of a run: who may write in it, its manifest, which states are still needed
+parts           the folder of a run: who may write in it, which states are still needed
 integrity       whether all of it is what was sealed
+layout          where every number of an ensemble belongs
+summaries       what is kept of a variable besides its frames
 reading         lazy arrays over segments
 new_file        an HDF5 file that is whole or not there
+chunks          how arrays are cut in the one file
 consolidation   the one file of a complete run, a copy of the frames or a view of them
 verification    whether that file is still what was written
+open            an ensemble as a dataset, from its file or its parts
 """
 
-from thermosim.storage.parts import (
-    FORMAT,
-    MANIFEST,
-    PREVIOUS,
-    Parts,
-    clear_remnant,
-    parse_manifest,
-    parts_folder,
-    read_manifest,
-)
-from thermosim.storage.segments import StorageError
+from thermosim.storage.durable import StorageError
+from thermosim.storage.manifest import Manifest
+from thermosim.storage.manifest_file import MANIFEST, PREVIOUS, parts_folder, read_manifest
+from thermosim.storage.parts import Parts, clear_remnant
 
 __all__ = [
-    "FORMAT",
     "MANIFEST",
     "PREVIOUS",
+    "Manifest",
     "Parts",
     "StorageError",
     "clear_remnant",
-    "parse_manifest",
     "parts_folder",
     "read_manifest",
 ]

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-__all__ = ["Rectangle", "due", "frontier", "latest", "partition", "surplus"]
+from thermosim.storage.manifest import Manifest, Segment
 
-Manifest = Mapping[str, Any]
-Record = Mapping[str, Any]
-
-
-def due(cadence: Iterable[int], first_step: int, step: int) -> tuple[int, int]:
-    """Numbers of the frames at steps in (first_step, step], of those at first + every i, i < count: start and stop."""
-    first, every, count = cadence
-    start, stop = (min(max((s - first) // every + 1, 0), count) for s in (first_step, step))
-    return start, stop
+__all__ = ["Rectangle", "frontier", "latest", "partition", "surplus"]
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A part of a segment, or of the base where the record is None, that no other rectangle covers."""
+    """A part of a segment, or of the base where that is None, that no other rectangle covers."""
 
-    record: Record | None
+    segment: Segment | None
     first_lane: int
     lanes: int
     first_step: int
@@ -36,25 +27,25 @@ class _Sweep:
     """The segments of a block in order of their first steps, over the runs of lanes between all their edges."""
 
     def __init__(self, manifest: Manifest, block: int, lanes: int | None = None) -> None:
-        self.base: int = manifest["base"]["step"] if manifest.get("base") else -1
-        mine = [record for record in manifest["segments"] if record["block"] == block]
-        self._records = sorted(mine, key=lambda r: (r["first_step"], r["step"], r["first_lane"], r["lanes"]))
-        ends = {r["first_lane"] for r in mine} | {r["first_lane"] + r["lanes"] for r in mine} | {0, lanes or 0}
+        self.base = manifest.base.step if manifest.base else -1
+        mine = [segment for segment in manifest.segments if segment.block == block]
+        self._segments = sorted(mine, key=lambda s: (s.first_step, s.step, s.first_lane, s.lanes))
+        ends = {s.first_lane for s in mine} | {s.end_lane for s in mine} | {0, lanes or 0}
         self.edges = np.array(sorted(ends))
         self.covered = np.full(len(self.edges) - 1, self.base)
 
-    def each(self, gapless: bool) -> Iterator[tuple[Record, slice, np.ndarray]]:
+    def each(self, gapless: bool) -> Iterator[tuple[Segment, slice, np.ndarray]]:
         """Each segment, its runs of lanes, and the step up to which each run was covered before it.
 
         With `gapless`, what lies after a gap does not count as covered.
         """
-        for record in self._records:
-            start, stop = np.searchsorted(self.edges, (record["first_lane"], record["first_lane"] + record["lanes"]))
+        for segment in self._segments:
+            start, stop = np.searchsorted(self.edges, (segment.first_lane, segment.end_lane))
             runs = slice(int(start), int(stop))
             before = self.covered[runs].copy()
-            yield record, runs, before
-            reached = np.maximum(before, record["step"])
-            self.covered[runs] = np.where(before >= record["first_step"], reached, before) if gapless else reached
+            yield segment, runs, before
+            reached = np.maximum(before, segment.step)
+            self.covered[runs] = np.where(before >= segment.first_step, reached, before) if gapless else reached
 
     def merged(self, values: np.ndarray, runs: slice = slice(None)) -> list[tuple[int, int, int]]:
         """First lane, lanes and value of the longest stretches of these runs of lanes that have equal values."""
@@ -79,10 +70,10 @@ def latest(manifest: Manifest, block: int, lanes: int) -> list[tuple[int, int, i
 
 def _newest(sweep: _Sweep, gapless: bool) -> list[tuple[int, int, int]]:
     found = sweep.covered.copy()
-    for record, runs, before in sweep.each(gapless):
-        if record["state"]:
-            counts = (before >= record["first_step"]) | (not gapless)
-            found[runs] = np.where(counts, np.maximum(found[runs], record["step"]), found[runs])
+    for segment, runs, before in sweep.each(gapless):
+        if segment.state:
+            counts = (before >= segment.first_step) | (not gapless)
+            found[runs] = np.where(counts, np.maximum(found[runs], segment.step), found[runs])
     return sweep.merged(found)
 
 
@@ -90,24 +81,24 @@ def partition(manifest: Manifest, block: int, lanes: int) -> list[Rectangle]:
     """What the segments and the base cover, each lane and step once."""
     sweep = _Sweep(manifest, block, lanes)
     rectangles = [Rectangle(None, 0, lanes, -1, sweep.base)] if sweep.base >= 0 else []
-    for record, runs, before in sweep.each(gapless=False):
-        for first, width, begin in sweep.merged(np.maximum(before, record["first_step"]), runs):
-            if begin < record["step"]:
-                rectangles.append(Rectangle(record, first, width, begin, record["step"]))
+    for segment, runs, before in sweep.each(gapless=False):
+        for first, width, begin in sweep.merged(np.maximum(before, segment.first_step), runs):
+            if begin < segment.step:
+                rectangles.append(Rectangle(segment, first, width, begin, segment.step))
     return rectangles
 
 
-def surplus(manifest: Manifest, block: int) -> list[Record]:
+def surplus(manifest: Manifest, block: int) -> list[Segment]:
     """Segments whose state no lane needs: each keeps the last two that it can go on from, and those after a gap."""
     sweep = _Sweep(manifest, block)
     newest, second = sweep.covered.copy(), sweep.covered.copy()
     held = []
-    for record, runs, before in sweep.each(gapless=True):
-        if not record["state"]:
+    for segment, runs, before in sweep.each(gapless=True):
+        if not segment.state:
             continue
-        held.append((record, runs))
-        counts = before >= record["first_step"]
-        low, high = np.minimum(newest[runs], record["step"]), np.maximum(newest[runs], record["step"])
+        held.append((segment, runs))
+        counts = before >= segment.first_step
+        low, high = np.minimum(newest[runs], segment.step), np.maximum(newest[runs], segment.step)
         low = np.where(low == high, second[runs], np.maximum(second[runs], low))
         newest[runs], second[runs] = np.where(counts, high, newest[runs]), np.where(counts, low, second[runs])
-    return [record for record, runs in held if np.all(record["step"] < second[runs])]
+    return [segment for segment, runs in held if np.all(segment.step < second[runs])]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.storage.coverage import due
+from thermosim.storage.coverage import Rectangle, frontier, partition
+from thermosim.storage.manifest import Manifest
 
-__all__ = ["Coordinate", "Finals", "Layout"]
-
-# manifest, state of any lanes, its step -> variables with one value per run: (lanes or cohorts, ...)
-Finals = Callable[[Mapping[str, Any], Mapping[str, np.ndarray], int], dict[str, np.ndarray]]
-Coordinate = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
+__all__ = ["Layout"]
 
 _STATUS = {
     "status": (np.int8, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
@@ -25,65 +23,94 @@ _STATUS = {
 
 
 class Layout:
-    """Where every number of an ensemble belongs. Built from a manifest alone."""
+    """Where every number of an ensemble belongs. Built from a manifest alone.
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
+    `reached` is the last step that there are frames of, by default that of the segments.
+    """
+
+    def __init__(self, manifest: Manifest, reached: int | None = None) -> None:
         self.manifest = manifest
-        self.axes = manifest["axes"]
-        self.axis_names = tuple(axis["name"] for axis in self.axes)
-        self.blocks = len(manifest["blocks"])
-        self._lane_axes = [len(axis["values"]) for axis in self.axes if not axis["structural"]]
-        self._last = {"replica": manifest["replicas"], "cohort": cohorts.per_point(manifest["replicas"])}
-        base = manifest["base"]["step"] if manifest["base"] else -1
-        self.reached: int = max([base, *(segment["step"] for segment in manifest["segments"])])
+        self.axis_names = tuple(axis.name for axis in manifest.axes)
+        self._lane_axes = [len(axis.values) for axis in manifest.axes if not axis.structural]
+        self._last = {"replica": manifest.replicas, "cohort": cohorts.per_point(manifest.replicas)}
+        self._reached = manifest.reached if reached is None else reached
 
     @property
     def lanes(self) -> int:
         """Lanes of each block: points of the axes that are not structural, times replicas."""
         return math.prod([*self._lane_axes, self._last["replica"]])
 
-    def frames(self, cadence: str) -> int:
-        """Frames up to the last step that any lanes have reached."""
-        return due(self.manifest["cadences"][cadence], -1, self.reached)[1]
+    @property
+    def blocks(self) -> range:
+        """Numbers of the blocks."""
+        return range(len(self.manifest.blocks))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every step of every lane is sealed, with the state after the last."""
+        reached = (step for block in self.blocks for _, _, step in frontier(self.manifest, block, self.lanes))
+        return all(step >= self.manifest.steps for step in reached)
+
+    @functools.cached_property
+    def partitions(self) -> list[list[Rectangle]]:
+        """For each block what the segments cover, each lane and step once."""
+        return [partition(self.manifest, block, self.lanes) for block in self.blocks]
 
     def dimension_sizes(self) -> dict[str, int]:
         """Sizes of all dimensions. Those of steps end where the run is."""
-        variables = self.manifest["variables"].values()
-        sizes = {cadence: self.frames(cadence) for cadence in self.manifest["cadences"]}
-        sizes |= {axis["name"]: len(axis["values"]) for axis in self.axes}
+        variables = self.manifest.variables.values()
+        sizes = {name: cadence.until(self._reached) for name, cadence in self.manifest.cadences.items()}
+        sizes |= {axis.name: len(axis.values) for axis in self.manifest.axes}
         sizes["replica"] = self._last["replica"]
-        if any(variable["over"] == "cohort" for variable in variables):
+        if any(variable.over == "cohort" for variable in variables):
             sizes["cohort"] = self._last["cohort"]
         for variable in variables:
-            sizes |= dict(zip(variable["dims"], variable["shape"], strict=True))
+            sizes |= dict(zip(variable.dims, variable.shape, strict=True))
         return sizes
 
-    def coordinates(self) -> dict[str, Coordinate]:
+    def shape(self, dims: Iterable[str]) -> tuple[int, ...]:
+        """The shape of an array with these dimensions."""
+        sizes = self.dimension_sizes()
+        return tuple(sizes[dim] for dim in dims)
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of all variables."""
+        return sum(float(math.prod(self.shape(dims))) * dtype.itemsize for dims, dtype, _ in self.variables().values())
+
+    def roles(self, dims: Sequence[str]) -> list[str]:
+        """What each dimension is: step, axis, replica or tail."""
+        names = {"replica": "replica", "cohort": "replica"} | dict.fromkeys(self.axis_names, "axis")
+        names |= dict.fromkeys(self.manifest.cadences, "step")
+        return [names.get(dim, "tail") for dim in dims]
+
+    def coordinates(self) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
         """Dimensions, values and attributes of the coordinates."""
         sizes = self.dimension_sizes()
-        result: dict[str, Coordinate] = {}
-        for name, (first, every, _) in self.manifest["cadences"].items():
-            labels = {"units": "1", "long_name": "step of theta"}
-            result[name] = ((name,), first + every * np.arange(sizes[name]), labels)
-        for axis in self.axes:
-            labels = {"units": "1", "long_name": axis["key"], "key": axis["key"]}
-            result[axis["name"]] = ((axis["name"],), _axis_values(axis["values"]), labels)
-        labels = {"units": "1", "long_name": "replica of each point of the sweep"}
-        result["replica"] = (("replica",), np.arange(sizes["replica"]), labels)
+
+        def numbered(name: str, values: np.ndarray, long_name: str, **more: str) -> Any:
+            return (name,), values, {"units": "1", "long_name": long_name} | more
+
+        result = {}
+        for name, cadence in self.manifest.cadences.items():
+            result[name] = numbered(name, cadence.first + cadence.every * np.arange(sizes[name]), "step of theta")
+        for axis in self.manifest.axes:
+            result[axis.name] = numbered(axis.name, _axis_values(axis.values), axis.key, key=axis.key)
+        result["replica"] = numbered("replica", np.arange(sizes["replica"]), "replica of each point of the sweep")
         if "cohort" in sizes:
-            labels = {"units": "1", "long_name": "cohort: replicas of a point that are summed together"}
-            result["cohort"] = (("cohort",), np.arange(sizes["cohort"]), labels)
-        for name, given in self.manifest["coordinates"].items():
-            result[name] = (tuple(given["dims"]), _axis_values(given["values"]), dict(given["attributes"]))
+            meaning = "cohort: replicas of a point that are summed together"
+            result["cohort"] = numbered("cohort", np.arange(sizes["cohort"]), meaning)
+        for name, given in self.manifest.coordinates.items():
+            result[name] = given.dims, _axis_values(given.values), dict(given.attributes)
         return result
 
-    def variables(self) -> dict[str, tuple[tuple[str, ...], np.dtype, dict[str, str]]]:
+    def variables(self) -> dict[str, tuple[tuple[str, ...], np.dtype, dict[str, Any]]]:
         """Dimensions, type and attributes of the variables."""
-        result: dict[str, tuple[tuple[str, ...], np.dtype, dict[str, str]]] = {}
-        for name, variable in self.manifest["variables"].items():
-            steps = (variable["cadence"],) if variable["cadence"] else ()
-            dims = (*steps, *self.axis_names, variable["over"], *variable["dims"])
-            result[name] = (dims, np.dtype(variable["dtype"]), dict(variable["attributes"]))
+        result: dict[str, tuple[tuple[str, ...], np.dtype, dict[str, Any]]] = {}
+        for name, variable in self.manifest.variables.items():
+            steps = (variable.cadence,) if variable.cadence else ()
+            dims = (*steps, *self.axis_names, variable.over, *variable.dims)
+            result[name] = (dims, np.dtype(variable.dtype), dict(variable.attributes))
         for name, (kind, meaning) in _STATUS.items():
             attributes = {"units": "1", "long_name": meaning, "equation": ""}
             result[name] = ((*self.axis_names, "replica"), np.dtype(kind), attributes)
@@ -91,26 +118,30 @@ class Layout:
 
     def attributes(self, completed: bool) -> dict[str, Any]:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
-        keys = ("title", "case", "model_source", "seed", "thermosim_version", "python", "format", "run", "steps")
-        return {key: self.manifest[key] for key in keys} | {
-            "fingerprint": json.dumps(self.manifest["fingerprint"]),
-            "data_sha256": self.manifest["data_sha256"],
-            "structural": json.dumps([axis["key"] for axis in self.axes if axis["structural"]]),
-            "settings": json.dumps(self.manifest["settings"]),
-            "overrides": json.dumps(self.manifest["overrides"]),
-            "packages": json.dumps(self.manifest["packages"]),
+        manifest = self.manifest
+        return manifest.origin.attributes() | {
+            "format": manifest.format,
+            "run": manifest.run,
+            "steps": manifest.steps,
+            "structural": json.dumps([axis.key for axis in manifest.axes if axis.structural]),
             "completed": int(completed),
         }
 
+    def is_framed(self, name: str) -> bool:
+        """Whether a variable has frames, and not one value of the whole run."""
+        variable = self.manifest.variables.get(name)
+        return variable is not None and variable.cadence is not None
+
     def over(self, name: str) -> str:
         """Whether a variable is kept for every replica or every cohort."""
-        return str(self.manifest["variables"][name]["over"]) if name in self.manifest["variables"] else "replica"
+        variable = self.manifest.variables.get(name)
+        return variable.over if variable is not None else "replica"
 
     def span(self, over: str, first_lane: int, lanes: int) -> tuple[int, int]:
         """First and number of the lanes, or of the cohorts that they are."""
         if over == "replica":
             return first_lane, lanes
-        mine = cohorts.slice_of(self.manifest["replicas"], first_lane, lanes)
+        mine = cohorts.slice_of(self.manifest.replicas, first_lane, lanes)
         return mine.start, mine.stop - mine.start
 
     def pieces(self, block: int, first: int, count: int, over: str) -> list[tuple[tuple[int | slice, ...], slice]]:
@@ -141,12 +172,12 @@ class Layout:
         return found
 
     def _with_structural(self, block: int, lane_index: list[Any]) -> tuple[int | slice, ...]:
-        structural, others = iter(self.manifest["blocks"][block]), iter(lane_index)
-        index = [next(structural) if axis["structural"] else next(others) for axis in self.axes]
+        structural, others = iter(self.manifest.blocks[block]), iter(lane_index)
+        index = [next(structural) if axis.structural else next(others) for axis in self.manifest.axes]
         return (*index, next(others))
 
 
-def _axis_values(values: list[Any]) -> np.ndarray:
+def _axis_values(values: Sequence[Any]) -> np.ndarray:
     """Values as netCDF takes them: numbers and strings."""
     if any(isinstance(value, (list, dict)) for value in values):
         return np.arange(len(values))

@@ -8,34 +8,42 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thermosim.storage import MANIFEST, StorageError, parts_folder, read_manifest
-from thermosim.storage.layout import Finals, Layout
+from thermosim.storage.durable import StorageError
+from thermosim.storage.layout import Layout
+from thermosim.storage.manifest import FORMAT
+from thermosim.storage.manifest_file import (
+    MANIFEST,
+    format_fault,
+    has_frames_of_output,
+    output_of,
+    parts_folder,
+    read_manifest,
+)
 from thermosim.storage.segments import Folder
-from thermosim.storage.summaries import finals as finals_of_run
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["open_ensemble"]
 
+_READ = (2, FORMAT)  # files of format 2 differ from today's in their parts only
 
-def open_ensemble(path: str | Path, verify: bool = True, finals: Finals = finals_of_run) -> xr.Dataset:
+
+def open_ensemble(path: str | Path, verify: bool = True) -> xr.Dataset:
     """The ensemble of a finished file, or everything sealed of a run that goes on or was interrupted. Both are lazy.
 
     Of a run that is not finished, frames that are damaged or not reached are NaN, and one warning names the damaged
     files; `verify=False` only compares their sizes. Raises StorageError when there is nothing to open.
     """
-    path = Path(path)
-    if path.name.endswith(".parts"):
-        path = path.with_name(path.name.removesuffix(".parts"))
+    path = output_of(Path(path))
     folder = parts_folder(path)
     for attempt in itertools.count():
-        if path.is_file() and not _has_frames_of(folder):
+        if path.is_file() and not has_frames_of_output(folder):
             return _open_file(path)
         if not folder.is_dir():
             raise StorageError(f"{path}: no such ensemble. `thermosim run CASE -o {path}` makes one.")
         try:
-            return _open_parts(folder, verify, finals)
+            return _open_parts(folder, verify)
         except _Changed as changed:
             if attempt == 10:
                 raise StorageError(f"{path}: changes while it is being opened ({changed}); try again.") from None
@@ -44,14 +52,6 @@ def open_ensemble(path: str | Path, verify: bool = True, finals: Finals = finals
 
 class _Changed(Exception):
     """The run has gone on meanwhile."""
-
-
-def _has_frames_of(folder: Path) -> bool:
-    """Whether these are the parts of a virtual file. They are read themselves: its views say nothing of damage."""
-    try:
-        return bool(read_manifest(folder)["virtual"])
-    except StorageError:
-        return False
 
 
 def _open_file(path: Path) -> xr.Dataset:
@@ -64,13 +64,17 @@ def _open_file(path: Path) -> xr.Dataset:
     if "settings" not in ds.attrs:
         ds.close()
         raise StorageError(f"{path}: is not an ensemble of thermosim, though xarray can open it.")
-    if ds.attrs.get("virtual"):
+    virtual, found = ds.attrs.get("virtual"), ds.attrs.get("format")
+    if found not in _READ or (virtual and found != FORMAT):
+        ds.close()
+        raise StorageError(f"{path}: {format_fault(found)}")
+    if virtual:
         ds.close()
         raise StorageError(f"{path}: is a virtual file, and {parts_folder(path).name} with its frames is not here.")
     return ds
 
 
-def _open_parts(folder: Path, verify: bool, finals: Finals) -> xr.Dataset:
+def _open_parts(folder: Path, verify: bool) -> xr.Dataset:
     """Raises _Changed when files that the manifest had named were replaced or removed by the run meanwhile."""
     from thermosim.storage.integrity import examine, without
     from thermosim.storage.reading import dataset
@@ -83,15 +87,9 @@ def _open_parts(folder: Path, verify: bool, finals: Finals) -> xr.Dataset:
         time.sleep(0.02)  # it is not yet made, or gone since
         raise _Changed(str(error)) from None
     faults = examine(folder, manifest, checksums=verify)
-    sound = without(manifest, faults)
+    layout = Layout(without(manifest, faults), manifest.reached)
     try:
-        ds = dataset(
-            Layout(manifest),
-            Folder(folder.absolute(), manifest["run"]),
-            finals,
-            sound,
-            manifest["completed"] and manifest["virtual"],
-        )
+        ds = dataset(layout, Folder(folder.absolute(), manifest.run), manifest.completed and manifest.virtual)
     except StorageError as error:
         if not folder.is_dir() or read_manifest(folder) != manifest:
             raise _Changed(str(error)) from None

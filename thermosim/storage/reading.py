@@ -13,12 +13,13 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from thermosim import cohorts
-from thermosim.storage.coverage import due, latest, partition
-from thermosim.storage.layout import Finals, Layout
+from thermosim.storage.coverage import latest
+from thermosim.storage.layout import Layout
+from thermosim.storage.manifest import SealedFile
 from thermosim.storage.segments import Source, state_of
-from thermosim.storage.summaries import finals as finals_of_run
+from thermosim.storage.summaries import finals
 
-__all__ = ["Frames", "dataset", "final_arrays", "states"]
+__all__ = ["StoredFrames", "dataset", "final_pieces", "states"]
 
 _STATE_BYTES = 64_000_000  # of a state that is held at one time
 _BYTES_PER_READ = 500_000  # are read in the time that opening a file takes
@@ -33,47 +34,47 @@ class _Piece:
     stop: int
     first: int  # lane or cohort of the block
     count: int
-    file: Mapping[str, Any]
+    file: SealedFile
     of_base: bool
     file_start: int  # number of the file's first frame
     file_first: int  # its first lane or cohort
     file_shape: tuple[int, ...]  # of the array in the file
 
 
-class Frames(BackendArray):
+class StoredFrames(BackendArray):
     """The frames of one variable, (frames, *axes, replica or cohort, ...). What no segment has is NaN or 0.
 
     Files are opened for each read, so the run may go on meanwhile.
     """
 
-    def __init__(self, layout: Layout, manifest: Mapping[str, Any], source: Source, name: str, partitions: Any) -> None:
+    def __init__(self, layout: Layout, source: Source, name: str) -> None:
         dims, self.dtype, _ = layout.variables()[name]
-        sizes = layout.dimension_sizes()
-        self.shape = tuple(sizes[dim] for dim in dims)
+        self.shape = layout.shape(dims)
         self._layout, self._source, self._name, self._over = layout, source, name, layout.over(name)
-        self._lane_dims = len(layout.axes) + 1
-        self.pieces = list(self._all_pieces(manifest, layout.manifest["variables"][name]["cadence"], partitions))
+        self._lane_dims = len(layout.axis_names) + 1
+        self.pieces = list(self._all_pieces(dims[0]))
         self._starts = np.array([piece.start for piece in self.pieces], np.int64)
         self._stops = np.array([piece.stop for piece in self.pieces], np.int64)
 
-    def _all_pieces(self, manifest: Mapping[str, Any], cadence: str, partitions: Any) -> Iterator[_Piece]:
-        steps, base = manifest["cadences"][cadence], manifest["base"]
-        tail = self.shape[1 + self._lane_dims :]
-        for block, rectangles in enumerate(partitions):
+    def _all_pieces(self, dimension: str) -> Iterator[_Piece]:
+        manifest, layout = self._layout.manifest, self._layout
+        cadence, tail = manifest.cadences[dimension], self.shape[1 + self._lane_dims :]
+        for block, rectangles in enumerate(layout.partitions):
             for rectangle in rectangles:
-                start, stop = due(steps, rectangle.first_step, rectangle.step)
-                if start == stop or (rectangle.record and not rectangle.record["frames"]):
+                start, stop = cadence.between(rectangle.first_step, rectangle.step)
+                if start == stop:
                     continue
-                first, count = self._layout.span(self._over, rectangle.first_lane, rectangle.lanes)
-                if rectangle.record is None:
-                    yield _Piece(block, start, stop, first, count, base, True, 0, 0, (stop, *self.shape[1:]))
-                    continue
-                ends = due(steps, rectangle.record["first_step"], rectangle.record["step"])
-                whole = self._layout.span(self._over, rectangle.record["first_lane"], rectangle.record["lanes"])
-                shape = (ends[1] - ends[0], whole[1], *tail)
-                yield _Piece(
-                    block, start, stop, first, count, rectangle.record["frames"], False, ends[0], whole[0], shape
-                )
+                first, count = layout.span(self._over, rectangle.first_lane, rectangle.lanes)
+                segment = rectangle.segment
+                if segment is None:
+                    assert manifest.base is not None
+                    file = manifest.base.file
+                    yield _Piece(block, start, stop, first, count, file, True, 0, 0, (stop, *self.shape[1:]))
+                elif segment.frames is not None:
+                    ends = cadence.between(segment.first_step, segment.step)
+                    whole = layout.span(self._over, segment.first_lane, segment.lanes)
+                    shape = (ends[1] - ends[0], whole[1], *tail)
+                    yield _Piece(block, start, stop, first, count, segment.frames, False, ends[0], whole[0], shape)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.read)
@@ -156,13 +157,13 @@ def _shifted(cut: slice, by: int) -> slice:
 
 
 def states(
-    layout: Layout, manifest: Mapping[str, Any], source: Source, block: int, names: Iterable[str] | None = None
+    layout: Layout, source: Source, block: int, names: Iterable[str] | None = None
 ) -> Iterator[tuple[int, int, int, dict[str, np.ndarray]]]:
     """The newest states of a block: first lane, lanes, step, arrays, in order and of bounded size.
 
     Of a complete run it does not depend on how that was cut.
     """
-    replicas = manifest["replicas"]
+    manifest, replicas = layout.manifest, layout.manifest.replicas
     for first, lanes, step in latest(manifest, block, layout.lanes):
         if step < 0:
             continue
@@ -175,47 +176,36 @@ def states(
             yield start, stop - start, step, state_of(source, manifest, block, start, stop - start, step, names)
 
 
-def final_arrays(
-    layout: Layout, manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], step: int, finals: Finals
-) -> dict[str, np.ndarray]:
-    """Variables with one value per run, of the lanes of a state: (lanes or cohorts, ...)."""
-    found = {name: state[name] for name in ("status", "diverged_step")}
-    declared = [name for name, variable in manifest["variables"].items() if variable["cadence"] is None]
-    if declared:
-        computed = finals(manifest, state, step)
-        found |= {name: computed[name] for name in declared}
-    return found
+def final_pieces(
+    layout: Layout, block: int, first: int, lanes: int, step: int, state: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, tuple[int | slice, ...], np.ndarray]]:
+    """Variables with one value per run, from the state of some lanes: name, place in the variable, values there."""
+    values = {name: state[name] for name in ("status", "diverged_step")} | finals(layout.manifest, state, step)
+    for name, array in values.items():
+        over = layout.over(name)
+        for index, part in layout.pieces(block, *layout.span(over, first, lanes), over):
+            sizes = [i.stop - i.start for i in index if isinstance(i, slice)]
+            yield name, index, array[part].reshape(*sizes, *array.shape[1:])
 
 
-def dataset(
-    layout: Layout,
-    source: Source,
-    finals: Finals = finals_of_run,
-    sound: Mapping[str, Any] | None = None,
-    completed: bool = False,
-) -> xr.Dataset:
+def dataset(layout: Layout, source: Source, completed: bool = False) -> xr.Dataset:
     """All frames of the segments, lazily, and what follows from the newest states.
 
-    `sound` is the manifest of what is whole; nothing else is read. Raises StorageError when a state cannot be read.
+    Raises StorageError when a state cannot be read.
     """
-    manifest = layout.manifest if sound is None else sound
-    partitions = [partition(manifest, block, layout.lanes) for block in range(layout.blocks)]
-    sizes, variables = layout.dimension_sizes(), {}
+    variables = {}
     for name, (dims, dtype, attributes) in layout.variables().items():
-        if manifest["variables"].get(name, {}).get("cadence"):
-            lazy: Any = indexing.LazilyIndexedArray(Frames(layout, manifest, source, name, partitions))
+        if layout.is_framed(name):
+            lazy: Any = indexing.LazilyIndexedArray(StoredFrames(layout, source, name))
             data: Any = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
         else:
             unreached = np.nan if dtype.kind == "f" else -1 if name == "diverged_step" else 0
-            data = np.full([sizes[dim] for dim in dims], unreached, dtype)
+            data = np.full(layout.shape(dims), unreached, dtype)
         variables[name] = xr.Variable(dims, data, attributes)
-    final = any(variable["cadence"] is None for variable in manifest["variables"].values())
+    final = not all(map(layout.is_framed, layout.manifest.variables))
     names = None if final else ("status", "diverged_step")
-    for block in range(layout.blocks):
-        for first, lanes, step, state in states(layout, manifest, source, block, names):
-            for name, values in final_arrays(layout, manifest, state, step, finals).items():
-                over = layout.over(name)
-                for index, part in layout.pieces(block, *layout.span(over, first, lanes), over):
-                    place = variables[name].values[index]
-                    place[...] = values[part].reshape(place.shape)
+    for block in layout.blocks:
+        for first, lanes, step, state in states(layout, source, block, names):
+            for name, index, values in final_pieces(layout, block, first, lanes, step, state):
+                variables[name].values[index] = values
     return xr.Dataset(variables, layout.coordinates(), layout.attributes(completed))

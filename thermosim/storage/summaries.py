@@ -1,19 +1,19 @@
-"""Summaries of a variable, kept instead of its frames or besides them: which, how they are folded, what results.
+"""Summaries of a variable, kept instead of its frames or besides them: how they are folded, and what results.
 
-Values are those of the variable at steps first, first + every, ... `run/fold.py` folds them frame by frame; its arrays
-are all there is to go on from. `finish` turns the arrays of any run of lanes into variables.
+Values are those of the variable at the steps of the summary's cadence. `run/fold.py` folds them frame by frame; its
+arrays are all there is to go on from. `finish` turns the arrays of any run of lanes into variables.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["RESULTS", "Summary", "bin_edges", "declared", "finals", "finish", "summaries_of"]
+from thermosim.storage.manifest import Manifest, StoredCoordinate, StoredVariable, Summary
+
+__all__ = ["RESULTS", "bin_edges", "declared", "finals", "finish"]
 
 # what is kept, and the endings of the names of its variables
 RESULTS: dict[str, tuple[str, ...]] = {
@@ -27,65 +27,33 @@ RESULTS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What is kept of one variable apart from its frames. `range` and `bins` are of the histogram, `lags` of the
-    correlation, in units of `every`; they mean nothing where these are not kept."""
-
-    variable: str
-    first: int
-    every: int
-    keep: tuple[str, ...]
-    range: tuple[float, float]
-    bins: int
-    lags: int
-
-    def frames_until(self, step: int) -> int:
-        """How many values have been folded once all steps up to this one are done, step 0 included."""
-        return max(0, (step - self.first) // self.every + 1)
-
-
-def summaries_of(settings: Mapping[str, Any]) -> tuple[Summary, ...]:
-    """The summaries that resolved settings ask for, in their order; those of ensembles of format 1 have no tables.
-
-    `keep` is without "frames".
-    """
-    summaries = []
-    for variable, table in settings["record"].get("tables", {}).items():
-        keep = tuple(kind for kind in table["keep"] if kind in RESULTS)
-        low, high = table["range"] or (math.nan, math.nan)
-        if keep:
-            cadence = table["first"], table["every"]
-            summaries.append(Summary(variable, *cadence, keep, (low, high), table["bins"], table["lags"]))
-    return tuple(summaries)
+_PER_FRAME = ("ensemble_mean", "ensemble_variance")  # results that are not one value of the whole run
+_COUNTS = ("histogram", "outside")
 
 
 def bin_edges(summary: Summary) -> np.ndarray:
     """Edges of the bins of a histogram: (bins + 1,)."""
+    assert summary.range is not None
     return np.linspace(*summary.range, summary.bins + 1)
 
 
-def finals(manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+def finals(manifest: Manifest, state: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
     """The summaries of a run, from the state of any of its lanes after `step`: (lanes or cohorts, ...)."""
-    shapes = {entry["variable"]: tuple(entry["shape"]) for entry in manifest["summaries"]}
     result: dict[str, np.ndarray] = {}
-    for summary in summaries_of(manifest["settings"]):
-        name = summary.variable
+    for summary in manifest.summaries:
         arrays: dict[str, np.ndarray] = {}
-        for prefix in (f"summary/{name}/", f"cohorts/{name}/"):
+        for prefix in (f"summary/{summary.variable}/", f"cohorts/{summary.variable}/"):
             arrays |= {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
-        result |= finish(summary, arrays, summary.frames_until(step), shapes[name])
+        result |= finish(summary, arrays, summary.cadence.until(step))
     return result
 
 
-def finish(
-    summary: Summary, arrays: Mapping[str, np.ndarray], count: int, shape: Sequence[int]
-) -> dict[str, np.ndarray]:
+def finish(summary: Summary, arrays: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
     """The variables with one value per run, by name, lanes or cohorts first; NaN where there are too few values.
 
-    `arrays` are those of `TileSummary` over any run of lanes, lanes or cohorts last; `count` the values folded, `shape`
-    that of the variable in one lane. Of x: x_mean, x_variance, x_last (lanes, *shape), x_histogram (C, *shape, bins),
-    x_outside (C, *shape, 2), x_autocovariance (lanes, *shape, lags + 1).
+    `arrays` are those of `TileSummary` over any run of lanes, lanes or cohorts last; `count` the values folded. Of x:
+    x_mean, x_variance, x_last (lanes, *shape), x_histogram (C, *shape, bins), x_outside (C, *shape, 2),
+    x_autocovariance (lanes, *shape, lags + 1).
     """
     found: dict[str, np.ndarray] = {}  # (..., R, lanes or C)
     with np.errstate(invalid="ignore", over="ignore"):  # lanes that diverged
@@ -104,7 +72,7 @@ def finish(
     for ending, array in found.items():
         lead = array.shape[:-2]
         lanes_first = np.ascontiguousarray(array.T)  # (lanes, R, ...)
-        result[f"{summary.variable}_{ending}"] = lanes_first.reshape(array.shape[-1], *shape, *lead)
+        result[f"{summary.variable}_{ending}"] = lanes_first.reshape(array.shape[-1], *summary.shape, *lead)
     return result
 
 
@@ -128,75 +96,67 @@ def _autocovariance(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
 
 
 def declared(
-    summary: Summary, variable: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    summary: Summary, variable: StoredVariable, cadence: str | None
+) -> tuple[dict[str, StoredVariable], dict[str, StoredCoordinate]]:
     """Declarations of the variables of a summary, and of their coordinates, from that of the variable itself.
 
-    `variable` and each declaration have "dims" and "shape" after the replica or cohort, and "attributes"; a declaration
-    also has "dtype", "over" ("replica" or "cohort") and "final": whether it is one value per run, not one per frame.
-    A coordinate has "dims", "values" and "attributes".
+    `cadence` is the dimension of the results that are kept for every frame.
     """
-    name, units, what = summary.variable, variable["attributes"]["units"], variable["attributes"]["long_name"]
-    square = _squared(units)
-    bins, side, lag = f"{name}_bin", f"{name}_side", f"{name}_lag"
-    low, high = summary.range
-    # ending: over, dimension of its own, its size, units, long name, equation
-    table: dict[str, tuple[str, str | None, int, str, str, str]] = {
-        "mean": ("replica", None, 0, units, f"mean over steps: {what}", "m = (1/n) sum_t y_t"),
+    name, units, what = summary.variable, variable.attributes["units"], variable.attributes["long_name"]
+    square, variables = _squared(units), {}
+    bins, side = [(f"{name}_bin", summary.bins)], [(f"{name}_side", 2)]
+    lag = [(f"{name}_lag", summary.lags + 1)]
+    low, high = summary.range or (None, None)
+    # ending: over, dimensions of its own and their sizes, units, long name, equation
+    table: dict[str, tuple[str, list[tuple[str, int]], str, str, str]] = {
+        "mean": ("replica", [], units, "mean over steps", "m = (1/n) sum_t y_t"),
         "variance": (
-            "replica", None, 0, square, f"variance over steps: {what}", "sum_t (y_t - m)^2/(n - 1), m = (1/n) sum_t y_t"
+            "replica", [], square, "variance over steps", "sum_t (y_t - m)^2/(n - 1), m = (1/n) sum_t y_t"
         ),
-        "last": ("replica", None, 0, units, f"last value: {what}", "y_t at the last t"),
+        "last": ("replica", [], units, "last value", "y_t at the last t"),
         "histogram": (
-            "cohort", bins, summary.bins, "1", f"histogram over steps and replicas: {what}",
-            "number of (t, replica) with lo_b <= y_t < hi_b",
+            "cohort", bins, "1", "histogram over steps and replicas", "number of (t, replica) with lo_b <= y_t < hi_b"
         ),
         "outside": (
-            "cohort", side, 2, "1", f"values outside the histogram: {what}",
+            "cohort", side, "1", "values outside the histogram",
             f"number of (t, replica) with y_t < {low!r}, with y_t >= {high!r}",
         ),
         "autocovariance": (
-            "replica", lag, summary.lags + 1, square, f"autocovariance over steps: {what}",
+            "replica", lag, square, "autocovariance over steps",
             "c_l = 1/(n - l) sum_t (y_t - m)(y_(t+l) - m), m = (1/n) sum_t y_t",
         ),
-        "ensemble_mean": (
-            "cohort", None, 0, units, f"mean over the replicas of a cohort: {what}", "m = (1/N) sum_r y_r"
-        ),
+        "ensemble_mean": ("cohort", [], units, "mean over the replicas of a cohort", "m = (1/N) sum_r y_r"),
         "ensemble_variance": (
-            "cohort", None, 0, square, f"variance over the replicas of a cohort: {what}",
+            "cohort", [], square, "variance over the replicas of a cohort",
             "sum_r (y_r - m)^2/(N - 1), m = (1/N) sum_r y_r",
         ),
     }  # fmt: skip
-    variables = {}
     for ending in (ending for kind in summary.keep for ending in RESULTS[kind]):
-        over, dim, size, unit, long_name, equation = table[ending]
-        variables[f"{name}_{ending}"] = {
-            "dims": [*variable["dims"], *([dim] if dim else [])],
-            "shape": [*variable["shape"], *([size] if dim else [])],
-            "attributes": {"units": unit, "long_name": long_name, "equation": equation},
-            "dtype": "int64" if ending in ("histogram", "outside") else "float64",
-            "over": over,
-            "final": not ending.startswith("ensemble"),
-        }
+        over, own, unit, meaning, equation = table[ending]
+        variables[f"{name}_{ending}"] = StoredVariable(
+            dims=(*variable.dims, *(dim for dim, _ in own)),
+            shape=(*variable.shape, *(size for _, size in own)),
+            dtype="int64" if ending in _COUNTS else "float64",
+            over=over,
+            cadence=cadence if ending in _PER_FRAME else None,
+            attributes={"units": unit, "long_name": f"{meaning}: {what}", "equation": equation},
+        )
     return variables, _coordinates(summary, units, what)
 
 
-def _coordinates(summary: Summary, units: str, what: str) -> dict[str, dict[str, Any]]:
-    name, coordinates = summary.variable, {}
+def _coordinates(summary: Summary, units: str, what: str) -> dict[str, StoredCoordinate]:
+    name = summary.variable
+    given: dict[str, tuple[list[Any], dict[str, Any]]] = {}
     if "histogram" in summary.keep:
         edges = bin_edges(summary)
-        of_bins = {"units": units, "long_name": f"centre of bin: {what}"}
-        coordinates[f"{name}_bin"] = {
-            "values": (edges[:-1] + 0.5 * np.diff(edges)).tolist(),
-            "attributes": of_bins | {"range": list(summary.range), "number": summary.bins},
-        }
-        of_sides = {"units": "1", "long_name": "side of the range of the histogram"}
-        coordinates[f"{name}_side"] = {"values": ["below", "above"], "attributes": of_sides}
+        labels: dict[str, Any] = {"units": units, "long_name": f"centre of bin: {what}"}
+        of_bins = labels | {"range": list(edges[[0, -1]]), "number": summary.bins}
+        given[f"{name}_bin"] = (edges[:-1] + 0.5 * np.diff(edges)).tolist(), of_bins
+        given[f"{name}_side"] = ["below", "above"], {"units": "1", "long_name": "side of the range of the histogram"}
     if "correlation" in summary.keep:
-        values = [lag * summary.every for lag in range(summary.lags + 1)]
-        of_lags = {"units": "1", "long_name": "lag in steps of theta"}
-        coordinates[f"{name}_lag"] = {"values": values, "attributes": of_lags}
-    return {dim: {"dims": [dim], **coordinate} for dim, coordinate in coordinates.items()}
+        lags = [lag * summary.cadence.every for lag in range(summary.lags + 1)]
+        given[f"{name}_lag"] = lags, {"units": "1", "long_name": "lag in steps of theta"}
+    return {dim: StoredCoordinate((dim,), tuple(values), labels) for dim, (values, labels) in given.items()}
 
 
 def _squared(units: str) -> str:

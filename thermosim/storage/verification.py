@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from thermosim.storage.durable import StorageError, digest
 from thermosim.storage.integrity import examine
-from thermosim.storage.parts import parts_folder, read_manifest
-from thermosim.storage.segments import StorageError, digest
+from thermosim.storage.manifest_file import parts_folder, read_manifest
 
 __all__ = ["checksums_of", "verify_file"]
 
@@ -46,7 +46,10 @@ def _description(item: Any) -> list[Any]:
         if item.dtype.kind == "O":
             described.append(item[()].tolist())
         if item.is_virtual:
-            described += [(m.file_name, m.dset_name, _box(m.vspace), _box(m.src_space)) for m in item.virtual_sources()]
+            described += [
+                (m.file_name, m.dset_name, m.vspace.get_select_bounds(), m.src_space.get_select_bounds())
+                for m in item.virtual_sources()
+            ]
     return described
 
 
@@ -67,14 +70,10 @@ def _plain(value: Any) -> Any:
     return (str(value.dtype), value.tolist()) if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def _box(space: Any) -> Any:
-    return space.get_select_bounds()
-
-
 def verify_file(path: Path) -> list[str]:
     """What is damaged in a finished file, in words; nothing when it is whole. Everything in it is read.
 
-    Of a virtual file also the segments that it views. A file of format 1 has no checksums: it is only read.
+    Of a virtual file also the segments that it views.
     """
     try:
         if path.is_file() and (faults := _against_parts(path)):
@@ -88,23 +87,22 @@ def verify_file(path: Path) -> list[str]:
 def _against_parts(path: Path) -> list[str]:
     """Compare a virtual file with the manifest beside it: HDF5 may crash on views that are damaged."""
     try:
-        output = read_manifest(parts_folder(path)).get("output")
+        output = read_manifest(parts_folder(path)).output
     except StorageError:
         return []
-    expected = (output or {}).get("sha256")
+    expected = output.sha256 if output else None
     return [] if expected in (None, digest(path)) else [f"{path}: damaged (checksum differs)"]
 
 
 def _damages(path: Path, file: h5py.File) -> Iterator[str]:
-    if "format" not in _in_order(file["/"]):
-        yield f"{path}: is not an ensemble of thermosim"
+    if "sha256" not in _in_order(file["/"]):
+        yield f"{path}: is not an ensemble of thermosim, or its checksums are damaged"
         return
-    if np.any(file.attrs["format"] != 1):
-        expected, found = json.loads(file.attrs["sha256"]), checksums_of(file)
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                what = "the file" if name == "/" else name
-                yield f"{path}: the attributes, dimensions or text of {what} are damaged (checksum differs)"
+    expected, found = json.loads(file.attrs["sha256"]), checksums_of(file)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            what = "the file" if name == "/" else name
+            yield f"{path}: the attributes, dimensions or text of {what} are damaged (checksum differs)"
     folders = set()
     for name, item in _all_of(file):
         if isinstance(item, h5py.Dataset) and item.is_virtual:

@@ -1,0 +1,53 @@
+"""Files that are whole on the disk or not there: atomic replacement, syncs, checksums, and the error of this room."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+__all__ = ["StorageError", "digest", "reason", "sync", "temporary_name", "write_whole"]
+
+
+class StorageError(Exception):
+    """An output that cannot be written or read; the message says what to do."""
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a whole file or nothing: temporary name, sync, rename, sync of the folder. Raises OSError."""
+    temporary = temporary_name(target)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(target.parent)
+
+
+def temporary_name(target: Path) -> Path:
+    """Beside the target, as no other process names it."""
+    return target.with_name(f"{target.name}.{secrets.token_hex(6)}.tmp")
+
+
+def sync(path: Path) -> None:
+    """Have a file or folder on disk, not on its way there. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reason(error: OSError) -> str:
+    """Why it failed, without the path, which the message has already."""
+    return os.strerror(error.errno) if error.errno else str(error)
