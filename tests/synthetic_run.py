@@ -27,7 +27,7 @@ def manifest(**changes):
     """Two structural points, three others; two cadences, replicas and cohorts, frames and values of the whole run."""
     origin = Origin(
         title="synthetic", case='title = "ü"', overrides={}, settings={"long": "text " * 2000}, model_source="", seed=1,
-        thermosim_version="0", python="3", packages={}, fingerprint="f", data_sha256="",
+        thermosim_version="0", python="3", packages={}, fingerprint={"kernels": "f"}, data_sha256="",
     )  # fmt: skip
     of_summary, coordinates = declared(_SUMMARY, _FRAMED["x"], None)
     fields = {
