@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,14 @@ from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.case.settings import Settings
 from thermosim.case.theta import move_of
 from thermosim.model import Model
+from thermosim.models import model_of
 from thermosim.moves import NO_SAMPLES, X_MOVES, Move
 
 if TYPE_CHECKING:
     from thermosim.data import Data
     from thermosim.kernels.evaluate import Evaluator
 
-__all__ = ["Machine", "machines", "model_of"]
+__all__ = ["Machine", "ensemble_model", "machines"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Machine:
 
 def machines(ds: xr.Dataset) -> list[Machine]:
     """Every point of the sweep, in order."""
-    model = model_of(ds)
+    model = ensemble_model(ds)
     source = ds.encoding.get("source")
     folder = Path(source).parent if source else Path.cwd()
     return [
@@ -108,18 +108,6 @@ def machines(ds: xr.Dataset) -> list[Machine]:
     ]
 
 
-def model_of(ds: xr.Dataset) -> Model:
-    """The model of an ensemble; a user's own is read from the text stored with it."""
-    from thermosim.models import MODELS
-    from thermosim.models.user import load_user_model
-
-    text = str(ds.attrs.get("model_source", ""))
-    if not text:
-        return MODELS[settings(ds).model.name]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.py"
-        path.write_text(text, "utf-8")
-        model, faults = load_user_model(path)
-    if model is None:
-        raise ValueError(" ".join(faults))
-    return model
+def ensemble_model(ds: xr.Dataset) -> Model:
+    """The model of an ensemble; a user's own is read from the text stored with it. Raises ValueError."""
+    return model_of(settings(ds).model.name, str(ds.attrs.get("model_source", "")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from thermosim.analysis.machine import model_of
+from thermosim.analysis.machine import ensemble_model
 from thermosim.analysis.settings import axes, settings, with_settings, without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.case.record import recordable
@@ -72,9 +72,7 @@ def known_model(ds: xr.Dataset) -> Model:
     if "settings" not in ds.attrs:
         raise ValueError("not an ensemble of thermosim: its attributes are gone; keep_attrs=True of xarray keeps them")
     try:
-        return model_of(ds)
-    except KeyError as error:
-        raise CaseError([f"model {error} is not one of this version of thermosim."], "the ensemble's model") from None
+        return ensemble_model(ds)
     except ValueError as error:
         raise CaseError([str(error)], "the ensemble's model") from None
 

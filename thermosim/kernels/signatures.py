@@ -10,6 +10,7 @@ The functions below are declarations: what is compiled for one must have its arg
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -44,6 +45,7 @@ def argument_names(declaration: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(code.co_varnames[: code.co_argcount])
 
 
+@functools.cache
 def signature_of(declaration: Callable[..., Any]) -> Signature:
     """The signature of a declaration, which names the type of every argument and returns nothing."""
     return types.void(*(_KINDS[declaration.__annotations__[name]] for name in argument_names(declaration)))

@@ -1,4 +1,4 @@
-"""The models, by the name a case calls them."""
+"""The models, by the name a case calls them, and those made of the text of a user's file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from thermosim.models import (
     rotational_trap,
     two_beads,
 )
+from thermosim.models.user import model_of_text
 
-__all__ = ["MODELS"]
+__all__ = ["MODELS", "model_of"]
 
 MODELS: dict[str, Model] = {
     model.name: model
@@ -35,3 +36,16 @@ MODELS: dict[str, Model] = {
         network_energy.MODEL,
     )
 }
+
+
+def model_of(name: str, source: str = "") -> Model:
+    """The model of thermosim with this name, or the one that the text of a user's file defines.
+
+    Raises ValueError when there is none.
+    """
+    if not source:
+        try:
+            return MODELS[name]
+        except KeyError:
+            raise ValueError(f"there is no model {name!r}; there are {', '.join(MODELS)}") from None
+    return model_of_text(source)

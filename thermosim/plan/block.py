@@ -10,7 +10,7 @@ import numpy as np
 
 from thermosim.ledger import VARIABLES
 from thermosim.model import Model
-from thermosim.models.find import model_of
+from thermosim.models import model_of
 from thermosim.moves import CONSTRAINED, NO_SAMPLES, THETA_MOVES, X_MOVES, Move
 from thermosim.plan.timetable import Timetable
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from thermosim import cohorts
 from thermosim.case.load import Case
 from thermosim.case.record import sizes
 from thermosim.case.settings import Settings
@@ -82,9 +83,9 @@ class Outline:
         return X_MOVES[self.settings.x.dynamics] if self.settings.x else NO_SAMPLES
 
     @functools.cached_property
-    def first(self) -> Block:
-        """Its first lane: all that an engine must know to compile, to name its kernels and to tell what lanes take."""
-        return self.block(0, 1)
+    def cohort(self) -> Block:
+        """Its first cohort: all that an engine must know to compile, to name kernels and to tell what lanes take."""
+        return self.block(0, int(cohorts.bounds(self.replicas)[1]))
 
     @functools.cached_property
     def data(self) -> Data | None:
@@ -98,8 +99,12 @@ class Outline:
         return recorded_theta(given, self.folder) if given else None
 
     def block(self, first_lane: int = 0, lanes: int | None = None) -> Block:
-        """Some of its lanes, by default all of them."""
-        numbers = np.arange(first_lane, first_lane + (self.lanes if lanes is None else lanes))
+        """Some of its lanes, by default all of them; the last few that were asked for are kept."""
+        return _block(self, first_lane, self.lanes if lanes is None else lanes)
+
+    def make_block(self, first_lane: int, lanes: int) -> Block:
+        """The same, made anew."""
+        numbers = np.arange(first_lane, first_lane + lanes)
         settings, x, size = self.settings, self.settings.x, self.sizes
         theta, move = settings.theta, move_of(self.model, settings.theta)
         theta_rows, x_rows = self._theta_rows(move), self._x_rows()
@@ -228,6 +233,11 @@ class Outline:
             rates.append(np.full(count, 1.0 if learned is None or group.name in learned else 0.0))
             temperatures.append(np.full(count, float(by_group.get(group.name, 1.0))))
         return np.concatenate([*rates, *temperatures, np.zeros(0)])
+
+
+@functools.lru_cache(maxsize=4)
+def _block(outline: Outline, first_lane: int, lanes: int) -> Block:
+    return outline.make_block(first_lane, lanes)
 
 
 def plan(case: Case) -> list[Outline]:

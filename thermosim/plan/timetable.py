@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.models.find import model_of
+from thermosim.models import model_of
 from thermosim.schedules import is_schedule, schedule_values
 
 __all__ = ["Timetable"]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thermosim import cohorts
 from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
 from thermosim.engines import engine_of
@@ -137,19 +136,19 @@ def seconds_per_replica_step(block: Outline, seconds: float) -> float:
 
 def bytes_per_lane(outline: Outline) -> float:
     """Memory that each lane of a block takes while it runs: state, work space, a sealed copy, a frame on its way."""
-    cohort = outline.block(0, int(cohorts.bounds(outline.replicas)[1]))
+    cohort = outline.cohort
     frame = Recorder(outline, cohort, ()).bytes_per_frame / cohort.lanes
     return engine_of().bytes_per_lane(cohort) + 2.0 * (_bytes_of_sums(outline) + frame)
 
 
 def bytes_of_state(outline: Outline) -> float:
     """What is sealed of each lane to go on from: state, status and running sums."""
-    return engine_of().bytes_of_state(outline.first) + 9.0 + _bytes_of_sums(outline)
+    return engine_of().bytes_of_state(outline.cohort) + 9.0 + _bytes_of_sums(outline)
 
 
 def _bytes_of_sums(outline: Outline) -> float:
     """Running sums of summaries, for each lane; those of a cohort shared out."""
-    cohort = outline.block(0, int(cohorts.bounds(outline.replicas)[1]))
+    cohort = outline.cohort
     sums = Recorder(outline, cohort, (slice(0, 1),)).snapshot()
     return sum(array.nbytes / (cohort.lanes if name.startswith("cohorts/") else 1) for name, array in sums.items())
 

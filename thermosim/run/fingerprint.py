@@ -52,7 +52,7 @@ def fingerprint(case: Case, blocks: list[Outline]) -> dict[str, str]:
     if record.tables:
         tables = [observables[name].function for name in record.tables if name in observables]
         parts["summaries"] = identity_of(_modules(*_SUMMARIES), tables)
-    of_blocks = [engine_of().fingerprint(block.first) for block in blocks]
+    of_blocks = [engine_of().fingerprint(block.cohort) for block in blocks]
     of_engine = {name: combined(each[name] for each in of_blocks) for name in of_blocks[0]}
     return of_engine | {name: part.digest for name, part in parts.items()} | _common() | _versions(*parts.values())
 

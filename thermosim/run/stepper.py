@@ -133,5 +133,5 @@ def runs_of_lanes(outline: Outline, first_lane: int, lanes: int, most: int) -> l
 def compile_all(blocks: list[Outline]) -> None:
     """Let the engine look at every block, and compile what it needs. Raises CaseError for what it cannot run."""
     for block in blocks:
-        if faults := engine_of().faults(block.first):
+        if faults := engine_of().faults(block.cohort):
             raise CaseError(faults)
