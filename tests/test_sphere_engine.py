@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import thermosim
+from thermosim.kernels import types
+from thermosim.kernels.compile import compiled
 from thermosim.kernels.noise import fill_normal_pair
 from thermosim.streams import THETA_NOISE
 
@@ -38,7 +40,8 @@ def _run(constraint, **overrides):
 def _noise(step):
     """The engine's own normals of a step, (d, R): move `step` is the even or odd half of block step // 2."""
     halves = np.empty((2, 4, REPLICAS))
-    fill_normal_pair(SEED, THETA_NOISE, step // 2, 0, 0, halves[0], halves[1])
+    signature = types.void(*[types.int64] * 5, *[types.float64[:, ::1]] * 2)
+    compiled(fill_normal_pair, signature)(SEED, THETA_NOISE, step // 2, 0, 0, halves[0], halves[1])
     return halves[step % 2]
 
 
