@@ -128,6 +128,43 @@ def test_what_is_not_recorded_is_not_booked_and_changes_nothing() -> None:
     assert np.array_equal(alone["theta"].values, _run({})["theta"].values)
 
 
+def test_a_functional_of_theta_is_booked_where_it_is_recorded() -> None:
+    """sum |theta' - theta|^2, against the recorded path; and nothing else changes by a bit."""
+    ds = _run({"record.variables": ["theta", "displacement_square"], "theta.dynamics": "sgd", "theta.batch": 4})
+    squares = (ds["theta"].diff("step") ** 2).sum("theta_dim").cumsum("step")
+    np.testing.assert_allclose(ds["displacement_square"][1:], squares, rtol=1e-12)
+    assert np.array_equal(ds["theta"], _run({"theta.dynamics": "sgd", "theta.batch": 4})["theta"])
+    assert "displacement_square" not in _run({"record.variables": None, "record.every": 25})
+
+
+OWN_FUNCTIONAL = """
+from dataclasses import replace
+import thermosim
+def descent(theta, before, loss, gradient, constants, shared, total):
+    for i in range(theta.shape[0]):
+        for lane in range(theta.shape[1]):
+            total[lane] += gradient[i, lane] * (theta[i, lane] - before[i, lane])
+MODEL = replace(
+    thermosim.MODELS["gaussian"],
+    name="gaussian-with-descent",
+    functionals=(thermosim.Functional("descent", "theta", "kT", "fall of the loss", "sum g.dtheta", descent),),
+)
+"""
+
+
+def test_a_model_brings_a_functional_in_one_entry(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Plain SGD moves along -r (g + lambda theta): without decay its descent is -r sum |g|^2."""
+    (tmp_path / "mine.py").write_text(OWN_FUNCTIONAL)
+    changes = {"theta.dynamics": "sgd", "theta.weight_decay": 0.0, "theta.batch": 4, "record.variables": None}
+    text = GAUSSIAN.replace('name = "gaussian"', 'file = "mine.py"')
+    case = thermosim.load_case(text, changes, tmp_path)
+    with thermosim.simulate(case, tmp_path / "run.h5") as ds:
+        assert ds["descent"].attrs["equation"] == "sum g.dtheta"
+        np.testing.assert_allclose(ds["descent"], -0.05 * ds["gradient_square"], rtol=1e-10)
+    with thermosim.extend(tmp_path / "run.h5", 5) as longer:
+        assert np.isfinite(longer["descent"]).all()
+
+
 def _acceptance(ratio: float) -> float:
     """Mean acceptance of a normal random walk on a normal law, `ratio` the one's deviation over the other's.
 

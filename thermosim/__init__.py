@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from thermosim.case.faults import CaseError
     from thermosim.case.load import Case, load_case
     from thermosim.checks.report import Report, check
+    from thermosim.ledger import Functional
     from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
     from thermosim.run.resume import extend, resume
@@ -22,6 +23,7 @@ __all__ = [
     "CaseError",
     "Constant",
     "Derived",
+    "Functional",
     "Model",
     "Observable",
     "Parameter",
@@ -49,6 +51,7 @@ _HOME = {
     "extend": "thermosim.run.resume",
     "resume": "thermosim.run.resume",
     "simulate": "thermosim.run.simulate",
+    "Functional": "thermosim.ledger",
     "Constant": "thermosim.model",
     "Derived": "thermosim.model",
     "Model": "thermosim.model",

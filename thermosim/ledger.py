@@ -21,10 +21,26 @@ probabilistic models", Entropy 26, 112 (2024).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["FUNCTIONALS", "VARIABLES", "Functional", "Variable", "row_names", "rows_booked"]
+__all__ = [
+    "FUNCTIONALS",
+    "VARIABLES",
+    "Book",
+    "Functional",
+    "Variable",
+    "functionals_of",
+    "row_names",
+    "rows_booked",
+    "variables_of",
+]
+
+
+# book(theta, before, loss, gradient, constants, shared, total), compiled with the step loop: theta (m, L) after a move
+# and before it, loss (L) and gradient (m, L) that the move followed, constants (C, L) and shared (K,) of the model;
+# it adds to total (L). A move that does not learn has no gradient rows.
+Book = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,8 @@ class Functional:
     """A running sum along the path of theta or x: one row of the ledger, in the order of the table.
 
     A row is booked where a recorded variable needs it and the move books it; any other costs nothing. Kernels find it
-    by its name in capitals, bound to its row, or to -1 where it is not booked.
+    by its name in capitals, bound to its row, or to -1 where it is not booked. One with a `book` of its own is booked
+    along any path of theta; a model may bring such functionals (`Model.functionals`).
     """
 
     name: str
@@ -40,6 +57,7 @@ class Functional:
     units: str
     long_name: str
     equation: str
+    book: Book | None = None  # what adds to the sum after every move of theta; None: the moves themselves book it
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,13 @@ class Variable:
     def attributes(self) -> dict[str, str]:
         """What is stored with the variable."""
         return {"units": self.units, "long_name": self.long_name, "equation": self.equation}
+
+
+def _displacement_square(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
+    for i in range(theta.shape[0]):
+        for lane in range(theta.shape[1]):
+            step = theta[i, lane] - before[i, lane]
+            total[lane] += step * step
 
 
 _BOOKED = (
@@ -94,6 +119,14 @@ _BOOKED = (
         "L_b(theta_{t-1})",
     ),
     Functional("accepted_theta", "theta", "1", "proposals of theta accepted since step 0", "sum 1"),
+    Functional(
+        "displacement_square",
+        "theta",
+        "1",
+        "sum over steps of the squared displacement of theta",
+        "sum |theta' - theta|^2",
+        book=_displacement_square,
+    ),
 )
 FUNCTIONALS: dict[str, Functional] = {functional.name: functional for functional in _BOOKED}
 
@@ -128,18 +161,33 @@ VARIABLES: dict[str, Variable] = {
 }
 
 
-def rows_booked(of: str, books: Collection[str], recorded: Collection[str]) -> tuple[str, ...]:
-    """The rows of the ledger of theta or x, in order: what a move books and a recorded variable needs."""
-    needed = {term for name in recorded if name in VARIABLES for term in VARIABLES[name].terms}
+def functionals_of(own: Iterable[Functional]) -> dict[str, Functional]:
+    """The table, and a model's own."""
+    return FUNCTIONALS | {functional.name: functional for functional in own}
+
+
+def variables_of(own: Iterable[Functional]) -> dict[str, Variable]:
+    """Every variable that an ensemble of a model with functionals of its `own` can hold, but for its observables."""
+    return VARIABLES | {functional.name: _of(functional) for functional in own}
+
+
+def rows_booked(
+    of: str, books: Collection[str], recorded: Collection[str], own: Iterable[Functional] = ()
+) -> tuple[str, ...]:
+    """The rows of the ledger of theta or x, in order: what a move books, or is booked anyway, and a variable needs."""
+    variables = variables_of(own)
+    needed = {term for name in recorded if name in variables for term in variables[name].terms}
     return tuple(
-        name for name, functional in FUNCTIONALS.items() if functional.of == of and name in books and name in needed
+        name
+        for name, functional in functionals_of(own).items()
+        if functional.of == of and name in needed and (name in books or functional.book is not None)
     )
 
 
 def row_names(of: str, rows: Sequence[str]) -> dict[str, int]:
-    """The bound names of all functionals of theta or x: each its row among these, or -1."""
+    """The bound names of the functionals that moves of theta or x book: each its row among these, or -1."""
     return {
         name.upper(): rows.index(name) if name in rows else -1
         for name, functional in FUNCTIONALS.items()
-        if functional.of == of
+        if functional.of == of and functional.book is None
     }

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.ledger import Functional
+
 __all__ = ["Constant", "Derived", "Model", "Observable", "Parameter"]
 
 Values = Mapping[str, Any]
@@ -146,6 +148,7 @@ class Model:
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)
     validate: Callable[[Values, Any], list[str]] | None = None  # of the constants and the settings of a case
     observables: Mapping[str, Observable] = field(default_factory=dict)
+    functionals: tuple[Functional, ...] = ()  # sums along the path of theta, each with its `book`
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
 

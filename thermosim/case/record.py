@@ -11,7 +11,7 @@ from pydantic import Field
 
 from thermosim.case.section import Section
 from thermosim.case.theta import move_of
-from thermosim.ledger import VARIABLES
+from thermosim.ledger import FUNCTIONALS, VARIABLES, functionals_of, variables_of
 from thermosim.model import Model
 from thermosim.moves import THETA_MOVES, X_MOVES
 from thermosim.storage.summaries import RESULTS
@@ -86,7 +86,9 @@ def recordable(model: Model, settings: Settings) -> list[str]:
         ]
         if model.normalised and x.temperature == 1.0 and not x.restart:
             names += ["entropy_production", "shadow"]
-    names += move_of(model, theta).books
+    move = move_of(model, theta)
+    own = [name for name, functional in functionals_of(model.functionals).items() if functional.book is not None]
+    names += [*move.books, *(own if model.parameters and not move.rests else ())]
     return names + [name for name, observable in model.observables.items() if observable.of == "theta" or x is not None]
 
 
@@ -113,15 +115,18 @@ def shape_faults(model: Model, first: Settings, other: Settings) -> list[str]:
 
 
 def _dims(model: Model, name: str) -> set[str]:
-    if name in VARIABLES:
-        return set(VARIABLES[name].dims)
+    variables = variables_of(model.functionals)
+    if name in variables:
+        return set(variables[name].dims)
     return {"sample"} if model.observables[name].of == "x" else set()
 
 
 def frame_names(record: RecordSection, recordable: Sequence[str]) -> list[str]:
-    """The variables of record.variables, by default all without a table of their own."""
-    given = record.variables
-    return [name for name in recordable if name not in record.tables] if given is None else list(given)
+    """The variables of record.variables; by default all without a table of their own that the moves book anyway."""
+    if record.variables is not None:
+        return list(record.variables)
+    on_demand = {name for name, functional in FUNCTIONALS.items() if functional.book is not None}
+    return [name for name in recordable if name not in record.tables and name not in on_demand]
 
 
 def recorded_names(record: RecordSection, recordable: Sequence[str]) -> list[str]:

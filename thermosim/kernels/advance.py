@@ -19,6 +19,7 @@ __all__ = ["advance", "jump", "jump_of_tile", "restart"]
 
 _prepare_at = function_at(signature_of(signatures.prepare))
 _theta_move_at = function_at(signature_of(signatures.theta_move))
+_book_at = function_at(signature_of(signatures.book))
 _jump_at = function_at(signature_of(signatures.jump))
 _restart_at = function_at(signature_of(signatures.restart))
 _x_move_at = function_at(signature_of(signatures.x_move))
@@ -123,19 +124,20 @@ def advance(
     constants: Tile, shared: Vector, data: Tile, first_row: Integers,
     theta_hyper: Tile, theta_factor: Tile, x_hyper: Tile, x_factor: Tile, theta_table: Tile, x_table: Tile,
     prepare_address: Integer, theta_move_address: Integer, jump_address: Integer, restart_address: Integer,
-    x_move_address: Integer,
+    x_move_address: Integer, books: Integers, book_rows: Integers,
     frame_theta: Stack, frame_x: Buffers, frame_phi: Stack, frame_theta_path: Stack, frame_x_path: Buffers,
     theta_normal: Stack, theta_uniform: Tile, gradient: Tile, after: Tile, loss: Vector, row: Tile,
     theta_hyper_now: Tile, x_hyper_now: Tile, langevin: Tile, work: Tile, x_normal: Stack, uniform: Tile,
-    states: Buffers, forces: Buffers, phi: Tile, derived: Tile, model_scratch: Tile,
+    states: Buffers, forces: Buffers, phi: Tile, derived: Tile, model_scratch: Tile, before: Tile,
 ) -> None:  # fmt: skip
     """Advance one tile from `first_step` by `steps` steps, in place, copying the frames met on the way.
 
     State: theta (m, L), memory (M, L) of a move such as momentum, x (S, n, L), rows of the ledger theta_path (Q, L) and
     x_path (S, P, L). Hyper-parameters (H, L) are scaled by factors (H, steps), tables (steps, ...) hold what is
     prescribed per step; either has a single column or row where nothing changes. Past step `turn` (if not 0) theta
-    meets the minibatches and the noise of the steps before it once more, in reverse. Frames are due at steps
-    first_frame, first_frame + every, ...; the arrays from theta_normal on are work space.
+    meets the minibatches and the noise of the steps before it once more, in reverse. books are the addresses of
+    functionals that book for themselves after every move of theta, each in its row of theta_path. Frames are due at
+    steps first_frame, first_frame + every, ...; the arrays from theta_normal on are work space.
     """
     prepare, theta_move = _prepare_at(prepare_address), _theta_move_at(theta_move_address)
     jump, restart, x_move = _jump_at(jump_address), _restart_at(restart_address), _x_move_at(x_move_address)
@@ -170,12 +172,17 @@ def advance(
                 theta_block = _fill_normals(seed, THETA_NOISE, drawn, theta_block, first_replica, theta_normal)
                 if theta_uniform.shape[0] > 0:
                     fill_uniform(seed, THETA_ACCEPTANCE, drawn, first_replica, 0, theta_uniform)
+                if books.shape[0] > 0:
+                    _copy(theta, before)
                 theta_move(
                     seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[drawn & 1],
                     theta_uniform, constants, shared, data, first_row, row_count, theta_hyper_now,
                     theta_table[min(s, theta_table.shape[0] - 1)], theta_path, loss, gradient, after, row, work,
                     model_scratch,
                 )  # fmt: skip
+                for number in range(books.shape[0]):
+                    total = theta_path[book_rows[number]]
+                    _book_at(books[number])(theta, before, loss, gradient, constants, shared, total)
                 jumped = not x_first and not restarts
                 for sample in range(0 if jumped else samples):
                     state, force = states[now, sample], forces[now, sample]

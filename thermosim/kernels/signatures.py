@@ -87,6 +87,18 @@ def theta_move(
     """
 
 
+def book(
+    theta: Tile,
+    before: Tile,
+    loss: Vector,
+    gradient: Tile,
+    constants: Tile,
+    shared: Vector,
+    total: Vector,
+) -> None:
+    """Add to total (L) what a functional gains by the move of theta from `before`; see `ledger.Book`."""
+
+
 def jump(
     x: Tile,
     derived: Tile,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.ledger import VARIABLES
+from thermosim.ledger import variables_of
 from thermosim.model import Model
 from thermosim.models import model_of
 from thermosim.moves import CONSTRAINED, NO_SAMPLES, THETA_MOVES, X_MOVES, Move
@@ -83,8 +83,9 @@ class Block:
     @property
     def delivered(self) -> tuple[str, ...]:
         """What the engine delivers of every frame: the states and rows that are recorded, or watched by the guard."""
-        sources = {VARIABLES[name].source for name in self.variables if name in VARIABLES}
-        sources |= {self.model.observables[name].of for name in self.variables if name not in VARIABLES}
+        variables = variables_of(self.model.functionals)
+        sources = {variables[name].source for name in self.variables if name in variables}
+        sources |= {self.model.observables[name].of for name in self.variables if name not in variables}
         watched = {"theta"} if self.theta.learns else set()
         watched |= {"x", "phi"} if self.samples else set()
         states = [name for name in ("theta", "x", "phi") if name in sources | watched]

@@ -12,7 +12,7 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.case.record import RecordTable
-from thermosim.ledger import VARIABLES
+from thermosim.ledger import variables_of
 from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
 from thermosim.run.fold import TileSummary, fold_cohorts
@@ -107,8 +107,9 @@ def _summary(name: str, shape: tuple[int, ...], table: RecordTable) -> Summary |
 def _meaning(outline: Outline, name: str) -> tuple[list[str], dict[str, str]]:
     """Dimensions after the replica, and attributes."""
     several = outline.sizes["sample"] > 1
-    if name in VARIABLES:
-        variable = VARIABLES[name]
+    variables = variables_of(outline.model.functionals)
+    if name in variables:
+        variable = variables[name]
         return [d for d in variable.dims if d != "sample" or several], variable.attributes
     observable = outline.model.observables[name]
     attributes = {"units": observable.units, "long_name": observable.long_name, "equation": observable.equation}
@@ -135,6 +136,7 @@ class Recorder:
         """Of the lanes of a block that come in these pieces."""
         self._block, self._outline, self._model = block, outline, outline.model
         self._pieces = list(pieces)
+        self._variables = variables_of(outline.model.functionals)
         self._kept = _kept(outline)
         self.grid = _grid([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
         self._edges = cohorts.bounds(block.replicas)
@@ -280,9 +282,9 @@ class Recorder:
 
     def _values(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice) -> np.ndarray:
         """A variable in every frame, lanes last."""
-        if name not in VARIABLES:
+        if name not in self._variables:
             return self._observe(name, frames, lanes)
-        terms = [np.moveaxis(frames[term], 1, -1) for term in VARIABLES[name].terms or (name,)]
+        terms = [np.moveaxis(frames[term], 1, -1) for term in self._variables[name].terms or (name,)]
         return np.sum(terms, axis=0) if len(terms) > 1 else terms[0]
 
     def _observe(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice) -> np.ndarray:

@@ -47,7 +47,7 @@ class Stepper:
         self.block = outline.block(first_lane, lanes)
         self._lanes = engine_of().open(self.block, threads, tile_width)
         self._recorder = Recorder(outline, self.block, self._lanes.pieces)
-        self._guard = Guard(lanes)
+        self._guard = Guard(lanes, self.block.theta_rows)
         self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
         self.step = max(step, 0)  # that the state is at
         self._lanes.restore(snapshot or initial_state(outline, first_lane, lanes), self.step)

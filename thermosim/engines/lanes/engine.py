@@ -9,7 +9,7 @@ import numpy as np
 
 from thermosim.engines.engine import Take
 from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
-from thermosim.engines.lanes.link import addresses_of
+from thermosim.engines.lanes.link import addresses_of, booking
 from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, tile_width
 from thermosim.kernels.advance import advance
 from thermosim.kernels.compile import compiled
@@ -77,7 +77,7 @@ class LanesOfTiles:
 
     def _made_once(self) -> dict[str, object]:
         """Arguments of the kernel that are the same in every call and every tile."""
-        block = self._block
+        block, addresses = self._block, addresses_of(self._block)
         return {
             "seed": block.seed,
             "turn": block.turn,
@@ -88,7 +88,9 @@ class LanesOfTiles:
             "restarts": block.restarts,
             "shared": block.shared,
             "data": block.data,
-            **addresses_of(block),
+            **addresses,
+            "books": np.array(addresses["books"], np.int64),
+            "book_rows": np.array([row for row, _ in booking(block)], np.int64),
         }
 
     def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:

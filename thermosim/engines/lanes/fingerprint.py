@@ -8,7 +8,7 @@ from typing import Any
 from thermosim.engines.lanes.link import addresses_of
 from thermosim.kernels.advance import advance
 from thermosim.kernels.compile import compiler_versions
-from thermosim.kernels.identity import identity_of_modules, kernel_identity
+from thermosim.kernels.identity import combined, identity_of_modules, kernel_identity
 from thermosim.kernels.signatures import signature_of
 from thermosim.kernels.types import Signature
 from thermosim.plan.block import Block
@@ -27,7 +27,9 @@ _KERNELS = {
 
 def fingerprint(block: Block) -> dict[str, str]:
     """Digests of the kernels of a block, by what they do; they are not compiled."""
-    kernels = {_KERNELS[name]: digest for name, digest in addresses_of(block, _digest).items()}
+    digests = addresses_of(block, _digest)
+    books = {"functionals of theta": combined(digests.pop("books"))} if digests["books"] else {}
+    kernels = {_KERNELS[name]: digest for name, digest in digests.items() if name in _KERNELS} | books
     return kernels | {"advance": _digest(advance, signature_of(advance))} | engine_versions()
 
 

@@ -15,10 +15,10 @@ from thermosim.kernels.signatures import argument_names, signature_of
 from thermosim.kernels.theta_moves import adam, descent, metropolis, nesterov, prescribed, scale_invariant
 from thermosim.kernels.x_moves import exact_ou, langevin, sampling, ula
 from thermosim.kernels.x_moves import metropolis as x_metropolis
-from thermosim.ledger import row_names
+from thermosim.ledger import Functional, functionals_of, row_names
 from thermosim.plan.block import Block
 
-__all__ = ["THETA_KERNELS", "X_KERNELS", "WorkRows", "addresses_of", "work_rows"]
+__all__ = ["THETA_KERNELS", "X_KERNELS", "WorkRows", "addresses_of", "booking", "work_rows"]
 
 Template = Callable[..., None]
 Bindings = dict[str, Any]
@@ -115,7 +115,14 @@ def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str,
         x_move = _address(of, X_KERNELS[block.x_dynamics], signatures.x_move, {**of_tile, **_sampler(block)})
     again, of_restart = (restart, {**booked, **energy}) if block.restarts else (_no_restart, {})
     addresses |= {"jump_address": jump_address, "x_move_address": x_move}
+    addresses["books"] = [_address(of, f.book, signatures.book, names) for _, f in booking(block) if f.book]
     return addresses | {"restart_address": _address(of, again, signatures.restart, of_restart)}
+
+
+def booking(block: Block) -> list[tuple[int, Functional]]:
+    """The rows of the ledger of theta whose functionals book for themselves."""
+    declared = functionals_of(block.model.functionals)
+    return [(row, declared[name]) for row, name in enumerate(block.theta_rows) if declared[name].book is not None]
 
 
 def _sampler(block: Block) -> Bindings:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thermosim.engines.lanes.link import work_rows
+from thermosim.engines.lanes.link import booking, work_rows
 from thermosim.kernels.aligned import aligned_zeros
 from thermosim.plan.block import Block
 
@@ -47,6 +47,7 @@ def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
         "phi": (samples,),
         "derived": (block.derived,),
         "model_scratch": (rows.scratch,),
+        "before": (block.parameters if booking(block) else 0,),
     }
 
 
