@@ -130,6 +130,9 @@ steps = 100
 
 
 def test_lists(capsys):
+    assert "adamw" in run(capsys, "moves")[1]
+    assert "Loshchilov" in run(capsys, "moves", "adamw")[1]
+    assert run(capsys, "moves", "adamx")[0] == 2
     assert "isotropic-sphere" in run(capsys, "models")[1]
     assert "model.noise" in run(capsys, "models", "isotropic-sphere")[1]
     assert "ideal_gas/fixed_elr " in run(capsys, "cases")[1]

@@ -26,7 +26,6 @@ from thermosim.case.resolve import resolve
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural
 from thermosim.model import Model
-from thermosim.models import MODELS
 from thermosim.moves import X_MOVES
 
 __all__ = ["Case", "load_case"]
@@ -108,7 +107,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
     settings, axes, more = _swept(raw, model, home, axes)
     faults += more
-    if not faults and settings is not None and model.name not in MODELS:
+    if not faults and settings is not None and settings.model.file is not None:
         from thermosim.models.slopes import slope_faults  # compiles
 
         faults += slope_faults(model, settings.model.constants)

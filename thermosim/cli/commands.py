@@ -234,6 +234,17 @@ def models(
 
 
 @app.command()
+def moves(
+    name: Annotated[str | None, typer.Argument(help="A move, for its source and what is true of it.")] = None,
+    debug: Debug = False,
+) -> None:
+    """The moves of theta and x: what each does, and the keys it takes."""
+    from thermosim.cli import listings
+
+    raise typer.Exit(listings.moves(name))
+
+
+@app.command()
 def cases(debug: Debug = False) -> None:
     """The cases that come with thermosim: names to run."""
     from thermosim.cli import listings

@@ -203,6 +203,37 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     return [*rows, ("moves of x:", ", ".join(possible_moves(model))), ("theta learns by:", learns)]
 
 
+def moves(name: str | None) -> Exit:
+    """List the moves of theta and x with the keys that are numbers of every lane, or say all of one name."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from thermosim.case.faults import CaseError
+    from thermosim.moves import THETA_MOVES, X_MOVES
+
+    everything = [("theta", move) for move in THETA_MOVES.values()] + [("x", move) for move in X_MOVES.values()]
+    console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
+    if name is None:
+        for title in ("move", "update", "keys"):
+            table.add_column(title, style="bold" if title == "move" else "", overflow="fold")
+        for section, move in everything:
+            table.add_row(f"{section} {move.name}", escape(move.summary), ", ".join(move.hyper))
+        console.print(table)
+        return Exit.FINE
+    found = [(section, move) for section, move in everything if move.name == name]
+    if not found:
+        names = ", ".join(dict.fromkeys(move.name for _, move in everything))
+        raise CaseError([f"no such move. There are: {names}."], name)
+    for section, move in found:
+        console.print(f"[bold]{move.name}[/bold], a move of {section}: {escape(move.summary)}\n{escape(move.source)}")
+        claims = {"density": "has a density", "invariant": "leaves exp(-phi/T) invariant at any time step"}
+        said = [words for claim, words in claims.items() if getattr(move, claim)]
+        for what, has in (("keys:", move.hyper), ("books:", move.books), ("it", said)):
+            if has:
+                console.print(f"[bold]{what}[/bold] {', '.join(has)}")
+    return Exit.FINE
+
+
 def cases() -> Exit:
     """List the cases that come with thermosim, under the names that `run` takes."""
     from rich.table import Table
