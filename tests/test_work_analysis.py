@@ -15,6 +15,7 @@ from tests.assertions import assert_within
 from tests.driven_ensembles import changed, trap
 from thermosim.analysis import work
 from thermosim.analysis.comparison import judge
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE
 from thermosim.case.settings import Settings
 from thermosim.checks import driven as analysis
 from thermosim.exact import driven
@@ -139,7 +140,7 @@ def test_few_effective_replicas_are_flagged() -> None:
     settings["theta"]["protocol"]["center"]["final"] = [4.0, -3.0]
     result = work.jarzynski(driven_ensembles.simulate(settings))
     assert not bool(result["reliable"][-1])
-    assert float(result["effective_sample_size"][-1]) < work.MINIMUM_SAMPLE_SIZE
+    assert float(result["effective_sample_size"][-1]) < MINIMUM_SAMPLE_SIZE
 
 
 @pytest.mark.parametrize("end", ["state", "equilibrium"])

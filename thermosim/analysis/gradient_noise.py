@@ -27,10 +27,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from thermosim.analysis.learning import gathered, put
+from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.settings import settings
-from thermosim.analysis.work import replica_mean
 from thermosim.schedules import values_at
 
 __all__ = ["GradientNoise", "first_replicas", "gradient_noise", "learned_parameters", "noise_statistics"]

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.estimates import gathered, replica_mean
 from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
-from thermosim.analysis.settings import axes
-from thermosim.analysis.work import replica_mean
 
 __all__ = [
     "ALL",
@@ -162,15 +161,10 @@ def assembled(
     ds: xr.Dataset, rows: Sequence[Mapping[str, np.ndarray]], meanings: Meanings, method: str, condition: str
 ) -> xr.Dataset:
     """Arrays (F,) or (F, R) of every point of the sweep as one Dataset; those of one dimension have no replica."""
-    names = axes(ds)
-    sizes = [ds.sizes[name] for name in names]
-    coordinates = {name: ds[name] for name in ("step", *names, "replica") if name in ds.coords}
     result = xr.Dataset()
-    for name in rows[0]:
-        stacked = np.stack([row[name] for row in rows], axis=1)
-        dims = ["step", *names, *(["replica"] if stacked.ndim == 3 else [])]
-        array = stacked.reshape(len(stacked), *sizes, *stacked.shape[2:])
-        result[name] = xr.DataArray(array, dims=dims, coords={d: coordinates[d] for d in dims if d in coordinates})
+    for name, first in rows[0].items():
+        dims = ("step", "replica")[: np.ndim(first)]
+        result[name] = gathered(ds, [row[name] for row in rows], dims)
     return described(result, meanings, method, condition)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis import entropy
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.information import (
     SIGMAS,
     assembled,
@@ -34,7 +35,6 @@ from thermosim.analysis.information import (
 )
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import log_normalisers, surprisals_of
-from thermosim.analysis.work import replica_mean
 
 __all__ = ["information_balance", "routes"]
 

@@ -15,17 +15,15 @@ replicas; `condition` says when it is exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import work
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, replica_mean, require
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.settings import axes
-from thermosim.analysis.work import replica_mean
 
 __all__ = [
     "ENTROPIES",
@@ -35,11 +33,9 @@ __all__ = [
     "detailed",
     "exact_samples",
     "fluctuation_theorems",
-    "gathered",
     "learning_ledger",
     "log_normaliser",
     "mean_energy",
-    "put",
     "relaxation",
     "retrace",
 ]
@@ -65,7 +61,7 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     dims step and the sweep axes; with the largest first-law residual over replicas. sigma is left out where ln Z is not
     to be had, and at other temperatures than 1, to which the surprisal belongs. Raises ValueError without a ledger.
     """
-    _require(ds, "phi", "work", "heat", "log_ratio_x")
+    require(ds, "phi", "work", "heat", "log_ratio_x")
     result = work.work_and_heat(ds)
     books = "any move, at any time step"
     energy = ds["phi"] - ds["phi"].isel(step=0)
@@ -94,7 +90,7 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
 
     Raises ValueError for samples at another temperature than 1, without step 0, or where ln Z is not to be had.
     """
-    _require(ds, "phi", "work", "heat", "log_ratio_x")
+    require(ds, "phi", "work", "heat", "log_ratio_x")
     if int(ds["step"][0]) != 0:
         raise ValueError("the theorems need the surprisal at step 0: record.first = 0")
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("average", "average_error", "size", "mean", "error")}
@@ -121,8 +117,8 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     result["effective_sample_size"] = size.assign_attrs(
         units="1", long_name="effective sample size", condition="replicas that carry the exponential average"
     )
-    result["reliable"] = (size >= work.MINIMUM_SAMPLE_SIZE).assign_attrs(
-        long_name=f"effective sample size of at least {work.MINIMUM_SAMPLE_SIZE:g}", condition="a flag, not a proof"
+    result["reliable"] = (size >= MINIMUM_SAMPLE_SIZE).assign_attrs(
+        long_name=f"effective sample size of at least {MINIMUM_SAMPLE_SIZE:g}", condition="a flag, not a proof"
     )
     return result.assign_coords(
         theorem=list(THEOREMS), condition=("theorem", list(THEOREMS.values())), exact=gathered(ds, exact, ("theorem",))
@@ -165,7 +161,7 @@ def retrace(ds: xr.Dataset) -> xr.Dataset:
     -r^2 J U_b with U_b = grad phi(b), J its Jacobian, and exactly that where phi is quadratic in theta (Appendix A).
     Raises ValueError for another direction, or frames that do not pair up.
     """
-    _require(ds, "theta")
+    require(ds, "theta")
     for machine in machines(ds):
         if machine.settings.run.direction != "there-and-back":
             raise ValueError('retracing needs run.direction = "there-and-back"')
@@ -192,7 +188,7 @@ def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     two standard errors lie within `tolerance` standard deviations, so that too small an ensemble is not called relaxed.
     It is a necessary sign only. Raises ValueError where <phi> is not to be had: no closed form, support or sampler.
     """
-    _require(ds, "phi", "theta")
+    require(ds, "phi", "theta")
     if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         raise ValueError(
             "x.temperature: <phi> is known at temperature 1, that of exp(-phi); run with x.temperature = 1"
@@ -282,39 +278,6 @@ def _first_replica(machine: Machine) -> int:
     sizes = [len(values) for values in machine.settings.sweep.values()]
     number = int(np.ravel_multi_index(list(machine.index.values()), sizes)) if sizes else 0
     return number * int(machine.settings.ensemble.replicas)
-
-
-def gathered(
-    ds: xr.Dataset, values: Sequence[np.ndarray], dims: Sequence[str], coords: Mapping[str, Any] | None = None
-) -> xr.DataArray:
-    """Arrays of every point of the sweep, in the order of `machines`, as one: dims step (if any), axes, the others.
-
-    dims names the dimensions of each array; those of ds keep their coordinates.
-    """
-    names = axes(ds)
-    stacked = np.stack([np.asarray(value) for value in values])
-    shape = [ds.sizes[name] for name in names]
-    array = xr.DataArray(stacked.reshape((*shape, *stacked.shape[1:])), dims=[*names, *dims])
-    known = {name: ds[name] for name in array.dims if name in ds.coords and ds.sizes[name] == array.sizes[name]}
-    first = [name for name in ("part", "theorem", "prediction", "step", "lag") if name in dims]
-    array = array.assign_coords(known | dict(coords or {}))
-    return array.transpose(*first, *names, *[name for name in dims if name not in first])
-
-
-def put(
-    result: xr.Dataset, name: str, value: xr.DataArray, error: Any, units: str, long_name: str, condition: str
-) -> None:
-    """Add an estimate and its standard error, with their attributes."""
-    result[name] = value.assign_attrs(units=units, long_name=long_name, condition=condition)
-    spread = xr.zeros_like(value, dtype=float) + error
-    meaning = f"standard error: {long_name}"
-    result[f"{name}_error"] = spread.assign_attrs(units=units, long_name=meaning, condition=condition)
-
-
-def _require(ds: xr.Dataset, *names: str) -> None:
-    missing = [name for name in names if name not in ds]
-    if missing:
-        raise ValueError(f"needs {', '.join(missing)} among the recorded variables: record.variables")
 
 
 def _on_support(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

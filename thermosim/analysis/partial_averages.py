@@ -28,9 +28,8 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import learning
-from thermosim.analysis.learning import gathered, put
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, replica_mean
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.work import MINIMUM_SAMPLE_SIZE, replica_mean
 
 __all__ = ["averaged_work_and_heat", "partial_entropies"]
 

@@ -28,8 +28,8 @@ import numpy as np
 import xarray as xr
 from scipy import special, stats
 
+from thermosim.analysis.estimates import gathered, put
 from thermosim.analysis.gradient_noise import first_replicas, gradient_noise, learned_parameters, noise_statistics
-from thermosim.analysis.learning import gathered, put
 from thermosim.analysis.machine import Machine, machines
 
 __all__ = ["PREDICTIONS", "clausius", "first_replicas", "gradient_noise", "naive_reservoir", "noise_statistics"]

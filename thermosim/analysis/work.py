@@ -22,22 +22,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.estimates import put, put_sample_size, replica_mean
 from thermosim.analysis.settings import axes, each_point, setting, settings
 from thermosim.moves import X_MOVES
 
 __all__ = [
-    "MINIMUM_SAMPLE_SIZE",
     "crooks",
     "entropy_production",
     "first_law_residual",
     "heat_currents",
     "integral_fluctuation_theorem",
     "jarzynski",
-    "replica_mean",
     "work_and_heat",
 ]
-
-MINIMUM_SAMPLE_SIZE = 100.0
 
 _RATIO = "any move that books its exact transition ratio, at any time step"
 _BOOKS = "any move, at any time step: the books are exact; the mean is that of the finite-step chain"
@@ -50,13 +47,13 @@ def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
     replicas. The shadow is absent when there is no single temperature.
     """
     result = xr.Dataset()
-    _put(result, "work", *replica_mean(ds["work"]), "kT", "mean work since step 0", _BOOKS)
-    _put(result, "heat", *replica_mean(ds["heat"]), "kT", "mean heat absorbed since step 0", _BOOKS)
-    _put(result, "log_ratio", *replica_mean(ds["log_ratio_x"]), "1", "mean log path ratio since step 0", _RATIO)
+    put(result, "work", *replica_mean(ds["work"]), "kT", "mean work since step 0", _BOOKS)
+    put(result, "heat", *replica_mean(ds["heat"]), "kT", "mean heat absorbed since step 0", _BOOKS)
+    put(result, "log_ratio", *replica_mean(ds["log_ratio_x"]), "1", "mean log path ratio since step 0", _RATIO)
     temperature = _temperature(ds)
     if temperature is not None:
         shadow = replica_mean(ds["log_ratio_x"] + ds["heat"] / temperature)
-        _put(result, "shadow", *shadow, "1", "log ratio + heat/T, zero for a move in detailed balance", _RATIO)
+        put(result, "shadow", *shadow, "1", "log ratio + heat/T, zero for a move in detailed balance", _RATIO)
     result["first_law_residual"] = first_law_residual(ds)
     return result
 
@@ -85,8 +82,8 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     condition += " (ula: biased, first order in x.time_step)" if biased else " (exact)"
     result = xr.Dataset()
     value = -temperature * estimate
-    _put(result, "free_energy_difference", value, temperature * error, "kT", "F(theta_t) - F(theta_0)", condition)
-    return _put_sample_size(result, sample_size)
+    put(result, "free_energy_difference", value, temperature * error, "kT", "F(theta_t) - F(theta_0)", condition)
+    return put_sample_size(result, sample_size)
 
 
 def integral_fluctuation_theorem(
@@ -103,9 +100,9 @@ def integral_fluctuation_theorem(
     average = xr.DataArray(np.exp(logarithm))
     condition = f"{_RATIO}; p_0 the true start, any normalised p_end"
     result = xr.Dataset()
-    _put(result, "average", average, average * error, "1", "<exp(-Sigma)>, 1 in theory", condition)
-    _put(result, "entropy_production", *replica_mean(entropy), "1", "mean Sigma, a relative entropy", condition)
-    return _put_sample_size(result, sample_size)
+    put(result, "average", average, average * error, "1", "<exp(-Sigma)>, 1 in theory", condition)
+    put(result, "entropy_production", *replica_mean(entropy), "1", "mean Sigma, a relative entropy", condition)
+    return put_sample_size(result, sample_size)
 
 
 def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
@@ -148,11 +145,9 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     values = [xr.DataArray(r, dims=names, coords={n: forward[n] for n in names}) for r in results]
     scale = _temperature(forward)
     result = xr.Dataset()
-    _put(
-        result, "free_energy_difference", scale * values[0], scale * values[1], "kT", "dF, acceptance ratio", condition
-    )
-    _put(result, "slope", values[3], values[4], "1", "T times the slope of ln P_F(w)/P_R(-w), 1 in theory", condition)
-    _put(
+    put(result, "free_energy_difference", scale * values[0], scale * values[1], "kT", "dF, acceptance ratio", condition)
+    put(result, "slope", values[3], values[4], "1", "T times the slope of ln P_F(w)/P_R(-w), 1 in theory", condition)
+    put(
         result,
         "crossing",
         scale * values[5],
@@ -178,7 +173,7 @@ def entropy_production(ds: xr.Dataset, first: int | None = None, last: int | Non
     mean, error = replica_mean((ratio.sel(step=end) - ratio.sel(step=begin)) / time)
     result = xr.Dataset()
     condition = f"steady state between the frames; {_RATIO}; reproduces the rate of the finite-step chain"
-    _put(result, "entropy_production_rate", mean, error, "1/time", "entropy production rate", condition)
+    put(result, "entropy_production_rate", mean, error, "1/time", "entropy production rate", condition)
     return result.assign_attrs(first=begin, last=end)
 
 
@@ -213,20 +208,9 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     arrays = [xr.DataArray(v, dims=[*names, "bath"], coords=coordinates) for v in (mean, error, baths)]
     condition = "steady state between the frames, linear forces, any time step"
     result = xr.Dataset(attrs={"first": begin, "last": end, "replicas": size})
-    _put(
-        result, "heat_current", arrays[0], arrays[1], "kT/time", "heat absorbed from the bath per unit time", condition
-    )
+    put(result, "heat_current", arrays[0], arrays[1], "kT/time", "heat absorbed from the bath per unit time", condition)
     result["temperature"] = arrays[2].assign_attrs(units="kT", long_name="temperature of the bath")
     return result
-
-
-def replica_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Mean and standard error over replicas; samples of one replica are averaged first."""
-    if "sample" in values.dims:
-        values = values.mean("sample", skipna=False)
-    size = values.sizes["replica"]
-    spread = values.std("replica", ddof=1, skipna=False)
-    return values.mean("replica", skipna=False), spread / np.sqrt(size)
 
 
 def _number(ds: xr.Dataset, key: str) -> Any:
@@ -311,22 +295,3 @@ def _line(forward: np.ndarray, backward: np.ndarray) -> list[float]:
     gradient = np.array([-1.0 / beta[1], beta[0] / beta[1] ** 2])
     crossing = w.mean() - beta[0] / beta[1]
     return [beta[1], np.sqrt(covariance[1, 1]), crossing, np.sqrt(gradient @ covariance @ gradient)]
-
-
-def _put(
-    result: xr.Dataset, name: str, value: xr.DataArray, error: xr.DataArray, units: str, long_name: str, condition: str
-) -> None:
-    result[name] = value.assign_attrs(units=units, long_name=long_name, condition=condition)
-    result[f"{name}_error"] = error.assign_attrs(
-        units=units, long_name=f"standard error: {long_name}", condition=condition
-    )
-
-
-def _put_sample_size(result: xr.Dataset, sample_size: xr.DataArray) -> xr.Dataset:
-    result["effective_sample_size"] = sample_size.assign_attrs(
-        units="1", long_name="effective sample size", condition="replicas that carry the exponential average"
-    )
-    result["reliable"] = (sample_size >= MINIMUM_SAMPLE_SIZE).assign_attrs(
-        long_name=f"effective sample size of at least {MINIMUM_SAMPLE_SIZE:g}", condition="a flag, not a proof"
-    )
-    return result

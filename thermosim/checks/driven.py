@@ -16,6 +16,7 @@ import xarray as xr
 
 from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, replica_mean
 from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.case.settings import Settings
 from thermosim.checks.exponential import exponential_average
@@ -40,7 +41,7 @@ __all__ = [
     "steady_frames",
 ]
 
-_SAMPLE_SIZE = 4.0 * work.MINIMUM_SAMPLE_SIZE  # expected, for an exponential average to be compared
+_SAMPLE_SIZE = 4.0 * MINIMUM_SAMPLE_SIZE  # expected, for an exponential average to be compared
 _AT = "at the run's time step"
 
 
@@ -216,7 +217,7 @@ def _comparison(
 
 def _mean_comparison(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray, name: str, of: str) -> Comparison:
     steps = ds["step"].values[frames]
-    mean, error = work.replica_mean(ds[name].isel(step=frames))
+    mean, error = replica_mean(ds[name].isel(step=frames))
     reference = _table(ds, exact, lambda cell: getattr(cell.ledger, of)[steps])
     what = of.replace("_", " ")
     where = ", ".join(str(step) for step in steps)
@@ -233,13 +234,13 @@ def _moments_of_x(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     step = int(ds["step"][-1])
     x = ds["x"].isel(step=-1).transpose(*axes(ds), "replica", ..., "x_dim")
     n = x.sizes["x_dim"]
-    mean, error = work.replica_mean(x)
+    mean, error = replica_mean(x)
     exact_mean = _table(ds, exact, lambda cell: cell.ledger.mean[step])
     dims = (*axes(ds), "x_dim")
     deviation = x - xr.DataArray(exact_mean, dims=dims)
     pairs = list(zip(*np.triu_indices(n), strict=True))
     products = xr.concat([deviation.isel(x_dim=i) * deviation.isel(x_dim=j) for i, j in pairs], "pair")
-    covariance, spread = work.replica_mean(products)
+    covariance, spread = replica_mean(products)
     exact_covariance = _table(ds, exact, lambda cell: [cell.ledger.covariance[step][i, j] for i, j in pairs])
     reference = f"linear Langevin moments (discrete Lyapunov recursion), {_AT}"
     name = f"of x at step {step}"
@@ -265,7 +266,7 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
     deviation = ds["work"].sel(step=step) - xr.DataArray(
         _table(ds, exact, lambda cell: cell.ledger.work[step]), dims=axes(ds)
     )
-    variance, error = work.replica_mean(deviation**2)
+    variance, error = replica_mean(deviation**2)
     comparisons = []
     exact_variance = _table(ds, exact, lambda cell: cell.moments.variance[step])  # type: ignore[union-attr]
     if np.all(exact_variance > 0.0):
@@ -283,7 +284,7 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
     step = int(good[-1])
     sample = ds["work"].sel(step=step)
     inverse = xr.DataArray(_table(ds, exact, lambda cell: 1.0 / cell.temperature), dims=axes(ds))
-    average, error = work.replica_mean(xr.DataArray(np.exp(-sample * inverse)))
+    average, error = replica_mean(xr.DataArray(np.exp(-sample * inverse)))
     expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[step]))  # type: ignore[union-attr]
     exact_move = X_MOVES[settings(ds).of_x.dynamics].invariant
     theory = "Jarzynski's equality, exp(-dF/T), at any time step" if exact_move else f"Gaussian integral, {_AT}"

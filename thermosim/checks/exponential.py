@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.settings import axes
 
 __all__ = ["exponential_average"]
@@ -31,7 +31,7 @@ def exponential_average(ds: xr.Dataset, exponent: xr.DataArray, name: str, refer
     if not len(good) or tested.sizes["replica"] < _LEAST_REPLICAS:
         return []
     frame = int(good[-1])
-    mean, error = (v.transpose(*axes(ds)).values for v in work.replica_mean(tested.isel(step=frame)))
+    mean, error = (v.transpose(*axes(ds)).values for v in replica_mean(tested.isel(step=frame)))
     if not np.all(error > 0.0):
         return []
     quantity = f"{name} to step {int(ds['step'][frame])}"

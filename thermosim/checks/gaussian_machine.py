@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.machine import Machine
 from thermosim.analysis.memorised_information import memory
@@ -95,7 +95,7 @@ def gaussian_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Compar
     comparisons = []
     for name, of in _LEDGER.items():
         if name in ds:
-            mean, error = work.replica_mean(ds[name].isel(step=frames))
+            mean, error = replica_mean(ds[name].isel(step=frames))
             exact = _table(ds, theory, lambda m, of=of: getattr(m, of)[frames])  # type: ignore[misc]
             what = f"mean {name.replace('_', ' ').replace('log ratio x', 'log ratio')} to step {steps}"
             comparisons.append(_comparison(ds, what, mean, error, exact, _AT, "step"))
@@ -124,12 +124,12 @@ def _moments_of(ds: xr.Dataset, theory: list[Moments], name: str, dimension: str
     n = theory[0].theta_mean.shape[1]
     values = ds[name].isel({"step": -1, dimension: slice(n)})
     step = int(ds["step"][-1])
-    mean, error = work.replica_mean(values)
+    mean, error = replica_mean(values)
     exact_mean = _table(ds, theory, lambda m: getattr(m, f"{name}_mean")[-1])
     deviation = values - xr.DataArray(exact_mean, dims=(*axes(ds), dimension))
     pairs = list(zip(*np.triu_indices(n), strict=True))
     products = xr.concat([deviation.isel({dimension: i}) * deviation.isel({dimension: j}) for i, j in pairs], "pair")
-    covariance, spread = work.replica_mean(products)
+    covariance, spread = replica_mean(products)
     exact = _table(ds, theory, lambda m: [getattr(m, f"{name}_covariance")[-1][i, j] for i, j in pairs])
     # theta that learns from all data has no spread but that of rounding
     rounding = [_ROUNDING * (1.0 + np.abs(values)) for values in (exact_mean, exact)]

@@ -19,8 +19,8 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.gradient_noise import GradientNoise, first_replicas, gradient_noise
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import routes
@@ -157,7 +157,7 @@ def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Compariso
         return []
     averaged, comparisons = averaged_work_and_heat(ds), []
     for name, equation in (("work", 51), ("heat", 52)):
-        mean, error = work.replica_mean(ds[name].isel(step=-1) - averaged[name].isel(step=-1))
+        mean, error = replica_mean(ds[name].isel(step=-1) - averaged[name].isel(step=-1))
         comparisons.append(
             Comparison(
                 f"{name} less its average given the path of theta",

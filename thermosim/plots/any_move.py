@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis import work
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.settings import each_point, settings
 from thermosim.checks.driven import linear_protocol
 from thermosim.exact import driven
@@ -55,7 +56,7 @@ def _ledger(panel: Axes, ds: xr.Dataset) -> None:
     panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
     rows = (("work", "work"), ("heat", "heat"), ("phi", r"$\Delta\varphi$"))
     for colour, (name, label) in zip(style.COLOURS, [row for row in rows if row[0] in ds]):
-        mean, error = (v.values[frames] for v in work.replica_mean(ds[name] - ds[name].isel(step=0)))
+        mean, error = (v.values[frames] for v in replica_mean(ds[name] - ds[name].isel(step=0)))
         style.data(panel, ds["step"].values[frames], mean, error, color=colour, label=label)
     panel.set(xlabel="step", ylabel="mean ledger (kT)")
     panel.legend()

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis import work
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.settings import axes, settings
 from thermosim.checks import driven
 from thermosim.checks.driven import Exact
@@ -83,7 +84,7 @@ def _distribution(panel: Axes, ds: xr.Dataset, cell: Exact, name: str, label: st
 
 def _work_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
     """Mean work, and the exponential average that Jarzynski's equality turns into a free energy."""
-    mean, error = work.replica_mean(ds["work"])
+    mean, error = replica_mean(ds["work"])
     chosen = style.pick(len(exact))
     colours = [style.COLOURS[0]] if len(chosen) == 1 else style.sequence(len(chosen))
     for colour, cell in zip(colours, (exact[i] for i in chosen), strict=True):
@@ -104,7 +105,7 @@ def _work_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
 
 def _entropy_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
     """Entropy given to the baths, its exact mean, and the rate of continuous time."""
-    mean, error = work.replica_mean(ds["log_ratio_x"])
+    mean, error = replica_mean(ds["log_ratio_x"])
     chosen = style.pick(len(exact))
     colours = [style.COLOURS[0]] if len(chosen) == 1 else style.sequence(len(chosen))
     for colour, cell in zip(colours, (exact[i] for i in chosen), strict=True):
@@ -149,7 +150,7 @@ def _ledger(panel: Axes, ds: xr.Dataset, cell: Exact) -> None:
         theory = getattr(cell.ledger, of)
         style.theory(panel, steps, theory[begin:] - theory[begin], color=colour)
         values = ds[name].isel(cell.index)
-        mean, error = work.replica_mean(values - values.isel(step=0))
+        mean, error = replica_mean(values - values.isel(step=0))
         _marks(panel, ds, mean, error, colour, label)
     worst = float(work.work_and_heat(ds)["first_law_residual"].max())
     panel.set_title(rf"largest $|\Delta\varphi - w - q|$: {worst:.0e} kT", loc="right")
@@ -166,7 +167,7 @@ def _heat_from_baths(panel: Axes, ds: xr.Dataset, cell: Exact) -> None:
         weight = 1.0 / other - 1.0 / own
         style.theory(panel, steps, (cell.ledger.heat / other + cell.ledger.log_ratio) / weight, color=colour)
         heat = (ds["heat"].isel(cell.index) / other + ds["log_ratio_x"].isel(cell.index)) / weight
-        mean, error = work.replica_mean(heat)
+        mean, error = replica_mean(heat)
         _marks(panel, ds, mean, error, colour, f"from the bath at $T = {own:.3g}$")
     worst = float(work.work_and_heat(ds)["first_law_residual"].max())
     panel.set_title(rf"largest $|\Delta\varphi - w - q|$: {worst:.0e} kT", loc="right")

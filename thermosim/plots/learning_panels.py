@@ -17,6 +17,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from thermosim.analysis import work
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.learning import learning_ledger
 from thermosim.analysis.memorised_information import memory as stored_information
@@ -256,7 +257,7 @@ def exact_line(
 def _books(ds: xr.Dataset) -> xr.Dataset:
     """The ledger of an energy whose normaliser is not at hand."""
     result = work.work_and_heat(ds)
-    mean, error = work.replica_mean(ds["phi"] - ds["phi"].isel(step=0))
+    mean, error = replica_mean(ds["phi"] - ds["phi"].isel(step=0))
     return result.assign(energy_change=mean, energy_change_error=error)
 
 

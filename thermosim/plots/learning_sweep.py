@@ -16,11 +16,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.learning import learning_ledger
 from thermosim.analysis.mixtures import support_size
 from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
-from thermosim.analysis.work import replica_mean, work_and_heat
+from thermosim.analysis.work import work_and_heat
 from thermosim.checks.gaussian_machine import linear_machine
 from thermosim.exact import learning_machine
 from thermosim.plots import style

@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.learning import retrace
-from thermosim.analysis.work import replica_mean
 from thermosim.plots import style
 from thermosim.plots.learning_panels import Draw, collected
 from thermosim.plots.learning_points import Point
