@@ -9,7 +9,7 @@ import pytest
 import thermosim
 from tests.learning_cases import GAUSSIAN
 from thermosim.case.schema import json_schema
-from thermosim.plan.block import plan
+from thermosim.plan.outline import plan
 from thermosim.run.recording import recorded
 from thermosim.storage.manifest import Cadence, Summary
 
@@ -75,7 +75,7 @@ def test_own_values_stand(trap):
     assert settings["tables"]["x"] == table
     json.dumps(settings)
     case = thermosim.load_case(trap, {"record.x": table})
-    (summary,) = recorded(case, plan(case)[0])["summaries"]
+    (summary,) = recorded(plan(case)[0])["summaries"]
     assert summary == Summary("x", (2,), Cadence(1, 3), ("histogram", "correlation"), (-1.0, 2.5), 7, 4)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 __all__ = ["FALSE_ALARM_RATE", "Comparison", "Verdict", "judge"]
 
@@ -41,7 +41,7 @@ class Comparison:
     @property
     def p_value(self) -> np.ndarray:
         """Two-sided p-values of Student's t; 0 where the measurement is not a number."""
-        p = 2.0 * stats.t.sf(np.abs(self.z), self.degrees_of_freedom)
+        p = 2.0 * special.stdtr(self.degrees_of_freedom, -np.abs(self.z))
         return np.where(np.isfinite(self.z), p, 0.0)
 
 

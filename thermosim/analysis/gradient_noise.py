@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
+from scipy import special
 
 from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.machine import Machine, machines
@@ -149,7 +149,7 @@ def _correlated(
     columns: list[list[np.ndarray]] = [[], [], []]
     for record in records:
         own, mean = _autocorrelation(record.noise, lags)
-        bound = stats.t.isf(FALSE_ALARMS / (2 * len(lags)), record.noise.shape[1] - 1)
+        bound = -special.stdtrit(record.noise.shape[1] - 1, FALSE_ALARMS / (2 * len(lags)))
         white_noise = not np.any(np.abs(mean[0]) > bound * mean[1])  # that of one parameter has heavier tails
         for column, value in zip(columns, (np.stack(own), np.stack(mean), np.array(white_noise))):
             column.append(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import sys
 from pathlib import Path
@@ -13,19 +12,30 @@ from thermosim.model import Model
 __all__ = ["load_user_model", "model_of_text"]
 
 
+_loaded: dict[str, Model] = {}  # by the text of the file: what was loaded last, for a file may import what has changed
+
+
 def load_user_model(path: Path) -> tuple[Model | None, list[str]]:
-    """The MODEL of a file, or None and what is wrong with it."""
+    """The MODEL of a file, made anew, or None and what is wrong with it."""
     key = f"model.file = {path.name!r}"
     if not path.is_file():
         return None, [f"{key}: no such file next to the case (looked for {path})."]
     try:
-        return model_of_text(path.read_text("utf-8"), str(path)), []
+        text = path.read_text("utf-8")
+        _loaded[text] = _made(text, str(path))
     except Exception as error:
         return None, [f"{key}: {error}"]
+    return _loaded[text], []
 
 
-@functools.lru_cache(maxsize=64)
-def _loaded(text: str, file: str) -> Model:
+def model_of_text(text: str) -> Model:
+    """The MODEL that the text of a file defines: the one loaded last from such a file. Raises ValueError."""
+    if text not in _loaded:
+        _loaded[text] = _made(text, "model.py")
+    return _loaded[text]
+
+
+def _made(text: str, file: str) -> Model:
     name = f"thermosim_user_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     module = ModuleType(name)
     module.__file__ = file
@@ -38,11 +48,3 @@ def _loaded(text: str, file: str) -> Model:
     if not isinstance(model, Model):
         raise ValueError("defines no MODEL = thermosim.Model(...).")
     return model
-
-
-_files: dict[str, str] = {}  # text: the file it was first read from
-
-
-def model_of_text(text: str, file: str = "model.py") -> Model:
-    """The MODEL that the text of a file defines: the same object for the same text. Raises ValueError."""
-    return _loaded(text, _files.setdefault(text, file))
