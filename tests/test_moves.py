@@ -165,6 +165,72 @@ def test_a_model_brings_a_functional_in_one_entry(tmp_path) -> None:  # type: ig
         assert np.isfinite(longer["descent"]).all()
 
 
+LOSSES = """
+from dataclasses import replace
+import thermosim
+def losses(theta, before, loss, gradient, constants, shared, total):
+    for lane in range(theta.shape[1]):
+        total[lane] += loss[lane]
+def slopes(theta, before, loss, gradient, constants, shared, total):
+    for i in range(theta.shape[0]):
+        for lane in range(theta.shape[1]):
+            total[lane] += gradient[i, lane]
+MODEL = replace(
+    thermosim.MODELS["gaussian"],
+    name="gaussian-with-losses",
+    functionals=(
+        thermosim.Functional("losses", "theta", "kT", "losses", "sum L", losses),
+        thermosim.Functional("slopes", "theta", "1", "slopes", "sum_t sum_i g_i", slopes),
+    ),
+)
+"""
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "langevin", "metropolis"])
+def test_a_functional_is_told_the_same_by_every_move(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Loss and gradient at theta before the move, whatever the move does with them, and whatever else is recorded."""
+    (tmp_path / "mine.py").write_text(LOSSES)
+    text = GAUSSIAN.replace('name = "gaussian"', 'file = "mine.py"')
+    thermal = {"theta.temperature": 0.3} if name in ("langevin", "metropolis") else {}
+    sums = []
+    for more in ([], ["log_ratio_theta"] if thermal else []):
+        variables = ["theta", "loss_sum", "losses", "slopes", *more]
+        changes = {"theta.dynamics": name, "record.variables": variables, **thermal}
+        ds = thermosim.simulate(thermosim.load_case(text, changes, tmp_path))
+        np.testing.assert_allclose(ds["losses"], ds["loss_sum"], rtol=1e-12)
+        rows = machines(ds)[0].data.values
+        gradients = np.stack([_gradient(theta, rows).sum(1) for theta in ds["theta"].values[:-1]])
+        np.testing.assert_allclose(ds["slopes"][1:], gradients.cumsum(0), rtol=1e-8, atol=1e-8)
+        sums.append(ds["slopes"].values)
+    assert np.array_equal(*sums)
+
+
+@pytest.mark.parametrize(
+    ("functional", "word"),
+    [
+        ('"theta", "theta", "1", "", "", book', "name that is taken"),
+        ('"step", "theta", "1", "", "", book', "name that is taken"),
+        ('"mine", "x", "1", "", "", book', "must be of theta"),
+        ('"mine", "theta", "1", "", ""', "must be of theta and have a function"),
+    ],
+)
+def test_functionals_that_cannot_be_are_refused(functional: str, word: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\nimport thermosim\ndef book(*a):\n    pass\n"
+        f"MODEL = replace(thermosim.MODELS['gaussian'], functionals=(thermosim.Functional({functional}),))\n"
+    )
+    with pytest.raises(thermosim.CaseError, match=word):
+        thermosim.load_case(GAUSSIAN.replace('name = "gaussian"', 'file = "mine.py"'), {}, tmp_path)
+
+
+def test_a_sweep_over_moves_is_checked() -> None:
+    """What holds for one move is not asked of the others."""
+    sweep = {"theta.dynamics": {"values": ["sgd", "nesterov", "adam"]}}
+    changes = {"theta.batch": 4, "sweep": sweep, "ensemble.replicas": 200, "theta.learn": ["mean"], "run.steps": 6}
+    ds = thermosim.simulate(thermosim.load_case(GAUSSIAN, changes | {"record.variables": None, "x.dynamics": "exact"}))
+    assert thermosim.check(ds).consistent
+
+
 def _acceptance(ratio: float) -> float:
     """Mean acceptance of a normal random walk on a normal law, `ratio` the one's deviation over the other's.
 
@@ -286,6 +352,14 @@ def test_metropolis_of_theta_in_one_dimension_accepts_as_it_must() -> None:
         ({"run.direction": "there-and-back"}, ["retraces sgd, not 'adam'"]),
         ({"theta.radius": 2.0}, ["theta.radius", "not scale-invariant"]),
         ({"record.variables": ["log_ratio_theta"]}, ["no transition density", "'metropolis'"]),
+        (
+            {"theta.dynamics": "metropolis", "theta.temperature": 0.3, "theta.gradient": "contrast"},
+            ["accepts by the loss of the data", "'likelihood'"],
+        ),
+        (
+            {"sweep": {"theta.dynamics": {"values": ["adam", "sgd"]}, "theta.beta1": {"values": [0.9, 0.5]}}},
+            ["theta.beta1 = 0.5", "not 'sgd'"],
+        ),
     ],
 )
 def test_refusals(changes: dict[str, Any], words: list[str]) -> None:

@@ -38,8 +38,8 @@ __all__ = [
 
 
 # book(theta, before, loss, gradient, constants, shared, total), compiled with the step loop: theta (m, L) after a move
-# and before it, loss (L) and gradient (m, L) that the move followed, constants (C, L) and shared (K,) of the model;
-# it adds to total (L). A move that does not learn has no gradient rows.
+# and before it, loss (L) and gradient (m, L) of the minibatch at theta before, weight decay left out, constants (C, L)
+# and shared (K,) of the model; it adds to total (L). Where theta does not learn, loss and gradient are 0.
 Book = Callable[..., None]
 
 

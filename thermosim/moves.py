@@ -57,12 +57,16 @@ class Move:
     prescribed: bool = False  # theta follows a protocol
     learns: bool = False  # theta moves by the loss of data
     whole_data: bool = False  # the loss is that of all rows: theta.batch = "all"
+    judges: bool = False  # accepts by the loss itself, which must be a function of theta alone
     two_gradients: bool = False  # the gradient at theta' too, where the ratio of the density is booked
     descent: bool = False  # theta' is linear in theta, the velocity and the gradient: -r (g + lambda theta), and noise
     on_sphere: bool = False  # has a form for scale-invariant parameters, see CONSTRAINED
     retraces: bool = False  # undone by the same minibatches at the opposite learning rate, to leading order
     density: bool = False  # has a transition density, whose log ratio is booked
-    invariant: bool = False  # obeys detailed balance with exp(-phi/T) of the frozen theta, at any time step
+    invariant: bool = (
+        False  # leaves exp(-phi/T) of the frozen theta invariant at any time step; its reverse is the same
+    )
+    # move, or a sweep in the reverse order
     fresh: bool = False  # x' does not depend on x
     explicit: bool = False  # of x: an explicit Euler step, unstable where h is too large for the force
     temperatures: bool = False  # of x: every component may have its own
@@ -87,7 +91,13 @@ _CONDITIONALS = Need(lambda m: m.resample is not None, "has no conditional law t
 _SAMPLER = Need(lambda m: m.fresh is not None, "has no exact sampler")
 _PROPAGATOR = Need(lambda m: m.propagator is not None, "has no exact propagator")
 _GRADIENT = Need(lambda m: m.learns or m.stochastic_gradient is not None, "has no gradient to learn by")
-_LOSS_OF_DATA = Need(lambda m: m.learns and m.normalised, "has no loss of data that a proposal could be judged by")
+_LOSS_OF_DATA = Need(
+    lambda m: m.learns and m.normalised and m.stochastic_gradient is None,
+    "has no loss of data that a proposal could be judged by",
+)
+_NO_NOISE = Need(
+    lambda m: m.stochastic_gradient is None, "draws its gradient noise itself, which is no thermal noise besides"
+)
 _PARAMETERS = Need(lambda m: bool(m.parameters), "has no parameters to prescribe")
 
 _RATE = ("learning_rate", "weight_decay")
@@ -137,7 +147,7 @@ _THETA = (
         "adamw",
         "theta",
         "theta' = theta - r (m'/(sqrt(v') + epsilon) + lambda theta), moments of g, their bias taken out",
-        f"I. Loshchilov, F. Hutter, ICLR 2019, Algorithm 2; {_ADAM}",
+        f"I. Loshchilov, F. Hutter, ICLR 2019, Algorithm 2, whose lambda is r lambda here; {_ADAM}",
         needs=(_GRADIENT,),
         hyper=(*_RATE, "beta1", "beta2", "epsilon"),
         memory=lambda size, used: 2 * size + 2,
@@ -149,7 +159,7 @@ _THETA = (
         "theta",
         "theta' = theta - r (g + lambda theta) + sqrt(2 r T) xi",
         "M. Welling, Y. W. Teh, ICML 2011",
-        needs=(_GRADIENT,),
+        needs=(_GRADIENT, _NO_NOISE),
         hyper=(*_RATE, "temperature"),
         normals=_each,
         books=(*_BOOKS, "log_ratio_theta"),
@@ -163,7 +173,7 @@ _THETA = (
         "theta",
         "sgld on all data at once",
         "S. S. Parsi, Entropy 26, 112 (2024), Eq. 19",
-        needs=(_GRADIENT,),
+        needs=(_GRADIENT, _NO_NOISE),
         hyper=(*_RATE, "temperature"),
         normals=_each,
         books=(*_BOOKS, "log_ratio_theta"),
@@ -185,6 +195,7 @@ _THETA = (
         books=("loss_sum", "minibatch_loss", "log_ratio_theta", "accepted_theta"),
         learns=True,
         whole_data=True,
+        judges=True,
         density=True,
     ),
 )

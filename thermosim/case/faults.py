@@ -37,7 +37,7 @@ def worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> s
     if kind == "extra_forbidden" and section == "record" and fault["loc"][0] in VARIABLES:
         return f'{key} = {fault["input"]!r}: expected a table [{key}], such as {key}.keep = ["mean"].'
     if kind == "extra_forbidden":
-        return unknown(key, fault["input"], schema.model_fields)
+        return unknown(key, fault["input"], schema.model_fields.keys() - {"tables"})
     if kind == "missing":
         return f"{key}: missing{meaning}."
     if kind == "literal_error":

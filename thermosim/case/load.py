@@ -120,7 +120,8 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
 def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settings | None, list[Axis], list[str]]:
     """The settings at the first point, the axes with what is structural, and the faults of all points.
 
-    Each value of an axis is tried with the first values of the others, and all structural values together.
+    Each value of an axis is tried with the first values of the others, all structural values together, and each value
+    of the other axes with all of these.
     """
     settings, faults = resolve(raw, model, home)
     moves = {settings.x.dynamics} if settings is not None and settings.x is not None else set()
@@ -141,10 +142,13 @@ def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settin
     settings = replace(settings, record=record)
     faults += name_faults(settings, {axis.name: axis.key for axis in axes})
     structural = [axis for axis in axes if axis.structural]
-    for values in itertools.product(*(axis.values for axis in structural)):
+    lane_values = [(axis.key, value) for axis in axes if not axis.structural for value in axis.values[1:]]
+    for values in itertools.product(*(axis.values for axis in structural)) if structural else ():
         together = dict(zip((axis.key for axis in structural), values, strict=True))
         combined, wrong = resolve(_changed(raw, together), model, home)
         faults += wrong if wrong or combined is None else shape_faults(model, settings, combined)
+        for key, value in lane_values:
+            faults += resolve(_changed(raw, {**together, key: value}), model, home)[1]
     return settings, axes, faults
 
 

@@ -12,11 +12,14 @@ import numpy as np
 from thermosim.case.faults import unknown
 from thermosim.case.numbers import number_faults
 from thermosim.case.settings import ModelSettings
+from thermosim.ledger import VARIABLES
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
 from thermosim.models.user import load_user_model
 
-__all__ = ["find_model", "resolved_model"]
+__all__ = ["find_model", "functional_faults", "resolved_model"]
+
+_RESERVED = ("step", "replica", "sample", "theta_dim", "x_dim", "cohort", "cohort_replicas", "status", "diverged_step")
 
 
 def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list[str]]:
@@ -40,6 +43,7 @@ def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list
 def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSettings, list[str]]:
     """The section with every constant, and what is wrong with it."""
     known = {constant.name: constant for constant in model.constants}
+    functionals = functional_faults(model)
     values: dict[str, Any] = {}
     faults = [
         unknown(f"model.{key}", value, known)
@@ -59,7 +63,25 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
         if fault:
             faults.append(f"model.{constant.name} = {value!r}: {fault}")
         values[constant.name] = np.asarray(value, float).tolist() if constant.is_array and not fault else value
-    return ModelSettings(model.name, values, given.get("file")), faults
+    return ModelSettings(model.name, values, given.get("file")), faults + functionals
+
+
+def functional_faults(model: Model) -> list[str]:
+    """What is wrong with the functionals that a model brings."""
+    names = [functional.name for functional in model.functionals]
+    taken = {*VARIABLES, *model.observables, *_RESERVED}
+    faults = [
+        f"model: two functionals are called {name!r}; rename one." for name in set(names) if names.count(name) > 1
+    ]
+    for functional in model.functionals:
+        if functional.name in taken or not functional.name.isidentifier():
+            faults.append(f"model: the functional {functional.name!r} has a name that is taken, or is none; rename it.")
+        if functional.of != "theta" or functional.book is None:
+            faults.append(
+                f"model: the functional {functional.name!r} must be of theta and have a function `book`; "
+                "sums along x are booked by the moves."
+            )
+    return faults
 
 
 def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from thermosim.case import data, theta, x
-from thermosim.case.faults import worded
+from thermosim.case.faults import unknown, worded
 from thermosim.case.model import resolved_model
 from thermosim.case.record import RecordTable, filled_record, record_faults
 from thermosim.case.settings import SECTIONS, Settings
@@ -71,7 +71,10 @@ def _record(given: Mapping[str, Any]) -> tuple[BaseModel | None, list[str]]:
     schema = SECTIONS["record"]
     keys = schema.model_fields.keys() - {"tables"}
     tables = {key: value for key, value in given.items() if isinstance(value, dict) and key not in keys}
-    section, faults = _section("record", schema, {key: value for key, value in given.items() if key not in tables})
+    own = {key: value for key, value in given.items() if key not in tables}
+    if "tables" in own:  # a field of the section, but no key of a case
+        return None, [unknown("record.tables", own["tables"], keys)]
+    section, faults = _section("record", schema, own)
     parsed = {key: _section(f"record.{key}", RecordTable, table) for key, table in tables.items()}
     faults += [fault for _, wrong in parsed.values() for fault in wrong]
     if faults or section is None:

@@ -135,7 +135,11 @@ def _learning_faults(model: Model, settings: Settings, move: Move) -> list[str]:
             "back. Retrace SGD with 'there-and-back', or a recorded path with theta.recording."
         )
     if lack := move.lacks(model):
-        able = [other.name for other in THETA_MOVES.values() if other.learns and other.lacks(model) is None]
+        able = [
+            other.name
+            for other in THETA_MOVES.values()
+            if other.learns and other.lacks(model) is None and (other.on_sphere or not model.scale_invariant)
+        ]
         others = " or ".join(map(repr, able or ["protocol", "frozen"]))
         return [*found, f"theta.dynamics = {move.name!r}: {name} {lack}; use {others}."]
     if theta.learning_rate is None:
@@ -210,7 +214,8 @@ def _temperature_faults(model: Model, theta: ThetaSection, steps: int) -> list[s
         return [f"theta.temperature = {temperature!r}: {dynamics!r} has no thermal noise; use {warm}, or remove it."]
     meaning = f"temperature of {dynamics}"
     if temperature is None:
-        faults.append(f"theta.temperature: missing; {dynamics} needs a number, or a table of one per parameter group.")
+        table = ", or a table of one per parameter group" if move.descent else ""
+        faults.append(f"theta.temperature: missing; {dynamics} needs a number{table}.")
     elif is_by_group(temperature) and not move.descent:
         faults.append(f"theta.temperature: {dynamics!r} accepts or refuses at one temperature; give one number.")
     elif is_by_group(temperature):
@@ -245,6 +250,11 @@ def _gradient_faults(model: Model, settings: Settings, move: Move) -> list[str]:
         faults.append(
             f"theta.gradient = 'likelihood': the energy of {name} has no normaliser to differentiate; use 'contrast', "
             "which estimates it from the samples x."
+        )
+    if theta.gradient == "contrast" and move.judges:
+        faults.append(
+            f"theta.gradient = 'contrast': {move.name!r} accepts by the loss of the data, and a contrast with moving "
+            "samples is none; use 'likelihood', or another move."
         )
     if theta.gradient == "contrast" and not settings.x:
         faults.append("theta.gradient = 'contrast': needs samples to contrast the data with; add an [x] section.")

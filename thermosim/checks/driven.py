@@ -187,7 +187,7 @@ def _of_any_move(ds: xr.Dataset) -> list[Comparison]:
     exponent = xr.zeros_like(ds["work"])
     for (index, _), part in zip(each_point(ds), exponents, strict=True):
         exponent[index] = part.transpose(*exponent[index].dims)
-    reference = "Jarzynski's equality, dF of the stiffness, at any time step: moves in detailed balance"
+    reference = "Jarzynski's equality, dF of the stiffness, at any time step: moves leave each equilibrium invariant"
     return comparisons + exponential_average(ds, exponent, "<exp(-(work - dF)/T)>", reference)
 
 

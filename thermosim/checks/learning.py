@@ -125,6 +125,8 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
         return []
     if any(machine.settings.of_x.temperature != 1.0 or not machine.model.normalised for machine in everyone):
         return []
+    if any(machine.settings.run.direction == "reversed" for machine in everyone):
+        return []
     frames = _chosen(ds)
     lag = relaxation(frames)
     information = learned_information(frames)
@@ -149,7 +151,8 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
 
 def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     """Ledger less Eqs. 51 and 52 for the same path of theta: zero on average for fresh samples."""
-    forward = settings(ds).run.direction != "reversed"  # backward, x moves before theta
+    # backward, x moves before theta
+    forward = all(machine.settings.run.direction != "reversed" for machine in everyone)
     every_step = forward and np.array_equal(ds["step"].values, np.arange(ds.sizes["step"]))
     fresh = all(machine.x_move.fresh for machine in everyone)
     if not (every_step and fresh and _starts_in_equilibrium(ds) and {"theta", "work", "heat"} <= set(ds)):
@@ -176,9 +179,9 @@ def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     Given the past, the next minibatch makes all of these right on average: terms of different steps are uncorrelated,
     and their number is that of replicas times frames.
     """
-    if not everyone[0].theta_move.descent or "theta" not in ds or ds.sizes["step"] < 3:
+    if not all(machine.theta_move.descent for machine in everyone) or "theta" not in ds or ds.sizes["step"] < 3:
         return []
-    if settings(ds).run.direction != "forward" or any(m.settings.theta.batch == "all" for m in everyone):
+    if any(m.settings.run.direction != "forward" or m.settings.theta.batch == "all" for m in everyone):
         return []
     if np.diff(ds["step"].values[:2])[0] != 1 or ds.sizes["replica"] < _NOISE_LEAST:
         return []

@@ -58,7 +58,7 @@ class WorkRows:
     theta_normals: int  # normals of one move of theta
     theta_uniforms: int
     gradient: int
-    after: int  # a second (m, L): the gradient after a move whose density is booked, or theta before a proposal
+    after: int  # two more (m, L): gradient after and slopes before a move whose ratio is booked, or of a proposal
     memory: int
     row: int  # one row of data
     normals: int  # of one move of x, for each chain
@@ -77,8 +77,8 @@ def work_rows(block: Block) -> WorkRows:
     return WorkRows(
         theta_normals=m if prescribed_noise else theta.normals(model, constants, m),
         theta_uniforms=theta.uniforms(model, constants, m),
-        gradient=m if theta.learns else 0,
-        after=m if keeps or proposes else 0,
+        gradient=m if theta.learns or booking(block) else 0,
+        after=2 * m if keeps or proposes else 0,
         memory=theta.memory(m, block.used),
         row=block.data.shape[1],
         normals=x.normals(model, constants, n),

@@ -6,7 +6,7 @@
 
 m^ = m'/c1 and v^ = v'/c2 are free of the bias of their start at 0: c1 = 1 - beta1^t after t steps, carried along as the
 same average of ones, c' = beta c + (1 - beta). Sources: D. P. Kingma, J. Ba, ICLR 2015, Algorithm 1; I. Loshchilov,
-F. Hutter, ICLR 2019, Algorithm 2.
+F. Hutter, ICLR 2019, Algorithm 2, whose decay of theta in a step is lambda, not r lambda as here and in most libraries.
 
 r is r times the entry of `table` for that parameter, 0 for one that is not learned. Rows of hyper: learning rate r,
 weight decay lambda, beta1, beta2, epsilon; memory (2 m + 2, L) holds m, v, c1, c2. Bound: gradient_of_loss, book_loss,

@@ -73,7 +73,10 @@ def langevin(  # type: ignore[no-untyped-def]
     seed, step, first_replica, theta, memory, derived, states, normal, uniform, constants, shared, data, first_row,
     row_count, hyper, table, path, loss, gradient, after, row, work, scratch,
 ):  # fmt: skip
-    """One step of theta (m, L) with noise, and the ratio of its density where it is booked."""
+    """One step of theta (m, L) with noise, and the ratio of its density where it is booked.
+
+    `after` (2 m, L) takes the gradient after the step, and the slopes before it; loss and gradient stay as they were.
+    """
     parameters, lanes = theta.shape
     gradient_of_loss(
         seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
@@ -83,26 +86,23 @@ def langevin(  # type: ignore[no-untyped-def]
     rate, decay, temperature, ratio = hyper[0], hyper[1], hyper[2], path[LOG_RATIO_THETA]
     for i in range(parameters):
         w, g, noise, scale, warmth = theta[i], gradient[i], normal[i], table[i], table[parameters + i]
+        slopes = after[parameters + i] if LOG_RATIO_THETA >= 0 else g
         for lane in range(lanes):
-            g[lane] = fma(decay[lane], w[lane], g[lane])
+            slope = fma(decay[lane], w[lane], g[lane])
+            if LOG_RATIO_THETA >= 0:
+                slopes[lane] = slope
             amplitude = math.sqrt(2.0 * scale * rate[lane] * warmth * temperature[lane])
-            w[lane] = fma(amplitude, noise[lane], fma(-scale * rate[lane], g[lane], w[lane]))
+            w[lane] = fma(amplitude, noise[lane], fma(-scale * rate[lane], slope, w[lane]))
     prepare(theta, constants, shared, derived, scratch)
     if LOG_RATIO_THETA >= 0:
         gradient_of_loss(
             seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
-            first_row, row_count, loss, after, row, work, scratch,
+            first_row, row_count, work[2], after[:parameters], row, work, scratch,
         )  # fmt: skip
         for i in range(parameters):
-            w, g, g_new, noise, scale, warmth = (
-                theta[i],
-                gradient[i],
-                after[i],
-                normal[i],
-                table[i],
-                table[parameters + i],
-            )
+            w, g_new, noise, scale, warmth = theta[i], after[i], normal[i], table[i], table[parameters + i]
+            slopes = after[parameters + i]
             for lane in range(lanes):
-                slope = g[lane] + fma(decay[lane], w[lane], g_new[lane])
+                slope = slopes[lane] + fma(decay[lane], w[lane], g_new[lane])
                 v = -math.sqrt(0.5 * scale * rate[lane] / (warmth * temperature[lane])) * slope
                 ratio[lane] = fma(v, fma(0.5, v, noise[lane]), ratio[lane])

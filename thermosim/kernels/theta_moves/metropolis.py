@@ -36,10 +36,14 @@ def metropolis(  # type: ignore[no-untyped-def]
     seed, step, first_replica, theta, memory, derived, states, normal, uniform, constants, shared, data, first_row,
     row_count, hyper, table, path, loss, gradient, after, row, work, scratch,
 ):  # fmt: skip
-    """One proposal for theta (m, L); `after` (m, L) keeps the theta of lanes that refuse."""
+    """One proposal for theta (m, L).
+
+    `after` (2 m, L) keeps the theta of lanes that refuse, then takes the gradient of the proposal, which nobody reads;
+    loss and gradient stay those of theta before.
+    """
     parameters, lanes = theta.shape
     rate, decay, temperature, decision = hyper[0], hyper[1], hyper[2], uniform[0]
-    before, square = work[0], work[1]
+    before, square, proposed = work[0], work[1], work[2]
     gradient_of_loss(
         seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
         first_row, row_count, loss, gradient, row, work, scratch,
@@ -59,11 +63,11 @@ def metropolis(  # type: ignore[no-untyped-def]
     prepare(theta, constants, shared, derived, scratch)
     gradient_of_loss(
         seed, step, first_replica, theta, derived if PREPARED else theta, normal, states, constants, shared, data,
-        first_row, row_count, loss, gradient, row, work, scratch,
+        first_row, row_count, proposed, after[parameters:], row, work, scratch,
     )  # fmt: skip
     dot(theta, theta, square)
     for lane in range(lanes):
-        gain = (fma(0.5 * decay[lane], square[lane], loss[lane]) - before[lane]) / temperature[lane]
+        gain = (fma(0.5 * decay[lane], square[lane], proposed[lane]) - before[lane]) / temperature[lane]
         taken = log(decision[lane]) < -gain
         decision[lane] = 1.0 if taken else 0.0
         if LOG_RATIO_THETA >= 0:
