@@ -70,9 +70,8 @@ def functional_faults(model: Model) -> list[str]:
     """What is wrong with the functionals that a model brings."""
     names = [functional.name for functional in model.functionals]
     taken = {*VARIABLES, *model.observables, *_RESERVED}
-    faults = [
-        f"model: two functionals are called {name!r}; rename one." for name in set(names) if names.count(name) > 1
-    ]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    faults = [f"model: two functionals are called {name!r}; rename one." for name in twice]
     for functional in model.functionals:
         if functional.name in taken or not functional.name.isidentifier():
             faults.append(f"model: the functional {functional.name!r} has a name that is taken, or is none; rename it.")

@@ -83,8 +83,8 @@ def theta_move(
     """One move of theta, in place; derived is brought up to date. states (S, n, L) are the samples x.
 
     hyper (H, L) are the hyper-parameters of this step and table (K,) what it prescribes; memory (M, L) stays from step
-    to step; normal, uniform, after (2 m, L), row (n, L) and work (4, L) are work space. loss (L) and gradient (m, L) stay
-    as the move found them at theta, for functionals that book after it.
+    to step; normal, uniform, after (2 m, L), row (n, L) and work (4, L) are work space. loss (L) and gradient (m, L)
+    stay as the move found them at theta, for functionals that book after it.
     """
 
 
