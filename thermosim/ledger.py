@@ -21,7 +21,8 @@ probabilistic models", Entropy 26, 112 (2024).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -161,18 +162,20 @@ VARIABLES: dict[str, Variable] = {
 }
 
 
-def functionals_of(own: Iterable[Functional]) -> dict[str, Functional]:
+@functools.cache
+def functionals_of(own: tuple[Functional, ...]) -> dict[str, Functional]:
     """The table, and a model's own."""
     return FUNCTIONALS | {functional.name: functional for functional in own}
 
 
-def variables_of(own: Iterable[Functional]) -> dict[str, Variable]:
+@functools.cache
+def variables_of(own: tuple[Functional, ...]) -> dict[str, Variable]:
     """Every variable that an ensemble of a model with functionals of its `own` can hold, but for its observables."""
     return VARIABLES | {functional.name: _of(functional) for functional in own}
 
 
 def rows_booked(
-    of: str, books: Collection[str], recorded: Collection[str], own: Iterable[Functional] = ()
+    of: str, books: Collection[str], recorded: Collection[str], own: tuple[Functional, ...] = ()
 ) -> tuple[str, ...]:
     """The rows of the ledger of theta or x, in order: what a move books, or is booked anyway, and a variable needs."""
     variables = variables_of(own)

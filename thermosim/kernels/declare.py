@@ -7,15 +7,14 @@ uses for a model (`energy`, `COMPONENTS`, ...) are bound when it is compiled.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, TypeVar
 
 from thermosim.kernels.types import Signature
 
-__all__ = ["INTERPRETED", "FunctionAt", "Part", "bound", "function_at", "inlined", "is_inlined", "named", "scope_of"]
+__all__ = ["INTERPRETED", "FunctionAt", "Part", "bound", "function_at", "inlined", "is_inlined", "scope_of"]
 
 INTERPRETED: dict[int, Callable[..., Any]] = {}  # by address, where the compiler is switched off
 
@@ -64,26 +63,6 @@ def scope_of(bindings: Mapping[str, Any]) -> dict[str, Any]:
         if callable(value):
             scope[name] = Part(value, dict(scope))
     return scope
-
-
-def named(function: Callable[..., Any], scope: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What the code of a function may mean by its global names, in a fixed order: the name, and what it stands for.
-
-    Names of attributes are among them when something global is called so: too much, never too little.
-    """
-    known: dict[str, Any] = function.__globals__  # type: ignore[attr-defined]
-    names = names_of(function.__code__)  # type: ignore[attr-defined]
-    return [(name, scope[name] if name in scope else known[name]) for name in names if name in scope or name in known]
-
-
-@functools.cache
-def names_of(code: CodeType) -> tuple[str, ...]:
-    """Names of globals and attributes in a function and the functions inside it, each once."""
-    names = dict.fromkeys(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= dict.fromkeys(names_of(constant))
-    return tuple(names)
 
 
 def bound(template: Any, bindings: Mapping[str, Any], key: str = "") -> FunctionType:

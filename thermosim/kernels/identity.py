@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.kernels.declare import FunctionAt, Part, named, names_of, scope_of
+from thermosim.kernels.declare import FunctionAt, Part, scope_of
 from thermosim.kernels.types import Array, Scalar, Signature, Tuple
 
-__all__ = ["Identity", "combined", "identity_of", "identity_of_modules", "kernel_identity"]
+__all__ = ["Identity", "combined", "identity_of", "identity_of_modules", "kernel_identity", "named", "names_of"]
 
 _LENGTH = 24  # hexadecimal digits
 _EXTENDED = dis.opmap["EXTENDED_ARG"]
@@ -49,6 +49,26 @@ class Identity:
     digest: str
     complete: bool  # nothing that it depends on is hidden from the digest
     packages: frozenset[str]  # of others, that it calls
+
+
+def named(function: Callable[..., Any], scope: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the code of a function may mean by its global names, in a fixed order: the name, and what it stands for.
+
+    Names of attributes are among them when something global is called so: too much, never too little.
+    """
+    known: dict[str, Any] = function.__globals__  # type: ignore[attr-defined]
+    names = names_of(function.__code__)  # type: ignore[attr-defined]
+    return [(name, scope[name] if name in scope else known[name]) for name in names if name in scope or name in known]
+
+
+@functools.cache
+def names_of(code: CodeType) -> tuple[str, ...]:
+    """Names of globals and attributes in a function and the functions inside it, each once."""
+    names = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= dict.fromkeys(names_of(constant))
+    return tuple(names)
 
 
 def kernel_identity(template: Callable[..., Any], signature: Signature, bindings: Mapping[str, Any]) -> Identity:

@@ -17,8 +17,8 @@ import numba
 from numba.core.compiler import Compiler
 
 from thermosim.kernels import disk_cache, types
-from thermosim.kernels.declare import FunctionAt, Part, is_inlined, named, names_of
-from thermosim.kernels.identity import identity_of
+from thermosim.kernels.declare import FunctionAt, Part, is_inlined
+from thermosim.kernels.identity import identity_of, named, names_of
 from thermosim.kernels.intrinsics import INTRINSICS, function_at
 
 __all__ = ["compile_part", "numba_signature"]

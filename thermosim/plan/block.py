@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,11 @@ class Block:
         watched |= {"x", "phi"} if self.samples else set()
         states = [name for name in ("theta", "x", "phi") if name in sources | watched]
         return (*states, *self.theta_rows, *self.x_rows)
+
+    @property
+    def frame_size(self) -> int:
+        """Numbers of one lane in a frame of all that is delivered."""
+        return sum(math.prod(self.shape(name)) for name in self.delivered)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a delivered variable, after the lane."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from thermosim.model import Model
 from thermosim.moves import NO_SAMPLES, X_MOVES, Move
 from thermosim.plan.block import Block
 from thermosim.plan.timetable import Timetable
-from thermosim.schedules import is_by_group, is_schedule
+from thermosim.schedules import is_by_group
 
 __all__ = ["Outline", "plan"]
 
@@ -167,8 +168,10 @@ class Outline:
         return frozenset(key for key in move.hyper if key in swept or getattr(self.settings.theta, key) != 0.0)
 
     def _constants(self, lanes: np.ndarray) -> np.ndarray:
-        rows = [self.lane_values(f"model.{c.name}", lanes) for c in self.model.constants if not c.is_array]
-        return np.array(rows).reshape(len(rows), len(lanes))
+        constants = self.settings.model.constants
+        return self._base(
+            [(f"model.{c.name}", constants[c.name]) for c in self.model.constants if not c.is_array], lanes
+        )
 
     def _shared(self) -> np.ndarray:
         constants = self.settings.model.constants
@@ -198,10 +201,12 @@ class Outline:
         return [("", 1.0) if step is None else ("x.time_step", step), *several]
 
     def _base(self, rows: list[tuple[str, Any]], lanes: np.ndarray) -> np.ndarray:
-        base = np.ones((len(rows), len(lanes)))
+        base, swept = np.ones((len(rows), len(lanes))), {axis.key for axis in self.lane_axes}
         for row, (key, value) in zip(base, rows, strict=True):
-            if not is_schedule(value):
-                row[:] = self.lane_values(key, lanes) if key else float(value)
+            if key in swept:
+                row[:] = self.lane_values(key, lanes)
+            elif not isinstance(value, Mapping):  # a schedule gives the value itself
+                row[:] = value
         return base
 
     def _timetable(self, move: Move, theta_rows: list[Any], x_rows: list[Any], turn: int) -> Timetable:

@@ -139,6 +139,8 @@ class Recorder:
         self._variables = variables_of(outline.model.functionals)
         self._kept = _kept(outline)
         self.grid = _grid([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
+        numbers = block.frame_size + sum(math.prod(kept.shape) for kept in self._kept)
+        self.bytes_per_frame = 8 * block.lanes * numbers  # memory that one frame of the grid takes on its way
         self._edges = cohorts.bounds(block.replicas)
         self._cohorts = cohorts.slice_of(block.replicas, block.first_lane, block.lanes)
         self._summaries = {piece.start: self._piece_summaries(piece) for piece in self._pieces}
@@ -156,12 +158,6 @@ class Recorder:
             for kept in self._kept
             if kept.summary is not None
         }
-
-    @property
-    def bytes_per_frame(self) -> int:
-        """Memory that one frame of the grid takes on its way."""
-        numbers = sum(math.prod(self._block.shape(name)) for name in self._block.delivered)
-        return 8 * self._block.lanes * (numbers + sum(math.prod(kept.shape) for kept in self._kept))
 
     def last_step_within(self, start: int, stop: int, room: int) -> int:
         """The largest step up to `stop` that adds at most `room` frames of the grid after `start`."""
