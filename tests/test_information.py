@@ -255,7 +255,7 @@ def test_error_of_normalisers(monkeypatch: pytest.MonkeyPatch) -> None:
 def _exact_moments(ds: xr.Dataset, x_dynamics: str) -> Moments:
     """Moments of the case's machine on the rows it learned from."""
     resolved = machines(ds)[0].settings
-    data = load(resolved["data"], 2, machines(ds)[0].folder)
+    data = load(resolved.data, 2, machines(ds)[0].folder)
     machine = LearningMachine(
         precision=np.exp([0.0, 1.2]),
         data_mean=data.mean(),
@@ -264,8 +264,8 @@ def _exact_moments(ds: xr.Dataset, x_dynamics: str) -> Moments:
         learning_rate=0.2,
         temperature=3.0,
         x_dynamics=x_dynamics,
-        time_step=resolved["x"]["time_step"] or 0.0,
-        tau=resolved["x"]["tau"],
+        time_step=resolved.x.time_step or 0.0,
+        tau=resolved.x.tau,
     )
     return moments(machine, Start(np.zeros(2), np.array([0.2, 0.1])), ds["step"].values)
 
