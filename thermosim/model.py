@@ -170,6 +170,12 @@ class Model:
             place += math.prod(rows.shape(constants))
         return names | {"COMPONENTS": self.components(constants), "PARAMETERS": first, "DERIVED": place}
 
+    def packed(self, constants: Values) -> tuple[np.ndarray, np.ndarray]:
+        """Scalar constants (C,), and all array constants one after another (K,): what the model's functions read."""
+        scalars = [constants[c.name] for c in self.constants if not c.is_array]
+        arrays = [np.ravel(constants[c.name]) for c in self.constants if c.is_array]
+        return np.array(scalars, float), np.concatenate([*arrays, np.zeros(0)]).astype(float)
+
     @property
     def has_samples(self) -> bool:
         """Whether there is an x: an energy in one of the forms."""

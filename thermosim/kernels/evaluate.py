@@ -52,9 +52,7 @@ class Evaluator:
         self.components, self.parameters = names["COMPONENTS"], names["PARAMETERS"]
         self._derived_rows = names["DERIVED"]
         self._bindings = energy_bindings(model, values)
-        self._scalars = np.array([values[c.name] for c in model.constants if not c.is_array], float)
-        arrays = [np.ravel(values[c.name]) for c in model.constants if c.is_array]
-        self._shared = np.concatenate([*arrays, np.zeros(0)]).astype(float)
+        self._scalars, self._shared = model.packed(values)
         rows = names["DERIVED"] + model.scratch_rows(values) + 2 * self.parameters + 4 * self.components
         self._width = max(_NARROWEST, min(_WIDEST, _TILE_BYTES // (8 * max(rows, 1)) // 8 * 8))
         self._threads = threads or os.cpu_count() or 1

@@ -93,8 +93,7 @@ def _slope(evaluator: Evaluator, x: np.ndarray, theta: np.ndarray, of: str, i: i
 def _random_states(model: Model, values: Values) -> SimpleNamespace:
     names = model.names(values)
     random = np.random.default_rng(0)
-    scalars = [values[c.name] for c in model.constants if not c.is_array]
-    arrays = [np.ravel(values[c.name]) for c in model.constants if c.is_array]
+    scalars, shared = model.packed(values)
     theta = [np.ravel(group.default(values)) for group in model.parameters]
     n = names["COMPONENTS"]
     return SimpleNamespace(
@@ -103,8 +102,8 @@ def _random_states(model: Model, values: Values) -> SimpleNamespace:
         n=n,
         x=random.normal(size=(n, _STATES)),
         theta=np.repeat(np.concatenate([*theta, np.zeros(0)])[:, None], _STATES, axis=1),
-        constants=np.repeat(np.array(scalars, float)[:, None], _STATES, axis=1),
-        shared=np.concatenate([*arrays, np.zeros(0)]),
+        constants=np.repeat(scalars[:, None], _STATES, axis=1),
+        shared=shared,
     )
 
 

@@ -139,7 +139,7 @@ class Outline:
             used=self._used(move),
             temperatures=max(len(x_rows) - 1, 1),
             constants=self._constants(numbers),
-            shared=self._shared(),
+            shared=self.model.packed(settings.model.constants)[1],
             theta_hyper=self._base(theta_rows, numbers),
             x_hyper=self._base(x_rows, numbers),
             data=np.ascontiguousarray(self.data.values) if self.data is not None else np.zeros((1, 0)),
@@ -172,11 +172,6 @@ class Outline:
         return self._base(
             [(f"model.{c.name}", constants[c.name]) for c in self.model.constants if not c.is_array], lanes
         )
-
-    def _shared(self) -> np.ndarray:
-        constants = self.settings.model.constants
-        arrays = [np.ravel(constants[c.name]) for c in self.model.constants if c.is_array]
-        return np.concatenate([*arrays, np.zeros(0)]).astype(float)
 
     def _first_rows(self, lanes: np.ndarray) -> np.ndarray:
         """Replicas are dealt to the data sets in equal runs."""
