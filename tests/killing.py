@@ -27,6 +27,7 @@ from conftest import TRAP
 import thermosim
 from thermosim.cli.torture import _doing, _stamp, _temporary
 from thermosim.storage import parts_folder
+from thermosim.storage.manifest import FORMAT
 
 CASE = TRAP.replace("steps = 101", "steps = 60") + '[record.heat]\nkeep = ["mean", "histogram"]\nrange = [-9.0, 9.0]\n'
 AIMS = ("anywhere", "anywhere", "a segment", "the manifest", "the file")
@@ -39,7 +40,7 @@ def in_child(work):
     if child:
         return child
     # a child's file is compared by its bytes, here: that the child opens it at the end would take as long as its run
-    xr.open_dataset = lambda *_, **__: xr.Dataset(attrs={"settings": "{}"})
+    xr.open_dataset = lambda *_, **__: xr.Dataset(attrs={"settings": "{}", "format": FORMAT})
     try:
         work()
     except BaseException:

@@ -12,6 +12,7 @@ from rich.console import Console
 import thermosim
 from tests.conftest import SPHERE, TRAP
 from tests.json_schema import faults
+from tests.learning_cases import GAUSSIAN
 from tests.test_cli import run
 from tests.test_user_model import MODEL, write
 from thermosim.checks.table import CHECKS, check_of
@@ -245,3 +246,13 @@ def test_the_page_runs(trap_ensemble, monkeypatch):
     assert len(blocks) == 3
     for block in blocks:
         exec(compile(block, "check.md", "exec"), {})
+
+
+def test_an_axis_called_time_step_is_no_cadence():
+    """Variables of a sweep over x.time_step are compared and drawn; and so are they over numbers and words together."""
+    sweep = {"sweep": {"x.time_step": {"values": [0.05, 0.1]}}, "ensemble.replicas": 200}
+    report = thermosim.check(thermosim.simulate(thermosim.load_case(TRAP, sweep)))
+    assert report.consistent
+    assert "heat" in " ".join(row.quantity for row in report.comparisons)
+    mixed = {"sweep": {"theta.batch": {"values": [4, "all"]}}, "ensemble.replicas": 600}
+    assert thermosim.check(thermosim.simulate(thermosim.load_case(GAUSSIAN, mixed))).consistent

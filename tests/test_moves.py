@@ -212,11 +212,13 @@ def test_a_functional_is_told_the_same_by_every_move(name: str, tmp_path) -> Non
         ('"step", "theta", "1", "", "", book', "name that is taken"),
         ('"mine", "x", "1", "", "", book', "must be of theta"),
         ('"mine", "theta", "1", "", ""', "must be of theta and have a function"),
+        ('"mine", "theta", "1", "", "", lambda theta, before: None', "must be book"),
     ],
 )
 def test_functionals_that_cannot_be_are_refused(functional: str, word: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "mine.py").write_text(
-        "from dataclasses import replace\nimport thermosim\ndef book(*a):\n    pass\n"
+        "from dataclasses import replace\nimport thermosim\n"
+        "def book(theta, before, loss, gradient, constants, shared, total):\n    pass\n"
         f"MODEL = replace(thermosim.MODELS['gaussian'], functionals=(thermosim.Functional({functional}),))\n"
     )
     with pytest.raises(thermosim.CaseError, match=word):

@@ -188,6 +188,13 @@ def test_every_kernel_of_every_engine_is_in_the_table():
     assert set(CONSTRAINTS) == set(CONSTRAINED)
 
 
+def test_functionals_book_with_the_arguments_that_the_step_loop_gives():
+    from thermosim.kernels.signatures import argument_names, book
+    from thermosim.ledger import BOOK_ARGUMENTS
+
+    assert argument_names(book) == BOOK_ARGUMENTS
+
+
 def test_the_table_books_what_the_ledger_declares():
     from thermosim.ledger import FUNCTIONALS, VARIABLES
     from thermosim.moves import CONSTRAINED, THETA_MOVES, X_MOVES

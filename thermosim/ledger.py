@@ -26,6 +26,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "BOOK_ARGUMENTS",
     "FUNCTIONALS",
     "VARIABLES",
     "Book",
@@ -42,6 +43,7 @@ __all__ = [
 # and before it, loss (L) and gradient (m, L) of the minibatch at theta before, weight decay left out, constants (C, L)
 # and shared (K,) of the model; it adds to total (L). Where theta does not learn, loss and gradient are 0.
 Book = Callable[..., None]
+BOOK_ARGUMENTS = ("theta", "before", "loss", "gradient", "constants", "shared", "total")
 
 
 @dataclass(frozen=True)

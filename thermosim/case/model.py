@@ -12,7 +12,7 @@ import numpy as np
 from thermosim.case.faults import unknown
 from thermosim.case.numbers import number_faults
 from thermosim.case.settings import ModelSettings
-from thermosim.ledger import VARIABLES
+from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
 from thermosim.models.user import load_user_model
@@ -75,6 +75,11 @@ def functional_faults(model: Model) -> list[str]:
     for functional in model.functionals:
         if functional.name in taken or not functional.name.isidentifier():
             faults.append(f"model: the functional {functional.name!r} has a name that is taken, or is none; rename it.")
+        code = getattr(functional.book, "__code__", None)
+        if code is not None and code.co_varnames[: code.co_argcount] != BOOK_ARGUMENTS:
+            faults.append(
+                f"model: `book` of the functional {functional.name!r} must be book({', '.join(BOOK_ARGUMENTS)})."
+            )
         if functional.of != "theta" or functional.book is None:
             faults.append(
                 f"model: the functional {functional.name!r} must be of theta and have a function `book`; "
@@ -89,7 +94,10 @@ def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -
             shape, wanted = np.shape(np.asarray(value, float)), constant.shape(values)
         except (TypeError, ValueError):
             return f"expected numbers; {constant.meaning}."
-        return None if shape == wanted else f"has shape {shape}, expected {wanted}; {constant.meaning}."
+        if shape != wanted:
+            return f"has shape {shape}, expected {wanted}; {constant.meaning}."
+        limits = (constant.minimum, constant.maximum, constant.exclusive, constant.meaning)
+        return next((fault for number in np.ravel(value) if (fault := number_faults(float(number), *limits))), None)
     if constant.integer and (not isinstance(value, int) or isinstance(value, bool)):
         return f"expected a whole number; {constant.meaning}."
     return number_faults(value, constant.minimum, constant.maximum, constant.exclusive, constant.meaning)

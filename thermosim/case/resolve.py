@@ -52,8 +52,23 @@ def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[
     if THETA_MOVES[settings.theta.dynamics].rests and settings.x is None:
         faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
     if not faults and model.validate is not None:
-        faults += model.validate(settings.model.constants, settings)
+        faults += _validated(model, settings)
     return faults
+
+
+def _validated(model: Model, settings: Settings) -> list[str]:
+    """What the model itself finds wrong; a user's `validate` may be wrong in any way."""
+    assert model.validate is not None
+    try:
+        found = model.validate(settings.model.constants, settings)
+    except Exception as error:
+        if settings.model.file is None:
+            raise
+        called = f"model.file = {settings.model.file!r}: validate(constants, settings)"
+        return [f"{called} raised {type(error).__name__}: {error}"]
+    if not isinstance(found, list) or not all(isinstance(fault, str) for fault in found):
+        return [f"model.file = {settings.model.file!r}: validate must return a list of sentences, not {found!r}."]
+    return found
 
 
 def _section(name: str, schema: type[BaseModel], given: Mapping[str, Any]) -> tuple[BaseModel | None, list[str]]:

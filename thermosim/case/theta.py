@@ -100,6 +100,7 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
         )
     if move.learns:
         return found + _learning_faults(model, settings, move)
+    found += _unused_faults(theta, move)
     start = ("initial", "spread") if move.rests and model.learns else ()
     return found + [
         f"theta.{key} = {getattr(theta, key)!r}: is only used when theta learns, not with theta.dynamics = "
@@ -161,10 +162,11 @@ def _learning_faults(model: Model, settings: Settings, move: Move) -> list[str]:
 def _unused_faults(theta: ThetaSection, move: Move) -> list[str]:
     """Hyper-parameters that are given, and that this move does not have."""
     found = []
-    for key in sorted(hyper_parameters("theta") - set(move.hyper) - {"radius", "temperature"}):
+    others = hyper_parameters("theta") - set(move.hyper) - {"temperature", "learning_rate"}
+    for key in sorted(others if not move.learns else others - {"radius"}):
         value, default = getattr(theta, key), ThetaSection.model_fields[key].default
         if value != default:
-            users = " or ".join(map(repr, moves_with(key, "theta")))
+            users = " or ".join(map(repr, moves_with(key, "theta") or ["sgd"]))
             found.append(
                 f"theta.{key} = {value!r}: is only used with theta.dynamics = {users}, not {move.name!r}; remove it."
             )

@@ -82,7 +82,12 @@ def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
 
     An axis of which one value is left becomes a setting; one of which some are left, an axis of these.
     """
-    others = [name for name, variable in ds.data_vars.items() if any(str(d).endswith("_step") for d in variable.dims)]
+    swept = set(axes(ds))  # an axis of the sweep may be called time_step
+    others = [
+        name
+        for name, variable in ds.data_vars.items()
+        if any(str(dim).endswith("_step") and dim not in swept for dim in variable.dims)
+    ]
     return without_single_axes(_selected(ds.drop_vars(others)))
 
 
@@ -94,7 +99,8 @@ def _selected(ds: xr.Dataset) -> xr.Dataset:
             raise ValueError(f"the axis {name!r} of the sweep is gone: average over replicas, or select a value of it")
         ds = ds if name in ds.dims else ds.expand_dims(name)
         listed = any(isinstance(value, (list, dict)) for value in values)  # the coordinate then counts them
-        selected[key] = [values[i] if listed else values[values.index(i)] for i in ds[name].values.tolist()]
+        held = list(map(str, values)) if any(isinstance(value, str) for value in values) else values
+        selected[key] = [values[i] if listed else values[held.index(i)] for i in ds[name].values.tolist()]
     return with_settings(ds, replace(resolved, sweep=selected))
 
 

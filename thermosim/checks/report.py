@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import Comparison, Verdict, judge
+from thermosim.case.faults import CaseError
 from thermosim.checks.admission import (
     Unfit,
     at_common_steps,
@@ -119,4 +120,10 @@ def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Com
         comparisons = tuple(what.compare(kept))
     except KeyError as error:
         return (), why_missing(error, model, kept, "check")
+    except Exception as error:
+        if model.check is None:
+            raise
+        raise CaseError(
+            [f"its own check raised {type(error).__name__}: {error}"], f"the model {model.name!r}"
+        ) from error
     return comparisons, "" if comparisons else "Nothing to compare with an exact result."

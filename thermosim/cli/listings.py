@@ -107,7 +107,10 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
     folder = parts_folder(target)
     if target.is_file() and folder.is_dir() and not read_manifest(folder).virtual:
         state += "; a run that is to replace or extend it was begun: thermosim resume goes on with that"
-    steps = [int(ds[dim][-1]) for dim in ds.sizes if dim == "step" or str(dim).endswith("_step") if ds.sizes[dim]]
+    cadences = [
+        dim for dim in ds.sizes if str(dim).endswith("step") and "key" not in ds[dim].attrs
+    ]  # no axis of a sweep
+    steps = [int(ds[dim][-1]) for dim in cadences if ds.sizes[dim]]
     last = max(steps, default=0)
     sizes = ", ".join(f"{dim} {size:,}" for dim, size in ds.sizes.items())
     diverged = int((ds.status != 0).sum())

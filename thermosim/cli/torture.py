@@ -217,7 +217,8 @@ def _left(target: Path, unharmed: Path) -> tuple[int, str]:
         with warnings.catch_warnings(), open_ensemble(target) as left, open_ensemble(unharmed) as whole:
             warnings.simplefilter("error")
             for name, variable in left.data_vars.items():
-                cadence = next((str(d) for d in variable.dims if str(d) == "step" or str(d).endswith("_step")), None)
+                steps = [str(d) for d in variable.dims if str(d).endswith("step") and "key" not in left[d].attrs]
+                cadence = next(iter(steps), None)
                 if cadence is None:
                     continue  # summaries and the status change until the end
                 values, same = variable.values, whole[name].isel({cadence: slice(left.sizes[cadence])}).values

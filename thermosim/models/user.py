@@ -42,7 +42,7 @@ def _made(text: str, file: str) -> Model:
     sys.modules[name] = module
     try:
         exec(compile(text, file, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"cannot be imported: {type(error).__name__}: {error}") from None
     model = getattr(module, "MODEL", None)
     if not isinstance(model, Model):

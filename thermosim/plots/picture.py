@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.figure import Figure
 
+from thermosim.case.faults import CaseError
 from thermosim.checks.admission import Unfit, at_common_steps, in_memory, known_model, opened, too_little, why_missing
 from thermosim.checks.table import LEARNS, row_of
 from thermosim.plots import driven, ideal_gas, learning
@@ -43,6 +44,11 @@ def picture(ensemble: xr.Dataset | str | Path) -> Figure:
         return figure(ds)
     except KeyError as error:
         raise Unfit(why_missing(error, model, ds, "picture")) from None
+    except Exception as error:
+        if model.plot is None:
+            raise
+        told = f"its own plot raised {type(error).__name__}: {error}"
+        raise CaseError([told], f"the model {model.name!r}") from error
 
 
 def save(figure: Figure, output: Path) -> None:
