@@ -23,7 +23,8 @@ _MARKS = 12  # marks along a curve in time
 def figure(ds: xr.Dataset) -> Figure:
     """Distributions of work and heat, the mean ledger, and Jarzynski's free energy; of a sweep, at its first point."""
     index, resolved = next(each_point(ds))
-    title = settings(ds).title or resolved.model.name
+    point = ", ".join(f"{name.replace('_', ' ')} {ds[name].values[i]}" for name, i in index.items())
+    title = (settings(ds).title or resolved.model.name) + (f", {point}" if point else "")
     with style.style():
         result, panels = style.new_figure(2, 2, title=title, panel=_PANEL)
         here = ds.isel(index)
@@ -73,4 +74,6 @@ def _free_energy(panel: Axes, ds: xr.Dataset, index: dict[str, int], stiffness: 
     exact = driven.free_energy_difference(stiffness, float(bath))
     style.theory(panel, np.arange(len(exact)), exact, color=style.COLOURS[1], label=r"$\Delta F$ of the stiffness")
     style.data(panel, ds["step"].values[frames], value, error, label=r"$-T\ln\langle e^{-w/T}\rangle$")
-    panel.legend()
+    low, high = panel.get_ylim()
+    panel.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
+    panel.legend(loc="upper left")
