@@ -88,7 +88,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     """
     blocks = plan(case)
     compile_all(blocks)
-    manifest = make_manifest(case, blocks)
+    manifest = make_manifest(case, blocks, in_memory=True)
     lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(block) for block in blocks)
     memory = memory_of_machine()
     state = sum(bytes_of_state(block) * block.lanes for block in blocks)

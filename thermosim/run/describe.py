@@ -20,8 +20,8 @@ from thermosim.storage.manifest import Manifest, Origin, StoredAxis
 __all__ = ["differences", "make_manifest", "package_versions"]
 
 
-def make_manifest(case: Case, blocks: list[Outline]) -> Manifest:
-    """The manifest of a run that has made no step."""
+def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) -> Manifest:
+    """The manifest of a run that has made no step. One in memory is never gone on with, so it needs no fingerprint."""
     origin = Origin(
         title=case.title,
         case=case.source,
@@ -32,7 +32,7 @@ def make_manifest(case: Case, blocks: list[Outline]) -> Manifest:
         thermosim_version=__version__,
         python=platform.python_version(),
         packages=package_versions(),
-        fingerprint=fingerprint(case, blocks),
+        fingerprint={} if in_memory else fingerprint(case, blocks),
         data_sha256="" if blocks[0].data is None else blocks[0].data.sha256,
     )
     manifest = Manifest(

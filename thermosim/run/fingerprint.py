@@ -6,6 +6,7 @@ modules that do it, and the packages they call. A comment, a docstring or anothe
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 import sys
@@ -100,6 +101,7 @@ def _versions(*parts: Identity) -> dict[str, str]:
     return {name: _version(name) for name in sorted(packages)}
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

@@ -63,7 +63,7 @@ def simulate(
     if faults := execution.faults(output):
         raise CaseError(faults, "the run")
     blocks = plan(case)
-    manifest = make_manifest(case, blocks)
+    manifest = make_manifest(case, blocks, in_memory=output is None)
     compile_all(blocks)
     if output is None:
         return _in_memory(case, blocks, manifest, execution)
