@@ -6,7 +6,7 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.storage import Manifest, Parts
-from thermosim.storage.manifest import Cadence, Origin, StoredAxis, StoredVariable, Stretch, Summary
+from thermosim.storage.manifest import Axis, Cadence, Origin, StoredVariable, Stretch, Summary
 from thermosim.storage.summaries import declared
 
 REPLICAS, STEPS = 45, 47
@@ -35,7 +35,7 @@ def manifest(**changes):
         "origin": origin,
         "steps": STEPS,
         "replicas": REPLICAS,
-        "axes": (StoredAxis("x.tau", (1, 3), True), StoredAxis("x.kind", ("a", "bé", "c"), False)),
+        "axes": (Axis("x.tau", (1, 3), True), Axis("x.kind", ("a", "bé", "c"), False)),
         "blocks": ((0,), (1,)),
         "cadences": _CADENCES,
         "variables": _FRAMED | of_summary,

@@ -15,7 +15,7 @@ from thermosim import cohorts
 from thermosim.storage import Parts, StorageError, read_manifest
 from thermosim.storage.coverage import frontier, latest, partition, surplus
 from thermosim.storage.layout import Layout
-from thermosim.storage.manifest import Base, SealedFile, Segment, StoredAxis, Stretch
+from thermosim.storage.manifest import Axis, Base, SealedFile, Segment, Stretch
 from thermosim.storage.open import open_ensemble
 from thermosim.storage.reading import dataset
 from thermosim.storage.segments import RamSegments, read_state, write
@@ -87,8 +87,8 @@ def test_the_states_that_are_let_go_are_those_that_no_lane_needs(seed):
 @pytest.mark.parametrize("axes", [[], [3], [2, 3], [1, 4, 2]])
 @pytest.mark.parametrize("over", ["replica", "cohort"])
 def test_lanes_to_hyperslabs(axes, over):
-    others = tuple(StoredAxis(f"a{i}", tuple(range(n)), False) for i, n in enumerate(axes))
-    axes_in_all = (*others[:1], StoredAxis("s", (0, 1), True), *others[1:])
+    others = tuple(Axis(f"a{i}", tuple(range(n)), False) for i, n in enumerate(axes))
+    axes_in_all = (*others[:1], Axis("s", (0, 1), True), *others[1:])
     manifest = run.manifest(axes=axes_in_all, blocks=((0,), (1,)), replicas=40)
     layout, size = Layout(manifest), {"replica": 40, "cohort": 32}[over]
     flat = np.arange(np.prod([*axes, size], dtype=int)).reshape(*axes, size)

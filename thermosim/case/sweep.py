@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from thermosim.model import Model
 from thermosim.moves import hyper_parameters
+from thermosim.storage.manifest import Axis
 
 __all__ = ["Axis", "axes_of", "is_structural"]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of a sweep. A structural axis changes shapes or code: its values run one after another."""
-
-    key: str
-    values: tuple[Any, ...]
-    structural: bool
-
-    @property
-    def name(self) -> str:
-        """The dimension's name: the last part of the key."""
-        return self.key.rsplit(".", 1)[-1]
 
 
 def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:

@@ -15,7 +15,7 @@ from thermosim.case.load import Case
 from thermosim.plan.outline import Outline
 from thermosim.run.fingerprint import fingerprint
 from thermosim.run.recording import recorded
-from thermosim.storage.manifest import Manifest, Origin, StoredAxis
+from thermosim.storage.manifest import Manifest, Origin
 
 __all__ = ["differences", "make_manifest", "package_versions"]
 
@@ -40,7 +40,7 @@ def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) ->
         origin=origin,
         steps=blocks[0].steps,
         replicas=blocks[0].replicas,
-        axes=tuple(StoredAxis(axis.key, axis.values, axis.structural) for axis in case.axes),
+        axes=case.axes,
         blocks=tuple(block.index for block in blocks),
         **recorded(blocks[0]),
     )

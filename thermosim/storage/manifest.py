@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from thermosim.storage.durable import digest
 
 __all__ = [
-    "FORMAT", "Base", "Cadence", "Manifest", "Origin", "Output", "SealedFile", "Segment", "StoredAxis",
+    "FORMAT", "Axis", "Base", "Cadence", "Manifest", "Origin", "Output", "SealedFile", "Segment",
     "StoredCoordinate", "StoredVariable", "Stretch", "Summary",
 ]  # fmt: skip
 
@@ -56,7 +56,7 @@ _TABLES = ("overrides", "settings", "packages", "fingerprint")
 
 
 @dataclass(frozen=True)
-class StoredAxis:
+class Axis:
     """An axis of the sweep. Points of a structural one are blocks, of any other one lanes of each block."""
 
     key: str
@@ -204,7 +204,7 @@ class Manifest:
     origin: Origin
     steps: int
     replicas: int  # of every point of the sweep
-    axes: tuple[StoredAxis, ...]
+    axes: tuple[Axis, ...]
     blocks: tuple[tuple[int, ...], ...]  # of each its place along the structural axes
     cadences: Mapping[str, Cadence]  # by the names of their dimensions
     variables: Mapping[str, StoredVariable]
