@@ -281,6 +281,17 @@ def test_metropolis_of_x_keeps_the_equilibrium_and_accepts_as_it_must() -> None:
     np.testing.assert_allclose(ds["phi"] - ds["phi"][0], ds["work"] + ds["heat"], atol=1e-9)
 
 
+def test_metropolis_of_x_keeps_an_anisotropic_equilibrium() -> None:
+    """Covariance T K^-1 of a trap whose axes are coupled and unequal, stationary at any h."""
+    stiffness = np.array([[2.5, 0.9], [0.9, 0.8]])
+    trap = {"model.dimension": 2, "theta.protocol.stiffness": stiffness.tolist(), "theta.protocol.center": [0.7, -0.4]}
+    x = thermosim.simulate(thermosim.load_case(TRAP, trap))["x"].isel(step=-1).values - [0.7, -0.4]
+    exact = 0.8 * np.linalg.inv(stiffness)
+    for i, j in ((0, 0), (0, 1), (1, 1)):
+        mean, error = mean_and_error(x[:, i] * x[:, j])
+        assert_within(mean, error, exact[i, j], catches="T for T/2, or axes exchanged", mistake=abs(exact[i, j]) / 2)
+
+
 def test_metropolis_of_x_obeys_jarzynski_under_a_drag() -> None:
     """Moves in detailed balance at any time step: <exp(-w/T)> = exp(-dF/T), dF of a stiffening trap."""
     stiffer = {"kind": "linear", "initial": [[2.5]], "final": [[4.0]]}
