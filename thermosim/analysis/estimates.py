@@ -1,4 +1,9 @@
-"""Estimates with their errors, as every analysis writes them: X, X_error, and attributes that say when X is exact."""
+"""Estimates with their errors, as every analysis writes them: X, X_error, and attributes that say when X is exact.
+
+The error is a standard error; `interval` gives the interval that covers the truth in 95 of 100 ensembles, which is not
+two errors wide where replicas are few or the estimate is skewed. An estimator says so in one of two ways: it gives
+`put` the degrees of freedom of its error, or the interval itself, kept as X_interval.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from thermosim.analysis.settings import axes
 
-__all__ = ["MINIMUM_SAMPLE_SIZE", "gathered", "put", "put_sample_size", "replica_mean", "require"]
+__all__ = ["LEVEL", "MINIMUM_SAMPLE_SIZE", "gathered", "interval", "put", "put_sample_size", "replica_mean", "require"]
+
+LEVEL = 0.95  # of every interval
 
 MINIMUM_SAMPLE_SIZE = 100.0  # of an exponential average that is called reliable
 
@@ -42,13 +50,53 @@ def gathered(
 
 
 def put(
-    result: xr.Dataset, name: str, value: xr.DataArray, error: Any, units: str, long_name: str, condition: str
+    result: xr.Dataset,
+    name: str,
+    value: xr.DataArray,
+    error: Any,
+    units: str,
+    long_name: str,
+    condition: str,
+    *,
+    degrees_of_freedom: float | None = None,
+    bounds: tuple[Any, Any] | None = None,
 ) -> None:
-    """Add an estimate and its standard error, with their attributes."""
+    """Add an estimate and its standard error, with their attributes.
+
+    degrees_of_freedom: of the error, where its own uncertainty counts (Student's t); None for many.
+    bounds: low and high end of the interval, where no multiple of the error gives it; kept as `NAME_interval`.
+    """
     result[name] = value.assign_attrs(units=units, long_name=long_name, condition=condition)
     spread = xr.zeros_like(value, dtype=float) + error
     meaning = f"standard error: {long_name}"
-    result[f"{name}_error"] = spread.assign_attrs(units=units, long_name=meaning, condition=condition)
+    spread = spread.assign_attrs(units=units, long_name=meaning, condition=condition)
+    if degrees_of_freedom is not None:
+        spread.attrs["degrees_of_freedom"] = float(degrees_of_freedom)
+    result[f"{name}_error"] = spread
+    if bounds is not None:
+        ends = [xr.zeros_like(value, dtype=float) + bound for bound in bounds]
+        meaning = f"{100 * LEVEL:g} % interval: {long_name}"
+        result[f"{name}_interval"] = _bounds(*ends).assign_attrs(units=units, long_name=meaning, condition=condition)
+
+
+def interval(result: xr.Dataset, name: str) -> xr.DataArray:
+    """The 95 % interval of an estimate: its dims and bound (low, high).
+
+    It is the estimator's own where it keeps one, otherwise Student's, or the normal one where degrees of freedom are
+    many. Raises KeyError when `result` has no such estimate, or no error of it.
+    """
+    if f"{name}_interval" in result:
+        return result[f"{name}_interval"]
+    error = result[f"{name}_error"]
+    width = stats.t.ppf(0.5 * (1.0 + LEVEL), error.attrs.get("degrees_of_freedom", np.inf))
+    ends = _bounds(result[name] - width * error, result[name] + width * error).drop_attrs()
+    meaning = f"{100 * LEVEL:g} % interval: {result[name].attrs.get('long_name', name)}"
+    return ends.assign_attrs(units=result[name].attrs.get("units", ""), long_name=meaning)
+
+
+def _bounds(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
+    ends = xr.concat([low, high], "bound", coords="minimal", compat="override")
+    return ends.assign_coords(bound=["low", "high"]).transpose(..., "bound")
 
 
 def require(ds: xr.Dataset, *names: str) -> None:

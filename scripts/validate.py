@@ -1,0 +1,45 @@
+"""How far estimates, error bars, flags and `check` can be trusted, measured: writes docs/validation.md.
+
+    python scripts/validate.py [--only PART] [--share 0.1] [--output docs/validation.md]
+
+Each part is a file of scripts/validation with a title, the seed of its ensembles, and sections in Markdown. All of it
+takes an hour or so on two processors; --share makes fewer repeats of everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+PARTS = ()  # a file each in scripts/validation: TITLE, and sections(share, pictures) -> text in Markdown
+
+INTRODUCTION = """# Validation
+
+Made by `scripts/validate.py`; `tests/` runs a small part of it each time. Figures are measured, none is typed in.
+"""
+
+
+def main() -> int:
+    """Run the parts and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, help="one part, printed and not written")
+    parser.add_argument("--share", type=float, default=1.0, help="of the repeats of a full run")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "validation.md")
+    arguments = parser.parse_args()
+    texts = []
+    for name in PARTS if arguments.only is None else (arguments.only,):
+        part = importlib.import_module(f"scripts.validation.{name}")
+        texts.append(f"## {part.TITLE}\n\n{part.sections(arguments.share, arguments.output.parent)}\n")
+        print(texts[-1], flush=True)
+    if arguments.only is None:
+        arguments.output.write_text("\n".join([INTRODUCTION, *texts]), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
