@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 import thermosim
+from thermosim.addresses import origin_of
 
 CASE = """
 title = "machine"
@@ -83,10 +84,14 @@ def discrete_settings(name: str, **constants: int) -> dict[str, Any]:
 
 def ensemble(theta: np.ndarray, given: dict[str, Any], **variables: np.ndarray) -> xr.Dataset:
     """An ensemble with theta (F, R, m) at steps 0, 1, ..., and variables of the same first two dimensions."""
-    given = given | {"ensemble": given["ensemble"] | {"replicas": theta.shape[1]}}
+    frames, replicas = theta.shape[:2]
+    given = given | {"ensemble": given["ensemble"] | {"replicas": replicas}, "record": {"first": 0, "every": 1}}
+    given["run"] = given["run"] | {"steps": max(frames - 1, given["run"]["steps"])}
     dims = {"theta": ("theta_dim",), "x": ("sample", "x_dim"), "phi": ("sample",), "heat": ("sample",)}
     arrays = {name: (("step", "replica", *dims[name]), v) for name, v in ({"theta": theta} | variables).items()}
-    coordinates = {"step": np.arange(theta.shape[0]), "replica": np.arange(theta.shape[1])}
+    coordinates: dict[str, Any] = {"step": np.arange(frames), "replica": np.arange(replicas)}
+    coordinates["address"] = ("replica", np.arange(replicas))
+    coordinates["origin"] = ("replica", np.full(replicas, origin_of(given)))
     return xr.Dataset(arrays, coordinates, {"settings": json.dumps(given), "model_source": ""})
 
 

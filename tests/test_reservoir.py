@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,13 @@ def test_minibatches_are_replayed() -> None:
     """theta' = theta - r g at every step, replica and point of a sweep over lanes and blocks, at no other address."""
     ds = run(BATCHES, ensemble__replicas=40, theta__weight_decay=0.2)
     assert float(noise_statistics(ds).replay_residual.max()) < 1e-12
-    places = noise_module.first_replicas(ds)
+    places = [int(machine.addresses[0]) for machine in machines(ds)]
     assert places == [0, 80, 160, 40, 120, 200]  # blocks by batch, lanes by learning rate
-    for machine, place in zip(machines(ds), places):
-        wrong = noise_module.gradient_noise(machine, place + 1)
-        right = noise_module.gradient_noise(machine, place)
+    assert [40 * machine.place for machine in machines(ds)] == places
+    for machine in machines(ds):
+        moved = machine.frames.assign_coords(address=machine.frames.address + 1)
+        wrong = noise_module.gradient_noise(replace(machine, frames=moved))
+        right = noise_module.gradient_noise(machine)
         assert np.abs(wrong.noise - right.noise).mean() > 0.1 * np.abs(right.noise).mean()
         rate = float(machine.settings.theta.learning_rate)
         theta = machine.frames.theta.values[..., :2]
@@ -96,9 +99,9 @@ def test_minibatches_are_replayed() -> None:
 def test_selections_and_schedules_are_replayed() -> None:
     """Some replicas, some frames, a falling learning rate, every replica group its own data: the same noise."""
     ds = run(ensemble__replicas=30, data__sets=3, theta__learning_rate={"kind": "linear", "initial": 0.4, "final": 0.1})
-    whole = noise_module.gradient_noise(machines(ds)[0], 0)
+    whole = noise_module.gradient_noise(machines(ds)[0])
     some = ds.isel(replica=slice(7, 25, 3), step=slice(3, None, 5))
-    part = noise_module.gradient_noise(machines(some)[0], 0)
+    part = noise_module.gradient_noise(machines(some)[0])
     np.testing.assert_array_equal(part.noise, whole.noise[3::5, 7:25:3])
     np.testing.assert_allclose(whole.rate, np.linspace(0.4, 0.1, STEPS + 1)[1:])
     assert float(noise_statistics(ds).replay_residual) < 1e-12
@@ -149,8 +152,8 @@ def test_autocorrelation_sees_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minibatches used twice: C(1) = C(0)/2 for every other step, and the noise is not white."""
     original = noise_module._minibatch
 
-    def twice(machine: Machine, step: int, first_replica: int) -> np.ndarray:
-        return original(machine, step // 2, first_replica)
+    def twice(machine: Machine, step: int) -> np.ndarray:
+        return original(machine, step // 2)
 
     assert bool(noise_statistics(run()).white)
     monkeypatch.setattr(noise_module, "_minibatch", twice)

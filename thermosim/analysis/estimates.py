@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from thermosim.analysis.replicas import examine
 from thermosim.analysis.settings import axes
 
 __all__ = ["LEVEL", "MINIMUM_SAMPLE_SIZE", "gathered", "interval", "put", "put_sample_size", "replica_mean", "require"]
@@ -100,9 +101,17 @@ def _bounds(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
 
 
 def require(ds: xr.Dataset, *names: str) -> None:
+    """Raise ValueError unless `ds` is an ensemble whose frames have these variables."""
+    examine(ds)
     missing = [name for name in names if name not in ds]
     if missing:
         raise ValueError(f"needs {', '.join(missing)} among the recorded variables: record.variables")
+    apart = [name for name in names if "step" not in ds[name].dims]
+    if apart:
+        raise ValueError(
+            f"{apart[0]} has steps of its own, not those of all: name it in record.variables, or take it alone, "
+            f"ds[[{apart[0]!r}]].rename({apart[0]}_step='step')"
+        )
 
 
 def put_sample_size(result: xr.Dataset, sample_size: xr.DataArray) -> xr.Dataset:

@@ -17,7 +17,6 @@ estimate X comes with X_error over independent replicas.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,10 +28,10 @@ from scipy import special
 
 from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.settings import settings
+from thermosim.analysis.replicas import is_regular
 from thermosim.schedules import values_at
 
-__all__ = ["GradientNoise", "first_replicas", "gradient_noise", "learned_parameters", "noise_statistics"]
+__all__ = ["GradientNoise", "gradient_noise", "learned_parameters", "noise_statistics"]
 
 FALSE_ALARMS = 1e-4  # probability that white noise is called coloured
 _LAGS = 20  # frames
@@ -52,11 +51,10 @@ class GradientNoise:
     groups: list[str]  # group of each, (m,)
 
 
-def gradient_noise(machine: Machine, first_replica: int) -> GradientNoise:
+def gradient_noise(machine: Machine) -> GradientNoise:
     """eta and grad U_B at every recorded frame before the last step, of one point of the sweep.
 
-    `first_replica` is that of the point, counted over the whole ensemble (`first_replicas`). Raises ValueError where
-    theta does not learn forward from minibatches.
+    Raises ValueError where theta does not learn forward from minibatches, or whose these were is not known.
     """
     theta, run = machine.settings.theta, machine.settings.run
     steps = int(run.steps)
@@ -73,7 +71,7 @@ def gradient_noise(machine: Machine, first_replica: int) -> GradientNoise:
     noise, pull, loss = np.empty(shape), np.empty(shape), np.empty(shape[:2])
     for part in _parts(len(frames), shape[1] * int(theta.batch) * machine.evaluator.components):
         here = np.concatenate([machine.theta(frame) for frame in frames[part]])
-        rows = [_minibatch(machine, int(machine.steps[frame]) + 1, first_replica) for frame in frames[part]]
+        rows = [_minibatch(machine, int(machine.steps[frame]) + 1) for frame in frames[part]]
         drawn = machine.evaluator.data_gradient(np.concatenate(rows), here)[1]
         full_loss, full = _full_gradient(machine, here, len(rows))
         pull[part] = full[:, learned].reshape(len(rows), *shape[1:])
@@ -97,7 +95,9 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
     """
     points = machines(ds)
-    records = [gradient_noise(machine, first) for machine, first in zip(points, first_replicas(ds))]
+    if not is_regular(ds["step"].values):
+        raise ValueError("correlations in time need frames that are equally far apart: ds.isel(step=slice(...))")
+    records = [gradient_noise(machine) for machine in points]
     first = records[0]
     every = int(np.diff(first.step[:2])[0]) if len(first.step) > 1 else 0
     longest = _LAGS * every if max_lag is None else max_lag
@@ -196,31 +196,16 @@ def learned_parameters(machine: Machine) -> tuple[np.ndarray, list[str]]:
     return np.array(rows, int), groups
 
 
-def first_replicas(ds: xr.Dataset) -> list[int]:
-    """The replica, counted over the whole ensemble, that every point of the sweep begins with: addresses of noise.
-
-    Structural axes make blocks, one after another; within a block the points of the others follow each other.
-    """
-    sweep = settings(ds).sweep
-    structural = json.loads(ds.attrs["structural"])
-    keys = sorted(sweep, key=lambda key: key not in structural)
-    sizes, replicas = [len(sweep[key]) for key in keys], int(settings(ds).ensemble.replicas)
-    place = [key.rsplit(".", 1)[-1] for key in keys]
-    points = [[machine.index[name] for name in place] for machine in machines(ds)]
-    return [replicas * int(np.ravel_multi_index(point, sizes)) if sizes else 0 for point in points]
-
-
-def _minibatch(machine: Machine, step: int, first_replica: int) -> np.ndarray:
+def _minibatch(machine: Machine, step: int) -> np.ndarray:
     """The rows (R, B, n) that the move of theta at this step drew."""
     from thermosim.kernels.noise import uniform_array
     from thermosim.streams import MINIBATCH
 
-    theta, data = machine.settings.theta, machine.data
-    replicas = np.asarray(machine.frames["replica"].values)
-    batch, count = int(theta.batch), int(replicas.max()) + 1
+    theta, data, addresses = machine.settings.theta, machine.data, machine.addresses
+    first, last = int(addresses.min()), int(addresses.max())
     seed = int(machine.settings.ensemble.seed)
-    uniform = uniform_array(seed, MINIBATCH, step, first_replica, (batch, count))
-    place = np.floor((1.0 - uniform[:, replicas]) * data.rows).astype(np.int64)  # the kernel's uniform is in [0, 1)
+    uniform = uniform_array(seed, MINIBATCH, step, first, (int(theta.batch), last - first + 1))[:, addresses - first]
+    place = np.floor((1.0 - uniform) * data.rows).astype(np.int64)  # the kernel's uniform is in [0, 1)
     return np.asarray(data.values[machine.data_set() * data.rows + place].transpose(1, 0, 2))
 
 

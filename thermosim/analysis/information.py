@@ -138,7 +138,7 @@ def parameters_of(machine: Machine, frame: int) -> np.ndarray:
 
 def strata(machine: Machine) -> np.ndarray:
     """First replica of every data set; a set of a single replica, which shows no spread, is one with its neighbour."""
-    labels = machine.data_set()
+    labels = machine.data_set_in_order()
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     starts = starts[np.diff(starts, append=len(labels)) > 1]
     starts[:1] = 0

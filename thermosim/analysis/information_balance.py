@@ -35,6 +35,7 @@ from thermosim.analysis.information import (
 )
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import log_normalisers, surprisals_of
+from thermosim.analysis.replicas import since
 
 __all__ = ["information_balance", "routes"]
 
@@ -61,11 +62,11 @@ def information_balance(ds: xr.Dataset, marginal: str = "auto") -> xr.Dataset:
         rows.append(_balance(machine, _marginal(machine, marginal)))
     meanings = {
         "marginal_entropy": ("nat", "entropy S_X of the samples of all chains"),
-        "marginal_entropy_production": ("nat", "Sigma_X = dS_X - Q_X since the first frame"),
-        "conditional_entropy_production": ("nat", "Sigma_X|Theta, mean of sigma since the first frame"),
-        "learned_information_change": ("nat", "Sigma_X - Sigma_X|Theta, change of the L-info"),
+        "marginal_entropy_production": ("nat", f"Sigma_X = dS_X - Q_X {since(ds)}"),
+        "conditional_entropy_production": ("nat", f"Sigma_X|Theta, mean of sigma {since(ds)}"),
+        "learned_information_change": ("nat", f"Sigma_X - Sigma_X|Theta, change of the L-info {since(ds)}"),
         "replica_information_change": ("nat", "samples of a replica: change of the mutual content (Eq. 43)"),
-        "shadow": ("nat", "mean log ratio plus heat since the first frame"),
+        "shadow": ("nat", f"mean log ratio plus heat {since(ds)}"),
         "valid": ("1", "whether the estimate of S_X is to be trusted"),
     }
     condition = "the L-info where chains have relaxed; a lower bound of I(X_t; Theta_t) where they lag"
@@ -91,8 +92,8 @@ def routes(
     result["agree"] = abs(result["difference"]) <= SIGMAS * result["difference_error"] + 1e-12
     result["valid"] = direct["valid"] & balance["valid"]
     meanings = {
-        "direct": ("nat", "change of the L-info, from densities"),
-        "fluctuation": ("nat", "change of the L-info, from the fluctuation theorem (Eq. 44)"),
+        "direct": ("nat", f"change of the L-info {since(ds)}, from densities"),
+        "fluctuation": ("nat", f"change of the L-info {since(ds)}, from the fluctuation theorem (Eq. 44)"),
         "difference": ("nat", "direct less fluctuation"),
         "agree": ("1", f"whether the difference is within {SIGMAS:g} standard errors"),
         "valid": ("1", "whether both estimates are right within their errors, as far as they can tell"),

@@ -24,6 +24,7 @@ from scipy.special import logsumexp
 from thermosim.analysis import work
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, replica_mean, require
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.replicas import since
 
 __all__ = [
     "ENTROPIES",
@@ -65,7 +66,7 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     result = work.work_and_heat(ds)
     books = "any move, at any time step"
     energy = ds["phi"] - ds["phi"].isel(step=0)
-    put(result, "energy_change", *replica_mean(energy), "kT", "mean change of phi since the first frame", books)
+    put(result, "energy_change", *replica_mean(energy), "kT", f"mean change of phi {since(ds)}", books)
     if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         return result
     try:
@@ -76,7 +77,7 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     mean, error = replica_mean(ratio + energy + gain)
     meaning = f"mean stochastic entropy production of x given theta, {books}: that of the finite-step chain"
     error = xr.DataArray(np.hypot(error, uncertainty))
-    put(result, "entropy_production", mean, error, "1", "mean of log ratio + ds since the first frame", meaning)
+    put(result, "entropy_production", mean, error, "1", f"mean of log ratio + ds {since(ds)}", meaning)
     return result
 
 
@@ -138,6 +139,8 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
                 "the reverse of a path of theta is defined for a given path: run one replica's again with "
                 'theta.dynamics = "protocol" and theta.recording, in both directions'
             )
+    if int(forward["step"][0]) != 0:
+        raise ValueError("F(theta_N) - F(theta_0) needs theta at step 0 of the forward run: record.first = 0")
     result = work.crooks(forward, backward)
     there, back = machines(forward), machines(backward)
     for a, b in zip(there, back):
@@ -275,9 +278,7 @@ def exact_samples(machine: Machine, frame: int, role: int, count: int) -> np.nda
 
 def _first_replica(machine: Machine) -> int:
     """A number for the first replica of this point of the sweep, counted over all points."""
-    sizes = [len(values) for values in machine.settings.sweep.values()]
-    number = int(np.ravel_multi_index(list(machine.index.values()), sizes)) if sizes else 0
-    return number * int(machine.settings.ensemble.replicas)
+    return machine.place * int(machine.settings.ensemble.replicas)
 
 
 def _on_support(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

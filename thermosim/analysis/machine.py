@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.settings import axes, each_point, settings
+from thermosim.analysis.replicas import examine, own_addresses, place_of
+from thermosim.analysis.settings import as_run, each_point
 from thermosim.case.settings import Settings
 from thermosim.case.theta import move_of
 from thermosim.model import Model
@@ -32,7 +33,7 @@ class Machine:
     index: Mapping[str, int]
     settings: Settings
     model: Model
-    frames: xr.Dataset  # of this point: dims step, replica[, sample]
+    frames: xr.Dataset  # of this point: dims step, replica[, sample]; its axes are scalar coordinates
     folder: Path
 
     @functools.cached_property
@@ -52,7 +53,8 @@ class Machine:
             raise ValueError("the ensemble learned from no data: its case has no [data]")
         data = data_of(self.model, self.constants, section, self.folder)
         recorded = self.frames.attrs.get("data_sha256", "")
-        if recorded and recorded != data.sha256 and not any(name.startswith("data.") for name in self.settings.sweep):
+        swept = any(key.startswith("data.") for key in as_run(self.frames).sweep)  # recorded is that of one point
+        if recorded and recorded != data.sha256 and not swept:
             raise ValueError(f"the data have changed since the run: {data.description} is not what it learned from")
         return data
 
@@ -90,24 +92,47 @@ class Machine:
         x = x if "sample" in x.dims else x.expand_dims("sample")
         return np.asarray(x.transpose("replica", "sample", "x_dim").values)
 
+    @property
+    def place(self) -> int:
+        """The number of this point among all of the sweep as run, in the order in which addresses count points."""
+        return place_of(self.frames)
+
+    @functools.cached_property
+    def addresses(self) -> np.ndarray:
+        """Of the random numbers of each replica (R,), counted over the whole ensemble.
+
+        Raises ValueError where they are not known.
+        """
+        return own_addresses(self.frames)
+
     def data_set(self) -> np.ndarray:
-        """The data set each replica learns from: (R,), numbers from 0."""
+        """The data set each replica learns from: (R,), numbers from 0. Raises ValueError where that is not known."""
         replicas = self.settings.ensemble.replicas
         sets = self.settings.data.sets if self.settings.data else 1
-        return np.asarray(self.frames["replica"].values * sets // replicas)
+        if sets == 1:
+            return np.zeros(self.frames.sizes["replica"], np.int64)
+        return np.asarray(self.addresses % replicas * sets // replicas)
+
+    def data_set_in_order(self) -> np.ndarray:
+        """The same, of replicas that stand together by sets. Raises ValueError where they do not."""
+        labels = self.data_set()
+        if np.any(np.diff(labels) < 0):
+            raise ValueError(
+                "replicas are not in the order of their data sets: keep them in the order of the run, as "
+                "ds.sortby('replica') puts them by their labels"
+            )
+        return labels
 
 
 def machines(ds: xr.Dataset) -> list[Machine]:
-    """Every point of the sweep, in order."""
+    """Every point of the sweep, in order. Raises ValueError where `ds` is no longer an ensemble (`replicas`)."""
+    examine(ds)
     model = ensemble_model(ds)
     source = ds.encoding.get("source")
     folder = Path(source).parent if source else Path.cwd()
-    return [
-        Machine(index, here, model, ds.isel(index).drop_vars(axes(ds), errors="ignore"), folder)
-        for index, here in each_point(ds)
-    ]
+    return [Machine(index, here, model, ds.isel(index), folder) for index, here in each_point(ds)]
 
 
 def ensemble_model(ds: xr.Dataset) -> Model:
     """The model of an ensemble; a user's own is read from the text stored with it. Raises ValueError."""
-    return model_of(settings(ds).model.name, str(ds.attrs.get("model_source", "")))
+    return model_of(as_run(ds).model.name, str(ds.attrs.get("model_source", "")))

@@ -170,7 +170,7 @@ def _is_valid(values: np.ndarray, theta: np.ndarray, method: str) -> bool:
 
 def _sets(machine: Machine, least: int) -> np.ndarray:
     """First replica of every data set. Raises ValueError for fewer than `least` sets, or than three replicas in one."""
-    labels = machine.data_set()
+    labels = machine.data_set_in_order()
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     if len(starts) < least:
         raise ValueError(

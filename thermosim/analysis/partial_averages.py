@@ -30,6 +30,7 @@ from scipy.special import logsumexp
 from thermosim.analysis import learning
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, replica_mean
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.replicas import since
 
 __all__ = ["averaged_work_and_heat", "partial_entropies"]
 
@@ -108,7 +109,7 @@ def _productions(entropies: xr.DataArray, flow: xr.DataArray, flow_error: xr.Dat
         "conditional_entropy": (conditional, conditional_error, "S_{X|Theta}(theta_t)"),
         "marginal_entropy": (marginal, marginal_error, "S_X(theta_t)"),
         "information": (information, information_error, "I(theta_t) = D(p(x|theta_t) || p_t)"),
-        "heat": (flow, flow_error, "Q_X since the first frame"),
+        "heat": (flow, flow_error, f"Q_X {since(conditional)}"),
         "marginal_entropy_production": (
             of_marginal[0] - flow,
             xr.DataArray(np.hypot(of_marginal[1], flow_error)),

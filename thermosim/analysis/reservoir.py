@@ -29,10 +29,11 @@ import xarray as xr
 from scipy import special, stats
 
 from thermosim.analysis.estimates import gathered, put
-from thermosim.analysis.gradient_noise import first_replicas, gradient_noise, learned_parameters, noise_statistics
+from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, noise_statistics
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.replicas import since
 
-__all__ = ["PREDICTIONS", "clausius", "first_replicas", "gradient_noise", "naive_reservoir", "noise_statistics"]
+__all__ = ["PREDICTIONS", "clausius", "gradient_noise", "naive_reservoir", "noise_statistics"]
 
 PREDICTIONS = ("naive", "own-temperatures", "linear")
 FALSE_ALARMS = 1e-4  # probability that a stationary ensemble is called drifting
@@ -76,8 +77,8 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     result = xr.Dataset(attrs={"first": int(steps[begin]), "parameters": m, "method": "normal with theta's covariance"})
     normal = "exact for normal theta, else an upper bound"
     put(result, "entropy", parts[0], parts[1], "nat", "S_Theta", normal)
-    put(result, "entropy_change", parts[2], parts[3], "nat", "dS_Theta since the first step", normal)
-    put(result, "released_heat", parts[4], parts[5], "kT", "-Q_X since the first step", "any move: the books are exact")
+    put(result, "entropy_change", parts[2], parts[3], "nat", f"dS_Theta {since(late)}", normal)
+    put(result, "released_heat", parts[4], parts[5], "kT", f"-Q_X {since(late)}", "any move: the books are exact")
     put(result, "residual", parts[6], parts[7], "nat", "dS_Theta + Q_X", "0 where Eq. 49 holds; it is a postulate")
     return result
 
@@ -100,10 +101,10 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     if late.sizes["step"] < 2:
         raise ValueError(f"needs two recorded frames from step {begin} on: record more, or take an earlier `first`")
     columns: dict[str, list[np.ndarray]] = {}
-    for machine, place in zip(points, first_replicas(ds)):
+    for machine in points:
         _check(machine, len(learned))
         machine = replace(machine, frames=machine.frames.sel(step=slice(begin, None)))
-        for name, value in _laws(machine, place, learned).items():
+        for name, value in _laws(machine, learned).items():
             columns.setdefault(name, []).append(value)
     matrix = ("theta_dim", "other_dim")
     coords = {"theta_dim": learned, "group": ("theta_dim", groups)}
@@ -208,13 +209,13 @@ def _has_kind(value: Any) -> bool:
     return isinstance(value, Mapping) and "kind" in value
 
 
-def _laws(machine: Machine, place: int, learned: np.ndarray) -> dict[str, np.ndarray]:
+def _laws(machine: Machine, learned: np.ndarray) -> dict[str, np.ndarray]:
     """Measured and predicted covariances with jackknife errors over groups of replicas, stacked as parts."""
     theta = _learned_frames(machine, learned)
     center = theta.mean(axis=(0, 1))
     rate, bath = float(machine.settings.theta.learning_rate), _bath(machine)[learned]
     hessian = _hessian(machine, center, learned)
-    noise = gradient_noise(machine, place).noise if machine.settings.theta.batch != "all" else None
+    noise = gradient_noise(machine).noise if machine.settings.theta.batch != "all" else None
     number = min(theta.shape[1], _GROUPS)
     groups = np.array_split(np.arange(theta.shape[1]), number)
     sums = [_sums(theta[:, group] - center, None if noise is None else noise[:, group]) for group in groups]

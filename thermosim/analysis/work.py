@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.estimates import put, put_sample_size, replica_mean
-from thermosim.analysis.settings import axes, each_point, setting, settings
+from thermosim.analysis.estimates import put, put_sample_size, replica_mean, require
+from thermosim.analysis.replicas import seeds, since
+from thermosim.analysis.settings import axes, each_point, number, setting, settings
 from thermosim.moves import X_MOVES
 
 __all__ = [
@@ -46,6 +47,7 @@ def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
     dims step and the sweep axes; the residual is that of phi - work - heat between the first frame and each, over all
     replicas. The shadow is absent when there is no single temperature.
     """
+    require(ds, "phi", "work", "heat", "log_ratio_x")
     result = xr.Dataset()
     put(result, "work", *replica_mean(ds["work"]), "kT", "mean work since step 0", _BOOKS)
     put(result, "heat", *replica_mean(ds["heat"]), "kT", "mean heat absorbed since step 0", _BOOKS)
@@ -60,10 +62,11 @@ def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
 
 def first_law_residual(ds: xr.Dataset) -> xr.DataArray:
     """Largest |d phi - work - heat| over replicas since the first frame: dims step and the sweep axes, kT."""
+    require(ds, "phi", "work", "heat")
     gap = ds["phi"] - ds["work"] - ds["heat"]
     residual = abs(gap - gap.isel(step=0)).max([d for d in ("replica", "sample") if d in gap.dims], skipna=False)
     return residual.assign_attrs(
-        units="kT", long_name="largest |d phi - work - heat| since the first frame", condition="rounding, at any step"
+        units="kT", long_name=f"largest |d phi - work - heat| {since(ds)}", condition="rounding, at any step"
     )
 
 
@@ -72,6 +75,7 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
 
     Raises ValueError when the components have several temperatures, where there is no free energy.
     """
+    require(ds, "work")
     temperature = _temperature(ds)
     if temperature is None:
         raise ValueError("x.temperature: Jarzynski's equality needs one temperature, constant in time")
@@ -95,6 +99,7 @@ def integral_fluctuation_theorem(
     log_density_end (step, axes, replica[, sample]) is ln p_end(x_t) of any normalised density that is positive
     wherever x can be. With p_end the density of x_t, Sigma is the total entropy production.
     """
+    require(ds, "log_ratio_x")
     entropy = ds["log_ratio_x"] + log_density_start - log_density_end
     logarithm, error, sample_size = _exponential_average(-entropy)
     average = xr.DataArray(np.exp(logarithm))
@@ -113,14 +118,18 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
 
     Raises ValueError unless the ensembles are a protocol and its reverse at one temperature.
     """
+    for ds in (forward, backward):
+        require(ds, "work")
     directions = [setting(ds, "run.direction") for ds in (forward, backward)]
     if directions != ["forward", "reversed"]:
         raise ValueError(f"crooks needs a forward and a reversed ensemble, in this order; these are {directions}")
-    if forward.attrs.get("seed", 0) == backward.attrs.get("seed", 1):
+    if seeds(forward) & seeds(backward):
         raise ValueError(
-            f"both ensembles have seed {forward.attrs['seed']}, so they share their noise and are not "
+            f"both ensembles have seed {settings(backward).ensemble.seed}, so they share their noise and are not "
             "independent, as the errors assume: give the reversed run another ensemble.seed"
         )
+    if settings(forward).sweep != settings(backward).sweep:
+        raise ValueError("the two ensembles have different sweeps: select the same points of both, in the same order")
     names = axes(forward)
     works = []
     for ds in (forward, backward):
@@ -131,8 +140,6 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
             raise ValueError("crooks needs the work of the whole protocol: record the last step")
         reduced = (ds["work"].isel(step=-1) / temperature).transpose(*names, "replica", ...)
         works.append(reduced.values.reshape(*reduced.shape[: len(names)], -1))
-    if works[0].shape[:-1] != works[1].shape[:-1]:
-        raise ValueError("the two ensembles have different sweeps")
     results = np.empty((7, *works[0].shape[:-1]))
     for index in np.ndindex(*works[0].shape[:-1]):
         results[(slice(None), *index)] = _bennett(works[0][index], works[1][index]) + _line(
@@ -168,6 +175,7 @@ def entropy_production(ds: xr.Dataset, first: int | None = None, last: int | Non
     The mean log path ratio is the entropy that flows to the baths; in a steady state it is all the entropy produced.
     Raises ValueError for a single frame.
     """
+    require(ds, "log_ratio_x")
     begin, end, time = _span(ds, first, last)
     ratio = ds["log_ratio_x"]
     mean, error = replica_mean((ratio.sel(step=end) - ratio.sel(step=begin)) / time)
@@ -184,14 +192,13 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     -Q_1/T_1 - Q_2/T_2 on average at any time step; the two give Q_1 and Q_2. Raises ValueError unless the components
     have two different temperatures.
     """
+    require(ds, "heat", "log_ratio_x")
     begin, end, time = _span(ds, first, last)
     increments = {name: ds[name].sel(step=end) - ds[name].sel(step=begin) for name in ("heat", "log_ratio_x")}
     size, names = ds.sizes["replica"], axes(ds)
     shape = [ds.sizes[name] for name in names]
     mean, error, baths = np.empty((*shape, 2)), np.empty((*shape, 2)), np.empty((*shape, 2))
-    time = np.broadcast_to(
-        xr.DataArray(time).transpose(..., *[n for n in names if n in getattr(time, "dims", ())]), shape
-    )
+    time = (xr.DataArray(np.zeros(shape), dims=names) + time).transpose(*names).values
     for index, resolved in each_point(ds):
         hot_and_cold = np.unique(np.asarray(resolved.of_x.temperature, float))[::-1]
         if len(hot_and_cold) != 2:
@@ -213,25 +220,16 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     return result
 
 
-def _number(ds: xr.Dataset, key: str) -> Any:
-    """A setting as a number, or as an array over the axis it is swept along; None when it is neither."""
-    sweep = settings(ds).sweep
-    if key not in sweep:
-        value = setting(ds, key)
-        return float(value) if isinstance(value, (int, float)) else None
-    if not all(isinstance(value, (int, float)) for value in sweep[key]):
-        return None
-    name = key.rsplit(".", 1)[-1]
-    return xr.DataArray(np.asarray(sweep[key], float), dims=name, coords={name: ds[name]})
-
-
 def _temperature(ds: xr.Dataset) -> Any:
     """The temperature, a number or an array over an axis; None when the components have several, or it is scheduled."""
-    value = settings(ds).of_x.temperature
-    swept = "x.temperature" in settings(ds).sweep
-    if not swept and isinstance(value, list) and len(set(value)) == 1:
-        return float(value[0])
-    return _number(ds, "x.temperature")
+    sweep = settings(ds).sweep
+    given = sweep.get("x.temperature", [settings(ds).of_x.temperature])
+    values = [value[0] if isinstance(value, list) and len(set(value)) == 1 else value for value in given]
+    if not all(isinstance(value, (int, float)) for value in values):
+        return None
+    if "x.temperature" not in sweep:
+        return float(values[0])
+    return xr.DataArray(np.array(values, float), dims="temperature", coords={"temperature": ds["temperature"]})
 
 
 def _span(ds: xr.Dataset, first: int | None, last: int | None) -> tuple[int, int, Any]:
@@ -240,10 +238,13 @@ def _span(ds: xr.Dataset, first: int | None, last: int | None) -> tuple[int, int
     end = int(ds["step"][-1] if last is None else last)
     if not begin < end:
         raise ValueError(f"a rate needs two frames; these are steps {begin} and {end}")
-    step = _number(ds, "x.time_step")
+    missing = {begin, end}.difference(ds["step"].values.tolist())
+    if missing:
+        raise ValueError(f"step {min(missing)} is not among the frames; take first and last from ds.step")
+    step = number(ds, "x.time_step")
     if step is None:
         raise ValueError("x.time_step: rates need a constant time step")
-    return begin, end, (end - begin) * _number(ds, "x.tau") * step
+    return begin, end, (end - begin) * number(ds, "x.tau") * step
 
 
 def _exponential_average(exponent: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from thermosim.analysis.machine import ensemble_model
-from thermosim.analysis.settings import axes, settings, with_settings, without_single_axes
+from thermosim.analysis.replicas import examine
+from thermosim.analysis.settings import as_run, settings, without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.case.record import recordable
 from thermosim.model import Model
@@ -69,8 +70,7 @@ def known_model(ds: xr.Dataset) -> Model:
 
     Raises CaseError where that file cannot be imported or there is no such model, ValueError where `ds` is no ensemble.
     """
-    if "settings" not in ds.attrs:
-        raise ValueError("not an ensemble of thermosim: its attributes are gone; keep_attrs=True of xarray keeps them")
+    as_run(ds)
     try:
         return ensemble_model(ds)
     except ValueError as error:
@@ -78,30 +78,21 @@ def known_model(ds: xr.Dataset) -> Model:
 
 
 def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
-    """What the analysis of a model takes: variables at the cadence of all, and only the axes that are still there.
+    """What a check or a picture takes: variables at the cadence of all, and axes of several values only.
 
-    An axis of which one value is left becomes a setting; one of which some are left, an axis of these.
+    Raises Unfit for a single frame or replica, ValueError where `ds` is no longer an ensemble (`analysis.replicas`).
     """
-    swept = set(axes(ds))  # an axis of the sweep may be called time_step
+    if any(name in ds.coords and name not in ds.dims for name in ("step", "replica")):
+        raise Unfit(f"Nothing can be compared or drawn: {too_little(ds)}.")
+    swept = {key.rsplit(".", 1)[-1] for key in as_run(ds).sweep}  # an axis of the sweep may be called time_step
     others = [
         name
         for name, variable in ds.data_vars.items()
         if any(str(dim).endswith("_step") and dim not in swept for dim in variable.dims)
     ]
-    return without_single_axes(_selected(ds.drop_vars(others)))
-
-
-def _selected(ds: xr.Dataset) -> xr.Dataset:
-    """The same, its settings naming only the values of the sweep that were selected."""
-    resolved, selected = settings(ds), {}
-    for (key, values), name in zip(resolved.sweep.items(), axes(ds), strict=True):
-        if name not in ds.coords:
-            raise ValueError(f"the axis {name!r} of the sweep is gone: average over replicas, or select a value of it")
-        ds = ds if name in ds.dims else ds.expand_dims(name)
-        listed = any(isinstance(value, (list, dict)) for value in values)  # the coordinate then counts them
-        held = list(map(str, values)) if any(isinstance(value, str) for value in values) else values
-        selected[key] = [values[i] if listed else values[held.index(i)] for i in ds[name].values.tolist()]
-    return with_settings(ds, replace(resolved, sweep=selected))
+    ds = without_single_axes(ds.drop_vars(others))
+    examine(ds)
+    return ds
 
 
 def without_diverged(ds: xr.Dataset) -> tuple[xr.Dataset, tuple[int, ...]]:
@@ -111,7 +102,8 @@ def without_diverged(ds: xr.Dataset) -> tuple[xr.Dataset, tuple[int, ...]]:
     lost = (ds["status"] != 0).any([dim for dim in ds["status"].dims if dim != "replica"]).values
     if not lost.any():
         return ds, ()  # a selection, even of all, would be laid out and summed in another order
-    return ds.isel(replica=~lost), tuple(ds["replica"].values[lost].tolist())
+    numbers = ds["replica"].values if ds["replica"].dtype.kind in "iu" else np.arange(len(lost))
+    return ds.isel(replica=~lost), tuple(numbers[lost].tolist())
 
 
 def too_little(ds: xr.Dataset) -> str:

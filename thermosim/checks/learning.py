@@ -20,7 +20,7 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.estimates import replica_mean
-from thermosim.analysis.gradient_noise import GradientNoise, first_replicas, gradient_noise
+from thermosim.analysis.gradient_noise import GradientNoise, gradient_noise
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import routes
 from thermosim.analysis.learning import relaxation
@@ -48,16 +48,32 @@ def check(ds: xr.Dataset) -> list[Comparison]:
         comparisons += _theorems(ds)
     comparisons += gaussian_comparisons(ds, everyone)
     comparisons += _partial_averages(ds, everyone)
-    comparisons += _information_routes(ds, everyone)
-    comparisons += _noise(ds, everyone)
+    if not _untold(everyone):
+        comparisons += _information_routes(ds, everyone)
+        comparisons += _noise(ds, everyone)
     return comparisons
 
 
 def advice(ds: xr.Dataset) -> list[str]:
-    """What a reader should know of the last frame besides: whether the samples lag the model.
+    """What a reader should know besides: what cannot be compared, and whether in the last frame samples lag the model.
 
-    One sentence for each fault; none where chains have relaxed, or where nobody knows the mean of phi.
+    One sentence for each fault; of lags none where chains have relaxed, or where nobody knows the mean of phi.
     """
+    untold = _untold(machines(ds))
+    return [*([f"Minibatches and data sets are not compared: {untold}."] if untold else []), *_lag(ds)]
+
+
+def _untold(everyone: list[Machine]) -> str:
+    """Why the minibatches and data sets of replicas are not known, where the case has data; empty where they are."""
+    try:
+        for machine in everyone:
+            machine.addresses  # noqa: B018
+    except ValueError as why:
+        return str(why) if everyone[0].settings.data is not None else ""
+    return ""
+
+
+def _lag(ds: xr.Dataset) -> list[str]:
     if not {"phi", "theta"} <= set(ds) or settings(ds).x is None:
         return []
     try:
@@ -183,11 +199,12 @@ def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
         return []
     if any(m.settings.run.direction != "forward" or m.settings.theta.batch == "all" for m in everyone):
         return []
-    if np.diff(ds["step"].values[:2])[0] != 1 or ds.sizes["replica"] < _NOISE_LEAST:
+    if np.any(np.diff(ds["step"].values[:_NOISE_FRAMES]) != 1) or ds.sizes["replica"] < _NOISE_LEAST:
         return []
     frames = ds.isel(step=slice(_NOISE_FRAMES), replica=slice(_NOISE_REPLICAS))
-    records = [gradient_noise(m, first) for m, first in zip(machines(frames), first_replicas(ds), strict=True)]
-    expected = [_row_variance(m, record) for m, record in zip(machines(frames), records, strict=True)]
+    those = machines(frames)
+    records = [gradient_noise(machine) for machine in those]
+    expected = [_row_variance(machine, record) for machine, record in zip(those, records, strict=True)]
     if any(np.any(variance <= 0.0) for variance in expected):  # rows that are all alike make no noise
         return []
     power = [(record.noise**2).mean(axis=-1) for record in records]

@@ -56,7 +56,8 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     ----------
     ensemble : Dataset or path
         What `simulate` or `open_ensemble` gave, lazy or not, or a part of it: some frames, replicas or values of an
-        axis of the sweep (`ds.sel(tau=4)`, `ds.isel(step=slice(50))`). It is not changed. Or the path of its file.
+        axis of the sweep (`ds.sel(tau=4)`, `ds.isel(step=slice(50))`), in any order. It is not changed. Or the path of
+        its file.
 
     Returns
     -------
@@ -74,7 +75,8 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     CaseError
         The model is a user's own and its file, stored with the ensemble, cannot be imported.
     ValueError
-        `ensemble` is a Dataset without the attributes or the axes of an ensemble.
+        `ensemble` is a Dataset that is no longer an ensemble: its attributes, an axis or a coordinate are gone,
+        replicas are there twice or of another case. The message names the remedy.
 
     Examples
     --------
@@ -94,11 +96,12 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     notes = []
     if left_out:
         rest = "; the others are a biased sample" if len(left_out) < replicas else ""
-        notes.append(f"{len(left_out)} of {replicas} replicas diverged and are not compared{rest}.")
+        what = "diverged" if bool(ds["status"].notnull().all()) else "diverged or have no values"
+        notes.append(f"{len(left_out)} of {replicas} replicas {what} and are not compared{rest}.")
     comparisons, why_nothing = _compared(model, ds, kept)
-    what = check_of(model)
-    if what is not None and not too_little(kept):
-        notes += what.advise(kept)
+    row = check_of(model)
+    if row is not None and not too_little(kept):
+        notes += row.advise(kept)
     verdict = judge(comparisons) if comparisons else None
     return Report(title, model.name, replicas, left_out, comparisons, verdict, why_nothing, tuple(notes))
 

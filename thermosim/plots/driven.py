@@ -152,7 +152,7 @@ def _ledger(panel: Axes, ds: xr.Dataset, cell: Exact) -> None:
         values = ds[name].isel(cell.index)
         mean, error = replica_mean(values - values.isel(step=0))
         _marks(panel, ds, mean, error, colour, label)
-    worst = float(work.work_and_heat(ds)["first_law_residual"].max())
+    worst = float(work.first_law_residual(ds).max())
     panel.set_title(rf"largest $|\Delta\varphi - w - q|$: {worst:.0e} kT", loc="right")
     panel.set(xlabel="step" + _where(ds, cell), ylabel="mean ledger (kT)")
     panel.legend()
@@ -169,7 +169,7 @@ def _heat_from_baths(panel: Axes, ds: xr.Dataset, cell: Exact) -> None:
         heat = (ds["heat"].isel(cell.index) / other + ds["log_ratio_x"].isel(cell.index)) / weight
         mean, error = replica_mean(heat)
         _marks(panel, ds, mean, error, colour, f"from the bath at $T = {own:.3g}$")
-    worst = float(work.work_and_heat(ds)["first_law_residual"].max())
+    worst = float(work.first_law_residual(ds).max())
     panel.set_title(rf"largest $|\Delta\varphi - w - q|$: {worst:.0e} kT", loc="right")
     panel.set(xlabel="step" + _where(ds, cell), ylabel="heat absorbed (kT)")
     panel.legend()

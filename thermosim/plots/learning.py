@@ -43,8 +43,8 @@ def figure(ds: xr.Dataset) -> Figure:
     title = resolved.title or resolved.model.name
     with style.style():
         everything = [point for point in points(ds) if point.ds.sizes["replica"]]
-        lost, all_of_them = int((ds["status"] != 0).sum()), ds["status"].size
-        notes = [f"{lost} of {all_of_them} replicas diverged and are left out"] if lost else []
+        lost = int((ds["status"] != 0).sum()) if "status" in ds else 0
+        notes = [f"{lost} of {ds['status'].size} replicas diverged and are left out"] if lost else []
         if not everything:
             return _arranged(title, [], notes)
         if resolved.run.direction == "there-and-back":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import xarray as xr
 
@@ -12,7 +12,7 @@ from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
-from thermosim.analysis.settings import axes, each_point, settings, with_settings
+from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
@@ -31,7 +31,7 @@ _LONGEST = 20_000  # steps of an exact recursion
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One point of a sweep. `ds` has no sweep and no diverged replicas."""
+    """One point of a sweep. `ds` has no axes and no diverged replicas."""
 
     index: Mapping[str, int]
     label: str
@@ -89,11 +89,10 @@ class Point:
 def points(ds: xr.Dataset) -> list[Point]:
     """Every point of the sweep, in order."""
     result = []
-    for index, resolved in each_point(ds):
-        here = with_settings(ds.isel(index, drop=True), replace(resolved, sweep={}))
-        here = here.isel(replica=(here["status"] == 0).values)
-        if any(key.startswith("data.") for key in resolved.sweep):
-            here.attrs.pop("data_sha256", None)  # it is that of another point
+    for index, _ in each_point(ds):
+        here = ds.isel(index)
+        if "status" in here:
+            here = here.isel(replica=(here["status"] == 0).values)
         result.append(Point(index, named(ds, index), here))
     return result
 

@@ -14,7 +14,7 @@ from thermosim import cohorts
 from thermosim.storage.coverage import Rectangle, frontier, partition
 from thermosim.storage.manifest import Manifest
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "axis_values"]
 
 _STATUS = {
     "status": (np.int8, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
@@ -95,13 +95,13 @@ class Layout:
         for name, cadence in self.manifest.cadences.items():
             result[name] = numbered(name, cadence.first + cadence.every * np.arange(sizes[name]), "step of theta")
         for axis in self.manifest.axes:
-            result[axis.name] = numbered(axis.name, _axis_values(axis.values), axis.key, key=axis.key)
+            result[axis.name] = numbered(axis.name, axis_values(axis.values), axis.key, key=axis.key)
         result["replica"] = numbered("replica", np.arange(sizes["replica"]), "replica of each point of the sweep")
         if "cohort" in sizes:
             meaning = "cohort: replicas of a point that are summed together"
             result["cohort"] = numbered("cohort", np.arange(sizes["cohort"]), meaning)
         for name, given in self.manifest.coordinates.items():
-            result[name] = given.dims, _axis_values(given.values), dict(given.attributes)
+            result[name] = given.dims, axis_values(given.values), dict(given.attributes)
         return result
 
     def variables(self) -> dict[str, tuple[tuple[str, ...], np.dtype, dict[str, Any]]]:
@@ -177,7 +177,7 @@ class Layout:
         return (*index, next(others))
 
 
-def _axis_values(values: Sequence[Any]) -> np.ndarray:
+def axis_values(values: Sequence[Any]) -> np.ndarray:
     """Values as netCDF takes them: numbers and strings."""
     if any(isinstance(value, (list, dict)) for value in values):
         return np.arange(len(values))

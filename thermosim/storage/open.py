@@ -57,6 +57,8 @@ class _Changed(Exception):
 def _open_file(path: Path) -> xr.Dataset:
     import xarray as xr
 
+    from thermosim.storage.reading import add_replicas
+
     try:
         ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="access")
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -71,6 +73,7 @@ def _open_file(path: Path) -> xr.Dataset:
     if virtual:
         ds.close()
         raise StorageError(f"{path}: is a virtual file, and {parts_folder(path).name} with its frames is not here.")
+    add_replicas(ds)
     return ds
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,14 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from thermosim import cohorts
+from thermosim.addresses import ADDRESS, ATTRIBUTES, ORIGIN, origin_of, strides
 from thermosim.storage.coverage import latest
-from thermosim.storage.layout import Layout
-from thermosim.storage.manifest import SealedFile
+from thermosim.storage.layout import Layout, axis_values
+from thermosim.storage.manifest import Axis, SealedFile
 from thermosim.storage.segments import Source, state_of
 from thermosim.storage.summaries import finals
 
-__all__ = ["StoredFrames", "dataset", "final_pieces", "states"]
+__all__ = ["StoredFrames", "add_replicas", "dataset", "final_pieces", "states"]
 
 _STATE_BYTES = 64_000_000  # of a state that is held at one time
 _BYTES_PER_READ = 500_000  # are read in the time that opening a file takes
@@ -208,4 +210,46 @@ def dataset(layout: Layout, source: Source, completed: bool = False) -> xr.Datas
         for first, lanes, step, state in states(layout, source, block, names):
             for name, index, values in final_pieces(layout, block, first, lanes, step, state):
                 variables[name].values[index] = values
-    return xr.Dataset(variables, layout.coordinates(), layout.attributes(completed))
+    manifest = layout.manifest
+    coordinates = layout.coordinates() | _replicas(manifest.axes, manifest.replicas, manifest.origin.settings)
+    return xr.Dataset(variables, coordinates, layout.attributes(completed))
+
+
+def add_replicas(ds: xr.Dataset) -> None:
+    """Give the ensemble of a file its coordinates, unless it has them or is only a part, of which nobody can tell."""
+    if ADDRESS in ds.variables or "structural" not in ds.attrs:
+        return
+    settings, structural = json.loads(ds.attrs["settings"]), json.loads(ds.attrs["structural"])
+    axes = [Axis(key, tuple(values), key in structural) for key, values in settings.get("sweep", {}).items()]
+    replicas = int(settings["ensemble"]["replicas"])
+    wanted = {axis.name: axis_values(axis.values) for axis in axes} | {"replica": np.arange(replicas)}
+    if all(name in ds.variables and np.array_equal(ds[name].values, wanted[name]) for name in wanted):
+        for name, variable in _replicas(axes, replicas, settings).items():
+            ds.coords[name] = variable
+
+
+def _replicas(axes: Sequence[Axis], replicas: int, settings: Mapping[str, Any]) -> dict[str, xr.Variable]:
+    """The coordinates that say whose numbers those of a whole ensemble are; they are derived, and never stored."""
+    dims = (*(axis.name for axis in axes), "replica")
+    shape = (*(len(axis.values) for axis in axes), replicas)
+    points = strides(shape[:-1], [axis.structural for axis in axes])
+    address: Any = indexing.LazilyIndexedArray(_Addresses(shape, [*(replicas * step for step in points), 1]))
+    origin = np.broadcast_to(np.int64(origin_of(settings)), shape)
+    values = {ADDRESS: address, ORIGIN: origin}
+    return {name: xr.Variable(dims, values[name], dict(ATTRIBUTES[name])) for name in values}
+
+
+class _Addresses(BackendArray):
+    """Addresses (axes..., replica) of a whole ensemble, computed as they are read."""
+
+    def __init__(self, shape: tuple[int, ...], steps: Sequence[int]) -> None:
+        self.shape, self.dtype, self._steps = shape, np.dtype(np.int64), tuple(steps)
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._at)
+
+    def _at(self, key: tuple[Any, ...]) -> np.ndarray:
+        result: Any = np.int64(0)
+        for index, size, step in zip(key, self.shape, self._steps, strict=True):
+            result = np.add.outer(result, step * np.arange(size, dtype=np.int64)[index])
+        return np.asarray(result)
