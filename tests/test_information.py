@@ -400,7 +400,7 @@ def test_refusals(equilibrated: xr.Dataset) -> None:
 
         resolved = json.loads(small.attrs["settings"])
         resolved[section] = resolved[section] | values
-        return small.assign_attrs(settings=json.dumps(resolved))
+        return small.drop_vars("origin").assign_attrs(settings=json.dumps(resolved))
 
     with pytest.raises(ValueError, match=r"raise ensemble\.replicas"):
         learned_information(small.isel(replica=[0]))

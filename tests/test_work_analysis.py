@@ -196,7 +196,7 @@ def test_heat_currents_of_two_beads() -> None:
     protocol = analysis.linear_protocol(Settings.from_dict(settings))
     ledger = driven.ledger(protocol, analysis.start_state(protocol, "equilibrium"))
     exact = (ledger.heat_of_component[100] - ledger.heat_of_component[30])[::-1] / 7.0
-    assert list(result["temperature"].values) == [2.5, 1.0]
+    assert list(result["bath_temperature"].values) == [2.5, 1.0]
     value, error = result["heat_current"], result["heat_current_error"]
     assert_within(value, error, exact, catches="baths exchanged or a sign", mistake=2.0 * np.abs(exact))
     limit = driven.two_bead_current(1.0, 1.5, 2.5, 1.0)

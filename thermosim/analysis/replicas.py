@@ -155,6 +155,8 @@ def _repeats(address: np.ndarray, origin: np.ndarray, there: np.ndarray) -> bool
 def _numbers(ds: xr.Dataset, name: str, *names: str) -> np.ndarray:
     """A coordinate of replicas as an array over the axes and replicas. Raises ValueError where it has other dims."""
     coordinate = ds.coords[name]
+    single = [axis for axis in names if axis not in coordinate.dims and ds.sizes[axis] == 1]  # made by expand_dims
+    coordinate = coordinate.drop_vars(single, errors="ignore").expand_dims(single)
     if set(coordinate.dims) != {*names, "replica"} or coordinate.dtype.kind not in "iuf":
         raise ValueError(
             f"the coordinate {name!r} of replicas lies along {list(coordinate.dims)}, where {[*names, 'replica']} is "

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.replicas import examine
 from thermosim.analysis.settings import axes, setting, settings
 from thermosim.exact import ideal_gas
 
@@ -66,6 +67,7 @@ class Cells:
 
 def cells(ds: xr.Dataset) -> Cells:
     """The cells of an ensemble. Raises ValueError where a hyper-parameter is a schedule: nothing is stationary then."""
+    examine(ds)
     case, names = settings(ds), tuple(axes(ds))
     shape = tuple(ds.sizes[name] for name in names)
     grid = xr.DataArray(np.zeros(shape), dims=names, coords={name: ds[name] for name in names})
@@ -128,7 +130,11 @@ def frames(ds: xr.Dataset, *, settle: bool = True) -> Frames:
         mu = np.asarray(settings(ds).model.constants["direction"], float)
         loss = 1.0 + direction @ (mu / np.linalg.norm(mu))
     else:
-        radius, loss = _plain(ds, "radius", order), _plain(ds, "loss", order)
+        loss = _plain(ds, "loss", order)
+        if there.protocol == "fixed-sphere":  # where the radius is a setting, and may be an axis
+            radius = np.broadcast_to(there.radius[..., None], loss.shape)
+        else:
+            radius = _plain(ds, "radius", order)
     result = Frames(there, ds["step"].to_numpy(), loss, 2 * np.log(radius), sums, direction)
     first = 0
     if settle and len(result.step) > 2:

@@ -216,7 +216,7 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     condition = "steady state between the frames, linear forces, any time step"
     result = xr.Dataset(attrs={"first": begin, "last": end, "replicas": size})
     put(result, "heat_current", arrays[0], arrays[1], "kT/time", "heat absorbed from the bath per unit time", condition)
-    result["temperature"] = arrays[2].assign_attrs(units="kT", long_name="temperature of the bath")
+    result["bath_temperature"] = arrays[2].assign_attrs(units="kT", long_name="temperature of the bath")
     return result
 
 

@@ -24,7 +24,7 @@ from thermosim.case.model import find_model
 from thermosim.case.record import frame_names, name_faults, recordable, shape_faults
 from thermosim.case.resolve import resolve
 from thermosim.case.settings import SECTIONS, Settings
-from thermosim.case.sweep import Axis, axes_of, is_structural
+from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
 from thermosim.model import Model
 from thermosim.moves import X_MOVES
 
@@ -104,6 +104,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     faults += axis_faults + model_faults
     if model is None:
         raise CaseError(faults, name)
+    faults += taken_names(axes, model)
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
     settings, axes, more = _swept(raw, model, home, axes)
     faults += more

@@ -12,14 +12,13 @@ import numpy as np
 from thermosim.case.faults import unknown
 from thermosim.case.numbers import number_faults
 from thermosim.case.settings import ModelSettings
+from thermosim.case.sweep import RESERVED
 from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
 from thermosim.models.user import load_user_model
 
 __all__ = ["find_model", "functional_faults", "resolved_model"]
-
-_RESERVED = ("step", "replica", "sample", "theta_dim", "x_dim", "cohort", "cohort_replicas", "status", "diverged_step")
 
 
 def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list[str]]:
@@ -69,9 +68,14 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
 def functional_faults(model: Model) -> list[str]:
     """What is wrong with the functionals that a model brings."""
     names = [functional.name for functional in model.functionals]
-    taken = {*VARIABLES, *model.observables, *_RESERVED}
+    taken = {*VARIABLES, *model.observables, *RESERVED}
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     faults = [f"model: two functionals are called {name!r}; rename one." for name in twice]
+    faults += [
+        f"model: the observable {name!r} has a name that is taken; rename it."
+        for name in model.observables
+        if name in {*VARIABLES, *RESERVED}
+    ]
     for functional in model.functionals:
         if functional.name in taken or not functional.name.isidentifier():
             faults.append(f"model: the functional {functional.name!r} has a name that is taken, or is none; rename it.")

@@ -6,11 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.addresses import ADDRESS, ORIGIN
+from thermosim.ledger import variables_of
 from thermosim.model import Model
 from thermosim.moves import hyper_parameters
 from thermosim.storage.manifest import Axis
 
-__all__ = ["Axis", "axes_of", "is_structural"]
+__all__ = ["RESERVED", "Axis", "axes_of", "is_structural", "taken_names"]
+
+# dimensions and coordinates of every ensemble, and dimensions of what analysis makes of it
+RESERVED = {
+    *("step", "replica", "cohort", "cohort_replicas", "sample", "x_dim", "theta_dim", "time"),
+    *("status", "diverged_step", ADDRESS, ORIGIN),
+    *("bath", "bound", "group", "lag", "other_dim", "pair", "parameter_group", "part", "prediction", "theorem"),
+}
 
 
 def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
@@ -52,6 +61,28 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
         elif "." not in axis.key:
             faults.append(f'sweep."{axis.key}": expected a dotted key such as "theta.learning_rate".')
     return [axis for axis in axes if "." in axis.key], faults
+
+
+def taken_names(axes: list[Axis], model: Model) -> list[str]:
+    """Faults of axes whose name, the last part of their key, is that of something else in the ensemble."""
+    constants = {constant.name for constant in model.constants}
+    faults = []
+    for axis in axes:
+        section, _, key = axis.key.partition(".")
+        if axis.name in RESERVED:
+            what = "dimensions and coordinates of an ensemble"
+        elif axis.name in variables_of(model.functionals):
+            what = "its variables"
+        elif axis.name in model.observables and section != "theta":  # theta.radius is kept off the record instead
+            what = "observables of the model"
+        elif axis.name in constants and section != "model":
+            what = "constants of the model"
+        else:
+            continue
+        own = section == "model" and key == axis.name
+        remedy = "rename the constant in the model's file" if own else "run its values as several cases, with --set"
+        faults.append(f'sweep."{axis.key}": its axis would be called {axis.name!r}, as {what} are; {remedy}.')
+    return faults
 
 
 def is_structural(axis: Axis, model: Model, steady: bool) -> bool:
