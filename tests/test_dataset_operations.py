@@ -4,16 +4,22 @@ Right is what the whole ensemble gives, with the same done to the result: operat
 """
 
 import functools
+import json
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import thermosim
+from tests.assertions import assert_within
 from tests.conftest import SPHERE, TRAP
 from tests.learning_cases import GAUSSIAN
+from tests.test_user_model import CASE, MODEL
 from thermosim import analysis
-from thermosim.analysis.settings import axes
+from thermosim.analysis.gradient_noise import gradient_noise
+from thermosim.analysis.machine import machines
+from thermosim.analysis.settings import axes, each_point, settings
+from thermosim.case.faults import CaseError
 from thermosim.plots.picture import picture
 
 BEADS = """
@@ -63,7 +69,7 @@ FIRST = {"trap": "temperature", "beads": "temperature", "retraced": "batch"}  # 
 DRIVEN = {
     "jarzynski": analysis.jarzynski,
     "work_and_heat": analysis.work_and_heat,
-    "integral": lambda ds: analysis.integral_fluctuation_theorem(ds, ds.phi.isel(step=0, drop=True), ds.phi),
+    "integral": lambda ds: analysis.integral_fluctuation_theorem(ds, -0.5 * ds.phi, -0.4 * ds.phi),
     "entropy_production": analysis.entropy_production,
 }
 FUNCTIONS = {
@@ -156,6 +162,7 @@ EVERY = [(kind, name) for kind in FUNCTIONS for name in FUNCTIONS[kind]]
 def ensemble(kind, **changes):
     case, fixed, sweep = CASES[kind]
     sweep = {key: {"values": values} for key, values in sweep.items()}
+    changes = {key: list(value) if isinstance(value, tuple) else value for key, value in changes.items()}
     return thermosim.simulate(thermosim.load_case(case, fixed | changes | {"sweep": sweep}))
 
 
@@ -167,6 +174,10 @@ def result(kind, name):
 
 def first_axis(kind):
     return FIRST.get(kind, "learning_rate")
+
+
+def _is_slow(kind, name):
+    return kind == "machine" or name == "data_processing"
 
 
 def _shuffled(ds):
@@ -196,7 +207,7 @@ def assert_same(found, expected, rtol=1e-9):
 def test_points_of_a_sweep(kind, name):
     """Selected, in any order, put together again; on the axis of numbers, and on that of lists or words."""
     ds, of = ensemble(kind), FUNCTIONS[kind][name]
-    for operation in (AXIS[what] for what in (SOME if kind == "machine" else AXIS)):
+    for operation in (AXIS[what] for what in AXIS if what in SOME or not _is_slow(kind, name)):
         assert_same(of(operation(ds, first_axis(kind))), operation(result(kind, name), first_axis(kind)))
     other = axes(ds)[-1]
     if other != first_axis(kind):
@@ -209,7 +220,7 @@ def test_replicas_in_another_order_or_with_other_labels(kind, name):
     """Noise is drawn again for whom it was, and data sets are those that were learned."""
     ds, of = ensemble(kind), FUNCTIONS[kind][name]
     for what, operation in REPLICAS.items():
-        if kind == "machine" and what not in SOME:
+        if what not in SOME and _is_slow(kind, name):
             continue
         moved = operation(ds)
         shuffled = what in ("in another order, relabelled", "put together")
@@ -249,3 +260,196 @@ def test_what_would_be_wrong_is_refused(what):
             else:
                 assert of(part).verdict is None
                 assert of(part).why_nothing
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_checks_and_pictures_of_parts(kind):
+    """The same comparisons, their arrays in the order of the points; and a picture."""
+    books = {"record.variables": ("loss", "radius", "loss_sum", "gradient_square")}  # entropies take long
+    ds, axis = ensemble(kind, **(books if kind == "sphere" else {})), first_axis(kind)
+    whole = thermosim.check(ds)
+    for what in ("reordered", "one", "put together"):
+        part = AXIS[what](ds, axis)
+        report = thermosim.check(part)
+        assert [row.quantity for row in report.comparisons] == [row.quantity for row in whole.comparisons]
+        for found, expected in zip(report.comparisons, whole.comparisons, strict=True):
+            if expected.measured.ndim < len(axes(ds)):  # over all points at once
+                continue
+            rows = xr.Dataset({"z": (axes(ds), expected.z.reshape(*expected.z.shape[: len(axes(ds))], -1).sum(-1))})
+            rows = AXIS[what](rows.assign_coords({axis: ds[axis]}), axis).z.transpose(*axes(part))
+            np.testing.assert_allclose(found.z.reshape(*rows.shape, -1).sum(-1), rows, rtol=1e-6, atol=1e-6)
+    for operation in (REPLICAS["in another order, relabelled"], REPLICAS["dask"]):
+        moved = operation(ds.isel({axis: [2, 0]}))
+        if kind == "batches" and operation is REPLICAS["in another order, relabelled"]:
+            continue
+        assert len(picture(moved).axes) > 0
+        assert thermosim.check(moved).consistent == thermosim.check(ds.isel({axis: [2, 0]})).consistent
+
+
+def test_free_energy_after_sorting():
+    """-T ln <exp(-work/T)> at each temperature against F(theta_t) - F(theta_0) = T/2 ln det K_t/K_0."""
+    ds = ensemble("trap", **{"ensemble.replicas": 4000, "run.steps": 8, "record.every": 8})
+    for part in (ds, ds.sortby("temperature", ascending=False), ds.isel(temperature=[1, 2, 0]), ds.sel(temperature=2)):
+        found = analysis.jarzynski(part).isel(step=-1)
+        ratio = np.linalg.det([[2.0, -0.5], [-0.5, 1.0]]) / np.linalg.det([[1.0, 0.3], [0.3, 2.0]])
+        exact = (0.5 * part.temperature * np.log(ratio)).broadcast_like(found.free_energy_difference)
+        dims = found.free_energy_difference.dims
+        assert_within(
+            found.free_energy_difference.values,
+            found.free_energy_difference_error.values,
+            exact.transpose(*dims).values,
+            catches="another point's temperature",
+        )
+
+
+def test_noise_of_selected_replicas_is_theirs():
+    """Of some replicas of one point, in any order, under other labels, with the data sets that they learned from."""
+    ds = ensemble("batches")
+    whole = {(m.settings.theta.learning_rate, m.settings.theta.batch): m for m in machines(ds)}
+    part = ds.isel(replica=[30, 3, 17], learning_rate=[2, 0], step=slice(1, None)).sel(batch=3)
+    for machine in machines(part.assign_coords(replica=["a", "b", "c"])):
+        there = whole[machine.settings.theta.learning_rate, machine.settings.theta.batch]
+        assert machine.data_set().tolist() == [3, 0, 2]
+        assert np.array_equal(machine.addresses, there.addresses[[30, 3, 17]])
+        found, expected = gradient_noise(machine), gradient_noise(there)
+        np.testing.assert_allclose(found.noise, expected.noise[1:, [30, 3, 17]], rtol=1e-12)
+        assert not np.allclose(found.noise, expected.noise[1:, [0, 1, 2]])
+
+
+def test_runs_with_other_seeds_side_by_side():
+    """Averages are those of all replicas; what draws noise again refuses; one seed twice is no second run."""
+    one, two = ensemble("machine"), ensemble("machine", **{"ensemble.seed": 6, "ensemble.replicas": 12})
+    both = xr.concat([one, two], "replica")
+    np.testing.assert_allclose(analysis.work_and_heat(both).work, both.work.mean("replica"))
+    assert analysis.memory(both).entropy.shape == analysis.memory(one).entropy.shape
+    with pytest.raises(ValueError, match="run with another seed"):
+        analysis.noise_statistics(both)
+    report = thermosim.check(both)
+    assert report.replicas == 36
+    assert any("not compared: some replicas are of a run with another seed" in note for note in report.notes)
+    assert len(picture(both).axes) > 0
+    fewer = ensemble("retraced", **{"ensemble.replicas": 12})
+    with pytest.raises(ValueError, match="of a run with more replicas"):
+        analysis.retrace(xr.concat([ensemble("retraced"), fewer], "replica"))
+    other = thermosim.simulate(thermosim.load_case(GAUSSIAN, SMALL | {"x.tau": 2}))
+    alone = thermosim.simulate(thermosim.load_case(GAUSSIAN, SMALL))
+    with pytest.raises(ValueError, match="of another case"):
+        analysis.work_and_heat(xr.concat([alone, other], "replica"))
+
+
+def test_frames_cut():
+    """Sums since step 0 stay what they were, changes are since the first frame left, what needs all frames says so."""
+    ds, trap = ensemble("machine"), ensemble("trap")
+    assert_same(
+        analysis.jarzynski(trap.isel(step=slice(2, None))), result("trap", "jarzynski").isel(step=slice(2, None))
+    )
+    late = analysis.learning_ledger(ds.isel(step=slice(1, None)))
+    early = result("machine", "learning_ledger").isel(step=slice(1, None))
+    np.testing.assert_allclose(late.work, early.work)
+    np.testing.assert_allclose(late.energy_change, early.energy_change - early.energy_change.isel(step=0), atol=1e-12)
+    assert late.energy_change.attrs["long_name"].endswith("since step 1")
+    assert late.work.attrs["long_name"].endswith("since step 0")
+    assert late.first_law_residual.attrs["long_name"].endswith("since step 1")
+    balance = analysis.information_balance(ds.isel(step=[1, 3]))
+    assert "since step 1" in balance.learned_information_change.attrs["long_name"]
+    for of, steps, said in (
+        (analysis.fluctuation_theorems, slice(1, None), "step 0"),
+        (analysis.averaged_work_and_heat, slice(1, None), "theta at every step"),
+        (analysis.noise_statistics, [0, 1, 3], "equally far apart"),
+        (analysis.noise_statistics, [0], "more frames"),
+        (analysis.entropy_production, [0], "two frames"),
+        (functools.partial(analysis.entropy_production, last=3), [0, 2], "step 3 is not among the frames"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            of(ds.isel(step=steps))
+    for steps in ([0, 1, 3], [1, 2, 4], slice(1, 4)):
+        assert len(thermosim.check(ds.isel(step=steps)).comparisons) >= 1
+        assert len(picture(ds.isel(step=steps)).axes) > 0
+
+
+def test_a_protocol_and_its_reverse():
+    """The same points in the same order, other seeds, and the whole path of theta."""
+    forward = ensemble("trap")
+    backward = ensemble("trap", **{"run.direction": "reversed", "ensemble.seed": 8})
+    pytest.importorskip("pymbar")
+    expected = analysis.crooks(forward, backward)
+    turned = {"temperature": [2, 0]}
+    assert_same(analysis.crooks(forward.isel(turned), backward.isel(turned)), expected.isel(turned), rtol=1e-5)
+    with pytest.raises(ValueError, match="the same points of both, in the same order"):
+        analysis.crooks(forward, backward.isel(temperature=[2, 1, 0]))
+    with pytest.raises(ValueError, match="share their noise"):
+        analysis.crooks(forward, ensemble("trap", **{"run.direction": "reversed"}))
+    with pytest.raises(ValueError, match="theta at step 0"):
+        analysis.detailed(forward.isel(step=slice(1, None)), backward)
+
+
+def test_files(tmp_path):
+    """Whose noise it was is known of a file as of memory, also saved anew in parts; and not after xarray alone."""
+    case, fixed, sweep = CASES["machine"]
+    path, part = tmp_path / "out.h5", tmp_path / "part.nc"
+    overrides = fixed | {"sweep": {key: {"values": values} for key, values in sweep.items()}}
+    thermosim.simulate(thermosim.load_case(case, overrides), path).close()
+    expected = result("machine", "noise_statistics")
+    chosen = {"learning_rate": [2, 0], "dynamics": 1}
+    with thermosim.open_ensemble(path) as ds:
+        assert np.array_equal(ds.address, ensemble("machine").address)
+        assert np.array_equal(ds.origin, ensemble("machine").origin)
+        assert_same(analysis.noise_statistics(ds.isel(chosen)), expected.isel(chosen))
+        ds.isel(chosen).isel(replica=slice(3, 9)).to_netcdf(part, engine="h5netcdf")
+        some = analysis.noise_statistics(ds.isel({**chosen, "replica": slice(3, 9)}))
+    with thermosim.open_ensemble(part) as again:
+        assert_same(analysis.noise_statistics(again), some)
+    with xr.open_dataset(path, engine="h5netcdf") as bare:
+        assert_same(analysis.work_and_heat(bare.isel(chosen)), analysis.work_and_heat(ensemble("machine").isel(chosen)))
+        with pytest.raises(ValueError, match=r"thermosim\.open_ensemble"):
+            analysis.noise_statistics(bare)
+        with pytest.raises(ValueError, match="labels of replicas repeat"):
+            analysis.work_and_heat(xr.concat([bare, bare], "replica"))
+        assert any("open_ensemble" in note for note in thermosim.check(bare).notes)
+        bare.isel(replica=slice(0, None, 2)).to_netcdf(tmp_path / "bare.nc", engine="h5netcdf")
+    with thermosim.open_ensemble(tmp_path / "bare.nc") as lost:  # half of the replicas: nobody can tell which
+        assert "address" not in lost.coords
+
+
+def test_numbers_of_less_precision_and_replicas_that_are_not_there():
+    for kind in ("trap", "machine"):
+        ds = ensemble(kind)
+        assert thermosim.check(ds.astype("float32")).consistent == thermosim.check(ds).consistent
+        filled = ds.reindex(replica=[*ds.replica.values[:-2], 900])
+        report = thermosim.check(filled)
+        assert report.left_out == (900,)
+        assert "have no values" in report.notes[0]
+        assert thermosim.check(ds.isel(replica=slice(-2))).consistent == report.consistent
+        assert len(picture(filled).axes) > 0
+    filled = ensemble("trap").reindex(replica=[*range(60), 900])
+    assert np.isnan(analysis.jarzynski(filled).free_energy_difference).all()
+
+
+@pytest.mark.parametrize("name", ["step", "replica", "work", "status", "time", "address", "theta_dim", "lag", "length"])
+def test_axes_whose_name_is_taken(name, tmp_path):
+    """Refused before anything runs, with the remedy: a constant called like a dimension, a variable or a functional."""
+    model = MODEL.replace('"stiff"', f'"{name}"').replace("STIFF", name.upper())
+    more = "observables={'length': Observable('x', lambda x, c: x[..., 0], '1', 'x', 'x')}, energy=energy,"
+    if name == "length":
+        model = model.replace("energy=energy,", more).replace("import Constant", "import Constant, Observable")
+    (tmp_path / "quartic.py").write_text(model)
+    (tmp_path / "case.toml").write_text(CASE)
+    with pytest.raises(CaseError, match=rf"axis would be called '{name}'.*rename the constant"):
+        thermosim.load_case(tmp_path / "case.toml", {"sweep": {f"model.{name}": {"values": [1.0, 2.0]}}})
+
+
+def test_settings_of_a_part():
+    """Words, lists and numbers, along an axis or as what they are."""
+    ds = ensemble("machine").isel(learning_rate=[2, 0], dynamics=1)
+    assert axes(ds) == ["learning_rate"]
+    assert settings(ds).x.dynamics == "mala"
+    assert settings(ds).sweep == {"theta.learning_rate": [0.2, 0.1]}
+    assert [here.theta.learning_rate for _, here in each_point(ds)] == [0.2, 0.1]
+    beads = ensemble("beads")
+    assert settings(beads.isel(temperature=[2, 1])).sweep["x.temperature"] == [[1.0, 4.0], [3.0, 1.0]]
+    assert settings(beads.sel(temperature=1)).x.temperature == [3.0, 1.0]
+    rounded = ensemble("trap").assign_coords(time_step=ensemble("trap").time_step.astype("float32"))
+    assert settings(rounded.isel(time_step=1)).x.time_step == 0.1
+    single = thermosim.simulate(thermosim.load_case(TRAP, {"sweep": {"x.tau": {"values": [2]}}, "run.steps": 2}))
+    assert settings(single.squeeze("tau", drop=True)).x.tau == 2
+    assert json.loads(single.attrs["settings"])["x"]["tau"] == 2

@@ -82,7 +82,7 @@ def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
 
     Raises Unfit for a single frame or replica, ValueError where `ds` is no longer an ensemble (`analysis.replicas`).
     """
-    if any(name in ds.coords and name not in ds.dims for name in ("step", "replica")):
+    if any(name in ds.coords and ds.coords[name].ndim == 0 for name in ("step", "replica")):
         raise Unfit(f"Nothing can be compared or drawn: {too_little(ds)}.")
     swept = {key.rsplit(".", 1)[-1] for key in as_run(ds).sweep}  # an axis of the sweep may be called time_step
     others = [

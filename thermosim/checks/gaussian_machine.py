@@ -132,7 +132,8 @@ def _moments_of(ds: xr.Dataset, theory: list[Moments], name: str, dimension: str
     covariance, spread = replica_mean(products)
     exact = _table(ds, theory, lambda m: [getattr(m, f"{name}_covariance")[-1][i, j] for i, j in pairs])
     # theta that learns from all data has no spread but that of rounding
-    rounding = [_ROUNDING * (1.0 + np.abs(values)) for values in (exact_mean, exact)]
+    unit = max(_ROUNDING, 8.0 * float(np.finfo(values.dtype).eps))
+    rounding = [unit * (1.0 + np.abs(table)) for table in (exact_mean, exact)]
     what = f"of {name} at step {step}"
     return [
         _comparison(ds, f"mean {what}", mean, error, exact_mean, _AT, dimension, tolerance=rounding[0]),
