@@ -16,11 +16,20 @@ from scipy import stats
 
 from thermosim.analysis.settings import axes
 
-__all__ = ["LEVEL", "MINIMUM_SAMPLE_SIZE", "gathered", "interval", "put", "put_sample_size", "replica_mean", "require"]
+__all__ = [
+    "LEVEL",
+    "MINIMUM_SAMPLE_SIZE",
+    "gathered",
+    "interval",
+    "put",
+    "put_mean",
+    "replica_mean",
+    "require",
+]
 
 LEVEL = 0.95  # of every interval
 
-MINIMUM_SAMPLE_SIZE = 100.0  # of an exponential average that is called reliable
+MINIMUM_SAMPLE_SIZE = 100.0  # replicas that share what a single one would not tell
 
 
 def replica_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -30,6 +39,14 @@ def replica_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     size = values.sizes["replica"]
     spread = values.std("replica", ddof=1, skipna=False)
     return values.mean("replica", skipna=False), spread / np.sqrt(size)
+
+
+def put_mean(
+    result: xr.Dataset, name: str, values: xr.DataArray, units: str, long_name: str, condition: str, **more: Any
+) -> None:
+    """Add the mean over replicas; its error has a degree of freedom for every replica but one."""
+    more = {"degrees_of_freedom": values.sizes["replica"] - 1} | more
+    put(result, name, *replica_mean(values), units, long_name, condition, **more)
 
 
 def gathered(
@@ -103,13 +120,3 @@ def require(ds: xr.Dataset, *names: str) -> None:
     missing = [name for name in names if name not in ds]
     if missing:
         raise ValueError(f"needs {', '.join(missing)} among the recorded variables: record.variables")
-
-
-def put_sample_size(result: xr.Dataset, sample_size: xr.DataArray) -> xr.Dataset:
-    result["effective_sample_size"] = sample_size.assign_attrs(
-        units="1", long_name="effective sample size", condition="replicas that carry the exponential average"
-    )
-    result["reliable"] = (sample_size >= MINIMUM_SAMPLE_SIZE).assign_attrs(
-        long_name=f"effective sample size of at least {MINIMUM_SAMPLE_SIZE:g}", condition="a flag, not a proof"
-    )
-    return result
