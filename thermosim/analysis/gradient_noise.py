@@ -30,7 +30,7 @@ from scipy import special
 from thermosim.analysis.estimates import gathered, put, put_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.settings import settings
-from thermosim.analysis.skewed_means import FEWEST, FEWEST_FOR_VARIANCE, put_skewed_mean
+from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN, FEWEST_FOR_VARIANCE, put_skewed_mean
 from thermosim.schedules import values_at
 
 __all__ = ["GradientNoise", "first_replicas", "gradient_noise", "learned_parameters", "noise_statistics"]
@@ -135,7 +135,7 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     size = loss.sizes["replica"]
     spread = (loss - loss.mean("replica", skipna=False)) ** 2 * (size / (size - 1))
     put_skewed_mean(result, "loss_variance", spread, "nat^2", "variance of U_B over replicas", "all of the data")
-    for name, fewest in (("reliable", FEWEST), ("loss_variance_reliable", FEWEST_FOR_VARIANCE)):
+    for name, fewest in (("reliable", FEWEST_FOR_MEAN), ("loss_variance_reliable", FEWEST_FOR_VARIANCE)):
         flag = gathered(some, [np.array(size >= fewest) for _ in points], ())
         result[name] = flag.assign_attrs(long_name=f"at least {fewest} replicas", condition="a flag, not a proof")
     if every == 1 and all(_is_plain(machine) for machine in points):

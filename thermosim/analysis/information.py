@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 SIGMAS = 4.0  # of a difference that is called none
+_FOR_RATIO = 500.0  # replicas for a ratio of deviation and mean of 1
 _SUMS = 1 << 26  # numbers of an exact sum that is still quick
 _MASS = 1e-4  # probability that an exact sum may miss
 _POINTS = 4096  # samples for a mixture, at least; of each replica four, at least
@@ -75,7 +76,9 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
         "valid": ("1", "whether the estimate is right within its error, as far as it can tell"),
     }
     condition = "replicas are independent draws of the ensemble at the data of the run"
-    return assembled(ds, rows, meanings, " and ".join(sorted(names)), condition)
+    result = assembled(ds, rows, meanings, " and ".join(sorted(names)), condition)
+    result["learned_information_error"].attrs["degrees_of_freedom"] = float(ds.sizes["replica"] - 1)
+    return result
 
 
 def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Dataset:
@@ -98,19 +101,31 @@ def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Da
         ratio = xr.DataArray(spread / mean).where(some)
         ratio_error = replica_mean((squares - variance) * slope / mean - (values - mean) * ratio / mean)[1]
         square = (squares - 2.0 * variance * (values / mean - 1.0)) / mean**2  # each replica's share in ratio^2
-        of_ratio = [np.sqrt(end.clip(min=0.0)).where(some) for end in mean_interval(square)]
+        low, high = (xr.DataArray(np.sqrt(end.clip(min=0.0))).where(some) for end in mean_interval(square))
     result, method = xr.Dataset(attrs={"method": information.attrs["method"]}), information.attrs["method"]
     condition = "independent replicas; small where one replica tells the L-info of all (Sec. 5.1.3)"
     put_skewed_mean(result, "mean", values, "nat", "mean over replicas of their L-info", condition)
     ends = [np.sqrt(end.clip(min=0.0)) for end in mean_interval(squares)]
     what = "standard deviation over replicas of their L-info"
-    put(result, "spread", spread, variance_error * slope, "nat", what, condition, bounds=(ends[0], ends[1]))
+    put(
+        result,
+        "spread",
+        xr.DataArray(spread),
+        variance_error * slope,
+        "nat",
+        what,
+        condition,
+        bounds=(ends[0], ends[1]),
+    )
     what = "standard deviation over mean of the replicas' L-info"
-    put(result, "ratio", ratio, ratio_error, "1", what, condition, bounds=(of_ratio[0], of_ratio[1]))
+    put(result, "ratio", ratio, ratio_error, "1", what, condition, bounds=(low, high))
     for name in result.data_vars:
         result[name].attrs["method"] = method
-    result["reliable"] = xr.full_like(mean, size >= FEWEST_FOR_VARIANCE, dtype=bool).assign_attrs(
-        long_name=f"at least {FEWEST_FOR_VARIANCE} replicas", condition="a flag, not a proof", method=method
+    needed = np.maximum(FEWEST_FOR_VARIANCE, _FOR_RATIO * ratio.fillna(0.0) ** 2)
+    result["reliable"] = xr.DataArray(size >= needed).assign_attrs(
+        long_name=f"at least {FEWEST_FOR_VARIANCE} replicas, and {_FOR_RATIO:g} for a ratio of 1, as its square",
+        condition="a flag, not a proof",
+        method=method,
     )
     return result
 

@@ -7,13 +7,13 @@ Hall's transformation takes this out to order 1/R; the interval is
 
 with t of Student's law. Weights e^a, as in exponential averages, live on rare replicas that a small ensemble has not
 seen; its own weights then look harmless, and a flag raised by them would choose ensembles by their luck. So the flag
-looks at the bulk of a: its variance and L-moments, which no rare replica moves, name a law (normal, or Pearson's type
-III where its L-skewness is beyond chance) whose skewness `expected_skewness` says how many replicas e^a needs:
+looks at the bulk of a, which no rare replica moves. Its variance (with a standard error) and L-moments name a law,
+normal, or Pearson's type III where the L-skewness is beyond chance, and that law a skewness g of e^a, which needs
 
     R >= REPLICAS g^{4/3},    for normal a with variance v:  g^{4/3} ~ e^{2 v}
 
-The exponent and the factor are measured (scripts/validation/coverage_of_work.py): with them intervals of e^a cover in
-93 to 97 of 100 ensembles. A kind of event that no replica has shown cannot be flagged.
+Exponent and factors are measured (scripts/validation/coverage_of_work.py): with them intervals of e^a cover in 93 to 97
+of 100 ensembles. A kind of event that no replica has shown cannot be flagged.
 
 Sources: P. Hall, J. R. Stat. Soc. B 54, 221 (1992), Eq. 2.3, for the transformation; J. R. M. Hosking, J. R. Stat.
 Soc. B 52, 105 (1990), for L-moments, and J. R. M. Hosking, J. R. Wallis, Regional Frequency Analysis (1997), Appendix
@@ -32,7 +32,9 @@ from thermosim.analysis.estimates import LEVEL, put_mean
 
 __all__ = [
     "FEWEST",
+    "FEWEST_FOR_MEAN",
     "FEWEST_FOR_VARIANCE",
+    "LOST",
     "REPLICAS",
     "enough_replicas",
     "expected_skewness",
@@ -40,18 +42,20 @@ __all__ = [
     "put_skewed_mean",
 ]
 
+LOST = 1.3  # a few hundred numbers of a long-tailed law show so many times less than its skewness
 REPLICAS = 8.0  # for a skewness of one
-FEWEST = 30  # replicas that tell the bulk of a law
+FEWEST = 50  # replicas that tell the tail of a law from its bulk
+FEWEST_FOR_MEAN = 30  # replicas for the mean of numbers as skewed as the squares of normal ones
 FEWEST_FOR_VARIANCE = 100  # replicas for the variance of a skewed law
-_CHANCE = (3.0, 2.0)  # standard errors of the L-skewness beyond which a law has a short, or a long upper tail
+_CHANCE = (6.0, 2.0)  # standard errors of the L-skewness beyond which a law has a short, or a long upper tail
 _LARGEST = 1e6  # skewness that is still told from infinity
 
 
 def mean_interval(values: xr.DataArray, expected: Any = 0.0) -> tuple[xr.DataArray, xr.DataArray]:
     """Ends of the interval of the mean over dimension replica; samples of one replica are averaged first.
 
-    expected: the skewness to be expected of them, where it is known to be larger than what so few show: the middle of
-    both is taken then.
+    Their own skewness counts with a factor `LOST`. expected: the skewness to be expected of them; where that is larger
+    than what they show, the middle of both is taken, but no more than twice of what they show.
     """
     values = values.mean("sample", skipna=False) if "sample" in values.dims else values
     count = values.sizes["replica"]
@@ -59,7 +63,8 @@ def mean_interval(values: xr.DataArray, expected: Any = 0.0) -> tuple[xr.DataArr
     deviation = values - mean
     spread = np.sqrt((deviation**2).mean("replica", skipna=False))
     shape = (deviation**3).mean("replica", skipna=False) / np.maximum(spread, np.finfo(float).tiny) ** 3
-    shape = xr.DataArray(np.maximum(shape, 0.5 * (shape + np.minimum(expected, _LARGEST))))
+    middle = 0.5 * (shape + np.minimum(expected, _LARGEST))
+    shape = xr.DataArray(np.maximum(LOST * shape, np.minimum(middle, 2.0 * shape)))
     root = np.sqrt(count)
     chances = float(stats.t.ppf(0.5 * (1.0 + LEVEL), count - 1)) if count > 1 else np.nan
     error = spread / np.sqrt(max(count - 1, 1))
@@ -102,8 +107,10 @@ def _skewness(a: np.ndarray) -> np.ndarray:
     if count < 4:
         return np.full(a.shape[:-1], np.inf)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        variance = a.var(axis=-1, ddof=1)
+        margin = 1.0 + np.sqrt(2.0 / (count - 1))  # a standard error of the variance of a normal law
+        variance = margin * a.var(axis=-1, ddof=1)
         scale, ratio = _moments_of_order(a)
+        scale = np.sqrt(margin) * scale
         ratio = np.where(scale > 0.0, ratio, 0.0)
         chance = 0.432 / np.sqrt(count)  # standard error of the L-skewness of a normal law
         normal = (ratio > -_CHANCE[0] * chance) & (ratio < _CHANCE[1] * chance)

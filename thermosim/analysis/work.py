@@ -25,7 +25,7 @@ from thermosim.analysis.estimates import gathered, put, put_mean, replica_mean
 from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
 from thermosim.analysis.machine import machines
 from thermosim.analysis.settings import axes, each_point, setting, settings
-from thermosim.analysis.skewed_means import FEWEST
+from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN
 
 __all__ = [
     "crooks",
@@ -178,9 +178,9 @@ def _put_crooks(ds: xr.Dataset, estimates: np.ndarray, shared: np.ndarray, works
     result["overlap"] = overlap.assign_attrs(
         units="1", long_name="overlap of forward and reversed work", condition="a small overlap makes dF uncertain"
     )
-    result["reliable"] = (works_shared >= _SHARED) & (min(works[0].shape[-1], works[1].shape[-1]) >= FEWEST)
+    result["reliable"] = (works_shared >= _SHARED) & (min(works[0].shape[-1], works[1].shape[-1]) >= FEWEST_FOR_MEAN)
     result["reliable"].attrs = {
-        "long_name": f"at least {_SHARED:g} works that both runs could have made, and {FEWEST} of each",
+        "long_name": f"at least {_SHARED:g} works that both runs could have made, and {FEWEST_FOR_MEAN} of each",
         "condition": "a flag, not a proof",
     }
     told = result["slope"] >= _TOLD * result["slope_error"]
