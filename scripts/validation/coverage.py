@@ -6,7 +6,7 @@ false) are counted apart: what is not flagged must cover in 93 to 97 of 100 ense
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,13 +65,17 @@ class Coverage:
 def coverage(scenario: Scenario, repeats: int, seed: int = 0) -> Coverage:
     """Estimate from `repeats` independent ensembles of a scenario."""
     generators = np.random.default_rng([seed, *scenario.ensemble.encode()]).spawn(repeats)
-    estimates = [scenario.draw(generator) for generator in generators]
+    return tally(scenario, [scenario.draw(generator) for generator in generators])
+
+
+def tally(scenario: Scenario, estimates: Sequence[Estimate]) -> Coverage:
+    """How the intervals of independent estimates fared."""
     sound = [e for e in estimates if e.sound]
     values = np.array([e.value for e in sound]) - scenario.exact
     below = sum(not e.high >= scenario.exact for e in sound)  # NaN is a miss
     above = sum(e.low > scenario.exact for e in sound)
     bias, spread = (values.mean(), values.std()) if len(sound) else (np.nan, np.nan)
-    return Coverage(scenario, repeats, len(sound), below, above, float(bias), float(spread))
+    return Coverage(scenario, len(estimates), len(sound), below, above, float(bias), float(spread))
 
 
 def table(results: Iterable[Coverage]) -> str:

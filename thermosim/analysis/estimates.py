@@ -17,11 +17,20 @@ from scipy import stats
 from thermosim.analysis.replicas import examine
 from thermosim.analysis.settings import axes
 
-__all__ = ["LEVEL", "MINIMUM_SAMPLE_SIZE", "gathered", "interval", "put", "put_sample_size", "replica_mean", "require"]
+__all__ = [
+    "LEVEL",
+    "MINIMUM_SAMPLE_SIZE",
+    "gathered",
+    "interval",
+    "put",
+    "put_mean",
+    "replica_mean",
+    "require",
+]
 
 LEVEL = 0.95  # of every interval
 
-MINIMUM_SAMPLE_SIZE = 100.0  # of an exponential average that is called reliable
+MINIMUM_SAMPLE_SIZE = 100.0  # replicas that share what a single one would not tell
 
 
 def replica_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -31,6 +40,14 @@ def replica_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     size = values.sizes["replica"]
     spread = values.std("replica", ddof=1, skipna=False)
     return values.mean("replica", skipna=False), spread / np.sqrt(size)
+
+
+def put_mean(
+    result: xr.Dataset, name: str, values: xr.DataArray, units: str, long_name: str, condition: str, **more: Any
+) -> None:
+    """Add the mean over replicas; its error has a degree of freedom for every replica but one."""
+    more = {"degrees_of_freedom": values.sizes["replica"] - 1} | more
+    put(result, name, *replica_mean(values), units, long_name, condition, **more)
 
 
 def gathered(
@@ -112,13 +129,3 @@ def require(ds: xr.Dataset, *names: str) -> None:
             f"{apart[0]} has steps of its own, not those of all: name it in record.variables, or take it alone, "
             f"ds[[{apart[0]!r}]].rename({apart[0]}_step='step')"
         )
-
-
-def put_sample_size(result: xr.Dataset, sample_size: xr.DataArray) -> xr.Dataset:
-    result["effective_sample_size"] = sample_size.assign_attrs(
-        units="1", long_name="effective sample size", condition="replicas that carry the exponential average"
-    )
-    result["reliable"] = (sample_size >= MINIMUM_SAMPLE_SIZE).assign_attrs(
-        long_name=f"effective sample size of at least {MINIMUM_SAMPLE_SIZE:g}", condition="a flag, not a proof"
-    )
-    return result

@@ -26,9 +26,10 @@ import numpy as np
 import xarray as xr
 from scipy import special
 
-from thermosim.analysis.estimates import gathered, put, replica_mean
+from thermosim.analysis.estimates import gathered, put, put_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import is_regular
+from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN, FEWEST_FOR_VARIANCE, put_skewed_mean
 from thermosim.schedules import values_at
 
 __all__ = ["GradientNoise", "gradient_noise", "learned_parameters", "noise_statistics"]
@@ -91,7 +92,8 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     parameter, and (mean_autocorrelation) of all, at recorded lags up to `max_lag` steps (default 20 frames). `white`:
     no lag of the mean is beyond the bound of Student's law that white noise passes in one of 10,000 ensembles, shared
     out over all lags. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD recorded at every
-    step, which is rounding if these are the minibatches of the run.
+    step, which is rounding if these are the minibatches of the run. `reliable`, `loss_variance_reliable`: replicas are
+    enough for the intervals of the noise's variances, and of the variance of U_B.
     Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
     """
     points = machines(ds)
@@ -114,25 +116,28 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     rate = over([np.broadcast_to(record.rate[:, None], record.loss.shape) for record in records])
     condition = "rows drawn with replacement: <eta> = 0 at any theta"
     result = xr.Dataset(attrs={"method": "minibatches drawn again by their addresses"})
-    put(result, "variance", *replica_mean(square), "1", "C_ii(t, 0)", condition)
-    put(result, "mean_variance", *replica_mean(square.mean("theta_dim")), "1", "mean over i of C_ii(t, 0)", condition)
+    put_skewed_mean(result, "variance", square, "1", "C_ii(t, 0)", condition)
+    put_skewed_mean(result, "mean_variance", square.mean("theta_dim"), "1", "mean over i of C_ii(t, 0)", condition)
     batch = gathered(some, [np.array(float(machine.settings.theta.batch)) for machine in points], ())
-    scaled = replica_mean(square.mean("theta_dim") * batch)
-    put(result, "variance_times_batch", *scaled, "1", "B times mean of C_ii(t, 0)", "constant in B at equal theta")
+    scaled, equal = square.mean("theta_dim") * batch, "constant in B at equal theta"
+    put_skewed_mean(result, "variance_times_batch", scaled, "1", "B times mean of C_ii(t, 0)", equal)
     warm = "k_B T_i = r C_ii/2 of this step, of minibatches alone"
-    put(result, "temperature", *replica_mean(rate * square / 2.0), "kT", "temperature of the noise", warm)
+    put_skewed_mean(result, "temperature", rate * square / 2.0, "kT", "temperature of the noise", warm)
     grouped = (rate * square / 2.0).groupby("group").mean().rename(group="parameter_group")
-    put(result, "group_temperature", *replica_mean(grouped), "kT", "mean temperature of a parameter group", warm)
+    put_skewed_mean(result, "group_temperature", grouped, "kT", "mean temperature of a parameter group", warm)
     pull = abs(over([record.pull for record in records], "theta_dim"))
-    put(result, "gradient", *replica_mean(pull.mean("theta_dim")), "1", "mean of |d_i U_B|", "all of the data")
+    put_mean(result, "gradient", pull.mean("theta_dim"), "1", "mean of |d_i U_B|", "all of the data")
     result["largest_gradient"] = pull.max(["replica", "theta_dim"], skipna=False).assign_attrs(
         units="1", long_name="largest |d_i U_B|", condition="over replicas and parameters"
     )
     loss = over([record.loss for record in records])
-    put(result, "loss", *replica_mean(loss), "nat", "mean of U_B", "all of the data")
+    put_mean(result, "loss", loss, "nat", "mean of U_B", "all of the data")
     size = loss.sizes["replica"]
     spread = (loss - loss.mean("replica", skipna=False)) ** 2 * (size / (size - 1))
-    put(result, "loss_variance", *replica_mean(spread), "nat^2", "variance of U_B over replicas", "all of the data")
+    put_skewed_mean(result, "loss_variance", spread, "nat^2", "variance of U_B over replicas", "all of the data")
+    for name, fewest in (("reliable", FEWEST_FOR_MEAN), ("loss_variance_reliable", FEWEST_FOR_VARIANCE)):
+        flag = gathered(some, [np.array(size >= fewest) for _ in points], ())
+        result[name] = flag.assign_attrs(long_name=f"at least {fewest} replicas", condition="a flag, not a proof")
     if every == 1 and all(_is_plain(machine) for machine in points):
         residual = [np.array(_replay_residual(machine, record)) for machine, record in zip(points, records)]
         result["replay_residual"] = gathered(some, residual, ()).assign_attrs(
@@ -156,9 +161,11 @@ def _correlated(
     steps = {name: value for name, value in coords.items() if name == "lag"}
     white = "0 at every lag: rows are drawn anew at every step"
     value, error = gathered(ds, columns[0], ("part", "lag", "theta_dim"), coords)
-    put(result, "autocorrelation", value, error, "1", "C_ii(l)/C_ii(0)", white)
+    freedom = records[0].noise.shape[1] - 1
+    put(result, "autocorrelation", value, error, "1", "C_ii(l)/C_ii(0)", white, degrees_of_freedom=freedom)
     value, error = gathered(ds, columns[1], ("part", "lag"), steps)
-    put(result, "mean_autocorrelation", value, error, "1", "sum_i C_ii(l)/sum_i C_ii(0)", white)
+    what = "sum_i C_ii(l)/sum_i C_ii(0)"
+    put(result, "mean_autocorrelation", value, error, "1", what, white, degrees_of_freedom=freedom)
     result["white"] = gathered(ds, columns[2], ()).assign_attrs(
         long_name="no autocorrelation beyond chance",
         nominal_false_alarm_rate=FALSE_ALARMS,

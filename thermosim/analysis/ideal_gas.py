@@ -66,12 +66,14 @@ def thermodynamics(ds: xr.Dataset, *, angles: bool = True) -> xr.Dataset:
     """
     record = frames(ds)
     values = _mechanical(record)
+    freedom = dict.fromkeys(values, record.replicas - 1)
     attrs: dict[str, object] = {"first_step": int(record.step[0]), "replicas": record.replicas}
     if record.direction is not None:
         groups = grouped(record, angles=angles)
-        values |= {name: pooled(groups[name]) for name in groups if name in ABOUT}
+        of_groups = {name: pooled(groups[name]) for name in groups if name in ABOUT}
+        values, freedom = values | of_groups, freedom | dict.fromkeys(of_groups, group_count(record) - 1)
         attrs |= {"groups": group_count(record), "samples": entropy_frames(record).ravel() * record.replicas}
-    return record.cells.dataset(values, ABOUT, **attrs)
+    return record.cells.dataset(values, ABOUT, freedom, **attrs)
 
 
 def drift(ds: xr.Dataset) -> xr.Dataset:
@@ -84,7 +86,8 @@ def drift(ds: xr.Dataset) -> xr.Dataset:
         "loss_drift": record.per_step("loss_sum", middle, -1) - record.per_step("loss_sum", 0, middle),
         "log_radius_square_drift": record.log_square[middle:].mean(0) - record.log_square[:middle].mean(0),
     }
-    return record.cells.dataset({n: jackknife({n: v}, lambda m, n=n: m[n]) for n, v in parts.items()}, ABOUT)  # type: ignore[misc]
+    means = {n: jackknife({n: v}, lambda m, n=n: m[n]) for n, v in parts.items()}  # type: ignore[misc]
+    return record.cells.dataset(means, ABOUT, record.replicas - 1)
 
 
 def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
@@ -94,7 +97,8 @@ def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
     y = record.log_square - np.nanmean(record.log_square, axis=(0, -1), keepdims=True)
     means = {"y": y.mean(0), "y2": np.square(y).mean(0)}
     deviation = jackknife(means, lambda m: np.sqrt(np.maximum(m["y2"] - m["y"] ** 2, 0.0)))
-    result = there.dataset({"log_radius_square_deviation": deviation}, ABOUT, first_step=int(record.step[0]))
+    values, freedom = {"log_radius_square_deviation": deviation}, record.replicas - 1
+    result = there.dataset(values, ABOUT, freedom, first_step=int(record.step[0]))
     result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]))
     return result
 
@@ -110,6 +114,7 @@ def radius_transient(ds: xr.Dataset) -> xr.Dataset:
     result = xr.Dataset(coords={"step": record.step} | {n: there.coords[n] for n in there.names})
     for name, value in {"radius": radius, "radius_error": error, "radius_exact": exact}.items():
         result[name] = (("step", *there.names), value)
+    result["radius_error"].attrs["degrees_of_freedom"] = float(record.replicas - 1)
     return result
 
 
@@ -130,7 +135,8 @@ def maxwell(ds: xr.Dataset) -> xr.Dataset:
                 continue
             label = axis if axis == "relation" else name.format(axis)
             slope, error = pooled(values)
-            result[label], result[f"{label}_error"] = ((), slope), ((), error)
+            freedom = {"degrees_of_freedom": float(group_count(record) - 1)}
+            result[label], result[f"{label}_error"] = ((), slope), ((), error, freedom)
             if quantity == "S" and axis in exact:
                 result[label].attrs["low_temperature"] = exact[axis]
     return result

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.estimates import gathered, replica_mean
+from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
+from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, mean_interval, put_skewed_mean
 
 __all__ = [
     "ALL",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 SIGMAS = 4.0  # of a difference that is called none
+_FOR_RATIO = 500.0  # replicas for a ratio of deviation and mean of 1
 _SUMS = 1 << 26  # numbers of an exact sum that is still quick
 _MASS = 1e-4  # probability that an exact sum may miss
 _POINTS = 4096  # samples for a mixture, at least; of each replica four, at least
@@ -74,35 +76,58 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
         "valid": ("1", "whether the estimate is right within its error, as far as it can tell"),
     }
     condition = "replicas are independent draws of the ensemble at the data of the run"
-    return assembled(ds, rows, meanings, " and ".join(sorted(names)), condition)
+    result = assembled(ds, rows, meanings, " and ".join(sorted(names)), condition)
+    result["learned_information_error"].attrs["degrees_of_freedom"] = float(ds.sizes["replica"] - 1)
+    return result
 
 
 def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Dataset:
     """Mean and standard deviation over replicas of their L-info, and the ratio of both: dims step and the sweep axes.
 
     The low-variance condition of Parsi 2024, Sec. 5.1.3, is a ratio far below one: then one replica tells the L-info of
-    the ensemble. The noise of each replica's estimate is not counted. `information` is the result of
-    `learned_information`, which is computed if it is not given.
+    the ensemble. The noise of each replica's estimate is not counted. `reliable`: replicas are enough for the intervals
+    of spread and ratio. `information` is the result of `learned_information`, which is computed if it is not given.
     """
     information = learned_information(ds) if information is None else information
     values, noise = information["replica_information"], information["replica_information_error"]
-    mean, mean_error = replica_mean(values)
-    squares = (values - mean) ** 2 - noise**2
+    size = values.sizes["replica"]
+    mean = values.mean("replica", skipna=False)
+    squares = (values - mean) ** 2 * (size / (size - 1)) - noise**2
     variance, variance_error = replica_mean(squares)
     spread = np.sqrt(variance.clip(min=0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.minimum(0.5 / spread, 1.0 / np.sqrt(variance_error))
-        ratio = xr.DataArray(spread / mean).where(mean > 1e-12)  # below there is no information, only rounding
+        some = mean > 1e-12  # below there is no information, only rounding
+        ratio = xr.DataArray(spread / mean).where(some)
         ratio_error = replica_mean((squares - variance) * slope / mean - (values - mean) * ratio / mean)[1]
-    meanings = {
-        "mean": ("nat", "mean over replicas of their L-info"),
-        "spread": ("nat", "standard deviation over replicas of their L-info"),
-        "ratio": ("1", "standard deviation over mean of the replicas' L-info"),
-    }
-    result = xr.Dataset({"mean": mean, "mean_error": mean_error, "spread": spread})
-    result["spread_error"], result["ratio"], result["ratio_error"] = variance_error * slope, ratio, ratio_error
+        square = (squares - 2.0 * variance * (values / mean - 1.0)) / mean**2  # each replica's share in ratio^2
+        low, high = (xr.DataArray(np.sqrt(end.clip(min=0.0))).where(some) for end in mean_interval(square))
+    result, method = xr.Dataset(attrs={"method": information.attrs["method"]}), information.attrs["method"]
     condition = "independent replicas; small where one replica tells the L-info of all (Sec. 5.1.3)"
-    return described(result, meanings, information.attrs["method"], condition)
+    put_skewed_mean(result, "mean", values, "nat", "mean over replicas of their L-info", condition)
+    ends = [np.sqrt(end.clip(min=0.0)) for end in mean_interval(squares)]
+    what = "standard deviation over replicas of their L-info"
+    put(
+        result,
+        "spread",
+        xr.DataArray(spread),
+        variance_error * slope,
+        "nat",
+        what,
+        condition,
+        bounds=(ends[0], ends[1]),
+    )
+    what = "standard deviation over mean of the replicas' L-info"
+    put(result, "ratio", ratio, ratio_error, "1", what, condition, bounds=(low, high))
+    for name in result.data_vars:
+        result[name].attrs["method"] = method
+    needed = np.maximum(FEWEST_FOR_VARIANCE, _FOR_RATIO * ratio.fillna(0.0) ** 2)
+    result["reliable"] = xr.DataArray(size >= needed).assign_attrs(
+        long_name=f"at least {FEWEST_FOR_VARIANCE} replicas, and {_FOR_RATIO:g} for a ratio of 1, as its square",
+        condition="a flag, not a proof",
+        method=method,
+    )
+    return result
 
 
 def surprisals(

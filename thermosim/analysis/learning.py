@@ -19,10 +19,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 from scipy.special import logsumexp
 
 from thermosim.analysis import work
-from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, replica_mean, require
+from thermosim.analysis.estimates import LEVEL, gathered, put, put_mean, replica_mean, require
+from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
 
@@ -66,7 +68,7 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     result = work.work_and_heat(ds)
     books = "any move, at any time step"
     energy = ds["phi"] - ds["phi"].isel(step=0)
-    put(result, "energy_change", *replica_mean(energy), "kT", f"mean change of phi {since(ds)}", books)
+    put_mean(result, "energy_change", energy, "kT", f"mean change of phi {since(ds)}", books)
     if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         return result
     try:
@@ -77,50 +79,47 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     mean, error = replica_mean(ratio + energy + gain)
     meaning = f"mean stochastic entropy production of x given theta, {books}: that of the finite-step chain"
     error = xr.DataArray(np.hypot(error, uncertainty))
-    put(result, "entropy_production", mean, error, "1", f"mean of log ratio + ds {since(ds)}", meaning)
+    freedom, what = ds.sizes["replica"] - 1, f"mean of log ratio + ds {since(ds)}"
+    put(result, "entropy_production", mean, error, "1", what, meaning, degrees_of_freedom=freedom)
     return result
 
 
 def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     """Three exponential averages, 1 where they are `exact`: dims theorem, step and the sweep axes.
 
-    average: <exp(-a)>, with effective sample size and `reliable`; entropy_production: <a>, not negative where exact.
-    The coordinate `exact` says for each theorem and point of the sweep whether it holds at the run's time step and tau;
-    what is not exact is reported all the same, as the bias it is. Learning by contrast feeds x back into theta: then
-    none holds, as for any engine with feedback (T. Sagawa, M. Ueda, Phys. Rev. Lett. 104, 090602 (2010)).
+    average: <exp(-a)>, with effective sample size and `reliable`, which says that replicas are enough for its interval;
+    entropy_production: <a>, not negative where exact. The coordinate `exact` says for each theorem and point of the
+    sweep whether it holds at the run's time step and tau; what is not exact is reported all the same, as the bias it
+    is. Learning by contrast feeds x back into theta: then none holds, as for any engine with feedback (T. Sagawa,
+    M. Ueda, Phys. Rev. Lett. 104, 090602 (2010)).
 
     Raises ValueError for samples at another temperature than 1, without step 0, or where ln Z is not to be had.
     """
     require(ds, "phi", "work", "heat", "log_ratio_x")
     if int(ds["step"][0]) != 0:
         raise ValueError("the theorems need the surprisal at step 0: record.first = 0")
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("average", "average_error", "size", "mean", "error")}
-    exact, gains = [], []
+    parts, exact, gains = [], [], []
     for machine in machines(ds):
         if machine.settings.of_x.temperature != 1.0:
             raise ValueError("x.temperature: the surprisal belongs to temperature 1; use work.jarzynski for others")
         gains.append(_gain(machine))
-        tests = [_average(machine.frames, exponent) for exponent in _exponents(machine, gains[-1][0]).values()]
-        for name, source in zip(columns, ("average", "average_error", "effective_sample_size", "entropy_production")):
-            columns[name].append(np.stack([test[source].values for test in tests]))
-        columns["error"].append(np.stack([test["entropy_production_error"].values for test in tests]))
+        tests = [_average(exponent) for exponent in _exponents(machine, gains[-1][0]).values()]
+        parts.append(np.stack(tests, axis=1))
         exact.append(np.array(_exact(machine)))
 
-    dims = ("theorem", "step")
-    average, error, size, mean, mean_error = (gathered(ds, values, dims) for values in columns.values())
+    average, error, low, high, size, reliable, mean, mean_error = gathered(ds, parts, ("part", "theorem", "step"))
     uncertainty = _gains(ds, gains)[1]
     condition = "where the coordinate `exact` is true, at any tau"
     result = xr.Dataset()
-    error = xr.DataArray(np.hypot(error, average * uncertainty))
-    put(result, "average", average, error, "1", "<exp(-a)>, 1 in theory", condition)
+    of_gain = average * uncertainty
+    width = float(stats.norm.isf(0.5 * (1.0 - LEVEL))) * of_gain
+    bounds = average - np.hypot(average - low, width), average + np.hypot(high - average, width)
+    what = "<exp(-a)>, 1 in theory"
+    put(result, "average", average, xr.DataArray(np.hypot(error, of_gain)), "1", what, condition, bounds=bounds)
     mean_error = xr.DataArray(np.hypot(mean_error, uncertainty))
-    put(result, "entropy_production", mean, mean_error, "1", "<a>, not negative in theory", condition)
-    result["effective_sample_size"] = size.assign_attrs(
-        units="1", long_name="effective sample size", condition="replicas that carry the exponential average"
-    )
-    result["reliable"] = (size >= MINIMUM_SAMPLE_SIZE).assign_attrs(
-        long_name=f"effective sample size of at least {MINIMUM_SAMPLE_SIZE:g}", condition="a flag, not a proof"
-    )
+    freedom, what = ds.sizes["replica"] - 1, "<a>, not negative in theory"
+    put(result, "entropy_production", mean, mean_error, "1", what, condition, degrees_of_freedom=freedom)
+    put_reliability(result, size, reliable > 0.0)
     return result.assign_coords(
         theorem=list(THEOREMS), condition=("theorem", list(THEOREMS.values())), exact=gathered(ds, exact, ("theorem",))
     )
@@ -150,11 +149,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     uncertainty = gathered(forward, [gain[1][-1] for gain in gains], ())
     known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
     put(result, "expected", expected, uncertainty, "kT", "F(theta_N) - F(theta_0)", known)
-    balanced = [machine.x_move.invariant for machine in there]
-    started = [
-        machine.settings.of_x.initial == "equilibrium" and not machine.settings.of_x.restart for machine in there + back
-    ]
-    return result.assign_attrs(exact=int(all(balanced) and all(started)))
+    return result.assign_attrs(exact=int(not any(why_work_theorem_fails(machine) for machine in there + back)))
 
 
 def retrace(ds: xr.Dataset) -> xr.Dataset:
@@ -178,9 +173,9 @@ def retrace(ds: xr.Dataset) -> xr.Dataset:
     gap = back - there
     condition = "exactly 0 only where the gradient does not change along a step (Eq. 21, lazy learning)"
     result = xr.Dataset()
-    put(result, "mismatch", *replica_mean(gap), "1", "mean of theta(N - t) - theta(t)", condition)
+    put_mean(result, "mismatch", gap, "1", "mean of theta(N - t) - theta(t)", condition)
     length = xr.DataArray(np.sqrt((gap**2).sum("theta_dim", skipna=False)))
-    put(result, "norm", *replica_mean(length), "1", "mean length of theta(N - t) - theta(t)", condition)
+    put_mean(result, "norm", length, "1", "mean length of theta(N - t) - theta(t)", condition)
     return result
 
 
@@ -214,9 +209,11 @@ def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     tiny = np.finfo(float).tiny
     condition = f"0 for chains in equilibrium; <phi> by {' or '.join(dict.fromkeys(methods))}"
     result = xr.Dataset()
-    put(result, "gap", gap, error, "kT", "mean of phi(x_t) - <phi> of theta_t", condition)
+    freedom, what = ds.sizes["replica"] - 1, "mean of phi(x_t) - <phi> of theta_t"
+    put(result, "gap", gap, error, "kT", what, condition, degrees_of_freedom=freedom)
     scale = spread.where(spread > 0.0, 1.0)  # where phi is the same for all x, nothing lags
-    put(result, "relative", gap / scale, error / scale, "1", "gap in standard deviations of phi", condition)
+    what = "gap in standard deviations of phi"
+    put(result, "relative", gap / scale, error / scale, "1", what, condition, degrees_of_freedom=freedom)
     score = xr.DataArray(gap / np.maximum(error, tiny))
     result["score"] = score.assign_attrs(units="1", long_name="gap in standard errors", condition=condition)
     relaxed = abs(gap) + 2.0 * error <= tolerance * spread
@@ -340,17 +337,19 @@ def _exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
     return dict(zip(THEOREMS, values))
 
 
-def _average(frames: xr.Dataset, exponent: xr.DataArray) -> xr.Dataset:
-    """<exp(-a)> and <a> by the estimator of `work`, which takes a in the place of the log ratio."""
-    nothing = xr.zeros_like(exponent)
-    return work.integral_fluctuation_theorem(frames.assign(log_ratio_x=exponent), nothing, nothing)
+def _average(exponent: xr.DataArray) -> np.ndarray:
+    """<exp(-a)>, its error, interval, sample size and reliability, <a> and its error: (8, F)."""
+    found = exponential_average(-exponent)
+    average = xr.DataArray(np.exp(found.logarithm))
+    ends = np.exp(found.low), np.exp(found.high)
+    parts = (average, average * found.error, *ends, found.sample_size, found.reliable, *replica_mean(exponent))
+    return np.stack([np.asarray(part) for part in parts])
 
 
 def _exact(machine: Machine) -> list[bool]:
     """Whether each theorem holds at any time step and tau."""
     x, theta = machine.settings.of_x, machine.settings.theta
     feedback = theta.gradient == "contrast" and machine.theta_move.learns
-    sound = not feedback and not x.restart
-    work_exact = sound and x.initial == "equilibrium" and machine.x_move.invariant and machine.model.drive is None
     known = x.initial == "equilibrium" or (x.initial in ("normal", "random") and "x" in machine.frames)
-    return [work_exact, work_exact, sound and known]
+    of_work = not why_work_theorem_fails(machine, own_free_energy=True)
+    return [of_work, of_work, bool(known and not feedback and not x.restart)]

@@ -28,7 +28,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import learning
-from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, replica_mean
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
 
@@ -66,7 +66,7 @@ def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
     for name, symbol in (("work", "W_X"), ("heat", "Q_X"), ("divergence", "sum D(p_{t-1} || p_t)")):
         if name in result:
             condition = str(result[name].attrs["condition"])
-            put(result, f"mean_{name}", *replica_mean(result[name]), "kT", f"mean of {symbol} over replicas", condition)
+            put_mean(result, f"mean_{name}", result[name], "kT", f"mean of {symbol} over replicas", condition)
     return result.assign_attrs(method=way)
 
 
@@ -126,7 +126,7 @@ def _productions(entropies: xr.DataArray, flow: xr.DataArray, flow_error: xr.Dat
     condition = "p_t: the mixture over the recorded replicas"
     for name, (value, error, meaning) in values.items():
         put(result, name, value, error, "nat", f"{meaning} of a replica", condition)
-        put(result, f"mean_{name}", *replica_mean(value), "nat", f"mean over replicas of {meaning}", condition)
+        put_mean(result, f"mean_{name}", value, "nat", f"mean over replicas of {meaning}", condition)
     overlap = conditional.sizes["replica"] * np.exp(-result["mean_information"])
     result["overlap"] = xr.DataArray(overlap).assign_attrs(
         units="1", long_name="replicas that share a typical sample", condition=condition

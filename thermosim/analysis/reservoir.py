@@ -32,6 +32,7 @@ from thermosim.analysis.estimates import gathered, put
 from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, noise_statistics
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
+from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN
 
 __all__ = ["PREDICTIONS", "clausius", "gradient_noise", "naive_reservoir", "noise_statistics"]
 
@@ -75,11 +76,14 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     late = ds.isel(step=slice(begin, None))
     parts = gathered(late, columns, ("part", "step"))
     result = xr.Dataset(attrs={"first": int(steps[begin]), "parameters": m, "method": "normal with theta's covariance"})
-    normal = "exact for normal theta, else an upper bound"
-    put(result, "entropy", parts[0], parts[1], "nat", "S_Theta", normal)
-    put(result, "entropy_change", parts[2], parts[3], "nat", f"dS_Theta {since(late)}", normal)
-    put(result, "released_heat", parts[4], parts[5], "kT", f"-Q_X {since(late)}", "any move: the books are exact")
-    put(result, "residual", parts[6], parts[7], "nat", "dS_Theta + Q_X", "0 where Eq. 49 holds; it is a postulate")
+    normal, postulate = "exact for normal theta, else an upper bound", "0 where Eq. 49 holds; it is a postulate"
+    for name, (value, error), units, what, condition in (
+        ("entropy", parts[:2], "nat", "S_Theta", normal),
+        ("entropy_change", parts[2:4], "nat", f"dS_Theta {since(late)}", normal),
+        ("released_heat", parts[4:6], "kT", f"-Q_X {since(late)}", "any move: the books are exact"),
+        ("residual", parts[6:], "nat", "dS_Theta + Q_X", postulate),
+    ):
+        put(result, name, value, error, units, what, condition, degrees_of_freedom=replicas - 1)
     return result
 
 
@@ -91,8 +95,8 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     "linear" V, exact where U_B is quadratic and C constant. residual: covariance - predicted. temperature: T_i, the
     mean of r C_ii/2 + T_b; hessian: of U_B (and weight decay) at the mean of theta, by differences, without error.
     `minimum`: H is positive and r H < 2, else nothing is predicted (NaN). `stationary`: first and last half of the
-    frames have the same mean and variance. Raises ValueError for a schedule, momentum, contrast, several data sets, or
-    more than 256 learned parameters.
+    frames have the same mean and variance. `reliable`: replicas are enough for the intervals. Raises ValueError for a
+    schedule, momentum, contrast, several data sets, or more than 256 learned parameters.
     """
     points = machines(ds)
     learned, groups = learned_parameters(points[0])
@@ -115,18 +119,22 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
         return gathered(ds, columns[name], dims, labels | (square if "other_dim" in dims else coords))
 
     result = xr.Dataset(attrs={"first": begin, "frames": late.sizes["step"]})
-    covariance, error = over("covariance", "part", *matrix)
-    put(result, "covariance", covariance, error, "1", "covariance of theta over replicas", "stationary frames")
-    value, error = over("temperature", "part", "theta_dim")
-    put(result, "temperature", value, error, "kT", "T_i = r C_ii/2 + T_b", "mean over the frames")
     law = "naive: one temperature, small r; own-temperatures: H diagonal, small r; linear: U_B quadratic, C constant"
-    value, error = over("predicted", "part", "prediction", *matrix)
-    put(result, "predicted", value, error, "1", "covariance by the law", law)
-    value, error = over("residual", "part", "prediction", *matrix)
-    put(result, "residual", value, error, "1", "measured less predicted covariance", law)
+    freedom = min(ds.sizes["replica"], _GROUPS) - 1
+    for name, dims, units, what, condition in (
+        ("covariance", matrix, "1", "covariance of theta over replicas", "stationary frames"),
+        ("temperature", ("theta_dim",), "kT", "T_i = r C_ii/2 + T_b", "mean over the frames"),
+        ("predicted", ("prediction", *matrix), "1", "covariance by the law", law),
+        ("residual", ("prediction", *matrix), "1", "measured less predicted covariance", law),
+    ):
+        value, error = over(name, "part", *dims)
+        put(result, name, value, error, units, what, condition, degrees_of_freedom=freedom)
     result["hessian"] = over("hessian", *matrix).assign_attrs(
         units="nat", long_name="second derivatives of U_B", condition="at the mean of theta"
     )
+    result["reliable"] = gathered(
+        ds, [np.array(ds.sizes["replica"] >= FEWEST_FOR_MEAN) for _ in points], ()
+    ).assign_attrs(long_name=f"at least {FEWEST_FOR_MEAN} replicas", condition="of the intervals of covariances")
     for name, meaning in (
         ("minimum", "H positive and r H < 2"),
         ("stationary", "no drift between halves of the frames"),

@@ -50,18 +50,21 @@ class Cells:
         self,
         values: Mapping[str, tuple[np.ndarray, np.ndarray]],
         about: Mapping[str, tuple[str, str, str]] | None = None,
+        degrees_of_freedom: Mapping[str, int] | int = 0,
         **attrs: Any,
     ) -> xr.Dataset:
         """name -> (estimate, error), arrays over the axes, as variables name and name_error.
 
-        `about` gives units, long name and equation of each name.
+        `about` gives units, long name and equation of each name; degrees_of_freedom are those of the errors.
         """
         result = xr.Dataset(coords={name: self.coords[name] for name in self.names}, attrs=attrs)
         for name, (value, error) in values.items():
             units, long_name, equation = (about or {}).get(name, ("1", name.replace("_", " "), ""))
             said = {"units": units, "long_name": long_name, "equation": equation}
             result[name] = (self.names, np.asarray(value), said)
-            result[f"{name}_error"] = (self.names, np.asarray(error), said | {"long_name": f"error of {long_name}"})
+            freedom = degrees_of_freedom if isinstance(degrees_of_freedom, int) else degrees_of_freedom[name]
+            said["long_name"] = f"error of {long_name}"
+            result[f"{name}_error"] = (self.names, np.asarray(error), said | {"degrees_of_freedom": float(freedom)})
         return result
 
 

@@ -4,28 +4,29 @@
     integral    <e^{-Sigma}> = 1,  Sigma = sum ln p(x'|x)/p(x|x') + ln p_0(x_0) - ln p_end(x_t)
     Crooks      ln P_F(w)/P_R(-w) = (w - dF)/T                    a protocol and its reverse, both from equilibrium
 
-Every estimate X comes with its standard error X_error. Errors are over independent replicas (samples of one replica
-are averaged first); nothing is averaged over correlated times. The attribute `condition` of each variable says when
-it is exact. Exponential averages live on rare replicas: they come with the effective sample size (sum w)^2/sum w^2,
-and `reliable` is false where it is below MINIMUM_SAMPLE_SIZE.
+Every estimate X comes with its standard error X_error, and `estimates.interval` gives its 95 % interval. Errors are
+over independent replicas (samples of one replica are averaged first); nothing is averaged over correlated times. The
+attribute `condition` of each variable says when it is exact. Exponential averages live on rare replicas: they come with
+the effective sample size (sum w)^2/sum w^2, and `reliable` is false where replicas are too few for their interval.
 
 Sources: C. Jarzynski, Phys. Rev. Lett. 78, 2690 (1997); U. Seifert, Phys. Rev. Lett. 95, 040602 (2005); G. E. Crooks,
-Phys. Rev. E 60, 2721 (1999); C. H. Bennett, J. Comput. Phys. 22, 245 (1976); M. R. Shirts, J. Chem. Theory Comput. 9,
-909 (2013), for the test of Crooks' line by maximum likelihood.
+Phys. Rev. E 60, 2721 (1999).
 """
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.estimates import put, put_sample_size, replica_mean, require
+from thermosim.analysis.acceptance_ratio import acceptance_ratio, crooks_line
+from thermosim.analysis.estimates import gathered, put, put_mean, replica_mean, require
+from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
+from thermosim.analysis.machine import machines
 from thermosim.analysis.replicas import seeds, since
 from thermosim.analysis.settings import axes, each_point, number, setting, settings
-from thermosim.moves import X_MOVES
+from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN
 
 __all__ = [
     "crooks",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 _RATIO = "any move that books its exact transition ratio, at any time step"
+_SHARED = 5.0  # works that forward and reversed ensemble could both have made
+_TOLD = 4.0  # standard errors of a slope that has a zero
 _BOOKS = "any move, at any time step: the books are exact; the mean is that of the finite-step chain"
 
 
@@ -49,13 +52,13 @@ def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
     """
     require(ds, "phi", "work", "heat", "log_ratio_x")
     result = xr.Dataset()
-    put(result, "work", *replica_mean(ds["work"]), "kT", "mean work since step 0", _BOOKS)
-    put(result, "heat", *replica_mean(ds["heat"]), "kT", "mean heat absorbed since step 0", _BOOKS)
-    put(result, "log_ratio", *replica_mean(ds["log_ratio_x"]), "1", "mean log path ratio since step 0", _RATIO)
+    put_mean(result, "work", ds["work"], "kT", "mean work since step 0", _BOOKS)
+    put_mean(result, "heat", ds["heat"], "kT", "mean heat absorbed since step 0", _BOOKS)
+    put_mean(result, "log_ratio", ds["log_ratio_x"], "1", "mean log path ratio since step 0", _RATIO)
     temperature = _temperature(ds)
     if temperature is not None:
-        shadow = replica_mean(ds["log_ratio_x"] + ds["heat"] / temperature)
-        put(result, "shadow", *shadow, "1", "log ratio + heat/T, zero for a move in detailed balance", _RATIO)
+        shadow = ds["log_ratio_x"] + ds["heat"] / temperature
+        put_mean(result, "shadow", shadow, "1", "log ratio + heat/T, zero for a move in detailed balance", _RATIO)
     result["first_law_residual"] = first_law_residual(ds)
     return result
 
@@ -73,21 +76,29 @@ def first_law_residual(ds: xr.Dataset) -> xr.DataArray:
 def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     """Free-energy difference F(theta_t) - F(theta_0) from the work, at every frame; dims step and the sweep axes.
 
+    Its bias of order 1/R is taken out. `reliable`: replicas are enough for the interval. `valid` (axes): the equality
+    holds exactly; `condition` says why not where it does not. The ledger counts from step 0, whatever was recorded.
     Raises ValueError when the components have several temperatures, where there is no free energy.
     """
     require(ds, "work")
     temperature = _temperature(ds)
     if temperature is None:
         raise ValueError("x.temperature: Jarzynski's equality needs one temperature, constant in time")
-    estimate, error, sample_size = _exponential_average(-ds["work"] / temperature)
-    dynamics = np.unique(np.asarray(setting(ds, "x.dynamics"), object))
+    average = exponential_average(-ds["work"] / temperature)
+    reasons = [why_work_theorem_fails(machine) for machine in machines(ds)]
     condition = "x starts in equilibrium and moves leave the equilibrium of each theta invariant"
-    biased = not all(X_MOVES[str(name)].invariant for name in dynamics)
-    condition += " (ula: biased, first order in x.time_step)" if biased else " (exact)"
+    all_reasons = list(dict.fromkeys(reason for some in reasons for reason in some))
+    condition += f" (not so: {'; '.join(all_reasons)})" if all_reasons else " (exact)"
     result = xr.Dataset()
-    value = -temperature * estimate
-    put(result, "free_energy_difference", value, temperature * error, "kT", "F(theta_t) - F(theta_0)", condition)
-    return put_sample_size(result, sample_size)
+    value, error = -temperature * (average.logarithm - average.bias), temperature * average.error
+    bounds = -temperature * average.high, -temperature * average.low
+    what = "F(theta_t) - F(theta_0)"
+    put(result, "free_energy_difference", value, error, "kT", what, condition, bounds=bounds)
+    put_reliability(result, average.sample_size, average.reliable)
+    result["valid"] = gathered(ds, [np.array(not some) for some in reasons], ()).assign_attrs(
+        long_name="whether Jarzynski's equality is exact", condition=condition
+    )
+    return result
 
 
 def integral_fluctuation_theorem(
@@ -97,24 +108,29 @@ def integral_fluctuation_theorem(
 
     log_density_start (axes, replica[, sample]) is ln p_0(x_0) of the density that x_0 was drawn from, and
     log_density_end (step, axes, replica[, sample]) is ln p_end(x_t) of any normalised density that is positive
-    wherever x can be. With p_end the density of x_t, Sigma is the total entropy production.
+    wherever x can be. With p_end the density of x_t, Sigma is the total entropy production. `reliable`: replicas are
+    enough for the interval of the average.
     """
     require(ds, "log_ratio_x")
     entropy = ds["log_ratio_x"] + log_density_start - log_density_end
-    logarithm, error, sample_size = _exponential_average(-entropy)
-    average = xr.DataArray(np.exp(logarithm))
+    found = exponential_average(-entropy)
+    average = xr.DataArray(np.exp(found.logarithm))
     condition = f"{_RATIO}; p_0 the true start, any normalised p_end"
     result = xr.Dataset()
-    put(result, "average", average, average * error, "1", "<exp(-Sigma)>, 1 in theory", condition)
-    put(result, "entropy_production", *replica_mean(entropy), "1", "mean Sigma, a relative entropy", condition)
-    return put_sample_size(result, sample_size)
+    bounds = np.exp(found.low), np.exp(found.high)
+    error = average * found.error
+    put(result, "average", average, error, "1", "<exp(-Sigma)>, 1 in theory", condition, bounds=bounds)
+    put_mean(result, "entropy_production", entropy, "1", "mean Sigma, a relative entropy", condition)
+    return put_reliability(result, found.sample_size, found.reliable)
 
 
 def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     """Free-energy difference of the whole protocol from a forward and a reversed ensemble; dims the sweep axes.
 
-    free_energy_difference: Bennett's acceptance ratio (pymbar), `overlap` in [0, 1] of the two work distributions.
-    slope, crossing: ln P_F(w)/P_R(-w) = slope (w - crossing)/T by maximum likelihood; theory: 1 and dF.
+    free_energy_difference: Bennett's acceptance ratio. slope, crossing: ln P_F(w)/P_R(-w) = slope (w - crossing)/T by
+    maximum likelihood; theory: 1 and dF. Both are NaN where works are all alike or those of one run all exceed those of
+    the other, and the crossing where the slope is not told from 0. `overlap` in [0, 1] of the two work distributions.
+    `reliable`: enough works that both runs could have made; `crossing_reliable`: the slope is well above 0 besides.
 
     Raises ValueError unless the ensembles are a protocol and its reverse at one temperature.
     """
@@ -140,31 +156,43 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
             raise ValueError("crooks needs the work of the whole protocol: record the last step")
         reduced = (ds["work"].isel(step=-1) / temperature).transpose(*names, "replica", ...)
         works.append(reduced.values.reshape(*reduced.shape[: len(names)], -1))
-    results = np.empty((7, *works[0].shape[:-1]))
-    for index in np.ndindex(*works[0].shape[:-1]):
-        results[(slice(None), *index)] = _bennett(works[0][index], works[1][index]) + _line(
-            works[0][index], works[1][index]
-        )
+    shape = works[0].shape[:-1]
+    estimates, shared = np.empty((3, 4, *shape)), np.empty(shape)
+    for index in np.ndindex(shape):
+        ratio = acceptance_ratio(works[0][index], works[1][index])
+        line = crooks_line(works[0][index], works[1][index])
+        estimates[(slice(None), slice(None), *index)] = [ratio.free_energy, line.slope, line.crossing]
+        shared[index] = ratio.shared
+    return _put_crooks(forward, estimates, shared, works)
 
+
+def _put_crooks(ds: xr.Dataset, estimates: np.ndarray, shared: np.ndarray, works: list[np.ndarray]) -> xr.Dataset:
+    """estimates: dF, slope, crossing, each with value, error, low, high, over the axes, at temperature 1."""
+    scale, names, result = _temperature(ds), axes(ds), xr.Dataset()
     condition = (
         "both ensembles start in equilibrium; moves in detailed balance (exact-ou: exact; ula: first order in h)"
     )
-    values = [xr.DataArray(r, dims=names, coords={n: forward[n] for n in names}) for r in results]
-    scale = _temperature(forward)
-    result = xr.Dataset()
-    put(result, "free_energy_difference", scale * values[0], scale * values[1], "kT", "dF, acceptance ratio", condition)
-    put(result, "slope", values[3], values[4], "1", "T times the slope of ln P_F(w)/P_R(-w), 1 in theory", condition)
-    put(
-        result,
-        "crossing",
-        scale * values[5],
-        scale * values[6],
-        "kT",
-        "where P_F(w) = P_R(-w), dF in theory",
-        condition,
-    )
-    result["overlap"] = values[2].assign_attrs(
+    meanings = {
+        "free_energy_difference": (scale, "kT", "dF, acceptance ratio"),
+        "slope": (1.0, "1", "T times the slope of ln P_F(w)/P_R(-w), 1 in theory"),
+        "crossing": (scale, "kT", "where P_F(w) = P_R(-w), dF in theory"),
+    }
+    for (name, (unit, units, meaning)), numbers in zip(meanings.items(), estimates, strict=True):
+        parts = [unit * xr.DataArray(n, dims=names, coords={axis: ds[axis] for axis in names}) for n in numbers]
+        put(result, name, parts[0], parts[1], units, meaning, condition, bounds=(parts[2], parts[3]))
+    works_shared = xr.DataArray(shared, dims=names, coords={axis: ds[axis] for axis in names})
+    overlap = works_shared * (1.0 / works[0].shape[-1] + 1.0 / works[1].shape[-1])
+    result["overlap"] = overlap.assign_attrs(
         units="1", long_name="overlap of forward and reversed work", condition="a small overlap makes dF uncertain"
+    )
+    result["reliable"] = (works_shared >= _SHARED) & (min(works[0].shape[-1], works[1].shape[-1]) >= FEWEST_FOR_MEAN)
+    result["reliable"].attrs = {
+        "long_name": f"at least {_SHARED:g} works that both runs could have made, and {FEWEST_FOR_MEAN} of each",
+        "condition": "a flag, not a proof",
+    }
+    told = result["slope"] >= _TOLD * result["slope_error"]
+    result["crossing_reliable"] = (result["reliable"] & told).assign_attrs(
+        long_name=f"reliable, and a slope of at least {_TOLD:g} standard errors", condition="a flag, not a proof"
     )
     return result
 
@@ -177,11 +205,10 @@ def entropy_production(ds: xr.Dataset, first: int | None = None, last: int | Non
     """
     require(ds, "log_ratio_x")
     begin, end, time = _span(ds, first, last)
-    ratio = ds["log_ratio_x"]
-    mean, error = replica_mean((ratio.sel(step=end) - ratio.sel(step=begin)) / time)
+    rate = (ds["log_ratio_x"].sel(step=end) - ds["log_ratio_x"].sel(step=begin)) / time
     result = xr.Dataset()
     condition = f"steady state between the frames; {_RATIO}; reproduces the rate of the finite-step chain"
-    put(result, "entropy_production_rate", mean, error, "1/time", "entropy production rate", condition)
+    put_mean(result, "entropy_production_rate", rate, "1/time", "entropy production rate", condition)
     return result.assign_attrs(first=begin, last=end)
 
 
@@ -215,7 +242,8 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     arrays = [xr.DataArray(v, dims=[*names, "bath"], coords=coordinates) for v in (mean, error, baths)]
     condition = "steady state between the frames, linear forces, any time step"
     result = xr.Dataset(attrs={"first": begin, "last": end, "replicas": size})
-    put(result, "heat_current", arrays[0], arrays[1], "kT/time", "heat absorbed from the bath per unit time", condition)
+    what = "heat absorbed from the bath per unit time"
+    put(result, "heat_current", arrays[0], arrays[1], "kT/time", what, condition, degrees_of_freedom=size - 1)
     result["bath_temperature"] = arrays[2].assign_attrs(units="kT", long_name="temperature of the bath")
     return result
 
@@ -245,54 +273,3 @@ def _span(ds: xr.Dataset, first: int | None, last: int | None) -> tuple[int, int
     if step is None:
         raise ValueError("x.time_step: rates need a constant time step")
     return begin, end, (end - begin) * number(ds, "x.tau") * step
-
-
-def _exponential_average(exponent: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """ln <e^a> over replicas, its jackknife error, and the effective sample size."""
-    every = [d for d in ("replica", "sample") if d in exponent.dims]
-    size = exponent.sizes["replica"]
-    shift = exponent.max(every, skipna=False)
-    weights = xr.DataArray(np.exp(exponent - shift))
-    if "sample" in weights.dims:
-        weights = weights.mean("sample", skipna=False)
-    total = weights.sum("replica", skipna=False)
-    others = np.maximum(total - weights, np.finfo(float).tiny) / (size - 1)
-    without = xr.DataArray(np.log(others))
-    error = np.sqrt((size - 1) / size * ((without - without.mean("replica")) ** 2).sum("replica", skipna=False))
-    return shift + np.log(total / size), xr.DataArray(error), total**2 / (weights**2).sum("replica", skipna=False)
-
-
-def _bennett(forward: np.ndarray, backward: np.ndarray) -> list[float]:
-    """dF/T, its error and the overlap, from work/T of a protocol and of its reverse."""
-    logging.disable(logging.CRITICAL)  # pymbar announces on import that it would like JAX
-    try:
-        from pymbar import other_estimators
-
-        answer = other_estimators.bar(forward, backward, uncertainty_method="MBAR")
-        overlap = other_estimators.bar_overlap(forward, backward)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('crooks needs pymbar: pip install "thermosim-engine[analysis]"') from error
-    finally:
-        logging.disable(logging.NOTSET)
-    return [float(answer["Delta_f"]), float(answer["dDelta_f"]), float(overlap)]
-
-
-def _line(forward: np.ndarray, backward: np.ndarray) -> list[float]:
-    """Slope and zero, each with its error, of ln P_F(w)/P_R(-w): logistic regression of the direction on w."""
-    w = np.concatenate([forward, -backward])
-    is_forward = np.arange(len(w)) < len(forward)
-    offset = np.log(len(forward) / len(backward))
-    design = np.stack([np.ones_like(w), w - w.mean()])
-    beta = np.zeros(2)
-    for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-np.clip(offset + beta @ design, -700.0, 700.0)))
-        information = (design * (p * (1.0 - p))) @ design.T
-        change = np.linalg.solve(information, design @ (is_forward - p))
-        beta = beta + change
-        if np.abs(change).max() < 1e-10:
-            break
-    covariance = np.linalg.inv(information)
-    covariance[0, 0] -= 1.0 / len(forward) + 1.0 / len(backward)  # the numbers of works are fixed, not drawn
-    gradient = np.array([-1.0 / beta[1], beta[0] / beta[1] ** 2])
-    crossing = w.mean() - beta[0] / beta[1]
-    return [beta[1], np.sqrt(covariance[1, 1]), crossing, np.sqrt(gradient @ covariance @ gradient)]
