@@ -20,6 +20,7 @@ from thermosim.analysis.machine import machines
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
+from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
 from thermosim.analysis.work import (
     crooks,
     entropy_production,
@@ -57,11 +58,13 @@ __all__ = [
     "naive_reservoir",
     "noise_statistics",
     "partial_entropies",
+    "pathwise_clausius",
     "radius_fluctuations",
     "radius_transient",
     "relaxation",
     "retrace",
     "routes",
     "thermodynamics",
+    "theta_fluctuation_theorem",
     "work_and_heat",
 ]

@@ -36,6 +36,8 @@ __all__ = [
     "learning_ledger",
     "log_normaliser",
     "mean_energy",
+    "normaliser_gain",
+    "path_exponents",
     "relaxation",
     "retrace",
 ]
@@ -69,7 +71,7 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         return result
     try:
-        gain, uncertainty = _gains(ds, [_gain(machine) for machine in machines(ds)])
+        gain, uncertainty = _gains(ds, [normaliser_gain(machine) for machine in machines(ds)])
     except ValueError:
         return result
     ratio = ds["log_ratio_x"] - ds["log_ratio_x"].isel(step=0)
@@ -98,8 +100,8 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     for machine in machines(ds):
         if machine.settings.of_x.temperature != 1.0:
             raise ValueError("x.temperature: the surprisal belongs to temperature 1; use work.jarzynski for others")
-        gains.append(_gain(machine))
-        tests = [_average(machine.frames, exponent) for exponent in _exponents(machine, gains[-1][0]).values()]
+        gains.append(normaliser_gain(machine))
+        tests = [_average(machine.frames, exponent) for exponent in path_exponents(machine, gains[-1][0]).values()]
         for name, source in zip(columns, ("average", "average_error", "effective_sample_size", "entropy_production")):
             columns[name].append(np.stack([test[source].values for test in tests]))
         columns["error"].append(np.stack([test["entropy_production_error"].values for test in tests]))
@@ -142,7 +144,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     there, back = machines(forward), machines(backward)
     for a, b in zip(there, back):
         _check_reverse(a, b)
-    gains = [_gain(machine) for machine in there]
+    gains = [normaliser_gain(machine) for machine in there]
     expected = gathered(forward, [0.0 - gain[0].mean("replica").values[-1] for gain in gains], ())
     uncertainty = gathered(forward, [gain[1][-1] for gain in gains], ())
     known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
@@ -296,7 +298,7 @@ def _on_support(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.nda
     return logarithm, energy
 
 
-def _gain(machine: Machine) -> tuple[xr.DataArray, np.ndarray]:
+def normaliser_gain(machine: Machine) -> tuple[xr.DataArray, np.ndarray]:
     """ln Z(theta_t) - ln Z(theta_0) of every frame and replica (step, replica), and its mean error (step)."""
     frames = [log_normaliser(machine, frame) for frame in range(len(machine.steps))]
     value, error = np.array([f[0] for f in frames]), np.array([f[1] for f in frames])
@@ -322,7 +324,7 @@ def _check_reverse(there: Machine, back: Machine) -> None:
             raise ValueError("the two ensembles do not follow one path of theta and its reverse: give both the same")
 
 
-def _exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
+def path_exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
     """a of every theorem, dims step, replica[, sample]."""
     frames, initial = machine.frames, machine.settings.of_x.initial
     start, x = frames["phi"].isel(step=0), frames.get("x")
