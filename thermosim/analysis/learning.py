@@ -22,7 +22,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import work
-from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, replica_mean, require
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_spread, replica_mean, require
 from thermosim.analysis.machine import Machine, machines
 
 __all__ = [
@@ -60,7 +60,9 @@ _CHUNK = 1 << 22  # numbers held at a time
 def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     """Means since step 0 of work, heat, log ratio and shadow; since the first frame, of phi and sigma = log ratio + ds.
 
-    dims step and the sweep axes; with the largest first-law residual over replicas. sigma is left out where ln Z is not
+    dims step and the sweep axes; with the largest first-law residual over replicas. X_spread is the standard deviation
+    over replicas, samples averaged first: small beside the mean where one computer tells of all (Eq. 24), as far as
+    replicas have samples enough. sigma is left out where ln Z is not
     to be had, and at other temperatures than 1, to which the surprisal belongs. Raises ValueError without a ledger.
     """
     require(ds, "phi", "work", "heat", "log_ratio_x")
@@ -68,17 +70,21 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     books = "any move, at any time step"
     energy = ds["phi"] - ds["phi"].isel(step=0)
     put(result, "energy_change", *replica_mean(energy), "kT", "mean change of phi since the first frame", books)
+    put_spread(result, "energy_change", energy, "kT", "change of phi since the first frame", books)
+    for name, of, units in (("work", "work", "kT"), ("heat", "heat", "kT"), ("log_ratio", "log_ratio_x", "1")):
+        put_spread(result, name, ds[of], units, f"{name.replace('_', ' ')} since step 0", books)
     if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         return result
     try:
         gain, uncertainty = _gains(ds, [normaliser_gain(machine) for machine in machines(ds)])
     except ValueError:
         return result
-    ratio = ds["log_ratio_x"] - ds["log_ratio_x"].isel(step=0)
-    mean, error = replica_mean(ratio + energy + gain)
+    sigma = ds["log_ratio_x"] - ds["log_ratio_x"].isel(step=0) + energy + gain
+    mean, error = replica_mean(sigma)
     meaning = f"mean stochastic entropy production of x given theta, {books}: that of the finite-step chain"
     error = xr.DataArray(np.hypot(error, uncertainty))
     put(result, "entropy_production", mean, error, "1", "mean of log ratio + ds since the first frame", meaning)
+    put_spread(result, "entropy_production", sigma, "1", "log ratio + ds since the first frame", meaning)
     return result
 
 
