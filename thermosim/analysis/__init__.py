@@ -13,6 +13,7 @@ from thermosim.analysis.ideal_gas import (
     radius_transient,
     thermodynamics,
 )
+from thermosim.analysis.ideal_learning import ideal_learning, joint_entropy
 from thermosim.analysis.information import learned_information, low_variance
 from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
@@ -45,9 +46,11 @@ __all__ = [
     "fluctuation_theorems",
     "free_energy_maps",
     "heat_currents",
+    "ideal_learning",
     "information_balance",
     "integral_fluctuation_theorem",
     "jarzynski",
+    "joint_entropy",
     "judge",
     "learned_information",
     "learning_ledger",
