@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
+from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.gradient_noise import noise_statistics
 from thermosim.analysis.ideal_gas import (
     drift,
@@ -44,6 +45,7 @@ __all__ = [
     "drift",
     "entropy_production",
     "fluctuation_theorems",
+    "free_energy",
     "free_energy_maps",
     "heat_currents",
     "ideal_learning",

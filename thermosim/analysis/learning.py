@@ -30,6 +30,7 @@ __all__ = [
     "INFORMATION",
     "LAG",
     "MEAN_ENERGY",
+    "TARGET",
     "detailed",
     "exact_samples",
     "fluctuation_theorems",
@@ -52,6 +53,7 @@ MEAN_ENERGY = 0  # roles of exact samples: `mean_energy`
 INFORMATION = 1  # mixtures of `information` and `memory`
 LAG = 2  # equilibrium averages of `information`
 ENTROPIES = 3  # `partial_averages`
+TARGET = 4  # `free_energy`
 _ROLES = 8
 _RELAXED = 0.1  # standard deviations of phi
 _CHUNK = 1 << 22  # numbers held at a time

@@ -30,6 +30,7 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import first_law
+from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.moves import X_MOVES
@@ -48,7 +49,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
     if _starts_in_equilibrium(ds):
         comparisons += _theorems(ds)
-    comparisons += gaussian_comparisons(ds, everyone)
+    comparisons += gaussian_comparisons(ds, everyone) + free_energy_comparisons(ds, everyone)
     comparisons += _partial_averages(ds, everyone)
     comparisons += _information_routes(ds, everyone)
     comparisons += theta_comparisons(ds, everyone)
