@@ -166,6 +166,21 @@ def test_comparisons() -> None:
             assert (np.abs(mine.z).max() > 8.0) == wrong
 
 
+def test_check_compares_the_law() -> None:
+    """Normal theta of a linear machine passes; a law with the same mean and variance but another shape does not."""
+    ds = run(LEARNER, WHOLE)
+    sign = xr.DataArray(np.random.default_rng(1).choice([-1.0, 1.0], ds.sizes["replica"]), dims="replica")
+    law = _laws(ds)
+    center, width = law[0][-1] + _center(ds), np.sqrt(law[1][-1])
+    two_points = ds.copy(deep=True)
+    noise = (ds.theta[-1, :, :2] - center) / width
+    shape = 0.9 * sign + np.sqrt(1.0 - 0.81) * noise
+    two_points["theta"][-1, :, :2] = (center + width * shape).transpose("replica", "theta_dim")
+    for books, right in ((ds, True), (two_points, False)):
+        (mine,) = [c for c in theta_comparisons(books, machines(books)) if "law of theta" in c.quantity]
+        assert (float(np.abs(mine.z)) < 4.0) == right
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"theta\.spread"):
         theta_fluctuation_theorem(run(LEARNER, WHOLE | {"theta.spread": {"mean": [0.5, 0.0]}, "run.steps": 1}))

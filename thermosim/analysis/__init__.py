@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.free_energy import free_energy
@@ -36,6 +37,7 @@ __all__ = [
     "Comparison",
     "angle_entropy",
     "averaged_work_and_heat",
+    "canonical_law",
     "cap_entropy",
     "clausius",
     "crooks",
