@@ -17,13 +17,14 @@ from thermosim.checks.learning import advice, check
 
 CASES = Path(__file__).parent.parent / "cases" / "learning"
 LEAST = {"gaussian_machine": 12, "price_of_time": 9, "double_well": 3, "mixture": 4, "boltzmann_machine": 3}
-LEAST |= {"rbm_digits": 1, "network_ring": 1, "reservoir": 2}
+LEAST |= {"rbm_digits": 1, "network_ring": 1, "reservoir": 2, "thermal_machine": 6}
 SMALL: dict[str, dict[str, Any]] = {
     "gaussian_machine": {"ensemble.replicas": 1024},
     "price_of_time": {"ensemble.replicas": 512},
     "double_well": {"ensemble.replicas": 1024, "run.steps": 200},
     "mixture": {"ensemble.replicas": 256, "run.steps": 40, "record.every": 1},
     "boltzmann_machine": {"ensemble.replicas": 2048, "run.steps": 60},
+    "thermal_machine": {"ensemble.replicas": 2048, "run.steps": 40},
     "rbm_digits": {"ensemble.replicas": 8, "run.steps": 60, "record.every": 20},
     "network_ring": {"ensemble.replicas": 16, "run.steps": 100, "record.every": 50},
     "reservoir": {

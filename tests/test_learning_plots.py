@@ -33,6 +33,7 @@ EXPECTED = {
     "network_ring": (LEDGER, INFORMATION, "minibatch", "$x_1$"),
     "price_of_time": TOTALS,
     "rbm_digits": (LEDGER, "minibatch", "visible", IMAGES),
+    "thermal_machine": (LEDGER, INFORMATION, MEMORY, BALANCE, LOSS, "$x$"),
     "reservoir": ("parameter", "loss on all data", "variance", r"\eta"),
 }
 

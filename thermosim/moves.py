@@ -70,6 +70,7 @@ class Move:
     fresh: bool = False  # x' does not depend on x
     explicit: bool = False  # of x: an explicit Euler step, unstable where h is too large for the force
     temperatures: bool = False  # of x: every component may have its own
+    mobilities: bool = False  # of x: every component may have its own
     steady: bool = False  # of x: one theta for all replicas, hyper-parameters constant and the same in every lane
 
     def lacks(self, model: Model) -> str | None:
@@ -235,6 +236,7 @@ _X = (
         density=True,
         explicit=True,
         temperatures=True,
+        mobilities=True,
     ),
     Move(
         "mala",
@@ -248,6 +250,7 @@ _X = (
         books=(*_LEDGER, "accepted"),
         density=True,
         invariant=True,
+        mobilities=True,
     ),
     Move(
         "metropolis",
@@ -261,6 +264,7 @@ _X = (
         books=(*_LEDGER, "accepted"),
         density=True,
         invariant=True,
+        mobilities=True,
     ),
     Move(
         "gibbs",

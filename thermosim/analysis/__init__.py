@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
+from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.gradient_noise import noise_statistics
 from thermosim.analysis.ideal_gas import (
     drift,
@@ -13,6 +15,7 @@ from thermosim.analysis.ideal_gas import (
     radius_transient,
     thermodynamics,
 )
+from thermosim.analysis.ideal_learning import ideal_learning, joint_entropy
 from thermosim.analysis.information import learned_information, low_variance
 from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
@@ -20,6 +23,7 @@ from thermosim.analysis.machine import machines
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
+from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
 from thermosim.analysis.work import (
     crooks,
     entropy_production,
@@ -33,6 +37,7 @@ __all__ = [
     "Comparison",
     "angle_entropy",
     "averaged_work_and_heat",
+    "canonical_law",
     "cap_entropy",
     "clausius",
     "crooks",
@@ -42,11 +47,14 @@ __all__ = [
     "drift",
     "entropy_production",
     "fluctuation_theorems",
+    "free_energy",
     "free_energy_maps",
     "heat_currents",
+    "ideal_learning",
     "information_balance",
     "integral_fluctuation_theorem",
     "jarzynski",
+    "joint_entropy",
     "judge",
     "learned_information",
     "learning_ledger",
@@ -57,11 +65,13 @@ __all__ = [
     "naive_reservoir",
     "noise_statistics",
     "partial_entropies",
+    "pathwise_clausius",
     "radius_fluctuations",
     "radius_transient",
     "relaxation",
     "retrace",
     "routes",
     "thermodynamics",
+    "theta_fluctuation_theorem",
     "work_and_heat",
 ]

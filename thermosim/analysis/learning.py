@@ -23,7 +23,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from thermosim.analysis import work
-from thermosim.analysis.estimates import LEVEL, gathered, put, put_mean, replica_mean, require
+from thermosim.analysis.estimates import LEVEL, gathered, put, put_mean, put_spread, replica_mean, require
 from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
@@ -33,12 +33,15 @@ __all__ = [
     "INFORMATION",
     "LAG",
     "MEAN_ENERGY",
+    "TARGET",
     "detailed",
     "exact_samples",
     "fluctuation_theorems",
     "learning_ledger",
     "log_normaliser",
     "mean_energy",
+    "normaliser_gain",
+    "path_exponents",
     "relaxation",
     "retrace",
 ]
@@ -53,6 +56,7 @@ MEAN_ENERGY = 0  # roles of exact samples: `mean_energy`
 INFORMATION = 1  # mixtures of `information` and `memory`
 LAG = 2  # equilibrium averages of `information`
 ENTROPIES = 3  # `partial_averages`
+TARGET = 4  # `free_energy`
 _ROLES = 8
 _RELAXED = 0.1  # standard deviations of phi
 _CHUNK = 1 << 22  # numbers held at a time
@@ -61,26 +65,32 @@ _CHUNK = 1 << 22  # numbers held at a time
 def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     """Means since step 0 of work, heat, log ratio and shadow; since the first frame, of phi and sigma = log ratio + ds.
 
-    dims step and the sweep axes; with the largest first-law residual over replicas. sigma is left out where ln Z is not
-    to be had, and at other temperatures than 1, to which the surprisal belongs. Raises ValueError without a ledger.
+    dims step and the sweep axes; with the largest first-law residual over replicas. X_spread is the standard deviation
+    over replicas, samples averaged first: small beside the mean where one computer tells of all (Eq. 24), as far as
+    replicas have samples enough. sigma is left out where ln Z is not to be had, and at other temperatures than 1, to
+    which the surprisal belongs. Raises ValueError without a ledger.
     """
     require(ds, "phi", "work", "heat", "log_ratio_x")
     result = work.work_and_heat(ds)
     books = "any move, at any time step"
     energy = ds["phi"] - ds["phi"].isel(step=0)
     put_mean(result, "energy_change", energy, "kT", f"mean change of phi {since(ds)}", books)
+    put_spread(result, "energy_change", energy, "kT", f"change of phi {since(ds)}", books)
+    for name, of, units in (("work", "work", "kT"), ("heat", "heat", "kT"), ("log_ratio", "log_ratio_x", "1")):
+        put_spread(result, name, ds[of], units, f"{name.replace('_', ' ')} since step 0", books)
     if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
         return result
     try:
-        gain, uncertainty = _gains(ds, [_gain(machine) for machine in machines(ds)])
+        gain, uncertainty = _gains(ds, [normaliser_gain(machine) for machine in machines(ds)])
     except ValueError:
         return result
-    ratio = ds["log_ratio_x"] - ds["log_ratio_x"].isel(step=0)
-    mean, error = replica_mean(ratio + energy + gain)
+    sigma = ds["log_ratio_x"] - ds["log_ratio_x"].isel(step=0) + energy + gain
+    mean, error = replica_mean(sigma)
     meaning = f"mean stochastic entropy production of x given theta, {books}: that of the finite-step chain"
     error = xr.DataArray(np.hypot(error, uncertainty))
-    freedom, what = ds.sizes["replica"] - 1, f"mean of log ratio + ds {since(ds)}"
-    put(result, "entropy_production", mean, error, "1", what, meaning, degrees_of_freedom=freedom)
+    freedom, what = ds.sizes["replica"] - 1, f"log ratio + ds {since(ds)}"
+    put(result, "entropy_production", mean, error, "1", f"mean of {what}", meaning, degrees_of_freedom=freedom)
+    put_spread(result, "entropy_production", sigma, "1", what, meaning)
     return result
 
 
@@ -102,8 +112,8 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     for machine in machines(ds):
         if machine.settings.of_x.temperature != 1.0:
             raise ValueError("x.temperature: the surprisal belongs to temperature 1; use work.jarzynski for others")
-        gains.append(_gain(machine))
-        tests = [_average(exponent) for exponent in _exponents(machine, gains[-1][0]).values()]
+        gains.append(normaliser_gain(machine))
+        tests = [_average(exponent) for exponent in path_exponents(machine, gains[-1][0]).values()]
         parts.append(np.stack(tests, axis=1))
         exact.append(np.array(_exact(machine)))
 
@@ -144,7 +154,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     there, back = machines(forward), machines(backward)
     for a, b in zip(there, back):
         _check_reverse(a, b)
-    gains = [_gain(machine) for machine in there]
+    gains = [normaliser_gain(machine) for machine in there]
     expected = gathered(forward, [0.0 - gain[0].mean("replica").values[-1] for gain in gains], ())
     uncertainty = gathered(forward, [gain[1][-1] for gain in gains], ())
     known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
@@ -294,7 +304,7 @@ def _on_support(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.nda
     return logarithm, energy
 
 
-def _gain(machine: Machine) -> tuple[xr.DataArray, np.ndarray]:
+def normaliser_gain(machine: Machine) -> tuple[xr.DataArray, np.ndarray]:
     """ln Z(theta_t) - ln Z(theta_0) of every frame and replica (step, replica), and its mean error (step)."""
     frames = [log_normaliser(machine, frame) for frame in range(len(machine.steps))]
     value, error = np.array([f[0] for f in frames]), np.array([f[1] for f in frames])
@@ -320,7 +330,7 @@ def _check_reverse(there: Machine, back: Machine) -> None:
             raise ValueError("the two ensembles do not follow one path of theta and its reverse: give both the same")
 
 
-def _exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
+def path_exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
     """a of every theorem, dims step, replica[, sample]."""
     frames, initial = machine.frames, machine.settings.of_x.initial
     start, x = frames["phi"].isel(step=0), frames.get("x")

@@ -28,7 +28,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import learning
-from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean, put_spread
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
 
@@ -42,12 +42,13 @@ _INTEGRAL = 1e-6  # how far from 1 a probability may integrate on the support
 def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
     """W_X and Q_X of every replica's path of theta since step 0, and their means: dims step, axes[, replica].
 
-    work, heat (of a replica), mean_work, mean_heat; divergence: sum of D(p_{t-1} || p_t), which is W_X less the change
-    of F; conditional_entropy: S_{X|Theta}(theta_t). method: "closed-form" of the model's cross-entropy, "support" for
-    sums or quadrature over all x, "chains" for the ledger averaged over each replica's samples, or the first of these
-    that there is. `valid` is false where a quadrature misses probability, and for chains that are not known to be in
-    equilibrium. Chains give no divergence. Raises ValueError where theta was not recorded at every step (a coarser path
-    is another protocol, with another work), except for chains, or where the method has no way.
+    work, heat (of a replica), mean_work, mean_heat, and work_spread, heat_spread over replicas (Eq. 24), less the error
+    of a replica's chains, which one sample does not tell; divergence: sum of D(p_{t-1} || p_t), which is W_X less the
+    change of F; conditional_entropy: S_{X|Theta}(theta_t). method: "closed-form" of the model's cross-entropy,
+    "support" for sums or quadrature over all x, "chains" for the ledger averaged over each replica's samples, or the
+    first of these that there is. `valid` is false where a quadrature misses probability, and for chains that are not
+    known to be in equilibrium. Chains give no divergence. Raises ValueError where theta was not recorded at every step
+    (a coarser path is another protocol, with another work), except for chains, or where the method has no way.
     """
     if method not in METHODS:
         raise ValueError(f"method = {method!r}: expected one of {', '.join(METHODS)}")
@@ -67,6 +68,7 @@ def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
         if name in result:
             condition = str(result[name].attrs["condition"])
             put_mean(result, f"mean_{name}", result[name], "kT", f"mean of {symbol} over replicas", condition)
+            put_spread(result, name, result[name], "kT", symbol, condition, result[f"{name}_error"].fillna(0.0))
     return result.assign_attrs(method=way)
 
 
@@ -77,7 +79,9 @@ def partial_entropies(ds: xr.Dataset, frames: int = 11, method: str = "auto", dr
     `draws` exact samples of each replica. The mixture p_t is that of the recorded replicas, themselves included, for
     which Eq. 44 is an identity; I then cannot exceed ln R, and falls short of that of infinitely many replicas.
     `overlap` = R exp(-I) is the number of replicas that share a typical sample, `reliable` is false where it is small.
-    `method` is that of `averaged_work_and_heat`, for Q_X. Raises ValueError without support, exact sampler, or Q_X.
+    X_spread is the standard deviation of X over replicas, less that of sampling: small beside mean_X where one computer
+    tells of all (Eq. 24). `method` is that of `averaged_work_and_heat`, for Q_X. Raises ValueError without support,
+    exact sampler, or Q_X.
     """
     heat = averaged_work_and_heat(ds, method)
     chosen = np.unique(np.linspace(0, ds.sizes["step"] - 1, max(2, frames)).round().astype(int))
@@ -127,6 +131,7 @@ def _productions(entropies: xr.DataArray, flow: xr.DataArray, flow_error: xr.Dat
     for name, (value, error, meaning) in values.items():
         put(result, name, value, error, "nat", f"{meaning} of a replica", condition)
         put_mean(result, f"mean_{name}", value, "nat", f"mean over replicas of {meaning}", condition)
+        put_spread(result, name, value, "nat", meaning, condition, error.fillna(0.0))
     overlap = conditional.sizes["replica"] * np.exp(-result["mean_information"])
     result["overlap"] = xr.DataArray(overlap).assign_attrs(
         units="1", long_name="replicas that share a typical sample", condition=condition

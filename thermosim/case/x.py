@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from thermosim.case.numbers import schedule_faults
-from thermosim.case.section import Schedule, Section
+from thermosim.case.section import Each, Schedule, Section
 from thermosim.case.theta import ThetaSection
 from thermosim.model import Model
 from thermosim.moves import THETA_MOVES, X_MOVES, possible_moves
@@ -31,6 +31,10 @@ class XSection(Section):
     time_step: Schedule = Field(None, description="time step h of one Langevin move, a number or a schedule")
     tau: int = Field(1, ge=1, le=10**9, description="moves of x per step")
     temperature: Schedule = Field(1.0, description="temperature, a number, a schedule, or one number per component")
+    mobility: Each = Field(
+        1.0,
+        description="mobility mu, x' = x + h mu F + sqrt(2 h mu T) xi: a number, or one number per component",
+    )
     samples: int = Field(1, ge=1, le=10**6, description="independent chains per replica")
     initial: Literal["equilibrium", "zero", "normal", "random", "data"] = Field(
         "equilibrium", description="distribution of x at step 0"
@@ -71,8 +75,34 @@ def _hyper_faults(model: Model, x: XSection, settings: Settings) -> list[str]:
     if "temperature" in move.hyper and not move.temperatures and isinstance(temperature, list):
         remedy = "give one number, or use 'ula'."
         found.append(f"x.temperature: {move.name!r} obeys detailed balance at one temperature; {remedy}")
+    found += _mobility_faults(model, x, settings)
     if move.steady and (is_schedule(x.time_step) or is_schedule(temperature)):
         found.append(f"x.time_step, x.temperature: {move.name!r} needs constants; use 'ula' with schedules.")
+    return found
+
+
+def _mobility_faults(model: Model, x: XSection, settings: Settings) -> list[str]:
+    """Whether the move has a mobility, and one for each component."""
+    move, mobility = X_MOVES[x.dynamics], x.mobility
+    if mobility == 1.0 and not isinstance(mobility, bool):
+        return []
+    if "time_step" not in move.hyper:
+        return [f"x.mobility = {mobility!r}: has no meaning for {move.name!r}; remove it."]
+    if is_schedule(mobility):
+        return [f"x.mobility = {mobility!r}: is a constant; schedule x.time_step, which it multiplies."]
+    shape = (model.components(settings.model.constants),) if isinstance(mobility, list) else ()
+    found = schedule_faults("x.mobility", mobility, settings.run.steps, "mobility of x", exclusive=True, shape=shape)
+    if found or not isinstance(mobility, list) or len(set(mobility)) == 1:
+        return found
+    if not move.mobilities:
+        able = " or ".join(repr(other.name) for other in X_MOVES.values() if other.mobilities)
+        found.append(f"x.mobility: {move.name!r} moves all components alike; give one number, or use {able}.")
+    several = isinstance(x.temperature, list) and len(set(x.temperature)) > 1
+    if x.initial == "equilibrium" and (several or model.drive is not None):
+        found.append(
+            "x.initial = 'equilibrium': the steady state between several baths or under a drive is that of mobility 1; "
+            "use 'normal' or 'zero' and discard the beginning."
+        )
     return found
 
 

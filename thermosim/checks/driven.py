@@ -97,12 +97,15 @@ def linear_protocol(resolved: Settings) -> LinearProtocol:
         stiffness, center = stiffness[::-1], center[::-1]
         h = np.concatenate([h[-1:], h[:0:-1]]) if is_schedule(x.time_step) else h
         t = np.concatenate([t[-1:], t[:0:-1]]) if is_schedule(x.temperature) else t
-    return LinearProtocol(stiffness, center, drive, x.dynamics, h, x.tau, t, x_first=backward)
+    mobility = np.asarray(x.mobility, float)
+    return LinearProtocol(stiffness, center, drive, x.dynamics, h, x.tau, t, x_first=backward, mobility=mobility)
 
 
 def start_state(protocol: LinearProtocol, initial: str) -> Gaussian:
-    """The distribution of x at step 0: the stationary state of continuous time, or a point at the origin."""
+    """The distribution of x at step 0: the stationary state of continuous time, standard normals, or the origin."""
     n = protocol.center.shape[1]
+    if initial == "normal":
+        return Gaussian(np.zeros(n), np.eye(n))
     if initial == "zero":
         return Gaussian(np.zeros(n), np.zeros((n, n)))
     return _stationary(protocol, 0)
@@ -358,10 +361,8 @@ def mean_rate(cell: Exact, first: int, last: int) -> float:
 
 def continuous_rate(cell: Exact) -> float:
     """Entropy production per unit time as the time step goes to zero: -sum_i (heat from bath i)/T_i."""
-    force, temperature = cell.protocol.force(0), cell.protocol.bath(0)[1]
-    covariance = linear_langevin.stationary_covariance(force.matrix, temperature)
-    squares = np.einsum("ij,jk,ik->i", force.matrix, covariance, force.matrix)
-    return float(np.sum((squares + temperature * np.diag(force.matrix)) / temperature))
+    _, temperature, mobility = cell.protocol.bath(0)
+    return linear_langevin.entropy_production_rate(cell.protocol.force(0).matrix, temperature, mobility)
 
 
 def free_energy_of(cell: Exact) -> np.ndarray:

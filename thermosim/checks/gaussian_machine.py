@@ -45,6 +45,7 @@ def linear_machine(machine: Machine) -> tuple[LearningMachine, Start] | None:
         return None
     linear = theta.learn == ["mean"] and theta.gradient == "likelihood" and data.sets == 1
     plain = x.dynamics in learning_machine.X_DYNAMICS and x.temperature == 1.0 and not x.restart
+    plain = plain and not isinstance(x.mobility, list)
     warm = theta.temperature
     constant = not is_schedule(theta.weight_decay) and (is_by_group(warm) or not is_schedule(warm))
     if not (linear and plain and constant and x.initial == "equilibrium"):
@@ -67,7 +68,7 @@ def linear_machine(machine: Machine) -> tuple[LearningMachine, Start] | None:
         momentum=float(theta.momentum),
         temperature=temperature,
         x_dynamics=x.dynamics,
-        time_step=0.0 if x.time_step is None else _along(x.time_step, steps),
+        time_step=0.0 if x.time_step is None else _along(x.time_step, steps) * float(x.mobility),
         tau=int(x.tau),
     )
     return linear_system, Start(start[:n], spread)

@@ -6,6 +6,7 @@
     fresh samples        work and heat of a replica are those of Eqs. 51 and 52 on average, given its path of theta
     L-info               by densities and by the fluctuation theorem (Eq. 44), where the chains have relaxed
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
+    noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -29,7 +30,9 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import first_law
+from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons
+from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.moves import X_MOVES
 
 __all__ = ["advice", "check"]
@@ -46,11 +49,12 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
     if _starts_in_equilibrium(ds):
         comparisons += _theorems(ds)
-    comparisons += gaussian_comparisons(ds, everyone)
+    comparisons += gaussian_comparisons(ds, everyone) + free_energy_comparisons(ds, everyone)
     comparisons += _partial_averages(ds, everyone)
     if not _untold(everyone):
         comparisons += _information_routes(ds, everyone)
         comparisons += _noise(ds, everyone)
+    comparisons += theta_comparisons(ds, everyone)
     return comparisons
 
 

@@ -20,10 +20,11 @@ Steady states. Rotational trap: a trap k in n = 2 p dimensions with a rotation o
 Two beads tied to walls by springs k and to each other by c, at temperatures T_1 and T_2:
 
     heat current 1 -> 2      c^2 (T_1 - T_2)/(2 (k + c)),    entropy production rate: current (1/T_2 - 1/T_1)
+    of mobilities m_1, m_2   c^2 (T_1 - T_2)/(k + c) times m_1 m_2/(m_1 + m_2), from the Lyapunov equation
 
 Sources: O. Mazonka, C. Jarzynski, arXiv cond-mat/9912121 (dragged trap); C. Jarzynski, Phys. Rev. Lett. 78, 2690
 (1997); G. E. Crooks, Phys. Rev. E 60, 2721 (1999); J. Li, J. M. Horowitz, T. R. Gingrich, N. Fakhri, Nat. Commun. 10,
-1666 (2019) (two beads). Units: kT, mobility 1; signs as in the ledger.
+1666 (2019) (two beads). Units: kT, mobility 1 unless given; signs as in the ledger.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class LinearProtocol:
     tau: int
     temperature: ArrayLike
     x_first: bool = False
+    mobility: ArrayLike = 1.0  # a number, or one per component (n)
 
     @property
     def steps(self) -> int:
@@ -88,11 +90,12 @@ class LinearProtocol:
         """The force with theta as it is at this step."""
         return LinearForce(self.stiffness[step], self.center[step], self.drive)
 
-    def bath(self, step: int) -> tuple[float, np.ndarray]:
-        """Time step and temperatures (n) of the moves of this step."""
+    def bath(self, step: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Time step, temperatures (n) and mobilities (n) of the moves of this step."""
         h, t = np.asarray(self.time_step, float), np.asarray(self.temperature, float)
         t = t[step] if t.ndim == 2 else t
-        return float(h[step] if h.ndim else h), temperatures(t, self.center.shape[1])
+        n = self.center.shape[1]
+        return float(h[step] if h.ndim else h), temperatures(t, n), temperatures(self.mobility, n)
 
 
 @dataclass(frozen=True)
@@ -315,12 +318,17 @@ def rotational_trap_rate(
     return np.asarray(dimension * e**2 / (k - 0.5 * h * (k**2 + e**2)))
 
 
-def two_bead_current(stiffness: float, coupling: float, hot: ArrayLike, cold: ArrayLike) -> np.ndarray:
+def two_bead_current(
+    stiffness: float, coupling: float, hot: ArrayLike, cold: ArrayLike, mobility: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
     """Heat per unit time that flows from the bath at `hot` to the one at `cold`, continuous time."""
-    return np.asarray(coupling**2 * (np.asarray(hot, float) - cold) / (2.0 * (stiffness + coupling)))
+    ease = mobility[0] * mobility[1] / (mobility[0] + mobility[1])
+    return np.asarray(ease * coupling**2 * (np.asarray(hot, float) - cold) / (stiffness + coupling))
 
 
-def two_bead_rate(stiffness: float, coupling: float, hot: ArrayLike, cold: ArrayLike) -> np.ndarray:
+def two_bead_rate(
+    stiffness: float, coupling: float, hot: ArrayLike, cold: ArrayLike, mobility: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
     """Entropy production per unit time of two beads between two temperatures, continuous time."""
-    current = two_bead_current(stiffness, coupling, hot, cold)
+    current = two_bead_current(stiffness, coupling, hot, cold, mobility)
     return np.asarray(current * (1.0 / np.asarray(cold, float) - 1.0 / np.asarray(hot, float)))

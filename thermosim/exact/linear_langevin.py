@@ -3,19 +3,20 @@
     phi(x) = (x - c)' K (x - c)/2,     F(x) = -K (x - c) + D x          K (n, n) symmetric, c (n), D (n, n)
     x' = M x + s + N^{1/2} xi,         xi ~ N(0, 1)
 
-    ula        M = 1 + h (D - K),  s = h K c,              N = 2 h diag(T)
-    exact-ou   M = exp(-h K),      s = (1 - M) c,          N = T K^{-1} (1 - M M')       (no D, one temperature)
+    ula        M = 1 + h mu (D - K),  s = h mu K c,        N = 2 h mu diag(T)            mu = diag(mobilities)
+    exact-ou   M = exp(-h mu K),      s = (1 - M) c,       N = T K^{-1} (1 - M M')       (no D, one temperature and mu)
 
 A Gaussian state stays Gaussian, so means of everything quadratic in (x, x') are traces:
 
     heat from bath i   Q_i = -(x'_i - x_i)(F_i + F'_i)/2                    sum_i Q_i = phi(x') - phi(x) - work of D
     work of D          (x' - x).D(x + x')/2
-    log ratio          ula: sum_i [-Q_i + h (F'_i^2 - F_i^2)/4]/T_i;  exact-ou: -(phi(x') - phi(x))/T
+    log ratio          ula: sum_i [-Q_i + h mu_i (F'_i^2 - F_i^2)/4]/T_i;  exact-ou: -(phi(x') - phi(x))/T
 
 For a linear force the trapezoidal Q_i of a quadratic energy is exact, so at fixed K, c, D the log ratio of ula differs
 from -sum_i Q_i/T_i by the difference of a function of state alone: in a stationary state their means agree at any h.
 
-Units: kT; mobility 1. Signs as in the ledger. Temperatures are one per component, (n,), or a number.
+Units: kT; mobility 1 unless given. Signs as in the ledger. Temperatures and mobilities are one per component, (n,),
+or a number.
 Sources: H. Risken, The Fokker-Planck Equation, ch. 6.5; S. S. Parsi, Entropy 26, 112 (2024), Eq. 26, for the move.
 """
 
@@ -34,7 +35,9 @@ __all__ = [
     "LinearForce",
     "Transition",
     "after",
+    "entropy_production_rate",
     "exact_ou_transition",
+    "largest_time_step",
     "mean_books",
     "square_root",
     "stationary_books",
@@ -119,17 +122,25 @@ def exact_ou_transition(
     return Transition(matrix, center - matrix @ center, (vectors * variances) @ vectors.T)
 
 
-def transition(force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike) -> Transition:
-    """One move "ula" or "exact-ou". Raises ValueError for any other, or when exact-ou is asked of a driven system."""
+def transition(
+    force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike, mobility: ArrayLike = 1.0
+) -> Transition:
+    """One move "ula" or "exact-ou".
+
+    Raises ValueError for any other, or when exact-ou is asked of a driven system or of several mobilities.
+    """
     n = len(force.center)
+    h = time_step * temperatures(mobility, n)
     if dynamics == "exact-ou":
         if np.any(force.drive):
             raise ValueError("exact-ou moves in the trap alone: a driven system has no such transition")
-        return exact_ou_transition(force.stiffness, force.center, time_step, temperature)
+        if len(np.unique(h)) > 1:
+            raise ValueError("exact-ou moves all components at one mobility")
+        return exact_ou_transition(force.stiffness, force.center, float(h[0]), temperature)
     if dynamics != "ula":
         raise ValueError(f"no exact moments of the move {dynamics!r}: expected one of {DYNAMICS}")
-    noise = 2.0 * time_step * np.diag(temperatures(temperature, n))
-    return Transition(np.eye(n) + time_step * force.matrix, time_step * force.stiffness @ force.center, noise)
+    noise = np.diag(2.0 * h * temperatures(temperature, n))
+    return Transition(np.eye(n) + h[:, None] * force.matrix, h * (force.stiffness @ force.center), noise)
 
 
 def after(state: Gaussian, move: Transition) -> Gaussian:
@@ -139,10 +150,15 @@ def after(state: Gaussian, move: Transition) -> Gaussian:
 
 
 def mean_books(
-    state: Gaussian, force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike
+    state: Gaussian,
+    force: LinearForce,
+    dynamics: str,
+    time_step: float,
+    temperature: ArrayLike,
+    mobility: ArrayLike = 1.0,
 ) -> tuple[Gaussian, Books]:
     """The state after one move, and what the ledger books for it on average over noise and `state`."""
-    move = transition(force, dynamics, time_step, temperature)
+    move = transition(force, dynamics, time_step, temperature, mobility)
     new = after(state, move)
     t = temperatures(temperature, len(force.center))
     # covariance of x + x' (rows) with x' - x (columns), and means of both
@@ -155,14 +171,16 @@ def mean_books(
         log_ratio = -float(heats.sum()) / float(t[0])
     else:
         squares = _mean_square_force(new, force) - _mean_square_force(state, force)
-        log_ratio = float(np.sum((-heats + 0.25 * time_step * squares) / t))
+        h = time_step * temperatures(mobility, len(force.center))
+        log_ratio = float(np.sum((-heats + 0.25 * h * squares) / t))
     return new, Books(work, float(heats.sum()), heats, log_ratio)
 
 
-def stationary_covariance(matrix: np.ndarray, temperature: ArrayLike) -> np.ndarray:
-    """Covariance (n, n) of the stationary state of dx = A x dt + sqrt(2 T) dB: A S + S A' = -2 diag(T)."""
+def stationary_covariance(matrix: np.ndarray, temperature: ArrayLike, mobility: ArrayLike = 1.0) -> np.ndarray:
+    """Covariance (n, n) of the stationary state of dx = mu A x dt + sqrt(2 mu T) dB: mu A S + S A' mu = -2 mu T."""
     n = len(matrix)
-    covariance = linalg.solve_continuous_lyapunov(matrix, -2.0 * np.diag(temperatures(temperature, n)))
+    mu, t = temperatures(mobility, n), temperatures(temperature, n)
+    covariance = linalg.solve_continuous_lyapunov(mu[:, None] * matrix, -2.0 * np.diag(mu * t))
     return np.asarray(0.5 * (covariance + covariance.T))
 
 
@@ -192,12 +210,14 @@ def square_root(covariance: np.ndarray) -> np.ndarray:
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
 
-def stationary_state(force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike) -> Gaussian:
+def stationary_state(
+    force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike, mobility: ArrayLike = 1.0
+) -> Gaussian:
     """The stationary state of the finite-step chain: S = M S M' + N.
 
     Raises ValueError when the chain has none: the time step is beyond the limit of stability.
     """
-    move = transition(force, dynamics, time_step, temperature)
+    move = transition(force, dynamics, time_step, temperature, mobility)
     if (radius := np.abs(np.linalg.eigvals(move.matrix)).max()) >= 1.0:
         raise ValueError(
             f"no stationary state: {dynamics} at time step {time_step} multiplies deviations by {radius:.4g}"
@@ -207,10 +227,28 @@ def stationary_state(force: LinearForce, dynamics: str, time_step: float, temper
     return Gaussian(mean, 0.5 * (covariance + covariance.T))
 
 
-def stationary_books(force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike) -> Books:
+def stationary_books(
+    force: LinearForce, dynamics: str, time_step: float, temperature: ArrayLike, mobility: ArrayLike = 1.0
+) -> Books:
     """Mean ledger entries of one move in the stationary state of the finite-step chain; divide by h for rates."""
-    state = stationary_state(force, dynamics, time_step, temperature)
-    return mean_books(state, force, dynamics, time_step, temperature)[1]
+    state = stationary_state(force, dynamics, time_step, temperature, mobility)
+    return mean_books(state, force, dynamics, time_step, temperature, mobility)[1]
+
+
+def entropy_production_rate(matrix: np.ndarray, temperature: ArrayLike, mobility: ArrayLike = 1.0) -> float:
+    """Of the stationary state of dx = mu A x dt + sqrt(2 mu T) dB: sum_i mu_i [(A S A')_ii/T_i + A_ii], per unit time.
+
+    The heat that x absorbs from bath i per unit time is -mu_i [(A S A')_ii + T_i A_ii].
+    """
+    mu, t = temperatures(mobility, len(matrix)), temperatures(temperature, len(matrix))
+    squares = np.einsum("ij,jk,ik->i", matrix, stationary_covariance(matrix, t, mu), matrix)
+    return float(np.sum(mu * (squares / t + np.diag(matrix))))
+
+
+def largest_time_step(matrix: np.ndarray, mobility: ArrayLike = 1.0) -> float:
+    """The time step from which ula of dx = mu A x dt + ... is unstable: min -2 Re l/|l|^2, l eigenvalues of mu A."""
+    values = np.linalg.eigvals(temperatures(mobility, len(matrix))[:, None] * matrix)
+    return float(np.min(-2.0 * values.real / np.abs(values) ** 2))
 
 
 def _mean_square_force(state: Gaussian, force: LinearForce) -> np.ndarray:

@@ -75,14 +75,17 @@ def _scale(base, factor, column, scaled):  # type: ignore[no-untyped-def]
 
 @inlined
 def _fill_langevin(hyper, langevin):  # type: ignore[no-untyped-def]
-    """Rows h, sqrt(2 h T_i), sqrt(h/(2 T_i)) from the rows h, T_i."""
-    temperatures = hyper.shape[0] - 1
-    for lane in range(hyper.shape[1]):
-        langevin[0, lane] = hyper[0, lane]
-    for i in range(temperatures):
+    """Rows h_i, sqrt(2 h_i T_i), sqrt(h_i/(2 T_i)) from the rows h_i, T_i; one h for all T_i, or one each."""
+    temperatures = langevin.shape[0] - hyper.shape[0]
+    times = hyper.shape[0] - temperatures
+    for i in range(times):
         for lane in range(hyper.shape[1]):
-            langevin[1 + i, lane] = math.sqrt(2.0 * hyper[0, lane] * hyper[1 + i, lane])
-            langevin[1 + temperatures + i, lane] = math.sqrt(0.5 * hyper[0, lane] / hyper[1 + i, lane])
+            langevin[i, lane] = hyper[i, lane]
+    for i in range(temperatures):
+        h = min(i, times - 1)
+        for lane in range(hyper.shape[1]):
+            langevin[times + i, lane] = math.sqrt(2.0 * hyper[h, lane] * hyper[times + i, lane])
+            langevin[times + temperatures + i, lane] = math.sqrt(0.5 * hyper[h, lane] / hyper[times + i, lane])
 
 
 @inlined

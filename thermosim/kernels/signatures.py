@@ -155,5 +155,6 @@ def x_move(
 
     phi (L) is that of x, at the theta before its last move where `jumped`, and becomes that of x_new; force_old (n, L)
     and force_new likewise, of moves that keep it. Before the `last` move of a step, a move whose heat depends on its
-    two ends only may leave phi behind. langevin holds the rows h, sqrt(2 h T_i), sqrt(h/(2 T_i)).
+    two ends only may leave phi behind. langevin holds the rows h_i, sqrt(2 h_i T_i),
+    sqrt(h_i/(2 T_i)), h_i being the time step times the mobility of component i, one h where they are the same.
     """

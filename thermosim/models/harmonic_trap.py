@@ -82,8 +82,10 @@ def validate(constants: Values, settings: Any) -> list[str]:
         return [f"theta.protocol.stiffness: has the eigenvalue {lowest} at step {step}; keep it positive definite."]
     x = settings.x
     h = 0.0 if x.time_step is None else values_at(x.time_step, steps, telling_steps(x.time_step, steps)).max()
-    if X_MOVES[x.dynamics].explicit and h * eigenvalues.max() >= 2.0:
-        limit = f"{2.0 / eigenvalues.max():.4g}"
+    root = np.sqrt(np.broadcast_to(np.asarray(x.mobility, float), n))
+    fastest = np.linalg.eigvalsh(root[:, None] * stiffness * root).max()
+    if X_MOVES[x.dynamics].explicit and h * fastest >= 2.0:
+        limit = f"{2.0 / fastest:.4g}"
         return [f"x.time_step = {h:g}: ula is unstable here; it must stay below {limit}. Or use 'exact-ou'."]
     return []
 

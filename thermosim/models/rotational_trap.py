@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.exact import linear_langevin
 from thermosim.kernels.elementary import fma
 from thermosim.model import Constant, Model, Values
 
@@ -62,7 +63,12 @@ def validate(constants: Values, settings: Any) -> list[str]:
         faults.append("x.temperature: the rotational trap has one temperature; give one number.")
     h = x.time_step
     limit = 2.0 * k / (k**2 + e**2)
-    if isinstance(h, (int, float)) and h >= limit:
+    if x.mobility != 1.0 and not faults:
+        turn = np.kron(np.eye(constants["dimension"] // 2), [[0.0, -1.0], [1.0, 0.0]])
+        limit = linear_langevin.largest_time_step(e * turn - k * np.eye(constants["dimension"]), x.mobility)
+        if isinstance(h, (int, float)) and h >= limit:
+            faults.append(f"x.time_step = {h:g}: ula is unstable here; it must stay below {limit:.4g}.")
+    elif isinstance(h, (int, float)) and h >= limit:
         faults.append(f"x.time_step = {h:g}: ula is unstable here; it must stay below 2 k/(k^2 + eps^2) = {limit:.4g}.")
     return faults
 

@@ -3,7 +3,8 @@
     F_1 = -k x_1 - c (x_1 - x_2),     F_2 = -k x_2 - c (x_2 - x_1),     phi = k (x_1^2 + x_2^2)/2 + c (x_1 - x_2)^2/2
 
 Bead i touches a bath at temperature T_i (x.temperature = [T_1, T_2]). The forces are a gradient, yet heat flows
-through the spring at the rate c^2 (T_1 - T_2)/(2 (k + c)), and entropy is produced. With c = k, the rate is
+through the spring at the rate c^2 (T_1 - T_2)/(2 (k + c)), and entropy is produced; beads of different friction have
+x.mobility = [m_1, m_2], which multiplies the rate by 2 m_1 m_2/(m_1 + m_2). With c = k, the rate is
 k (T_1 - T_2)^2/(4 T_1 T_2) as in the source.
 
 Source: J. Li, J. M. Horowitz, T. R. Gingrich, N. Fakhri, "Quantifying dissipation using fluctuating currents", Nat.
@@ -51,9 +52,15 @@ def equilibrium(theta: np.ndarray, constants: Values, temperature: np.ndarray, n
 
 def validate(constants: Values, settings: Any) -> list[str]:
     """A step of ula must be stable."""
-    h, fastest = settings.x.time_step, constants["stiffness"] + 2.0 * constants["coupling"]
-    if X_MOVES[settings.x.dynamics].explicit and isinstance(h, (int, float)) and h * fastest >= 2.0:
-        return [f"x.time_step = {h:g}: ula is unstable here; it must stay below 2/(k + 2 c) = {2.0 / fastest:.4g}."]
+    x, k, c = settings.x, constants["stiffness"], constants["coupling"]
+    h, limit, formula = x.time_step, 2.0 / (k + 2.0 * c), "2/(k + 2 c) = "
+    if not X_MOVES[x.dynamics].explicit or not isinstance(h, (int, float)):
+        return []
+    if x.mobility != 1.0:
+        pull = np.array([[-(k + c), c], [c, -(k + c)]])
+        limit, formula = linear_langevin.largest_time_step(pull, x.mobility), ""
+    if h >= limit:
+        return [f"x.time_step = {h:g}: ula is unstable here; it must stay below {formula}{limit:.4g}."]
     return []
 
 

@@ -51,7 +51,8 @@ class Block:
     theta_rows: tuple[str, ...]  # of the ledger that are booked
     x_rows: tuple[str, ...]
     used: frozenset[str]  # hyper-parameters of theta that are not zero everywhere
-    temperatures: int  # of x: 1, or one per component
+    time_steps: int  # of x, each with its mobility: 1, or one per component
+    temperatures: int  # of x: 1, or one per component, which it is where there are several time steps
     constants: np.ndarray  # scalar constants of the model, a row each: (C, lanes)
     shared: np.ndarray  # array constants of the model, packed: (K,)
     theta_hyper: np.ndarray  # base values of hyper-parameters (H, lanes), 1 where a schedule gives the value

@@ -137,11 +137,12 @@ class Outline:
             theta_rows=rows_booked("theta", move.books, self.variables, self.model.functionals),
             x_rows=rows_booked("x", self.x_move.books, self.variables),
             used=self._used(move),
-            temperatures=max(len(x_rows) - 1, 1),
+            time_steps=self._time_steps,
+            temperatures=max(len(x_rows) - self._time_steps, 1),
             constants=self._constants(numbers),
             shared=self.model.packed(settings.model.constants)[1],
             theta_hyper=self._base(theta_rows, numbers),
-            x_hyper=self._base(x_rows, numbers),
+            x_hyper=self._of_mobility(self._base(x_rows, numbers)),
             data=np.ascontiguousarray(self.data.values) if self.data is not None else np.zeros((1, 0)),
             data_rows=self.data.rows if self.data is not None else 0,
             first_rows=self._first_rows(numbers),
@@ -186,14 +187,29 @@ class Outline:
         # temperatures by group are scales in the table, of a temperature of one
         return [("", 1.0) if is_by_group(value) else (key, value) for key, value in rows]
 
+    @property
+    def _time_steps(self) -> int:
+        """Rows of the time step: one, or one for each component where their mobilities differ."""
+        mobility = self.settings.x.mobility if self.settings.x else 1.0
+        return len(mobility) if isinstance(mobility, list) and len(set(mobility)) > 1 else 1
+
     def _x_rows(self) -> list[tuple[str, Any]]:
-        """The same of time step and temperatures."""
-        x = self.settings.x
+        """The same of time steps, not yet times their mobility, and temperatures: as many where there are several."""
+        x, times = self.settings.x, self._time_steps
         if x is None:
             return []
         step, temperature = x.time_step, x.temperature
         several = [("", t) for t in temperature] if isinstance(temperature, list) else [("x.temperature", temperature)]
-        return [("", 1.0) if step is None else ("x.time_step", step), *several]
+        several = several * times if len(several) < times else several
+        return [("", 1.0) if step is None else ("x.time_step", step)] * times + several
+
+    def _of_mobility(self, base: np.ndarray) -> np.ndarray:
+        """Hyper-parameters of x (H, L) with each time step h multiplied by its mobility: a move knows h mu only."""
+        mobility = self.settings.x.mobility if self.settings.x else 1.0
+        if mobility != 1.0:
+            times = self._time_steps
+            base[:times] *= np.asarray(mobility, float).reshape(-1, 1)[:times]
+        return base
 
     def _base(self, rows: list[tuple[str, Any]], lanes: np.ndarray) -> np.ndarray:
         base, swept = np.ones((len(rows), len(lanes))), {axis.key for axis in self.lane_axes}
@@ -210,7 +226,8 @@ class Outline:
         given = theta.protocol if move.prescribed else {}
         groups = self.model.parameters
         if x is not None and self.x_move.steady:
-            propagator = (self.model.name, self.model_source, constants, x.time_step, x.temperature)
+            step = x.time_step * float(np.ravel(x.mobility)[0])
+            propagator = (self.model.name, self.model_source, constants, step, x.temperature)
         return Timetable(
             steps=self.steps,
             turn=turn,

@@ -99,7 +99,7 @@ def _initial_x(outline: Outline, block: Block, theta: np.ndarray) -> np.ndarray:
     if outline.model.equilibrium is None:
         return _fresh(outline, block, theta)
     factor = block.timetable.x_factor(block.steps if block.reversed else 0)
-    temperature = np.broadcast_to((block.x_hyper * factor)[1:], (block.components, block.lanes))
+    temperature = np.broadcast_to((block.x_hyper * factor)[block.time_steps :], (block.components, block.lanes))
     constants = outline.constants_of(_numbers(block))
     return np.stack([outline.model.equilibrium(theta, constants, temperature, part) for part in normal])
 

@@ -24,7 +24,7 @@ class Timetable:
     turn: int
     reversed: bool
     theta: tuple[Any, ...]  # value or schedule of each hyper-parameter of theta, in order of the move
-    x: tuple[Any, ...]  # of the time step and the temperatures of x
+    x: tuple[Any, ...]  # of the time steps and the temperatures of x
     scales: (
         np.ndarray | None
     )  # of every learning rate, then of every temperature (2 m,); None where theta is prescribed

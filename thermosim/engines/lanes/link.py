@@ -106,11 +106,12 @@ def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str,
         lane = {**names, **booked, "energy": model.energy}
         jump_address = _address(of, jump, signatures.jump, lane)
         if block.x.temperatures:
-            lane |= {"TEMPERATURES": block.temperatures, "DRIVEN": model.drive is not None}
+            lane |= {"TIME_STEPS": block.time_steps, "TEMPERATURES": block.temperatures}
+            lane |= {"DRIVEN": model.drive is not None}
             lane |= {"force": model.force, "drive": model.drive or _no_drive}
         x_move = _address(of, ONE_LANE[block.x_dynamics], signatures.x_move, lane)
     else:
-        of_tile = {**booked, **energy}
+        of_tile = {**booked, **energy, "TIME_STEPS": block.time_steps}
         jump_address = _address(of, jump_of_tile, signatures.jump, of_tile)
         x_move = _address(of, X_KERNELS[block.x_dynamics], signatures.x_move, {**of_tile, **_sampler(block)})
     again, of_restart = (restart, {**booked, **energy}) if block.restarts else (_no_restart, {})

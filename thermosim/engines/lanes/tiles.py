@@ -38,7 +38,7 @@ def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
         "row": (rows.row,),
         "theta_hyper_now": (theta_hyper,),
         "x_hyper_now": (x_hyper,),
-        "langevin": (max(2 * x_hyper - 1, 0),),
+        "langevin": (x_hyper + block.temperatures if x_hyper else 0,),
         "work": (4,),
         "x_normal": (2, samples * rows.normals),
         "uniform": (samples * rows.uniforms,),
