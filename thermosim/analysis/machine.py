@@ -44,7 +44,8 @@ class Machine:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The data sets it learns from. Raises ValueError when the case has none, or they are not to be had."""
+        """The data sets it learns from. Raises ValueError when the case has none, DataError when they are not to be had."""
+        from thermosim.data import DataError
         from thermosim.data.sources import data_of
 
         section = self.settings.data
@@ -53,7 +54,7 @@ class Machine:
         data = data_of(self.model, self.constants, section, self.folder)
         recorded = self.frames.attrs.get("data_sha256", "")
         if recorded and recorded != data.sha256 and not any(name.startswith("data.") for name in self.settings.sweep):
-            raise ValueError(f"the data have changed since the run: {data.description} is not what it learned from")
+            raise DataError(f"the data have changed since the run: {data.description} is not what it learned from.")
         return data
 
     @property
