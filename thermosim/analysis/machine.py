@@ -44,7 +44,7 @@ class Machine:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The data sets it learns from. Raises ValueError when the case has none, DataError when they are not to be had."""
+        """Its data sets. Raises ValueError when the case has none, DataError when they are not to be had."""
         from thermosim.data import DataError
         from thermosim.data.sources import data_of
 

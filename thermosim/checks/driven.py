@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis import work
-from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.comparison import ROUNDING, Comparison
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE
 from thermosim.analysis.settings import axes, each_point
 from thermosim.checks.driven_theory import (
+    ENDS,
     Exact,
     baths,
     continuous_rate,
@@ -58,17 +59,18 @@ __all__ = [
 
 _SAMPLE_SIZE = 4.0 * MINIMUM_SAMPLE_SIZE  # expected, for an exponential average to be compared
 _SKEWEST_WEIGHTS = 0.15  # expected skewness of an exponential average that is compared: its terms have heavy tails
-_SKEWEST_SQUARES = 0.1  # of the variance of work that is not normal, judged by the data, which hide such tails
+_LEAST_FOR_SQUARES = 1000  # replicas for the variance of work that is not normal: fewer hide its tails
 _AT = "at the run's time step"
 
 
 def fluctuation_theorem(ds: xr.Dataset, end: str = "state", exact: list[Exact] | None = None) -> xr.Dataset:
     """The integral fluctuation theorem with exact transition ratios, at every frame, from a start of known density.
 
-    p_end is the density of x at the frame (end = "state": Sigma is the total entropy production) or the equilibrium of
-    the frame's theta (end = "equilibrium"); the theorem holds for both. Needs x at step 0.
+    p_end is the density of x at the frame (end = "state": Sigma is the total entropy production), the equilibrium of
+    the frame's theta (end = "equilibrium"), or "narrow" ones of half the covariance; the theorem holds for all. Needs x
+    at step 0.
     """
-    if end not in ("state", "equilibrium"):
+    if end not in ENDS:
         raise ValueError(f"end = {end!r}: expected 'state' or 'equilibrium'")
     if int(ds["step"][0]) != 0 or "x" not in ds or not _starts_with_a_density(ds):
         raise ValueError("the fluctuation theorem needs x at step 0, drawn from a density: record.first = 0")
@@ -107,6 +109,8 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     for name, of in (("work", "work"), ("heat", "heat"), ("log_ratio_x", "log_ratio")):
         if name in ds and any(np.any(getattr(cell.ledger, of) != 0.0) for cell in exact):
             comparisons += _nearly_normal(_mean(ds, exact, frames, name, of))
+    if {"heat", "log_ratio_x"} <= set(ds):
+        comparisons += _shadow(ds, exact, frames)
     if "x" in ds:
         last = int(ds["step"][-1])
         reference = f"linear Langevin moments (discrete Lyapunov recursion), {_AT}"
@@ -199,6 +203,21 @@ def _mean(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray, name: str, of:
     return mean_comparison(ds, quantity, ds[name].isel(step=frames), wanted, reference, "step", scale=_energies(ds))
 
 
+def _shadow(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comparison]:
+    """Mean log ratio + heat/T, the artefact of the time step, where there is one: without the noise of either."""
+    if any(cell.moments is None for cell in exact):
+        return []
+    steps = ds["step"].values[frames]
+    wanted = _table(ds, exact, lambda cell: cell.ledger.shadow(cell.temperature)[steps])
+    inverse = xr.DataArray(_table(ds, exact, lambda cell: 1.0 / cell.temperature), dims=axes(ds))
+    values = (ds["log_ratio_x"] + ds["heat"] * inverse).isel(step=frames)
+    scale = _energies(ds) * float(inverse.max())
+    if np.max(np.abs(wanted)) <= ROUNDING * scale:
+        return []
+    quantity, reference = f"mean shadow to step {', '.join(map(str, steps))}", f"linear Langevin moments, {_AT}"
+    return _nearly_normal(mean_comparison(ds, quantity, values, wanted, reference, "step", scale=scale))
+
+
 def _work(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comparison]:
     """Variance of the work and Jarzynski's average, in the last frame where theory promises enough replicas."""
     prescribed = all(THETA_MOVES[resolved.theta.dynamics].prescribed for _, resolved in each_point(ds))
@@ -234,7 +253,7 @@ def _variance_of_work(ds: xr.Dataset, exact: list[Exact], step: int) -> list[Com
     if all(m.gaussian for m in moments):
         return [normal_variance(ds, quantity, deviation, wanted, reference)]
     squares = mean_comparison(ds, quantity, deviation**2, wanted, reference)
-    return [squares] if np.all(np.abs(squares.skewness) < _SKEWEST_SQUARES) else []
+    return _nearly_normal(squares) if ds.sizes["replica"] >= _LEAST_FOR_SQUARES else []
 
 
 def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
@@ -242,23 +261,22 @@ def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     if int(ds["step"][0]) != 0 or not _starts_with_a_density(ds):
         return []
     steps, replicas = ds["step"].values, ds.sizes["replica"]
-    promised = {}
-    for end in ("state", "equilibrium"):
-        shares = [cell.theorem_weights(end) for cell in exact]
-        sizes = replicas * np.min([fraction[steps] for fraction, _ in shares], axis=0)
-        skewness = np.max([skew[steps] for _, skew in shares], axis=0) / np.sqrt(replicas)
-        promised[end] = steps[(steps > 0) & (sizes >= _SAMPLE_SIZE) & (skewness < _SKEWEST_WEIGHTS)]
+    weights = [cell.theorem_weights() for cell in exact]
+    sizes = replicas * np.min([fraction[:, steps] for fraction, _ in weights], axis=0)
+    skewness = np.max([skew[:, steps] for _, skew in weights], axis=0) / np.sqrt(replicas)
+    good = (steps > 0) & (sizes >= _SAMPLE_SIZE) & (skewness < _SKEWEST_WEIGHTS)
+    promised = {end: steps[row] for end, row in zip(ENDS, good, strict=True)}
     end = max(promised, key=lambda name: max(promised[name], default=0))
     if len(promised[end]) == 0:
         return []
     step = int(promised[end][-1])
     ends = ds.sel(step=[0, step])
     begin, finish = _log_densities(ends, end, exact)
-    weights = xr.DataArray(np.exp(finish.sel(step=step) - begin - ds["log_ratio_x"].sel(step=step)))
+    average = xr.DataArray(np.exp(finish.sel(step=step) - begin - ds["log_ratio_x"].sel(step=step)))
     sample_size = float(fluctuation_theorem(ends, end, exact)["effective_sample_size"].sel(step=step).min())
     quantity = f"<exp(-Sigma)> to step {step} (effective sample size {sample_size:.0f})"
     theory = f"integral fluctuation theorem with the exact transition ratios, any time step; p_end = {end}"
-    return [mean_comparison(ds, quantity, weights, 1.0, theory)]
+    return [mean_comparison(ds, quantity, average, 1.0, theory)]
 
 
 def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from thermosim.exact.linear_langevin import Gaussian
 from thermosim.schedules import is_schedule, schedule_values
 
 __all__ = [
+    "ENDS",
     "Exact",
     "baths",
     "continuous_rate",
@@ -27,6 +29,10 @@ __all__ = [
     "start_state",
     "steady_frames",
 ]
+
+# densities that Sigma may end in: of the run, or the equilibrium of the step's theta; or with half their covariance,
+# which makes weights whose tails are lighter
+ENDS = ("state", "equilibrium", "narrow state", "narrow equilibrium")
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,16 @@ class Exact:
         return float(np.ravel(self.protocol.temperature)[0])
 
     def ends(self, end: str) -> list[Gaussian]:
-        """A density of x at steps 0..N: that of the run ("state"), or the equilibrium of the theta of the step."""
-        if end == "state":
-            return [self.ledger.state(step) for step in range(self.protocol.steps + 1)]
-        return [_stationary(self.protocol, step) for step in range(self.protocol.steps + 1)]
+        """A density of x at steps 0..N: one of ENDS."""
+        of = self.ledger.state if end.endswith("state") else functools.partial(_stationary, self.protocol)
+        share = 0.5 if end.startswith("narrow") else 1.0
+        states = [of(step) for step in range(self.protocol.steps + 1)]
+        return [Gaussian(state.mean, share * state.covariance) for state in states] if share < 1.0 else states
 
-    def theorem_weights(self, end: str) -> tuple[np.ndarray, np.ndarray]:
-        """Of exp(-Sigma), at steps 0..N: expected effective sample size per replica, nan without variance; skewness."""
-        start, ends = self.ledger.state(0), self.ends(end)
-        square, cube = (driven.log_theorem_average(self.protocol, start, ends, power) for power in (2.0, 3.0))
+    def theorem_weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of exp(-Sigma), for each of ENDS at steps 0..N: expected effective sample size per replica, and skewness."""
+        start, ends = self.ledger.state(0), [self.ends(end) for end in ENDS]
+        square, cube = (driven.log_theorem_averages(self.protocol, start, ends, power) for power in (2.0, 3.0))
         return np.exp(-square), driven.weight_skewness(np.zeros_like(square), square, cube)
 
     @property

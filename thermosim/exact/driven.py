@@ -53,6 +53,7 @@ __all__ = [
     "free_energy_difference",
     "ledger",
     "log_theorem_average",
+    "log_theorem_averages",
     "rotational_trap_rate",
     "two_bead_current",
     "two_bead_rate",
@@ -274,9 +275,16 @@ def log_theorem_average(
     Gaussian for linear moves of any kind, so each x is integrated out in turn; the running weight is
     exp(a + l.x - x.P x/2).
     """
+    return log_theorem_averages(protocol, start, [ends], power)[0]
+
+
+def log_theorem_averages(
+    protocol: LinearProtocol, start: Gaussian, families: Sequence[Sequence[Gaussian]], power: float
+) -> np.ndarray:
+    """The same for several choices of p_t at once: (families, N+1)."""
     b = power
     a, linear, p = _log_weight(start, 1.0 - b)
-    results = np.zeros(protocol.steps + 1)
+    results = np.zeros((len(families), protocol.steps + 1))
     for step in range(1, protocol.steps + 1):
         force = protocol.force(step - 1 if protocol.x_first else step)
         move = transition(force, protocol.dynamics, *protocol.bath(step))
@@ -292,8 +300,9 @@ def log_theorem_average(
             a += constant + _log_integral(old, push, normalised=True)
             p = (1.0 - b) * inverse + b * twice - cross @ np.linalg.solve(old, cross.T)
             linear = (1.0 - b) * pull - b * m.T @ pull - cross @ np.linalg.solve(old, push)
-        end, pull, inverse = _log_weight(ends[step], b)
-        results[step] = a + end + _log_integral(p + inverse, linear + pull)
+        for family, ends in enumerate(families):
+            end, pull, inverse = _log_weight(ends[step], b)
+            results[family, step] = a + end + _log_integral(p + inverse, linear + pull)
     return results
 
 
