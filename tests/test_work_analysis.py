@@ -36,7 +36,7 @@ LARGE_STEP = trap(
         "center": {"kind": "linear", "initial": [0.0, 0.2], "final": [0.6, -0.3]},
         "stiffness": {"kind": "linear", "initial": [[1.8, 0.6], [0.6, 1.0]], "final": [[2.4, -0.5], [-0.5, 1.2]]},
     },
-    x__time_step=0.4,
+    x__time_step=0.3,
     x__tau=1,
     run__steps=20,
 )
@@ -147,7 +147,7 @@ def test_few_effective_replicas_are_flagged() -> None:
 @pytest.mark.parametrize("samples", [1, 2])
 def test_integral_fluctuation_theorem_at_a_large_time_step(end: str, samples: int) -> None:
     """ula at h K of order one: exact with the true ratio, far off with -heat/T in its place."""
-    settings = changed(LARGE_STEP, x__samples=samples, ensemble__replicas=10_000)
+    settings = changed(LARGE_STEP, x__samples=samples, x__time_step=0.4, ensemble__replicas=10_000)
     ds = driven_ensembles.simulate(settings, seed=5)
     result = analysis.fluctuation_theorem(ds, end)
     average, error = result["average"][1:], result["average_error"][1:]

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
-from thermosim.analysis.sphere_frames import Cells, Frames, frames, jackknife
+from thermosim.analysis.sphere_frames import Cells, Frames, frames, jackknife, jackknife_moments
 from thermosim.exact import ideal_gas
 
 __all__ = [
@@ -86,8 +86,8 @@ def drift(ds: xr.Dataset) -> xr.Dataset:
         "loss_drift": record.per_step("loss_sum", middle, -1) - record.per_step("loss_sum", 0, middle),
         "log_radius_square_drift": record.log_square[middle:].mean(0) - record.log_square[:middle].mean(0),
     }
-    means = {n: jackknife({n: v}, lambda m, n=n: m[n]) for n, v in parts.items()}  # type: ignore[misc]
-    return record.cells.dataset(means, ABOUT, record.replicas - 1)
+    values = {n: jackknife_moments({n: v}, lambda m, n=n: m[n]) for n, v in parts.items()}  # type: ignore[misc]
+    return record.cells.dataset(values, ABOUT, record.replicas - 1)
 
 
 def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
@@ -96,7 +96,7 @@ def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
     there = record.cells
     y = record.log_square - np.nanmean(record.log_square, axis=(0, -1), keepdims=True)
     means = {"y": y.mean(0), "y2": np.square(y).mean(0)}
-    deviation = jackknife(means, lambda m: np.sqrt(np.maximum(m["y2"] - m["y"] ** 2, 0.0)))
+    deviation = jackknife_moments(means, lambda m: np.sqrt(np.maximum(m["y2"] - m["y"] ** 2, 0.0)))
     values, freedom = {"log_radius_square_deviation": deviation}, record.replicas - 1
     result = there.dataset(values, ABOUT, freedom, first_step=int(record.step[0]))
     result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]))
@@ -270,7 +270,7 @@ def _state(there: Cells, m: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
     return m["loss"], temperature, pressure, m["square"] / 2
 
 
-def _mechanical(record: Frames) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _mechanical(record: Frames) -> dict[str, tuple[np.ndarray, ...]]:
     """Everything but the entropies, with jackknife errors."""
     there, means = record.cells, _means(record)
     gas_constant = (there.dimension - 1) / 2
@@ -292,7 +292,10 @@ def _mechanical(record: Frames) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         }[name]
 
     names = ("U", "U_frames", "radius", "T", "p", "V", "pV_over_RT", "gradient_square", "heat_capacity", "H")
-    values = {name: jackknife(means, lambda m, name=name: of_state(name, m)) for name in names}  # type: ignore[misc]
+    values: dict[str, tuple[np.ndarray, ...]] = {
+        name: jackknife_moments(means, lambda m, name=name: of_state(name, m))  # type: ignore[misc]
+        for name in names
+    }
     elapsed = record.step[-1] - record.step[0] if len(record.step) > 1 else record.step[0]
     means["sum_square"] = (means["loss"] - np.nanmean(means["loss"], -1, keepdims=True)) ** 2
 

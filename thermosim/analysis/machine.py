@@ -45,7 +45,8 @@ class Machine:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The data sets it learns from. Raises ValueError when the case has none, or they are not to be had."""
+        """Its data sets. Raises ValueError when the case has none, DataError when they are not to be had."""
+        from thermosim.data import DataError
         from thermosim.data.sources import data_of
 
         section = self.settings.data
@@ -55,7 +56,7 @@ class Machine:
         recorded = self.frames.attrs.get("data_sha256", "")
         swept = any(key.startswith("data.") for key in as_run(self.frames).sweep)  # recorded is that of one point
         if recorded and recorded != data.sha256 and not swept:
-            raise ValueError(f"the data have changed since the run: {data.description} is not what it learned from")
+            raise DataError(f"the data have changed since the run: {data.description} is not what it learned from.")
         return data
 
     @property

@@ -17,7 +17,7 @@ from thermosim.analysis.replicas import examine
 from thermosim.analysis.settings import axes, setting, settings
 from thermosim.exact import ideal_gas
 
-__all__ = ["Cells", "Frames", "cells", "frames", "jackknife"]
+__all__ = ["FEWEST_REPLICAS", "SETTLING", "Cells", "Frames", "cells", "frames", "jackknife", "jackknife_moments"]
 
 FEWEST_REPLICAS = 8
 SETTLING = 10.0  # relaxation times left out at the start
@@ -48,23 +48,26 @@ class Cells:
 
     def dataset(
         self,
-        values: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        values: Mapping[str, tuple[np.ndarray, ...]],
         about: Mapping[str, tuple[str, str, str]] | None = None,
         degrees_of_freedom: Mapping[str, int] | int = 0,
         **attrs: Any,
     ) -> xr.Dataset:
-        """name -> (estimate, error), arrays over the axes, as variables name and name_error.
+        """name -> (estimate, error[, skewness]), arrays over the axes, as variables name, name_error, name_skewness.
 
         `about` gives units, long name and equation of each name; degrees_of_freedom are those of the errors.
         """
         result = xr.Dataset(coords={name: self.coords[name] for name in self.names}, attrs=attrs)
-        for name, (value, error) in values.items():
+        for name, (value, error, *skewness) in values.items():
             units, long_name, equation = (about or {}).get(name, ("1", name.replace("_", " "), ""))
             said = {"units": units, "long_name": long_name, "equation": equation}
             result[name] = (self.names, np.asarray(value), said)
             freedom = degrees_of_freedom if isinstance(degrees_of_freedom, int) else degrees_of_freedom[name]
             said["long_name"] = f"error of {long_name}"
             result[f"{name}_error"] = (self.names, np.asarray(error), said | {"degrees_of_freedom": float(freedom)})
+            if skewness:
+                what = {"units": "1", "long_name": f"skewness of the estimate of {long_name}"}
+                result[f"{name}_skewness"] = (self.names, np.asarray(skewness[0]), what)
         return result
 
 
@@ -198,6 +201,13 @@ def jackknife(
 
     The function must broadcast: it is called with means (axes...) and with delete-one means (replica, axes...).
     """
+    return jackknife_moments(values, function)[:2]
+
+
+def jackknife_moments(
+    values: Mapping[str, np.ndarray], function: Callable[[dict[str, np.ndarray]], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same with the skewness of the estimate, to leading order in 1/replicas."""
     front = {name: np.moveaxis(value, -1, 0) for name, value in values.items()}
     valid = np.all([np.isfinite(v) for v in front.values()], axis=0)
     count = valid.sum(0)
@@ -206,5 +216,7 @@ def jackknife(
         estimate = np.asarray(function({name: total / count for name, total in totals.items()}))
         left = np.broadcast_to(function({n: (totals[n] - front[n]) / (count - 1.0) for n in front}), valid.shape)
         center = np.where(valid, left, 0.0).sum(0) / count
-        square = np.where(valid, (left - center) ** 2, 0.0).sum(0)
-        return np.broadcast_to(estimate, count.shape) + 0.0, np.sqrt((count - 1) / count * square)
+        deviation = np.where(valid, center - left, 0.0)  # a replica that raises the estimate lowers what is left
+        square = (deviation**2).sum(0)
+        skewness = np.where(square > 0.0, (deviation**3).sum(0) / square**1.5, 0.0)
+        return np.broadcast_to(estimate, count.shape) + 0.0, np.sqrt((count - 1) / count * square), skewness

@@ -199,10 +199,10 @@ def _scale_invariant_faults(model: Model, theta: ThetaSection) -> list[str]:
     if start not in starts:
         faults.append(f"theta.initial = {start!r}: {name} can start from {', '.join(map(repr, starts))}.")
     constant = not (is_schedule(theta.learning_rate) or is_schedule(theta.weight_decay))
-    if start == "stationary" and constraint in ("fixed-lr", "fixed-elr") and not (constant and theta.weight_decay > 0):
-        faults.append(
-            "theta.initial = 'stationary': needs a constant learning rate and a constant weight decay above 0."
-        )
+    decays = constraint == "fixed-sphere" or (constant and theta.weight_decay > 0)
+    if start == "stationary" and constraint is not None and not (constant and decays):
+        decay = "" if constraint == "fixed-sphere" else " and a constant weight decay above 0"
+        faults.append(f"theta.initial = 'stationary': needs a constant learning rate{decay}.")
     return faults
 
 

@@ -6,13 +6,11 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
-from thermosim.analysis.estimates import replica_mean
-from thermosim.analysis.settings import axes
+from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal, mean_comparison
 
 __all__ = ["exponential_average"]
 
 _SHARE = 0.8  # effective sample size of an exponential average, of all replicas
-_LEAST_REPLICAS = 100
 
 
 def exponential_average(ds: xr.Dataset, exponent: xr.DataArray, name: str, reference: str) -> list[Comparison]:
@@ -28,11 +26,13 @@ def exponential_average(ds: xr.Dataset, exponent: xr.DataArray, name: str, refer
         share = judges.mean("replica") ** 2 / (judges**2).mean("replica")
     lowest = share.min([d for d in share.dims if d != "step"], skipna=False).values
     good = np.flatnonzero((lowest >= _SHARE) & (ds["step"].values > 0))
-    if not len(good) or tested.sizes["replica"] < _LEAST_REPLICAS:
+    if not len(good) or tested.sizes["replica"] < LEAST_REPLICAS:
         return []
     frame = int(good[-1])
-    mean, error = (v.transpose(*axes(ds)).values for v in replica_mean(tested.isel(step=frame)))
-    if not np.all(error > 0.0):
-        return []
     quantity = f"{name} to step {int(ds['step'][frame])}"
-    return [Comparison(quantity, mean, error, np.ones_like(mean), tested.sizes["replica"] - 1, reference)]
+    scale = float(np.exp(-exponent.isel(step=frame)).max()) * max(
+        1.0, float(abs(ds["phi"]).max()) if "phi" in ds else 1.0
+    )
+    comparison = mean_comparison(ds, quantity, tested.isel(step=frame), 1.0, reference, scale=scale)
+    noisy = bool(np.any(comparison.standard_error > 0.0))  # without work there is nothing to compare
+    return [comparison] if noisy and is_nearly_normal(comparison) else []

@@ -28,10 +28,10 @@ class Check:
 
 
 CHECKS: dict[str, Check] = {
-    "isotropic-sphere": Check(ideal_gas.check),
-    "harmonic-trap": Check(driven.check),
-    "rotational-trap": Check(driven.check),
-    "two-beads": Check(driven.check),
+    "isotropic-sphere": Check(ideal_gas.check, ideal_gas.advice),
+    "harmonic-trap": Check(driven.check, driven.advice),
+    "rotational-trap": Check(driven.check, driven.advice),
+    "two-beads": Check(driven.check, driven.advice),
     LEARNS: Check(learning.check, learning.advice),
 }
 

@@ -54,9 +54,11 @@ __all__ = [
     "free_energy_difference",
     "ledger",
     "log_theorem_average",
+    "log_theorem_averages",
     "rotational_trap_rate",
     "two_bead_current",
     "two_bead_rate",
+    "weight_skewness",
     "work_moments",
 ]
 
@@ -121,17 +123,31 @@ class Ledger:
 
 @dataclass(frozen=True)
 class WorkMoments:
-    """At steps 0..N: mean and variance of the work, and ln <e^{-w/T}>, ln <e^{-2w/T}> (nan where it diverges)."""
+    """At steps 0..N: mean and variance of the work, and ln <e^{-b w/T}> of b = 1, 2, 3 (nan where it diverges)."""
 
     mean: np.ndarray
     variance: np.ndarray
     log_average: np.ndarray
     log_square: np.ndarray
+    log_cube: np.ndarray
     gaussian: bool  # whether the distribution is exactly normal
 
     def effective_fraction(self) -> np.ndarray:
         """Expected effective sample size of the Jarzynski average per replica: <e^{-w/T}>^2/<e^{-2w/T}>, (N+1)."""
         return np.exp(2.0 * self.log_average - self.log_square)
+
+    def skewness(self) -> np.ndarray:
+        """That of e^{-w/T}, (N+1)."""
+        return weight_skewness(self.log_average, self.log_square, self.log_cube)
+
+
+def weight_skewness(log_average: np.ndarray, log_square: np.ndarray, log_cube: np.ndarray) -> np.ndarray:
+    """Skewness of weights y > 0 from ln <y>, ln <y^2>, ln <y^3>: 0 for constant ones, infinite where one diverges."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        square, cube = np.exp(log_square - 2.0 * log_average), np.exp(log_cube - 3.0 * log_average)
+        variance = square - 1.0
+        skewness = np.where(variance > 1e-9, (cube - 3.0 * square + 2.0) / variance**1.5, 0.0)
+    return np.where(np.isfinite(log_square) & np.isfinite(log_cube) & np.isfinite(skewness), skewness, np.inf)
 
 
 def equilibrium(stiffness: np.ndarray, center: np.ndarray, temperature: float) -> Gaussian:
@@ -177,11 +193,13 @@ def work_moments(protocol: LinearProtocol, start: Gaussian) -> WorkMoments:
     if np.any(protocol.drive) or len(np.unique(protocol.temperature)) > 1:
         raise ValueError("moments of the work need a system without drive, at one temperature")
     inverse = 1.0 / float(np.ravel(protocol.temperature)[0])
-    plain, once, twice = _Spread(start), _Tilt(start, inverse), _Tilt(start, 2.0 * inverse)
-    walkers: tuple[_Spread | _Tilt, ...] = (plain, once, twice)
-    results = np.zeros((4, protocol.steps + 1))
+    plain, tilts = _Spread(start), [_Tilt(start, power * inverse) for power in (1.0, 2.0, 3.0)]
+    walkers: tuple[_Spread | _Tilt, ...] = (plain, *tilts)
+    results = np.zeros((5, protocol.steps + 1))
     if np.all(protocol.stiffness == protocol.stiffness[0]) and np.all(protocol.center == protocol.center[0]):
-        return WorkMoments(results[0], results[1], results[2], results[3], gaussian=True)  # nothing does work
+        return WorkMoments(
+            results[0], results[1], results[2], results[3], results[4], gaussian=True
+        )  # nothing does work
     for step in range(1, protocol.steps + 1):
         before, now = protocol.force(step - 1), protocol.force(step)
         held = before if protocol.x_first else now
@@ -193,9 +211,9 @@ def work_moments(protocol: LinearProtocol, start: Gaussian) -> WorkMoments:
                 walker.move(move)
             if protocol.x_first:
                 walker.jump(before, now)
-        results[:, step] = plain.mean, plain.variance, once.logarithm, twice.logarithm
+        results[:, step] = plain.mean, plain.variance, *(tilt.logarithm for tilt in tilts)
     gaussian = bool(np.all(protocol.stiffness == protocol.stiffness[0]))
-    return WorkMoments(results[0], results[1], results[2], results[3], gaussian)
+    return WorkMoments(results[0], results[1], results[2], results[3], results[4], gaussian)
 
 
 def _jump(before: LinearForce, now: LinearForce, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -260,9 +278,16 @@ def log_theorem_average(
     Gaussian for linear moves of any kind, so each x is integrated out in turn; the running weight is
     exp(a + l.x - x.P x/2).
     """
+    return log_theorem_averages(protocol, start, [ends], power)[0]
+
+
+def log_theorem_averages(
+    protocol: LinearProtocol, start: Gaussian, families: Sequence[Sequence[Gaussian]], power: float
+) -> np.ndarray:
+    """The same for several choices of p_t at once: (families, N+1)."""
     b = power
     a, linear, p = _log_weight(start, 1.0 - b)
-    results = np.zeros(protocol.steps + 1)
+    results = np.zeros((len(families), protocol.steps + 1))
     for step in range(1, protocol.steps + 1):
         force = protocol.force(step - 1 if protocol.x_first else step)
         move = transition(force, protocol.dynamics, *protocol.bath(step))
@@ -278,8 +303,9 @@ def log_theorem_average(
             a += constant + _log_integral(old, push, normalised=True)
             p = (1.0 - b) * inverse + b * twice - cross @ np.linalg.solve(old, cross.T)
             linear = (1.0 - b) * pull - b * m.T @ pull - cross @ np.linalg.solve(old, push)
-        end, pull, inverse = _log_weight(ends[step], b)
-        results[step] = a + end + _log_integral(p + inverse, linear + pull)
+        for family, ends in enumerate(families):
+            end, pull, inverse = _log_weight(ends[step], b)
+            results[family, step] = a + end + _log_integral(p + inverse, linear + pull)
     return results
 
 

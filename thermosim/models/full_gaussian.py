@@ -186,8 +186,10 @@ def _entropy(theta: np.ndarray, constants: Values) -> np.ndarray:
 
 
 def _condition(theta: np.ndarray, constants: Values) -> np.ndarray:
-    values = np.linalg.svd(factor_matrix(theta, constants), compute_uv=False)
-    return np.asarray((values[..., 0] / values[..., -1]) ** 2)
+    factor = factor_matrix(theta, constants)
+    finite = np.isfinite(factor).all(axis=(-2, -1))  # a diverged replica is none
+    values = np.linalg.svd(np.where(finite[..., None, None], factor, 0.0), compute_uv=False)
+    return np.where(finite, (values[..., 0] / values[..., -1]) ** 2, np.nan)
 
 
 def _vector(constants: Values) -> tuple[int, ...]:

@@ -40,9 +40,13 @@ class ComparisonDocument(_Part):
     standard_error: list[Number] = Field(description="standard errors of what was measured")
     exact: list[Number] = Field(description="exact values")
     tolerance: list[Number] = Field(description="truncation of the exact values; 0 where there is none")
-    z: list[Number] = Field(description="deviations beyond the tolerance, in standard errors")
+    z: list[Number] = Field(
+        description="deviations beyond tolerance and rounding, in standard errors, skewness taken out"
+    )
     p_value: list[Number] = Field(description="two-sided p-values of z under Student's law; 0 where z is not finite")
-    degrees_of_freedom: int = Field(description="of the standard errors")
+    degrees_of_freedom: Number = Field(
+        description="of the standard errors; infinite where theory knows these or the law of the estimate"
+    )
     reference: str = Field(description="the theory, and where it holds")
 
 
@@ -118,6 +122,6 @@ def _comparison(comparison: Comparison, consistent: bool) -> ComparisonDocument:
         tolerance=flat(comparison.tolerance),
         z=flat(z),
         p_value=flat(comparison.p_value),
-        degrees_of_freedom=int(comparison.degrees_of_freedom),
+        degrees_of_freedom=float(comparison.degrees_of_freedom),
         reference=comparison.reference,
     )
