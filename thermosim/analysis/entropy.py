@@ -16,22 +16,19 @@ In flat space:
 
     normal     S = (1/2) [n ln(2 pi e) + ln det A - sum_i psi((N-i)/2) - n ln 2],  A scatter about the mean, i = 1..n;
                unbiased for normal samples, at any N > n
-    neighbour  S = psi(N) - psi(k) + ln V_n + n mean ln eps_i + (1/2) ln det C,  eps_i the distance to the k-th nearest
-               of the samples made white by their covariance C, V_n the volume of the unit ball
     empirical  S = -sum_x f_x ln f_x of the frequencies of states, its bias removed by the jackknife
 
-These three return jackknife pseudo-values, one for each independent sample: their mean is the estimate, their standard
-deviation over sqrt(N) its standard error, and differences of entropies take differences of values.
+These two return jackknife pseudo-values, one for each independent sample: their mean is the estimate, their standard
+deviation over sqrt(N) its standard error, and differences of entropies take differences of values. Distances between
+neighbours in flat space are in `neighbours`, whether samples are those of a normal in `normality`.
 
 Sources: I. Sadrtdinov et al., arXiv 2511.07308 (angles, scale step); the cap form replaces balls in the chart by caps.
-L. F. Kozachenko, N. N. Leonenko, Probl. Inf. Transm. 23, 95 (1987), for neighbours; N. A. Ahmed, D. V. Gokhale, IEEE
-Trans. Inf. Theory 35, 688 (1989), for the normal; S. Zahl, Ecology 58, 907 (1977), for the empirical one; B. Efron,
-C. Stein, Ann. Stat. 9, 586 (1981): the jackknife does not understate variances on average.
+N. A. Ahmed, D. V. Gokhale, IEEE Trans. Inf. Theory 35, 688 (1989), for the normal; S. Zahl, Ecology 58, 907 (1977), for
+the empirical one; B. Efron, C. Stein, Ann. Stat. 9, 586 (1981): the jackknife does not understate variances on average.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -40,7 +37,6 @@ from scipy import special
 from scipy.spatial import cKDTree
 
 from thermosim.exact import von_mises_fisher
-from thermosim.exact.gaussian_information import negentropy
 
 __all__ = [
     "angle_entropy",
@@ -50,15 +46,12 @@ __all__ = [
     "grouped_entropy",
     "is_degenerate",
     "log_determinant",
-    "neighbour_bias",
-    "neighbour_entropy",
+    "log_determinant_variance",
     "normal_entropy",
-    "normal_excess",
     "singleton_fraction",
 ]
 
 EULER_GAMMA = -float(special.digamma(1.0))
-NEIGHBOUR = 4  # the k of `neighbour_entropy`
 Estimator = Callable[[np.ndarray], float]
 
 
@@ -148,42 +141,9 @@ def log_determinant(scatter: np.ndarray, freedom: int) -> float:
     return float(np.linalg.slogdet(scatter)[1]) - _log_chi_squares(freedom, len(scatter))
 
 
-def normal_excess(samples: np.ndarray) -> float:
-    """How much too large `normal_entropy` of (N, n) is, judged by third and fourth cumulants; about 0 for a normal.
-
-    The sum over principal components of their negentropies by the Edgeworth series, less its mean for normal samples:
-    near the normal at most the excess, far from it only a sign of one.
-    """
-    number = len(samples)
-    white = _whitened(samples)[0]
-    third, fourth = np.mean(white**3, axis=0), np.mean(white**4, axis=0) - 3.0
-    chance = 6.0 / number / 12.0 + 24.0 / number / 48.0
-    return float(np.sum(negentropy(np.ones_like(third), third, fourth) - chance))
-
-
-def neighbour_entropy(samples: np.ndarray) -> np.ndarray:
-    """Pseudo-values (N,) of the entropy of samples (N, n), less the bias that it has for normal samples.
-
-    -inf where samples coincide or their covariance is singular. Raises ValueError unless N > max(n + 1, NEIGHBOUR + 1).
-    """
-    number, n = samples.shape
-    if number < max(n + 1, NEIGHBOUR + 1) + 1:
-        raise ValueError(f"{number} samples are too few for neighbours in {n} dimensions; run more replicas")
-    if is_degenerate(samples):
-        return np.full(number, -np.inf)
-    return _neighbour_values(samples) - neighbour_bias(number, n)
-
-
-@functools.cache
-def neighbour_bias(number: int, dimension: int) -> float:
-    """Bias that `neighbour_entropy` has removed: that of its formula for N normal samples in n dimensions.
-
-    For other densities it is a guide to the size of the bias: do not trust the estimate where it is large.
-    """
-    random = np.random.default_rng(0)
-    draws = (random.standard_normal((number, dimension)) for _ in range(max(8, 32768 // number)))
-    # the entropy of the normal with the samples' own covariance has no bias, and takes away most of the noise
-    return float(np.mean([_neighbour_values(draw).mean() - normal_entropy(draw).mean() for draw in draws]))
+def log_determinant_variance(freedom: int, n: int) -> float:
+    """Variance of `log_determinant`: sum_i psi'((freedom - i)/2), i = 0..n-1."""
+    return float(special.polygamma(1, (freedom - np.arange(n)) / 2).sum())
 
 
 def empirical_entropy(samples: np.ndarray) -> np.ndarray:
@@ -205,31 +165,6 @@ def singleton_fraction(samples: np.ndarray) -> float:
     """Probability, by the Good-Turing estimate, of states that no sample of (R, S, n) has met."""
     counts = np.unique(samples.reshape(-1, samples.shape[-1]), axis=0, return_counts=True)[1]
     return float(np.mean(counts == 1) * len(counts) / counts.sum())
-
-
-def _neighbour_values(samples: np.ndarray) -> np.ndarray:
-    number, n = samples.shape
-    white, logarithm = _whitened(samples)
-    distances, neighbours = (np.asarray(a) for a in cKDTree(white).query(white, k=NEIGHBOUR + 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        near, next_one = np.log(distances[:, NEIGHBOUR]), np.log(distances[:, NEIGHBOUR + 1])
-        if not np.isfinite(near).all():
-            return np.full(number, -np.inf)
-        constant = 0.5 * n * np.log(np.pi) - special.gammaln(n / 2 + 1) - special.digamma(NEIGHBOUR) + logarithm
-        # a sample that is taken away was among the k nearest of some others, whose next one takes its place
-        gains = np.repeat(next_one - near, NEIGHBOUR)
-        gained = np.bincount(neighbours[:, 1 : NEIGHBOUR + 1].ravel(), gains, minlength=number)
-    whole = special.digamma(number) + constant + n * near.mean()
-    without = special.digamma(number - 1) + constant + n * (near.sum() - near + gained) / (number - 1)
-    values = number * whole - (number - 1) * without
-    return np.asarray(whole + values - values.mean())
-
-
-def _whitened(samples: np.ndarray) -> tuple[np.ndarray, float]:
-    """Samples in principal components of unit variance, and (1/2) ln det of their covariance."""
-    centered = samples - samples.mean(axis=0)
-    variances, directions = np.linalg.eigh(centered.T @ centered / (len(samples) - 1))
-    return centered @ directions / np.sqrt(variances), 0.5 * float(np.log(variances).sum())
 
 
 def _log_chi_squares(freedom: int, n: int) -> float:

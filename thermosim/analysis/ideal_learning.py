@@ -16,7 +16,7 @@ Source: S. S. Parsi, Entropy 26, 112 (2024), arXiv 2310.19802.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -26,27 +26,27 @@ from thermosim.analysis.estimates import gathered, put_mean, require
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.normality import normal_reason
 
 __all__ = ["ideal_learning", "joint_entropy"]
 
-_ESTIMATORS = {"gaussian": entropy.normal_entropy, "nearest-neighbour": entropy.neighbour_entropy}
 _NORMAL = "theta normal, else S_Theta is an upper bound"
 
 
-def ideal_learning(ds: xr.Dataset, frames: int = 11, method: str = "auto", memory: str = "gaussian") -> xr.Dataset:
+def ideal_learning(ds: xr.Dataset, frames: int = 11, method: str = "auto") -> xr.Dataset:
     """Eq. 50 as a table of changes and deficits: dims step and the sweep axes.
 
     At `frames` equally spaced recorded frames, since the first at which theta varies in all directions. Changes:
     learned_information dI, released_heat -Q_X, memory dS_Theta, marginal_entropy dS_X, conditional_entropy
     dS_{X|Theta}, conditional_entropy_production Sigma_{X|Theta}. Deficits, all 0 for ideal learning:
     dissipated_deficit -Q_X - dI, stored_deficit dS_Theta + Q_X, memory_deficit dS_Theta - dI, their sum. method: as for
-    `learned_information`, memory that of S_Theta: "gaussian" or "nearest-neighbour". `valid`: that of the information,
-    and, for "gaussian", cumulants of theta like a normal's. Raises ValueError without theta and heat, a theta without
-    spread, or a model whose <phi> and ln Z are not to be had.
+    `learned_information`; S_Theta is that of the normal with theta's covariance. `valid` is false, and `reason` says
+    why, where that of the information is, or theta is seen not to be normal. Raises ValueError without theta and heat,
+    a theta without spread, or a model whose <phi> and ln Z are not to be had.
     """
     require(ds, "theta", "heat")
-    some, stored, conditional, normal = _contents(ds, frames, memory)
-    information, valid, how = _information(some, method)
+    some, stored, conditional, reason = _contents(ds, frames)
+    information, untrue, how = _information(some, method)
     heat = some["heat"].mean("sample", skipna=False) if "sample" in some["heat"].dims else some["heat"]
     heat = heat - heat.isel(step=0, drop=True)
     values = {
@@ -61,21 +61,20 @@ def ideal_learning(ds: xr.Dataset, frames: int = 11, method: str = "auto", memor
         "memory_deficit": (stored - information, "dS_Theta - dI", "0 for ideal learning (Eq. 50)"),
     }
     result = _table(values, some)
-    return _judged(result, valid & normal, f"L-info {how}, S_Theta {memory}")
+    return _judged(result, [untrue, reason], f"L-info {how}, S_Theta normal")
 
 
-def joint_entropy(ds: xr.Dataset, frames: int = 11, method: str = "auto", memory: str = "gaussian") -> xr.Dataset:
+def joint_entropy(ds: xr.Dataset, frames: int = 11, method: str = "auto") -> xr.Dataset:
     """Eqs. 27 to 29 since the first frame with an entropy of theta: dims step and the sweep axes.
 
     joint_entropy dS_{X,Theta} = dS_Theta + dS_{X|Theta}, the residual of a closed system; sum_of_entropies dS_X +
     dS_Theta, Sigma of Eq. 27; learned_information dI, to which Sigma is equal where the residual is 0 (Eq. 29). Where x
-    was recorded and is continuous, pair_entropy is that of the first sample and theta as they are, by the same
-    estimator of both together: it is joint_entropy where chains have relaxed. Arguments and errors are those of
-    `ideal_learning`.
+    was recorded and is continuous, pair_entropy is that of the normal of the first sample and theta as they are: it is
+    joint_entropy where chains have relaxed. Arguments, errors and `valid` are those of `ideal_learning`.
     """
     require(ds, "theta")
-    some, stored, conditional, normal = _contents(ds, frames, memory)
-    information, valid, how = _information(some, method)
+    some, stored, conditional, reason = _contents(ds, frames)
+    information, untrue, how = _information(some, method)
     joint = stored + conditional
     values = {
         "joint_entropy": (joint, "dS_{X,Theta}, 0 for a closed system", _NORMAL),
@@ -83,10 +82,10 @@ def joint_entropy(ds: xr.Dataset, frames: int = 11, method: str = "auto", memory
         "learned_information": (information, "dI, equal to Sigma for a closed system (Eq. 29)", "as the L-info"),
     }
     if "x" in some and not machines(some)[0].model.discrete:
-        pair = gathered(some, [_pairs(machine, memory) for machine in machines(some)], ("step", "replica"))
+        pair = gathered(some, [_pairs(machine) for machine in machines(some)], ("step", "replica"))
         values["pair_entropy"] = (pair, "dS of one sample and theta together", "the pair normal, else an upper bound")
     result = _table(values, some)
-    return _judged(result, valid & normal, f"L-info {how}, S_Theta {memory}")
+    return _judged(result, [untrue, reason], f"L-info {how}, S_Theta normal")
 
 
 def _table(values: Mapping[str, tuple[xr.DataArray, str, str]], ds: xr.Dataset) -> xr.Dataset:
@@ -97,29 +96,32 @@ def _table(values: Mapping[str, tuple[xr.DataArray, str, str]], ds: xr.Dataset) 
 
 
 def _information(ds: xr.Dataset, method: str) -> tuple[xr.DataArray, xr.DataArray, str]:
-    """dI since the first frame as values of replicas whose mean it is, whether it is valid, and how it was found."""
+    """dI since the first frame as values of replicas whose mean it is, why it is not valid, and how it was found."""
     direct = learned_information(ds, method)
     values = direct["replica_information"].transpose("step", ...)
-    return values - values.isel(step=0, drop=True), direct["valid"], str(direct.attrs["method"])
+    return values - values.isel(step=0, drop=True), direct["reason"], str(direct.attrs["method"])
 
 
-def _judged(result: xr.Dataset, valid: xr.DataArray, how: str) -> xr.Dataset:
-    """`valid` where the estimates are, at a frame and at the first."""
-    both = valid & valid.isel(step=0, drop=True)
-    result["valid"] = both.assign_attrs(
+def _judged(result: xr.Dataset, reasons: Sequence[xr.DataArray], how: str) -> xr.Dataset:
+    """`valid` where nothing speaks against the estimates at a frame and at the first; else `reason` says what."""
+    reason = xr.full_like(reasons[0], "", dtype=object)
+    for one in reasons:
+        for at in (one, one.isel(step=0, drop=True)):
+            reason = reason.where(reason != "", at.astype(object))
+    reason = reason.astype(str)
+    result["valid"] = (reason == "").assign_attrs(
         long_name="whether information and memory are right within their errors", condition="as far as they can tell"
     )
+    result["reason"] = reason.assign_attrs(long_name="why it is not valid", condition="empty where it is")
     return result.assign_attrs(method=how)
 
 
-def _contents(ds: xr.Dataset, frames: int, memory: str) -> tuple[xr.Dataset, xr.DataArray, xr.DataArray, xr.DataArray]:
+def _contents(ds: xr.Dataset, frames: int) -> tuple[xr.Dataset, xr.DataArray, xr.DataArray, xr.DataArray]:
     """The chosen frames from the first with an entropy of theta; dS_Theta and dS_{X|Theta} since, as values of replicas
-    whose means they are; and whether theta looks normal."""
-    if memory not in _ESTIMATORS:
-        raise ValueError(f"memory = {memory!r}: expected one of {', '.join(_ESTIMATORS)}")
+    whose means they are; and why theta is not normal, if it is not."""
     chosen = np.unique(np.linspace(0, ds.sizes["step"] - 1, max(2, frames)).round().astype(int))
     some = ds.isel(step=chosen)
-    stored = [_stored(machine, memory) for machine in machines(some)]
+    stored = [_stored(machine) for machine in machines(some)]
     regular = np.all([np.isfinite(values).all(axis=1) for values, _ in stored], axis=0)
     begin = int(np.argmax(regular))
     if not regular[begin:].all():
@@ -131,21 +133,20 @@ def _contents(ds: xr.Dataset, frames: int, memory: str) -> tuple[xr.Dataset, xr.
     dims = ("step", "replica")
     of_theta = gathered(some, [values[begin:] - values[begin] for values, _ in stored], dims)
     of_x = gathered(some, [values - values[0] for values in own], dims)
-    return some, of_theta, of_x, gathered(some, [flags[begin:] for _, flags in stored], ("step",))
+    return some, of_theta, of_x, gathered(some, [reasons[begin:] for _, reasons in stored], ("step",))
 
 
-def _stored(machine: Machine, memory: str) -> tuple[np.ndarray, np.ndarray]:
-    """S_Theta of what is learned as values of replicas, (F, R), and whether theta looks normal, (F,)."""
+def _stored(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
+    """S_Theta of what is learned as values of replicas, (F, R), and why theta is not normal, (F,)."""
     learned = learned_parameters(machine)[0]
     thetas = [machine.theta(frame)[:, learned] for frame in range(len(machine.steps))]
-    values = [_ESTIMATORS[memory](theta) for theta in thetas]
-    flags = [True] * len(thetas)
-    if memory == "gaussian":
-        flags = [
-            bool(np.isfinite(value).all()) and entropy.normal_excess(theta) <= 2.0 * value.std() / np.sqrt(len(value))
-            for theta, value in zip(thetas, values)
-        ]
-    return np.stack(values), np.array(flags)
+    values = [entropy.normal_entropy(theta) for theta in thetas]
+    errors = [value.std(ddof=1) / np.sqrt(len(value)) for value in values]
+    reasons = [
+        normal_reason([theta], error) if np.isfinite(error) else "theta has no spread in some direction"
+        for theta, error in zip(thetas, errors)
+    ]
+    return np.stack(values), np.array(reasons)
 
 
 def _conditional(machine: Machine) -> np.ndarray:
@@ -154,11 +155,11 @@ def _conditional(machine: Machine) -> np.ndarray:
     return np.stack([learning.mean_energy(machine, f)[0] + learning.log_normaliser(machine, f)[0] for f in frames])
 
 
-def _pairs(machine: Machine, memory: str) -> np.ndarray:
+def _pairs(machine: Machine) -> np.ndarray:
     """Change of the entropy of (first sample, theta) as values of replicas, (F, R)."""
     learned = learned_parameters(machine)[0]
     values = [
-        _ESTIMATORS[memory](np.concatenate([machine.x(frame)[:, 0], machine.theta(frame)[:, learned]], axis=1))
+        entropy.normal_entropy(np.concatenate([machine.x(frame)[:, 0], machine.theta(frame)[:, learned]], axis=1))
         for frame in range(len(machine.steps))
     ]
     return np.stack(values) - values[0]

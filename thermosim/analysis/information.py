@@ -24,15 +24,19 @@ from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
+from thermosim.analysis.neighbours import NO_NOISE, Noise
+from thermosim.analysis.normality import SHARE
 from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, mean_interval, put_skewed_mean
 
 __all__ = [
     "ALL",
     "SIGMAS",
+    "VERDICT",
     "Meanings",
     "assembled",
     "book",
     "described",
+    "lag",
     "learned_information",
     "low_variance",
     "mean_and_error",
@@ -49,6 +53,10 @@ _MASS = 1e-4  # probability that an exact sum may miss
 _POINTS = 4096  # samples for a mixture, at least; of each replica four, at least
 
 Meanings = Mapping[str, tuple[str, str]]
+VERDICT = {
+    "valid": ("1", "whether the estimates are right within their errors, as far as they can tell"),
+    "reason": ("1", "why the estimates are not valid, empty where they are"),
+}
 ALL = np.zeros(1, int)  # all replicas are one set
 
 
@@ -59,8 +67,9 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
     their number (default: 4096 in all, at least four each, on which the error of replica_information rests); "chains",
     the recorded samples of the chains, right only as far as these have relaxed; "auto", the first of them that the
     model can do.
-    lower_bound and upper_bound hold on average over ensembles of this size. `valid` is false where half their distance
-    exceeds two standard errors, where the sum over x misses some of it, or where chains are not known to have relaxed.
+    lower_bound and upper_bound hold on average over ensembles of this size. `valid` is false, and `reason` says why,
+    where half their distance exceeds two standard errors, where the sum over x misses some of it, where chains are not
+    known to have relaxed so far that it does not matter, or where they steer theta.
     Raises ValueError for a single replica, theta not recorded or not finite, or a method that the model has not.
     """
     rows = [
@@ -73,12 +82,9 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
         "lower_bound": ("nat", "L-info, lower bound on average: mixture with the replica itself"),
         "upper_bound": ("nat", "L-info, upper bound on average: mixture without the replica itself"),
         "replica_information": ("nat", "L-info of a replica, relative entropy of p(x|theta) and p_t"),
-        "valid": ("1", "whether the estimate is right within its error, as far as it can tell"),
     }
     condition = "replicas are independent draws of the ensemble at the data of the run"
-    result = assembled(ds, rows, meanings, " and ".join(sorted(names)), condition)
-    result["learned_information_error"].attrs["degrees_of_freedom"] = float(ds.sizes["replica"] - 1)
-    return result
+    return assembled(ds, rows, meanings, " and ".join(sorted(names)), condition, _freedom(machines(ds)))
 
 
 def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Dataset:
@@ -132,8 +138,8 @@ def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Da
 
 def surprisals(
     machine: Machine, frame: int, method: str, samples: int | None, starts: np.ndarray
-) -> tuple[Surprisals, np.ndarray, bool]:
-    """Surprisals at a frame, standard error of each ln Z (R,), and whether samples or sums stand for p(x|theta).
+) -> tuple[Surprisals, np.ndarray, str]:
+    """Surprisals at a frame, standard error of each ln Z (R,), and why they are not those of p(x|theta), if not.
 
     method and samples as for `learned_information`; data sets, of two replicas or more, start at replicas `starts`.
     """
@@ -142,10 +148,13 @@ def surprisals(
     if name == "exact":
         parts = integrated(machine, theta, normaliser, starts)
         assert parts.mass is not None
-        return parts, error, bool(np.all(np.abs(parts.mass - 1.0) < _MASS))
+        missing = float(np.max(np.abs(parts.mass - 1.0)))
+        return parts, error, "" if missing < _MASS else f"the sum over x misses {missing:.1g} of the probability"
     x = machine.x(frame) if name == "chains" else _drawn(machine, frame, samples)
     parts = surprisals_of(machine, theta, x, normaliser, starts)
-    return parts, error, name == "nested" or _known_to_be_relaxed(machine, frame)
+    if name == "nested":
+        return parts, error, ""
+    return parts, error, lag(machine, frame, mean_and_error(parts.mixture() - parts.own.mean(axis=1), starts)[1])
 
 
 def parameters_of(machine: Machine, frame: int) -> np.ndarray:
@@ -170,26 +179,42 @@ def strata(machine: Machine) -> np.ndarray:
     return starts if len(starts) else ALL
 
 
-def mean_and_error(values: np.ndarray, starts: np.ndarray = ALL) -> tuple[float, float]:
+def mean_and_error(values: np.ndarray, starts: np.ndarray = ALL, noise: Noise = NO_NOISE) -> tuple[float, float]:
     """Mean of (R,), and its standard error where every set, from these replicas on, keeps its number of replicas.
 
-    Infinite values have no error.
+    noise: of surprisals by neighbours among the values. Infinite values have no error.
     """
     if not np.isfinite(values).all():
         return float(values.mean()), np.nan
     sizes = np.diff(starts, append=len(values))
     residual = values - np.repeat(np.add.reduceat(values, starts) / sizes, sizes)
-    return float(values.mean()), float(np.sqrt(np.sum(residual**2) / (len(values) - len(starts)) / len(values)))
+    variance = float(np.sum(residual**2) / (len(values) - len(starts)))
+    return float(values.mean()), noise.error(variance, len(values))
 
 
 def assembled(
-    ds: xr.Dataset, rows: Sequence[Mapping[str, np.ndarray]], meanings: Meanings, method: str, condition: str
+    ds: xr.Dataset,
+    rows: Sequence[Mapping[str, np.ndarray]],
+    meanings: Meanings,
+    method: str,
+    condition: str,
+    freedom: int | None = None,
 ) -> xr.Dataset:
-    """Arrays (F,) or (F, R) of every point of the sweep as one Dataset; those of one dimension have no replica."""
+    """Arrays (F,) or (F, R) of every point of the sweep as one Dataset; those of one dimension have no replica.
+
+    X_interval is (F, 2). `reason` is text, empty where estimates are valid. freedom: degrees of freedom of all errors.
+    """
     result = xr.Dataset()
     for name, first in rows[0].items():
-        dims = ("step", "replica")[: np.ndim(first)]
+        dims = ("step", "bound" if name.endswith("_interval") else "replica")[: np.ndim(first)]
         result[name] = gathered(ds, [row[name] for row in rows], dims)
+        if "bound" in dims:
+            result[name] = result[name].assign_coords(bound=["low", "high"]).transpose(..., "bound")
+        if freedom is not None and name.endswith("_error"):
+            result[name].attrs["degrees_of_freedom"] = float(freedom)
+    if "reason" in result:
+        result["valid"] = result["reason"] == ""
+        meanings = {**meanings, **VERDICT}
     return described(result, meanings, method, condition)
 
 
@@ -199,6 +224,9 @@ def described(result: xr.Dataset, meanings: Meanings, method: str, condition: st
         if f"{name}_error" in result:
             attributes = {"units": units, "long_name": f"standard error: {meaning}", "method": method}
             result[f"{name}_error"] = result[f"{name}_error"].assign_attrs(attributes, condition=condition)
+        if f"{name}_interval" in result:
+            attributes = {"units": units, "long_name": f"95 % interval: {meaning}", "method": method}
+            result[f"{name}_interval"] = result[f"{name}_interval"].assign_attrs(attributes, condition=condition)
     return result.assign_attrs(method=method)
 
 
@@ -209,11 +237,13 @@ def _stacked(frames: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 def _direct(machine: Machine, frame: int, method: str, samples: int | None) -> dict[str, Any]:
     starts = strata(machine)
-    parts, normaliser_error, sound = surprisals(machine, frame, method, samples, starts)
+    parts, normaliser_error, reason = surprisals(machine, frame, method, samples, starts)
     values = parts.mixture() - parts.own.mean(axis=1)
     mean, error = mean_and_error(values, starts)
     # an error e of ln Z leaves the mean as it is to first order; to second it takes away at most e^2/2
     error = float(np.hypot(error, 0.5 * np.mean(normaliser_error**2)))
+    if not reason and parts.gap() > 2.0 * error + 1e-9:
+        reason = f"too few replicas: with and without the replica itself the L-info differs by {2.0 * parts.gap():.2g}"
     count = parts.own.shape[1]
     noise = np.zeros(len(values))
     if parts.mass is None:
@@ -224,7 +254,7 @@ def _direct(machine: Machine, frame: int, method: str, samples: int | None) -> d
         "learned_information_error": error,
         "lower_bound": np.mean(parts.included - parts.own),
         "upper_bound": np.mean(parts.excluded - parts.own),
-        "valid": sound and parts.gap() <= 2.0 * error + 1e-9,
+        "reason": reason,
         "replica_information": values,
         "replica_information_error": np.hypot(noise, normaliser_error),
     }
@@ -261,16 +291,32 @@ def book(machine: Machine, name: str, frame: int) -> np.ndarray:
     return np.asarray(values.mean("sample") if "sample" in values.dims else values)
 
 
-def _lag(machine: Machine, frame: int) -> dict[str, Any]:
-    theta, phi = parameters_of(machine, frame), book(machine, "phi", frame)
-    mean, error = mean_and_error(phi - _equilibrium_average(machine, frame, theta))
+def lag(machine: Machine, frame: int, error: float) -> str:
+    """Why samples of chains at a frame are not those of p(x|theta), if not so far as this error of an entropy tells.
+
+    Fresh samples are, and those of a start in equilibrium. Of others the mean of phi is compared with that of p: with a
+    gap of g standard deviations of phi they have a relative entropy of g^2/2, in the least case, which must be small
+    against the error, two standard errors of the gap included. It is a necessary sign only.
+    """
+    x, fresh = machine.settings.of_x, machine.x_move.fresh
+    if machine.settings.run.direction == "reversed":
+        return "in a reversed run theta has moved on when a frame is taken"
+    if fresh and (machine.steps[frame] > 0 or x.initial == "equilibrium"):
+        return ""
+    if machine.settings.theta.gradient == "contrast" and machine.steps[frame] > 0:
+        return "learning by contrast: theta follows the samples, which are not those of p(x|theta) at any tau"
+    if machine.steps[frame] == 0:
+        return "" if x.initial == "equilibrium" else f"chains start from {x.initial!r} and have not relaxed"
+    try:
+        theta, phi = parameters_of(machine, frame), book(machine, "phi", frame)
+        mean, gap_error = mean_and_error(phi - _equilibrium_average(machine, frame, theta))
+    except ValueError as fault:
+        return f"chains are not known to have relaxed: {fault}"
     spread = float(machine.frames["phi"].isel(step=frame).std())
-    return {
-        "residual": mean,
-        "residual_error": error,
-        "lag": mean / spread if spread > 0.0 else 0.0,
-        "relaxed": abs(mean) <= SIGMAS * error,
-    }
+    farthest = abs(mean) + 2.0 * gap_error
+    if farthest == 0.0 or (spread > 0.0 and 0.5 * (farthest / spread) ** 2 <= SHARE * error):
+        return ""
+    return f"chains have not relaxed, or cannot be seen to: phi is {mean:.2g} kT above its mean in equilibrium"
 
 
 def _equilibrium_average(machine: Machine, frame: int, theta: np.ndarray) -> np.ndarray:
@@ -291,11 +337,9 @@ def _equilibrium_average(machine: Machine, frame: int, theta: np.ndarray) -> np.
     return np.asarray(np.mean(phi, axis=0))
 
 
-def _known_to_be_relaxed(machine: Machine, frame: int) -> bool:
-    model = machine.model
-    if model.cross_entropy is None and model.fresh is None and support_size(machine) == 0:
-        return False
-    return "phi" in machine.frames and bool(_lag(machine, frame)["relaxed"])
+def _freedom(points: Sequence[Machine]) -> int:
+    """Degrees of freedom of errors from the replicas within their sets."""
+    return min(machine.frames.sizes["replica"] - len(strata(machine)) for machine in points)
 
 
 def require_own_bath(machine: Machine, flow: bool = True) -> None:

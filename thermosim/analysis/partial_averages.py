@@ -46,9 +46,10 @@ def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
     of a replica's chains, which one sample does not tell; divergence: sum of D(p_{t-1} || p_t), which is W_X less the
     change of F; conditional_entropy: S_{X|Theta}(theta_t). method: "closed-form" of the model's cross-entropy,
     "support" for sums or quadrature over all x, "chains" for the ledger averaged over each replica's samples, or the
-    first of these that there is. `valid` is false where a quadrature misses probability, and for chains that are not
-    known to be in equilibrium. Chains give no divergence. Raises ValueError where theta was not recorded at every step
-    (a coarser path is another protocol, with another work), except for chains, or where the method has no way.
+    first of these that there is. `valid` is false, and `reason` says why, where a quadrature misses probability, and
+    for chains that are not known to have been in equilibrium at every recorded frame so far, as the ledger keeps what
+    they lacked. Chains give no divergence. Raises ValueError where theta was not recorded at every step (a coarser path
+    is another protocol, with another work), except for chains, or where the method has no way.
     """
     if method not in METHODS:
         raise ValueError(f"method = {method!r}: expected one of {', '.join(METHODS)}")
@@ -94,11 +95,17 @@ def partial_entropies(ds: xr.Dataset, frames: int = 11, method: str = "auto", dr
     entropies = gathered(some, columns, ("part", "step", "replica"))
     flow = heat["heat"].isel(step=chosen) - heat["heat"].isel(step=chosen[0])
     error = heat["heat_error"].isel(step=chosen)
-    return _productions(entropies, flow, error, f"S_X by {way}, Q_X by {heat.attrs['method']}")
+    sampled = None if way == "support" else draws - 1
+    return _productions(entropies, flow, error, f"S_X by {way}, Q_X by {heat.attrs['method']}", sampled)
 
 
-def _productions(entropies: xr.DataArray, flow: xr.DataArray, flow_error: xr.DataArray, how: str) -> xr.Dataset:
-    """All entropies and productions, of replicas and on average; entropies has the parts that `_entropies` returns."""
+def _productions(
+    entropies: xr.DataArray, flow: xr.DataArray, flow_error: xr.DataArray, how: str, sampled: int | None
+) -> xr.Dataset:
+    """All entropies and productions, of replicas and on average; entropies has the parts that `_entropies` returns.
+
+    sampled: degrees of freedom of the errors of a replica.
+    """
     conditional, conditional_error, information, information_error, marginal_error = entropies
     marginal = conditional + information
     later = conditional["step"] > conditional["step"][0]
@@ -129,7 +136,8 @@ def _productions(entropies: xr.DataArray, flow: xr.DataArray, flow_error: xr.Dat
     result = xr.Dataset(attrs={"method": how})
     condition = "p_t: the mixture over the recorded replicas"
     for name, (value, error, meaning) in values.items():
-        put(result, name, value, error, "nat", f"{meaning} of a replica", condition)
+        of_one = sampled if name != "heat" else None
+        put(result, name, value, error, "nat", f"{meaning} of a replica", condition, degrees_of_freedom=of_one)
         put_mean(result, f"mean_{name}", value, "nat", f"mean over replicas of {meaning}", condition)
         put_spread(result, name, value, "nat", meaning, condition, error.fillna(0.0))
     overlap = conditional.sizes["replica"] * np.exp(-result["mean_information"])
@@ -163,23 +171,33 @@ def _by_chains(ds: xr.Dataset) -> xr.Dataset:
     fresh = all(m.x_move.fresh and m.settings.of_x.initial == "equilibrium" for m in points)
     condition = "chains in equilibrium with each theta; theta does not follow x"
     for name, symbol in (("work", "W_X"), ("heat", "Q_X")):
-        value, error = ds[name], xr.full_like(ds[name], np.nan)
+        value, error, freedom = ds[name], xr.full_like(ds[name], np.nan), None
         if "sample" in value.dims:
+            freedom = value.sizes["sample"] - 1
             error = value.std("sample", ddof=1, skipna=False) / np.sqrt(value.sizes["sample"])
             value = value.mean("sample", skipna=False)
-        put(result, name, value, error, "kT", f"{symbol} of a replica since step 0, from its chains", condition)
-    follows = any(m.settings.theta.gradient == "contrast" for m in points)
-    if fresh or follows:
-        valid = xr.full_like(result["work"].isel(replica=0, drop=True), fresh and not follows, dtype=bool)
+        meaning = f"{symbol} of a replica since step 0, from its chains"
+        put(result, name, value, error, "kT", meaning, condition, degrees_of_freedom=freedom)
+    never = xr.zeros_like(result["work"].isel(replica=0, drop=True), dtype=bool)
+    if any(m.settings.theta.gradient == "contrast" for m in points):
+        valid, why = never, "learning by contrast: theta follows the samples"
+    elif fresh:
+        valid, why = ~never, ""
     else:
         try:
-            valid = learning.relaxation(ds)["relaxed"]
-        except ValueError:
-            valid = xr.zeros_like(result["work"].isel(replica=0, drop=True), dtype=bool)
-    result["valid"] = valid.assign_attrs(
-        long_name="fresh samples, or chains whose mean phi has relaxed at this frame", condition="a flag, not a proof"
-    )
-    return result
+            relaxed = learning.relaxation(ds)["relaxed"]
+            valid, why = relaxed.astype(int).cumprod("step") > 0, "chains have not relaxed, here or before"
+        except ValueError as fault:
+            valid, why = never, f"chains are not known to have relaxed: {fault}"
+    return _judged(result, valid, why, "fresh samples, or chains whose mean phi has relaxed at all frames so far")
+
+
+def _judged(result: xr.Dataset, valid: xr.DataArray, why: str, meaning: str) -> xr.Dataset:
+    """The result with `valid`, and the reason where it is not."""
+    result["valid"] = valid.assign_attrs(long_name=meaning, condition="a flag, not a proof")
+    reason = xr.full_like(valid, why, dtype=object).where(~valid, "")
+    reason = reason.astype(str).assign_attrs(long_name="why estimates are not valid", condition="empty if valid")
+    return result.assign(reason=reason)
 
 
 def _by_model(ds: xr.Dataset, points: list[Machine], way: str) -> xr.Dataset:
@@ -202,10 +220,9 @@ def _by_model(ds: xr.Dataset, points: list[Machine], way: str) -> xr.Dataset:
         put(result, name, value, 0.0, "kT", f"{symbol} of a replica since step 0", condition)
     value = gathered(ds, columns[3], ("step", "replica"))
     put(result, "conditional_entropy", value, 0.0, "nat", "S_{X|Theta}(theta_t)", condition)
-    result["valid"] = (gathered(ds, worst, ()) < _INTEGRAL).assign_attrs(
-        long_name=f"probabilities on the support add up to 1 within {_INTEGRAL:g}", condition="at every frame"
-    )
-    return result
+    valid = gathered(ds, worst, ()) < _INTEGRAL
+    meaning = f"probabilities on the support add up to 1 within {_INTEGRAL:g}, at every frame"
+    return _judged(result, valid, "the quadrature over x misses probability", meaning)
 
 
 def _path(machine: Machine, way: str) -> np.ndarray:

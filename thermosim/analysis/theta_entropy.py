@@ -106,20 +106,17 @@ def theta_fluctuation_theorem(ds: xr.Dataset, end: End = "normal") -> xr.Dataset
     )
 
 
-def pathwise_clausius(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
+def pathwise_clausius(ds: xr.Dataset) -> xr.Dataset:
     """Eqs. 23, 47 and 48 on every path: what is missing, and how much it varies; dims relation, step and the axes.
 
     residual: its mean over replicas; residual_spread: its standard deviation over them, 0 where the relation holds
     path by path. All since the first frame at which theta varies in all directions. s is of the normal with theta's
-    covariance, or by "nearest-neighbour". Relations with q_theta need log_ratio_theta, those with q_x the heat, which
+    covariance. Relations with q_theta need log_ratio_theta, those with q_x the heat, which
     is averaged over samples; with dU/T one constant temperature. Raises ValueError where none is left, or theta has no
     spread.
     """
-    estimators = {"gaussian": entropy.normal_entropy, "nearest-neighbour": entropy.neighbour_entropy}
-    if method not in estimators:
-        raise ValueError(f"method = {method!r}: expected one of {', '.join(estimators)}")
     require(ds, "theta")
-    columns = [_residuals(machine, estimators[method]) for machine in machines(ds)]
+    columns = [_residuals(machine) for machine in machines(ds)]
     names = [name for name in RELATIONS if all(name in column for column, _ in columns)]
     if not names:
         raise ValueError(
@@ -133,7 +130,7 @@ def pathwise_clausius(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
     values = values.assign_coords(relation=names, meaning=("relation", [RELATIONS[name][0] for name in names]))
     values = values.assign_coords(condition=("relation", [RELATIONS[name][1] for name in names]))
     condition = "see the coordinate `condition`"
-    result = xr.Dataset(attrs={"first": int(late["step"][0]), "method": method})
+    result = xr.Dataset(attrs={"first": int(late["step"][0]), "method": "normal with theta's covariance"})
     put_mean(result, "residual", values, "nat", "mean of what the relation misses", condition)
     put_spread(result, "residual", values, "nat", "what the relation misses on a path", condition)
     return result
@@ -248,11 +245,11 @@ def _average(frames: xr.Dataset, exponent: xr.DataArray) -> xr.Dataset:
     return work.integral_fluctuation_theorem(frames.assign(log_ratio_x=exponent), nothing, nothing)
 
 
-def _residuals(machine: Machine, estimator: Callable[[np.ndarray], np.ndarray]) -> tuple[Mapping[str, np.ndarray], int]:
+def _residuals(machine: Machine) -> tuple[Mapping[str, np.ndarray], int]:
     """What every relation misses, (F, R) up to a constant of each replica, and the first frame with an entropy."""
     learned = learned_parameters(machine)[0]
     thetas = [machine.theta(frame)[:, learned] for frame in range(len(machine.steps))]
-    content = np.stack([estimator(theta) for theta in thetas])
+    content = np.stack([entropy.normal_entropy(theta) for theta in thetas])
     regular = np.isfinite(content).all(axis=1)
     begin = int(np.argmax(regular))
     if not regular[begin:].all():
