@@ -65,14 +65,17 @@ def free_energy(
     if not names:
         raise ValueError("neither p* nor the model can be drawn from, and there is no sum over x: nothing to average")
     result, condition = xr.Dataset(), f"p* as given; by {' and '.join(sorted(set(ways)))}"
+    freedom = ds.sizes["replica"] - 1
     for name in names:
         value, error = gathered(some, [row[name] for row in rows], ("part", "step", "replica"))
         meaning = _MEANINGS[name]
         put(result, name, value, error, "nat", f"{meaning} of a replica", condition)
-        put(result, f"mean_{name}", *replica_mean(value), "nat", f"mean over replicas of {meaning}", condition)
+        mean, what = replica_mean(value), f"mean over replicas of {meaning}"
+        put(result, f"mean_{name}", *mean, "nat", what, condition, degrees_of_freedom=freedom)
         put_spread(result, name, value, "nat", meaning, condition, error)
         change = replica_mean(value - value.isel(step=0, drop=True))
-        put(result, f"{name}_change", *change, "nat", f"mean change of {meaning} since the first frame", condition)
+        what = f"mean change of {meaning} since the first frame"
+        put(result, f"{name}_change", *change, "nat", what, condition, degrees_of_freedom=freedom)
     result["valid"] = (gathered(some, worst, ()) < _INTEGRAL).assign_attrs(
         long_name=f"probabilities on the support add up to 1 within {_INTEGRAL:g}", condition="at every frame"
     )

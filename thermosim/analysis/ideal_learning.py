@@ -90,9 +90,10 @@ def joint_entropy(ds: xr.Dataset, frames: int = 11, method: str = "auto", memory
 
 
 def _table(values: Mapping[str, tuple[xr.DataArray, str, str]], ds: xr.Dataset) -> xr.Dataset:
-    result = xr.Dataset(attrs={"first": int(ds["step"][0])})
+    result, freedom = xr.Dataset(attrs={"first": int(ds["step"][0])}), ds.sizes["replica"] - 1
     for name, (value, meaning, condition) in values.items():
-        put(result, name, *replica_mean(value), "nat", f"{meaning} since the first frame", condition)
+        meaning = f"{meaning} since the first frame"
+        put(result, name, *replica_mean(value), "nat", meaning, condition, degrees_of_freedom=freedom)
     return result
 
 

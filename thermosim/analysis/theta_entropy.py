@@ -89,16 +89,18 @@ def theta_fluctuation_theorem(ds: xr.Dataset, end: End = "normal") -> xr.Dataset
         merged = [v.mean("sample", skipna=False) if "sample" in v.dims else v for v in values]
         columns.setdefault("sigma", []).append(np.stack([v.transpose("step", "replica").values for v in merged]))
         columns.setdefault("exact", []).append(np.array([exact[name] for name in names]))
-    result, dims = xr.Dataset(), ("theorem", "step")
+    result, dims, freedom = xr.Dataset(), ("theorem", "step"), ds.sizes["replica"] - 1
     condition = "where the coordinate `exact` is true, at any learning rate"
     average, error = (gathered(ds, columns[name], dims) for name in ("average", "average_error"))
     put(result, "average", average, error, "1", "<exp(-sigma)>, 1 in theory", condition)
     sigma = gathered(ds, columns["sigma"], (*dims, "replica"))
     meaning = "sigma since step 0, not negative in theory"
-    put(result, "entropy_production", *replica_mean(sigma), "1", f"mean of {meaning}", condition)
+    mean, what = replica_mean(sigma), f"mean of {meaning}"
+    put(result, "entropy_production", *mean, "1", what, condition, degrees_of_freedom=freedom)
     put_spread(result, "entropy_production", sigma, "1", "sigma since step 0", condition)
     books = "any move with a density: the books are exact"
-    put(result, "heat", *replica_mean(-ds["log_ratio_theta"]), "1", "mean of q_theta since step 0, over T", books)
+    mean, what = replica_mean(-ds["log_ratio_theta"]), "mean of q_theta since step 0, over T"
+    put(result, "heat", *mean, "1", what, books, degrees_of_freedom=freedom)
     put_spread(result, "heat", -ds["log_ratio_theta"], "1", "q_theta since step 0, over T", books)
     size = gathered(ds, columns["effective_sample_size"], dims)
     result["effective_sample_size"] = size.assign_attrs(
@@ -142,7 +144,8 @@ def pathwise_clausius(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
     values = values.assign_coords(condition=("relation", [RELATIONS[name][1] for name in names]))
     condition = "see the coordinate `condition`"
     result = xr.Dataset(attrs={"first": int(late["step"][0]), "method": method})
-    put(result, "residual", *replica_mean(values), "nat", "mean of what the relation misses", condition)
+    freedom, meaning = ds.sizes["replica"] - 1, "mean of what the relation misses"
+    put(result, "residual", *replica_mean(values), "nat", meaning, condition, degrees_of_freedom=freedom)
     put_spread(result, "residual", values, "nat", "what the relation misses on a path", condition)
     return result
 
