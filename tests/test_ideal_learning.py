@@ -7,9 +7,12 @@ import pytest
 
 from tests.assertions import assert_within
 from tests.learning_paths import LEARNER, SPINS, run
+from thermosim.analysis.canonical_law import canonical_law
+from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.ideal_learning import ideal_learning, joint_entropy
 from thermosim.analysis.machine import machines
 from thermosim.analysis.partial_averages import partial_entropies
+from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
 from thermosim.exact import gaussian_information
 from thermosim.exact.learning_machine import LearningMachine, Moments, Start, moments
 
@@ -93,6 +96,24 @@ def test_spins() -> None:
     assert "pair_entropy" not in joint_entropy(ds, frames=3)
     point = run(SPINS, {"theta.spread": 0.0, "ensemble.replicas": 300, "x.dynamics": "exact"})
     assert ideal_learning(point, frames=6).attrs["first"] > 0
+
+
+def test_sweeps_keep_their_axes() -> None:
+    """A lane axis and a structural one: the heat of theta in closed form at each point, and axes of all results."""
+    text = LEARNER + '[sweep]\n"theta.learning_rate" = { values = [0.1, 0.2] }\n"x.tau" = { values = [1, 2] }\n'
+    ds = run(text, NORMAL | {"ensemble.replicas": 200, "run.steps": 2})
+    theorem = theta_fluctuation_theorem(ds)
+    assert theorem.average.dims == ("theorem", "step", "learning_rate", "tau")
+    for place, machine in zip(np.ndindex(2, 2), machines(ds)):
+        stiff = K * (1.0 - 0.5 * float(machine.settings.theta.learning_rate) * K)
+        square = (machine.frames.theta.values[..., :2] - machine.data.mean()) ** 2
+        energy = 0.5 * (stiff * square).sum(-1).mean(axis=1) / WARM
+        np.testing.assert_allclose(theorem.heat[-1, place[0], place[1]], energy[-1] - energy[0], rtol=1e-9)
+    assert pathwise_clausius(ds).residual.dims == ("relation", "step", "learning_rate", "tau")
+    assert ideal_learning(ds).memory.dims == ("step", "learning_rate", "tau")
+    assert joint_entropy(ds).joint_entropy.dims == ("step", "learning_rate", "tau")
+    assert free_energy(ds).target_divergence.dims == ("step", "learning_rate", "tau", "replica")
+    assert canonical_law(ds).divergence.dims == ("law", "learning_rate", "tau")
 
 
 def test_refusals() -> None:

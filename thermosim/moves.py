@@ -73,6 +73,11 @@ class Move:
     mobilities: bool = False  # of x: every component may have its own
     steady: bool = False  # of x: one theta for all replicas, hyper-parameters constant and the same in every lane
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of its section that are its own: those of every lane, and the mobility, which multiplies a time step."""
+        return (*self.hyper, "mobility") if "time_step" in self.hyper else self.hyper
+
     def lacks(self, model: Model) -> str | None:
         """Why a model cannot make this move, or None."""
         return next((need.otherwise for need in self.needs if not need.met(model)), None)

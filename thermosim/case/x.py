@@ -86,7 +86,7 @@ def _mobility_faults(model: Model, x: XSection, settings: Settings) -> list[str]
     move, mobility = X_MOVES[x.dynamics], x.mobility
     if mobility == 1.0 and not isinstance(mobility, bool):
         return []
-    if "time_step" not in move.hyper:
+    if "mobility" not in move.keys:
         return [f"x.mobility = {mobility!r}: has no meaning for {move.name!r}; remove it."]
     if is_schedule(mobility):
         return [f"x.mobility = {mobility!r}: is a constant; schedule x.time_step, which it multiplies."]

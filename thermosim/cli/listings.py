@@ -220,7 +220,7 @@ def moves(name: str | None) -> Exit:
         for title in ("move", "update", "keys"):
             table.add_column(title, style="bold" if title == "move" else "", overflow="fold")
         for section, move in everything:
-            table.add_row(f"{section} {move.name}", escape(move.summary), ", ".join(move.hyper))
+            table.add_row(f"{section} {move.name}", escape(move.summary), ", ".join(move.keys))
         console.print(table)
         return Exit.FINE
     found = [(section, move) for section, move in everything if move.name == name]
@@ -231,7 +231,7 @@ def moves(name: str | None) -> Exit:
         console.print(f"[bold]{move.name}[/bold], a move of {section}: {escape(move.summary)}\n{escape(move.source)}")
         claims = {"density": "has a density", "invariant": "leaves exp(-phi/T) invariant at any time step"}
         said = [words for claim, words in claims.items() if getattr(move, claim)]
-        for what, has in (("keys:", move.hyper), ("books:", move.books), ("it", said)):
+        for what, has in (("keys:", move.keys), ("books:", move.books), ("it", said)):
             if has:
                 console.print(f"[bold]{what}[/bold] {', '.join(has)}")
     return Exit.FINE
