@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import importlib
+import multiprocessing.process
 import os
 import py_compile
-import queue
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +37,7 @@ LIST = ROOT / "scripts" / "mutants.toml"
 CACHE = Path(tempfile.gettempdir()) / f"thermosim-mutants-{os.getuid()}"  # of kernels, in the place of the user's
 SECONDS = 300.0  # after which a mutant that hangs is given up
 PASSED, FAILED = 0, 1  # exit codes of pytest
+PRELOADED = ("numba", "pytest", "pydantic", "rich", "scipy.interpolate", "scipy.spatial", "scipy.stats", "xarray")
 
 
 @dataclass(frozen=True)
@@ -84,38 +84,80 @@ def copied(folder: Path) -> Path:
     return folder
 
 
-def outcome(root: Path, tests: Sequence[str], seconds: float = SECONDS) -> Outcome:
-    """The outcome of these tests in a copy of the tree."""
-    settings = {"PYTHONPATH": str(root), "XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1"}
-    settings |= {"OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
-    begin = time.monotonic()
-    try:
-        done = subprocess.run(
-            command, cwd=root, env=os.environ | settings, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Outcome("error", seconds, f"no answer within {seconds:g} s")
-    verdict = {PASSED: "survived", FAILED: "killed"}.get(done.returncode, "error")
-    lines = [line[1:].strip() for line in done.stdout.splitlines() if re.match(r"E +\S", line)]
-    last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""])[-1]
-    return Outcome(verdict, time.monotonic() - begin, lines[0] if lines else last if verdict == "error" else "")
+def started(root: Path, tests: Sequence[str], log: Path) -> multiprocessing.process.BaseProcess:
+    """A process that runs these tests in a copy of the tree, forked after everything but the package was imported."""
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(root, tests, log))
+    process.start()
+    return process
 
 
-def judged(mutant: Mutant, root: Path) -> Outcome:
-    """Plant a mutant in a copy of the tree, run its tests, and take it out again."""
-    if mutant.equivalent:
-        return Outcome("equivalent" if mutant.planted(root) is not None else "stale", said=mutant.equivalent)
-    text = mutant.planted(root)
-    if text is None:
-        return Outcome("stale")
-    file = root / mutant.file
-    original = file.read_text("utf-8")
-    file.write_text(text, "utf-8")
-    try:
-        return outcome(root, mutant.tests)
-    finally:
-        file.write_text(original, "utf-8")
+def _run(root: Path, tests: Sequence[str], log: Path) -> None:
+    import pytest
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    os.environ |= {"PYTHONPATH": str(root), "XDG_CACHE_HOME": str(CACHE)}
+    sys.dont_write_bytecode = True
+    code = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests])
+    sys.stdout.flush()
+    os._exit(int(code))
+
+
+@dataclass
+class Trial:
+    """A mutant that is being tried in a copy of the tree."""
+
+    mutant: Mutant
+    root: Path
+    process: multiprocessing.process.BaseProcess
+    begin: float
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    def over(self) -> bool:
+        """Whether there is an outcome; a process that hangs is ended."""
+        if self.process.is_alive() and time.monotonic() - self.begin > SECONDS:
+            self.process.terminate()
+            self.process.join()
+        return not self.process.is_alive()
+
+    def outcome(self) -> Outcome:
+        verdict = {PASSED: "survived", FAILED: "killed"}.get(self.process.exitcode or 0, "error")
+        return Outcome(verdict, time.monotonic() - self.begin, said(self.log, verdict))
+
+
+def said(log: Path, verdict: str) -> str:
+    """The first line of a failure, or the last of all where tests did not run."""
+    text = log.read_text("utf-8", "replace")
+    lines = [line[1:].strip() for line in text.splitlines() if re.match(r"E +\S", line)]
+    last = (text.strip().splitlines() or [""])[-1]
+    return " ".join((lines[0] if lines else last if verdict == "error" else "").split())[:160]
+
+
+def tried(chosen: Sequence[Mutant], roots: list[Path]) -> Iterator[tuple[Mutant, Outcome]]:
+    """The outcome of every mutant, as they come, in so many copies of the tree at a time."""
+    waiting, running, free = list(chosen), list[Trial](), list(roots)
+    while waiting or running:
+        while waiting and free:
+            mutant = waiting.pop(0)
+            text = mutant.planted(ROOT)
+            if text is None or mutant.equivalent:
+                yield mutant, Outcome("stale" if text is None else "equivalent", said=mutant.equivalent)
+                continue
+            root = free.pop()
+            (root / mutant.file).write_text(text, "utf-8")
+            running.append(Trial(mutant, root, started(root, mutant.tests, root / "log"), time.monotonic()))
+        for trial in [trial for trial in running if trial.over()]:
+            running.remove(trial)
+            shutil.copy(ROOT / trial.mutant.file, trial.root / trial.mutant.file)
+            free.append(trial.root)
+            yield trial.mutant, trial.outcome()
+        time.sleep(0.05)
 
 
 def main() -> int:
@@ -125,32 +167,23 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="mutants at a time")
     arguments = parser.parse_args()
     chosen = mutants(arguments.only)
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    for name in PRELOADED:
+        importlib.import_module(name)
+    counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
-        for number in range(max(1, arguments.jobs)):
-            copies.put(copied(Path(folder) / str(number)))
-        every = sorted({test for mutant in chosen for test in mutant.tests})
-        first = copies.get()
-        plain = outcome(first, every, 20.0 * SECONDS) if every else Outcome("survived")
-        copies.put(first)
-        if plain.verdict != "survived":
-            print(f"the tests fail without a mutant: {plain.said}")
+        roots = [copied(Path(folder) / str(number)) for number in range(max(1, arguments.jobs))]
+        every, begin = sorted({test for mutant in chosen for test in mutant.tests}), time.monotonic()
+        plain = started(roots[0], every, roots[0] / "log")
+        plain.join()
+        if plain.exitcode != PASSED:
+            print(f"the tests fail without a mutant: {said(roots[0] / 'log', 'error')}")
             return 1
-        print(f"{len(every)} tests and files pass as they are, {plain.seconds:.0f} s", flush=True)
-
-        def judge(mutant: Mutant) -> Outcome:
-            root = copies.get()
-            try:
-                return judged(mutant, root)
-            finally:
-                copies.put(root)
-
-        counts: Counter[str] = Counter()
-        with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-            for mutant, result in zip(chosen, pool.map(judge, chosen), strict=True):
-                counts[result.verdict] += 1
-                print(f"{result.verdict:10s} {result.seconds:5.1f} s  {mutant.file}: {mutant.why}")
-                print(f"{'':20s}{' '.join(result.said.split())[:160]}", flush=True)
+        print(f"{len(every)} tests and files pass as they are, {time.monotonic() - begin:.0f} s", flush=True)
+        for mutant, result in tried(chosen, roots):
+            counts[result.verdict] += 1
+            print(f"{result.verdict:10s} {result.seconds:5.1f} s  {mutant.file}: {mutant.why}")
+            print(f"{'':20s}{result.said}", flush=True)
     live = sum(counts.values()) - counts["equivalent"]
     print(f"{counts['killed']} of {live} killed ({100.0 * counts['killed'] / max(live, 1):.0f} %); {dict(counts)}")
     return 0 if counts["killed"] == live else 1

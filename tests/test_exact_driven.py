@@ -163,6 +163,24 @@ def test_one_move_against_a_cubature() -> None:
     np.testing.assert_allclose(books.log_ratio, share @ ratio, rtol=1e-11)
 
 
+def test_work_of_one_jump_against_a_cubature() -> None:
+    """Mean, variance and exponential average of a quadratic form that does not commute with the covariance of x."""
+    node, weight = np.polynomial.hermite_e.hermegauss(40)
+    grid = np.stack(np.meshgrid(node, node, indexing="ij"), axis=-1).reshape(-1, 2)
+    share = np.outer(weight, weight).ravel() / (2.0 * np.pi)
+    start = Gaussian(np.array([0.5, -0.8]), np.array([[1.3, 0.9], [0.9, 0.8]]))
+    stiffness = np.array([[[1.0, 0.3], [0.3, 2.0]], [[2.2, -0.4], [-0.4, 1.1]]])
+    center = np.array([[0.1, 0.2], [0.7, -0.5]])
+    protocol = LinearProtocol(stiffness, center, np.zeros((2, 2)), "ula", 0.1, 0, 1.6)
+    x = start.mean + grid @ np.linalg.cholesky(start.covariance).T
+    before, after = (0.5 * np.einsum("ri,ij,rj->r", x - c, k, x - c) for k, c in zip(stiffness, center))
+    work = after - before
+    moments, mean = driven.work_moments(protocol, start), share @ work
+    np.testing.assert_allclose(moments.mean[1], mean, rtol=1e-12)
+    np.testing.assert_allclose(moments.variance[1], share @ (work - mean) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(moments.log_average[1], np.log(share @ np.exp(-work / 1.6)), rtol=1e-6)
+
+
 def test_dragging_at_constant_speed() -> None:
     """First order in h towards Mazonka and Jarzynski; exactly Gaussian work with variance 2 T <w> under exact-ou."""
     velocity, time, temperature = np.array([0.5, -0.3, 0.8]), 2.0, 0.7

@@ -240,6 +240,11 @@ def test_gibbs_sweeps_close_the_first_law_and_momentum_leaves_what_is_not_learne
     gap = ds["phi"] - ds["phi"][0] - ds["work"] - ds["heat"]
     assert abs(gap).max() < 1e-11
     np.testing.assert_allclose(ds["log_ratio_x"], -ds["heat"], atol=1e-11)
+    machine = machines(ds)[0]
+    for frame in (1, 6):
+        for sample in range(2):
+            phi = machine.evaluator.surprisal(machine.x(frame)[:, sample], machine.theta(frame))
+            np.testing.assert_allclose(ds["phi"][frame, :, sample], phi, rtol=1e-9, err_msg="phi of another sweep")
     assert np.array_equal(ds["theta"].values[-1, :, :4], ds["theta"].values[0, :, :4])
     assert (ds["theta"].values[-1, :, 4:] != ds["theta"].values[0, :, 4:]).all()
     assert float(abs(ds["heat"][-1]).min()) > 0.0
