@@ -98,6 +98,23 @@ def test_gradients_over_data_are_means(model, values):
     np.testing.assert_allclose(gradient, np.mean(each, axis=0), rtol=1e-10, atol=1e-12)
 
 
+def test_moments_of_gradients_over_rows():
+    """Mean and variance, divisor K, of the gradient of one row."""
+    evaluator, rows, theta, _ = random_state(GAUSSIAN, {"dimension": 2}, replicas=7)
+    each = np.array([evaluator.gradient(np.repeat(row[None], len(theta), axis=0), theta) for row in rows])
+    mean, variance = evaluator.gradient_moments(rows, theta)
+    np.testing.assert_allclose(mean, each.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(variance, each.var(axis=0), rtol=1e-9)
+
+
+def test_sums_over_many_replicas():
+    """ln sum exp(-phi) over three tiles of replicas, the lowest energies in the last."""
+    evaluator, points, theta, _ = random_state(GAUSSIAN, {"dimension": 2}, replicas=300)
+    theta[:250, :2] += 12.0
+    expected = special.logsumexp(-evaluator.surprisals(points[:9], theta), axis=0)
+    np.testing.assert_allclose(evaluator.log_sum(points[:9], theta), expected, rtol=1e-12)
+
+
 def precision_of(theta, n):
     """P = A A' of one theta of the full Gaussian, entry by entry."""
     factor, entries = np.diag(np.exp(theta[n : 2 * n])), iter(theta[2 * n :])

@@ -109,6 +109,13 @@ def test_rotational_trap_rate_does_not_depend_on_temperature() -> None:
     assert_within(pooled, spread, limit, catches="2 eps^2/k: a factor 2", mistake=0.5 * limit)
 
 
+def test_the_rotational_trap_starts_at_its_temperature() -> None:
+    """Variance T/k at step 0."""
+    ds = _run("rotational_trap", {"x.temperature": 0.3, "model.stiffness": 2.0, "run.steps": 1, "record.every": 1})
+    squares = ds["x"].values[0].reshape(-1) ** 2
+    assert_within(*mean_and_error(squares), 0.15, catches="T, or k for its root", mistake=0.05)
+
+
 def test_two_beads_rate_and_currents() -> None:
     """Entropy production c^2 (T_1 - T_2)^2/(2 (k + c) T_1 T_2) within O(h), and the heat from each bath."""
     ds = _run("two_beads", {"x.time_step": 0.005, "x.tau": 20})

@@ -117,17 +117,68 @@ def test_fluctuation_theorem_is_an_identity(change: dict[str, Any]) -> None:
         np.testing.assert_allclose(driven.log_theorem_average(protocol, start, ends, 1.0)[1:], 0.0, atol=1e-12)
 
 
-def test_variance_of_the_fluctuation_theorem() -> None:
-    """The expected effective sample size is that of a simulation."""
-    settings = trap(ensemble__replicas=20_000)
+@pytest.mark.parametrize("direction", ["forward", "reversed"])
+def test_powers_of_the_fluctuation_theorem(direction: str) -> None:
+    """<exp(-b Sigma)> of a simulation; b = 2 gives the expected effective sample size, others have smaller errors."""
+    settings = trap(ensemble__replicas=20_000, run__direction=direction)
     protocol, start = _both(settings)
     states = [driven.ledger(protocol, start).state(t) for t in range(protocol.steps + 1)]
     ds = driven_ensembles.simulate(settings, seed=2)
     x, ratio = ds["x"].values, ds["log_ratio_x"].values[-1]
     weight = np.exp(-(ratio + states[0].log_density(x[0]) - states[-1].log_density(x[-1])))
-    mean, error = mean_and_error(weight**2)
-    expected = np.exp(driven.log_theorem_average(protocol, start, states, 2.0)[-1])
-    assert_within(mean, error, expected, catches="a factor 2 in the exponent", mistake=expected - 1.0)
+    for power in (2.0, 0.5, -0.5):
+        mean, error = mean_and_error(weight**power)
+        expected = np.exp(driven.log_theorem_average(protocol, start, states, power)[-1])
+        mistake = expected - 1.0 if power < 1.0 else None
+        assert_within(mean, error, expected, catches="a factor 2 in the exponent, another theta", mistake=mistake)
+
+
+def test_one_move_against_a_cubature() -> None:
+    """Nine points of x by nine of the noise have exact second moments: all books of a move that is not symmetric."""
+    h, temperature = 0.23, np.array([0.6, 1.7])
+    force = LinearForce(np.array([[1.4, 0.5], [0.5, 0.8]]), np.array([0.3, -0.7]), np.array([[0.2, -1.1], [0.6, 0.1]]))
+    state = Gaussian(np.array([0.4, 0.9]), np.array([[1.1, -0.6], [-0.6, 0.9]]))
+    node, weight = np.polynomial.hermite_e.hermegauss(3)
+    grid = np.stack(np.meshgrid(*[node] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+    share = np.prod(np.stack(np.meshgrid(*[weight] * 4, indexing="ij"), axis=-1), axis=-1).ravel() / (2.0 * np.pi) ** 2
+    x = state.mean + grid[:, :2] @ np.linalg.cholesky(state.covariance).T
+
+    def pull(at: np.ndarray) -> np.ndarray:
+        return -(at - force.center) @ force.stiffness + at @ force.drive.T
+
+    def energy(at: np.ndarray) -> np.ndarray:
+        return np.asarray(0.5 * np.einsum("ri,ij,rj->r", at - force.center, force.stiffness, at - force.center))
+
+    new = x + h * pull(x) + np.sqrt(2.0 * h * temperature) * grid[:, 2:]
+    forth, back = new - x - h * pull(x), x - new - h * pull(new)
+    ratio = ((back**2 - forth**2) / (4.0 * h * temperature)).sum(axis=1)
+    work = (0.5 * (x + new) @ force.drive.T * (new - x)).sum(axis=1)
+    heats = -0.5 * (new - x) * (pull(x) + pull(new))
+    moved, books = linear_langevin.mean_books(state, force, "ula", h, temperature)
+    mean = share @ new
+    np.testing.assert_allclose(moved.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(moved.covariance, (share[:, None] * (new - mean)).T @ (new - mean), rtol=1e-12)
+    np.testing.assert_allclose([books.work, books.heat], [share @ work, share @ (energy(new) - energy(x) - work)])
+    np.testing.assert_allclose(books.heat_of_component, share @ heats, rtol=1e-11)
+    np.testing.assert_allclose(books.log_ratio, share @ ratio, rtol=1e-11)
+
+
+def test_work_of_one_jump_against_a_cubature() -> None:
+    """Mean, variance and exponential average of a quadratic form that does not commute with the covariance of x."""
+    node, weight = np.polynomial.hermite_e.hermegauss(40)
+    grid = np.stack(np.meshgrid(node, node, indexing="ij"), axis=-1).reshape(-1, 2)
+    share = np.outer(weight, weight).ravel() / (2.0 * np.pi)
+    start = Gaussian(np.array([0.5, -0.8]), np.array([[1.3, 0.9], [0.9, 0.8]]))
+    stiffness = np.array([[[1.0, 0.3], [0.3, 2.0]], [[2.2, -0.4], [-0.4, 1.1]]])
+    center = np.array([[0.1, 0.2], [0.7, -0.5]])
+    protocol = LinearProtocol(stiffness, center, np.zeros((2, 2)), "ula", 0.1, 0, 1.6)
+    x = start.mean + grid @ np.linalg.cholesky(start.covariance).T
+    before, after = (0.5 * np.einsum("ri,ij,rj->r", x - c, k, x - c) for k, c in zip(stiffness, center))
+    work = after - before
+    moments, mean = driven.work_moments(protocol, start), share @ work
+    np.testing.assert_allclose(moments.mean[1], mean, rtol=1e-12)
+    np.testing.assert_allclose(moments.variance[1], share @ (work - mean) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(moments.log_average[1], np.log(share @ np.exp(-work / 1.6)), rtol=1e-6)
 
 
 def test_dragging_at_constant_speed() -> None:

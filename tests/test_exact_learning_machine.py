@@ -213,6 +213,19 @@ def test_published_numbers() -> None:
     assert averages.work[0] == 0.0
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_response_is_the_slope_of_the_mean(name: str) -> None:
+    """d<m_i>/d mu_j by differences, which are exact for linear moves: weight decay and momentum act on it too."""
+    machine, start = CASES[name]
+    machine = replace(machine, weight_decay=0.3)
+    response = moments(machine, start).response
+    for j in range(2):
+        ends = [moments(replace(machine, data_mean=machine.data_mean + s * np.eye(2)[j]), start) for s in (-1.0, 1.0)]
+        slope = 0.5 * (ends[1].theta_mean - ends[0].theta_mean)
+        np.testing.assert_allclose(response[..., j], slope, atol=1e-12)
+    assert np.abs(response[-1]).max() > 0.1
+
+
 def test_refusals() -> None:
     """What has no exact moments says so."""
     with pytest.raises(ValueError, match="no exact moments of the move 'mala'"):

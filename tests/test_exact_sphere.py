@@ -129,6 +129,17 @@ def test_radius_transient_solves_its_equation(protocol):
     assert course[1][0] == pytest.approx(start)
 
 
+@pytest.mark.parametrize("protocol", ["fixed-lr", "fixed-elr"])
+@pytest.mark.parametrize("dimension", [2, 3, 10])
+def test_radius_fluctuation_is_the_limit_of_the_chain(protocol, dimension):
+    """Spread of ln r^2 at small steps, from the Galerkin law. Catches d for d - 1: 5 % in ten dimensions."""
+    for rate, tolerance in ((4e-3, 4e-3), (2e-3, 2e-3)):
+        step = rate if protocol == "fixed-elr" else rate**2 * 0.8**2 * (dimension - 1) / 2
+        law = sphere_chain.stationary_law(protocol, dimension, 0.8, step)
+        leading = float(ideal_gas.radius_fluctuation(protocol, dimension, 0.8, step, 1.0))
+        assert law.log_square_deviation == pytest.approx(leading, rel=tolerance)
+
+
 def test_potentials_are_smallest_at_the_target():
     """Catches a sign of T S or p V: F at T = T*, G at T = T*, V = R T*/p."""
     t = np.geomspace(1e-3, 1e-1, 201)

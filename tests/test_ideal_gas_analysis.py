@@ -91,6 +91,20 @@ def test_identities_between_potentials(runs):
     assert np.all(m.S_direction_angles_error > 0)
 
 
+def test_means_are_written_out(runs):
+    """T = eta <1/r^2> sigma^2/2 and V = <r^2>/2 with radii spread over a decade: 1/<r^2> would be far off."""
+    ds = runs["lr d=10"].copy(deep=True)
+    ds["theta"] = ds["theta"] * np.geomspace(0.3, 3.0, ds.sizes["replica"])[:, None]
+    m, record = ideal_gas.thermodynamics(ds, angles=False), frames(ds)
+    square = np.exp(record.log_square)
+    np.testing.assert_allclose(m["T"], 0.5 * 0.05 * (1 / square).mean(), rtol=1e-12)
+    np.testing.assert_allclose(m.V, 0.5 * square.mean(), rtol=1e-12)
+    np.testing.assert_allclose(m.radius, np.sqrt(square).mean(), rtol=1e-12)
+    np.testing.assert_allclose(m.pV_over_RT, 0.05 * m.V / (4.5 * m["T"]), rtol=1e-12)
+    np.testing.assert_allclose(m.heat_capacity, record.loss.var() / m["T"] ** 2, rtol=1e-12)
+    assert float(m["T"]) * square.mean() > 1.5 * 0.5 * 0.05
+
+
 def test_autocorrelation_time_of_the_loss(runs):
     """1/(2 eta_eff) at low temperature: L is quadratic in a direction that relaxes at eta_eff. Catches a factor 2."""
     m = ideal_gas.thermodynamics(runs["sphere rates"], angles=False)

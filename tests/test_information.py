@@ -12,10 +12,12 @@ import xarray as xr
 import thermosim
 from tests.assertions import assert_within, mean_and_error
 from tests.information_ensembles import CASE, SPINS, discrete_settings, ensemble, gaussian_settings
+from tests.learning_paths import RBM, run
 from thermosim.analysis import entropy
 from thermosim.analysis.information import learned_information, low_variance, strata, surprisals
+from thermosim.analysis.information import mean_and_error as mean_over_sets
 from thermosim.analysis.information_balance import information_balance, routes
-from thermosim.analysis.learning import relaxation
+from thermosim.analysis.learning import learning_ledger, relaxation
 from thermosim.analysis.machine import machines
 from thermosim.analysis.partial_averages import partial_entropies
 from thermosim.data import load
@@ -328,6 +330,18 @@ def test_chains_that_lag() -> None:
     assert np.all(exact_change < (joint - joint[0])[1:])
     estimate, error = result["shadow"][1:], result["shadow_error"][1:]
     assert_within(estimate, error, state.shadow[1:], catches="heat in place of the ratio", mistake=state.shadow[1:])
+    productions = {
+        "marginal": marginal - marginal[0] + state.log_ratio,
+        "conditional": state.energy_change + state.log_ratio,
+    }
+    for what, production in productions.items():
+        estimate = result[f"{what}_entropy_production"][1:]
+        error = result[f"{what}_entropy_production_error"][1:]
+        assert_within(estimate, error, production[1:], catches=f"heat for the ratio in Sigma of {what} law")
+    last = -1
+    error = result["marginal_entropy_production_error"][last]
+    estimate, exactly = result["marginal_entropy_production"][last], productions["marginal"][last]
+    assert_within(estimate, error, exactly, catches="heat for the ratio in Sigma_X", mistake=state.shadow[last])
     lag = relaxation(ds)
     estimate, error = lag["gap"][1:], lag["gap_error"][1:]
     assert_within(estimate, error, state.energy_change[1:], catches="phi of the step before")
@@ -337,6 +351,22 @@ def test_chains_that_lag() -> None:
     from_chains = learned_information(ds, "chains")
     assert not from_chains["valid"][-1]
     assert bool(from_chains["valid"][0])
+
+
+def test_balance_of_an_energy_without_normaliser() -> None:
+    """The conditional entropy production has ln Z of theta_t in it: that of the ledger, by another way."""
+    rbm = run(RBM)
+    result = information_balance(rbm)
+    expected = learning_ledger(rbm)["entropy_production"]
+    np.testing.assert_allclose(result["conditional_entropy_production"], expected, rtol=1e-9, atol=1e-12)
+    assert float(abs(learning_ledger(rbm)["energy_change"] + learning_ledger(rbm)["log_ratio"] - expected).max()) > 0.1
+
+
+def test_error_of_a_mean_over_sets_of_few_replicas() -> None:
+    """Four sets of three replicas, of fixed numbers: the square of the error has the mean that it should."""
+    values = np.repeat([0.0, 5.0, -2.0, 9.0], 3) + np.random.default_rng(21).standard_normal((4000, 12))
+    errors = [mean_over_sets(row, np.arange(0, 12, 3))[1] ** 2 for row in values]
+    assert_within(*mean_and_error(errors), 1.0 / 12.0, catches="R for R - D", mistake=1.0 / 36.0)
 
 
 def test_routes_of_spins() -> None:

@@ -43,6 +43,7 @@ def _exact(ds: xr.Dataset, **changes: Any) -> exact.Moments:
     )
 
 
+LOSSES = {"record.variables": ["theta", "loss_sum", "minibatch_loss", "gradient_square"]}
 MACHINES = {
     "sgd": {},
     "exact": {"x.dynamics": "exact", "x.time_step": None, "x.tau": 1},
@@ -149,15 +150,36 @@ def test_there_and_back_meets_the_same_minibatches() -> None:
     assert np.allclose(theta[7], expected, atol=1e-12)
 
 
+def test_the_way_back_undoes_every_step_at_its_own_learning_rate() -> None:
+    """A falling learning rate there and back: step N + 1 - u climbs at the rate, and by the minibatch, of step u."""
+    ramp = {"kind": "linear", "initial": 0.3, "final": 0.05}
+    ds = _run(
+        {
+            "ensemble.replicas": 20,
+            "record.every": 1,
+            "run.direction": "there-and-back",
+            "run.steps": 8,
+            "theta.learning_rate": ramp,
+        }
+    )
+    theta, rates = ds.theta.values[..., :2], np.linspace(0.3, 0.05, 5)  # the way there ends at its last step
+    for u in (4, 3, 2, 1):
+        row = theta[u - 1] + (theta[u] - theta[u - 1]) / (rates[u] * PRECISION)
+        back = theta[8 - u] + rates[u] * PRECISION * (theta[8 - u] - row)
+        np.testing.assert_allclose(theta[9 - u], back, atol=1e-12)
+
+
 def test_the_ratio_of_theta_is_that_of_its_densities() -> None:
     """langevin and sgld: ln p(theta'|theta, b) - ln p(theta|theta', b) from the normal densities themselves."""
-    for dynamics in ("langevin", "sgld"):
+    by_group = {"mean": 0.4, "log_precision": 0.2}
+    for dynamics, temperature in (("langevin", by_group), ("sgld", by_group), ("sgld", 0.3)):
         changes: dict[str, Any] = {"theta.dynamics": dynamics, "theta.learn": None, "theta.weight_decay": 0.3}
-        changes |= {"theta.temperature": {"mean": 0.4, "log_precision": 0.2}, "ensemble.replicas": 30}
+        changes |= {"theta.temperature": temperature, "ensemble.replicas": 30}
         changes |= {"record.every": 1, "run.steps": 3, "theta.batch": None if dynamics == "langevin" else 2}
         ds = _run(changes)
         machine = machines(ds)[0]
-        total, variance = np.zeros(30), 2.0 * 0.15 * np.array([0.4, 0.4, 0.2, 0.2])
+        warmth = [0.4, 0.4, 0.2, 0.2] if temperature is by_group else [0.3] * 4
+        total, variance = np.zeros(30), 2.0 * 0.15 * np.array(warmth)
         for step in range(1, 4):
             rows = _minibatch(machine, step, changes["theta.batch"])
             old, new = ds.theta.values[step - 1], ds.theta.values[step]
@@ -182,6 +204,18 @@ def _minibatch(machine: Any, step: int, batch: int | None) -> np.ndarray:
     uniform = 1.0 - uniform_array(5, MINIBATCH, step, 0, (batch, replicas))
     rows = np.floor(uniform * machine.data.rows).astype(int)
     return np.asarray(machine.data.values[rows.T])
+
+
+def test_losses_are_those_of_the_minibatches() -> None:
+    """loss_sum, the last loss and sum |g|^2, from the rows of every minibatch."""
+    ds = _run({"ensemble.replicas": 30, "run.steps": 3, "record.every": 1, "theta.learn": None} | LOSSES)
+    machine, total, squares = machines(ds)[0], np.zeros(30), np.zeros(30)
+    for step in (1, 2, 3):
+        loss, gradient = machine.evaluator.data_gradient(_minibatch(machine, step, 2), ds.theta.values[step - 1])
+        total, squares = total + loss, squares + (gradient**2).sum(axis=1)
+        np.testing.assert_allclose(ds.minibatch_loss[step], loss, rtol=1e-12)
+        np.testing.assert_allclose(ds.loss_sum[step], total, rtol=1e-12)
+        np.testing.assert_allclose(ds.gradient_square[step], squares, rtol=1e-12)
 
 
 def test_a_recorded_path_prescribes_theta(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -225,6 +259,13 @@ def test_starts(start: str) -> None:
     assert_within((x - mean).mean(axis=0), error, 0.0, catches="start at another mean")
     spread, error = mean_and_error(((x - mean) ** 2).T)
     assert_within(spread, error, variance, catches="variance and precision exchanged", mistake=0.2 * variance)
+
+
+def test_starts_on_data_are_rows_of_the_own_set() -> None:
+    ds = _run({"x.initial": "data", "data.sets": 5, "ensemble.replicas": 50, "run.steps": 1, "record.every": 1})
+    machine = machines(ds)[0]
+    for replica, number in enumerate(machine.data_set()):
+        assert (ds.x.values[0, replica] == machine.data.of_set(int(number))).all(axis=1).any()
 
 
 def test_groups_that_do_not_learn_rest() -> None:

@@ -50,6 +50,24 @@ def test_energies_without_normaliser() -> None:
     np.testing.assert_allclose(averaged.conditional_entropy, entropy, rtol=1e-10)
 
 
+def test_free_energy_enters_the_theorems_of_the_work() -> None:
+    """All states alike at the start, so that random spins are in equilibrium: <exp(-w + dF)> = 1, dF far from 0."""
+    zero = {
+        "theta.protocol.visible_bias.initial": [0.0] * 3,
+        "theta.protocol.hidden_bias.initial": [0.0] * 2,
+        "theta.protocol.weights.initial": [[0.0] * 2] * 3,
+    }
+    rbm = run(RBM, zero | {"ensemble.replicas": 20_000})
+    energies = [_rbm_energy(theta) for theta in rbm.theta.isel(replica=0).values]
+    gain = np.array([np.log(np.exp(-energy).sum()) for energy in energies])
+    gain -= gain[0]
+    late = learning.fluctuation_theorems(rbm).isel(step=slice(1, None))
+    mistake = np.broadcast_to(np.abs(np.expm1(gain[1:])), late.average.shape)
+    assert_within(late.average, late.average_error, 1.0, catches="dF left out, or its sign", mistake=mistake)
+    ledger = learning.learning_ledger(rbm).isel(step=-1)
+    np.testing.assert_allclose(ledger.entropy_production, ledger.log_ratio + ledger.energy_change + gain[-1])
+
+
 def test_averages_by_closed_form_support_and_chains() -> None:
     """Three routes for one ensemble of spins: two exact ones agree, chains within error on the same paths of theta."""
     ds = run(SPINS, {"x.dynamics": "exact", "x.samples": 3})
@@ -121,5 +139,13 @@ def test_entropies_by_samples() -> None:
     estimate, error = float(last.mean_information), float(last.mean_information_error)
     assert_within(estimate, error, information, catches="a factor 2 in the information", mistake=information)
     assert bool(last.reliable)
+    three, machine = ds.isel(replica=slice(0, 3)), machines(ds.isel(replica=slice(0, 3)))[0]
+    x = learning.exact_samples(machine, ds.sizes["step"] - 1, learning.ENTROPIES, 8)[..., 0]
+    density = np.sqrt(k / (2.0 * np.pi)) * np.exp(-0.5 * k * (x[..., None] - machine.theta(-1)[:, 0]) ** 2)
+    of_three = partial_entropies(three, frames=2, draws=8).isel(step=-1)
+    conditional = 0.5 * (1.0 + np.log(2.0 * np.pi / k))
+    sampled = -0.5 * k * (x - machine.theta(-1)[:, :1]) ** 2 + 0.5 * np.log(k / (2.0 * np.pi))
+    expected = conditional + (sampled - np.log(density.mean(axis=-1))).mean(axis=1)
+    np.testing.assert_allclose(of_three.marginal_entropy, expected, rtol=1e-9)
     few = partial_entropies(ds.isel(replica=slice(0, 60)), frames=2)
     assert not bool(few.reliable.any())

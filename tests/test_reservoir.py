@@ -235,6 +235,35 @@ def test_small_steps_at_one_temperature_are_canonical() -> None:
     np.testing.assert_allclose(np.diag(coarse.sel(prediction="linear").predicted), exact_variance, rtol=1e-6)
 
 
+def test_weight_decay_stiffens_the_reservoir() -> None:
+    """H is that of U_B and of lambda |theta|^2/2, which lets the linear law hold."""
+    result = naive_reservoir(run(ensemble__replicas=5000, run__steps=80, theta__weight_decay=0.6))
+    np.testing.assert_allclose(result.hessian, np.diag(PRECISION + 0.6), atol=1e-8)
+    linear = result.sel(prediction="linear")
+    assert_within(linear.residual, linear.residual_error, 0.0, catches="weight decay left out")
+    keep = 1.0 - RATE * (PRECISION + 0.6)
+    exactly = RATE**2 * np.diag(gradient_covariance(run())) / 4.0 / (1.0 - keep**2)
+    mistake = np.abs(exactly - RATE**2 * np.diag(gradient_covariance(run())) / 4.0 / (1.0 - (keep + 0.6 * RATE) ** 2))
+    variance, error = np.diag(result.covariance), np.diag(result.covariance_error)
+    assert_within(variance, error, exactly, catches="weight decay left out", mistake=mistake)
+
+
+def test_jackknife_of_an_autocorrelation() -> None:
+    """Each of six replicas left out in turn, of every parameter and of all together."""
+    noise = np.random.default_rng(5).standard_normal((30, 6, 2)).cumsum(axis=0)
+    (own, own_error), (mean, mean_error) = noise_module._autocorrelation(noise, np.array([1, 4]))
+
+    def ratio(some: np.ndarray, lag: int) -> list[np.ndarray]:
+        top, below = (some[:-lag] * some[lag:]).mean(axis=0).sum(axis=0), (some**2).mean(axis=0).sum(axis=0)
+        return [*(top / below), top.sum() / below.sum()]
+
+    for k, lag in enumerate((1, 4)):
+        without = np.array([ratio(np.delete(noise, r, axis=1), lag) for r in range(6)])
+        error = np.sqrt(5.0 / 6.0 * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+        np.testing.assert_allclose([*own[k], mean[k]], ratio(noise, lag), rtol=1e-12)
+        np.testing.assert_allclose([*own_error[k], mean_error[k]], error, rtol=1e-10)
+
+
 def test_law_flags() -> None:
     """A run that still drifts, and steps that are too long, are told apart from a stationary law."""
     early = naive_reservoir(run(theta__learning_rate=0.02), first=1)

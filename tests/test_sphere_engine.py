@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 import thermosim
+from tests.assertions import assert_within, mean_and_error
+from thermosim.exact import ideal_gas
 from thermosim.kernels import types
 from thermosim.kernels.compile import compiled
 from thermosim.kernels.noise import fill_normal_pair
+from thermosim.models.isotropic_sphere import stationary_square
 from thermosim.streams import THETA_NOISE
 
 RATE, DECAY, RADIUS, NOISE, SEED, REPLICAS = 0.13, 0.21, 1.7, 0.8, 5, 40
@@ -95,6 +98,47 @@ def test_sphere_identity():
     slope = np.diff(ds.gradient_square.values, axis=0)
     assert np.allclose(np.diff(ds.stretch.values, axis=0), np.sqrt(1 + RATE**2 * slope) - 1, rtol=1e-10)
     assert np.allclose(ds.radius, RADIUS, rtol=1e-14)
+
+
+def test_long_vectors():
+    """Eleven dimensions, where sums are taken several components at a time: orthogonal to w, and the paper's loss."""
+    mu = np.cos(1.0 + np.arange(11.0))
+    mu /= np.linalg.norm(mu)
+    long = {"model.dimension": 11, "model.direction": mu.tolist(), "run.steps": 1, "model.noise": 1e-12}
+    ds = _run("fixed-lr", **long, **{"theta.initial": "random"})
+    w, new = ds.theta.values
+    length = np.linalg.norm(w, axis=1, keepdims=True)
+    gradient = (mu - (w @ mu)[:, None] * w / length**2) / length
+    np.testing.assert_allclose(new, w - RATE * (gradient + DECAY * w), atol=1e-9)
+    np.testing.assert_allclose(ds.gradient_square[1], (length[:, 0] * np.linalg.norm(gradient, axis=1)) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(ds.loss_sum[1], 1.0 + w @ mu / length[:, 0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("constraint", ["fixed-lr", "fixed-elr"])
+def test_a_stationary_start_stays_where_it_is(constraint):
+    """Sixty dimensions, where fluctuations of the radius hardly count, at a decay of 0.3 a step: <r^2> and <L>."""
+    rate, decay = (0.6, 0.5) if constraint == "fixed-lr" else (0.02, 0.2)
+    mu = np.cos(1.0 + np.arange(60.0))
+    changes = {"theta.learning_rate": rate, "theta.weight_decay": decay, "ensemble.replicas": 4000}
+    changes |= {"model.dimension": 60, "model.direction": (mu / np.linalg.norm(mu)).tolist(), "record.every": 15}
+    ds = _run(constraint, **changes, **{"theta.initial": "stationary"})
+    radius, loss = ds["radius"].values, ds["loss"].values
+    assert (radius[-1] ** 2).mean() == pytest.approx((radius[0] ** 2).mean(), rel=0.01)
+    assert loss[-1].mean() == pytest.approx(loss[0].mean(), rel=0.1)
+    assert loss[0].mean() < 0.95
+
+
+@pytest.mark.parametrize(("constraint", "rate", "decay"), [("fixed-lr", 0.6, 0.5), ("fixed-elr", 0.4, 0.2)])
+def test_a_stationary_start_spreads_about_its_mean_square(constraint, rate, decay):
+    """<r^2> is what it is said to be, ln r^2 has the deviation of the theory."""
+    changes = {"theta.learning_rate": rate, "theta.weight_decay": decay, "ensemble.replicas": 20_000}
+    ds = _run(constraint, **changes, **{"theta.initial": "stationary", "run.steps": 1})
+    square = (ds["theta"].values[0] ** 2).sum(axis=1)
+    hyper = {"constraint": constraint, "learning_rate": rate, "weight_decay": decay}
+    exact = stationary_square(hyper, {"dimension": 4, "noise": NOISE})
+    deviation = float(ideal_gas.radius_fluctuation(constraint, 4, NOISE, rate, decay))
+    assert_within(*mean_and_error(square), exact, catches="the mean of a log-normal", mistake=exact * deviation**2 / 2)
+    assert_within(*mean_and_error((np.log(square) - np.log(square).mean()) ** 2), deviation**2, catches="d for d - 1")
 
 
 def test_random_start_is_uniform_at_the_radius():

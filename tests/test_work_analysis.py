@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from tests import driven_ensembles
-from tests.assertions import assert_within
+from tests.assertions import assert_within, mean_and_error
 from tests.driven_ensembles import changed, trap
-from thermosim.analysis import work
+from thermosim.analysis import estimates, work
 from thermosim.analysis.comparison import judge
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE
+from thermosim.analysis.settings import settings
 from thermosim.case.settings import Settings
 from thermosim.checks import driven as analysis
 from thermosim.exact import driven
@@ -134,6 +136,30 @@ def test_jackknife_error_is_the_spread() -> None:
     assert_within(spread, spread / np.sqrt(2 * 99), reported, catches="a jackknife without its factor R - 1")
 
 
+def test_jackknife_error_is_that_of_replicas_left_out() -> None:
+    """Five replicas: the estimate without each in turn, spread times (R - 1)/R; the effective sample size."""
+    ds = driven_ensembles.simulate(trap(x__samples=2)).isel(replica=slice(0, 5))
+    result = work.jarzynski(ds).isel(step=-1)
+    parts = [work.jarzynski(ds.isel(replica=[r for r in range(5) if r != out])).isel(step=-1) for out in range(5)]
+    without = np.array([float(part["free_energy_difference"]) for part in parts])
+    error = np.sqrt(0.8 * ((without - without.mean()) ** 2).sum())
+    np.testing.assert_allclose(result["free_energy_difference_error"], error, rtol=1e-10)
+    weight = np.exp(-ds["work"][-1] / 0.8).mean("sample")
+    np.testing.assert_allclose(result["free_energy_difference"], -0.8 * np.log(weight.mean()), rtol=1e-10)
+    np.testing.assert_allclose(result["effective_sample_size"], weight.sum() ** 2 / (weight**2).sum(), rtol=1e-10)
+
+
+def test_intervals_of_few_replicas_are_students() -> None:
+    """2.776 errors with four degrees of freedom, 1.960 with many; or what the estimator says itself."""
+    result, value = xr.Dataset(), xr.DataArray(3.0)
+    estimates.put(result, "few", value, 0.5, "1", "few", "five replicas", degrees_of_freedom=4)
+    estimates.put(result, "many", value, 0.5, "1", "many", "many replicas")
+    estimates.put(result, "own", value, 0.5, "1", "own", "skewed", bounds=(2.9, 7.0))
+    np.testing.assert_allclose(estimates.interval(result, "few"), [3.0 - 1.38822, 3.0 + 1.38822], rtol=1e-5)
+    np.testing.assert_allclose(estimates.interval(result, "many"), [3.0 - 0.97998, 3.0 + 0.97998], rtol=1e-5)
+    np.testing.assert_allclose(estimates.interval(result, "own"), [2.9, 7.0])
+
+
 def test_few_effective_replicas_are_flagged() -> None:
     """A violent pull with 500 replicas: the flag must fall, whatever the error bar says."""
     settings = trap(x__dynamics="exact-ou", ensemble__replicas=500)
@@ -158,6 +184,24 @@ def test_integral_fluctuation_theorem_at_a_large_time_step(end: str, samples: in
         assert abs(float(naive["average"][-1]) - 1.0) > 8.0 * float(naive["average_error"][-1])
 
 
+@pytest.mark.parametrize("end", ["state", "equilibrium"])
+def test_densities_of_the_fluctuation_theorem_are_those_of_their_steps(end: str) -> None:
+    """Sigma of few replicas by hand: ln p_0 of the start, ln p_end of theta or of the state at the frame's own step."""
+    ds = driven_ensembles.simulate(trap(ensemble__replicas=6)).isel(step=[0, 2, 3, 7])
+    result = analysis.fluctuation_theorem(ds, end)
+    protocol = analysis.linear_protocol(settings(ds))
+    ledger = driven.ledger(protocol, driven.equilibrium(protocol.stiffness[0], protocol.center[0], 0.8))
+    for frame, step in enumerate(ds["step"].values):
+        laws = []
+        for t, of_run in ((0, False), (int(step), end == "state")):
+            mean = ledger.mean[t] if of_run else protocol.center[t]
+            laws.append((mean, ledger.covariance[t] if of_run else 0.8 * np.linalg.inv(protocol.stiffness[t])))
+        densities = [stats.multivariate_normal(*law).logpdf(ds["x"].values[k]) for law, k in zip(laws, (0, frame))]
+        sigma = ds["log_ratio_x"].values[frame] + densities[0] - densities[1]
+        np.testing.assert_allclose(result["entropy_production"][frame], sigma.mean(), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(result["average"][frame], np.exp(-sigma).mean(), rtol=1e-9)
+
+
 def test_crooks() -> None:
     """dF by the acceptance ratio, and the line ln P_F(w)/P_R(-w) = (w - dF)/T; a lost minus sign ruins both."""
     forward = trap(x__dynamics="exact-ou", ensemble__replicas=10_000, run__steps=3)
@@ -176,6 +220,26 @@ def test_crooks() -> None:
     ]
     wrong = work.crooks(*warm)
     assert abs(float(wrong["slope"]) - 1.0) > 8.0 * float(wrong["slope_error"])
+
+
+def test_line_of_crooks_in_many_small_ensembles() -> None:
+    """Normal works of variance 2 (<w> - dF) in unequal numbers: no bias of slope and crossing, and honest errors."""
+    rng, gain, dissipated = np.random.default_rng(14), 0.7, 0.8
+    deviation = np.sqrt(2.0 * dissipated)
+    lines = np.array(
+        [
+            work._line(
+                gain + dissipated + deviation * rng.standard_normal(400),
+                dissipated - gain + deviation * rng.standard_normal(100),
+            )
+            for _ in range(600)
+        ]
+    )
+    for k, exact in ((0, 1.0), (2, gain)):
+        value, error = mean_and_error(lines[:, k])
+        assert_within(value, error, exact, catches="unequal numbers taken for equal ones", mistake=0.3)
+        spread, reported = lines[:, k].std(ddof=1), np.sqrt((lines[:, k + 1] ** 2).mean())
+        assert_within(spread, spread / np.sqrt(2 * 599), reported, catches="numbers of works drawn, not fixed")
 
 
 def test_entropy_production_of_the_rotational_trap() -> None:
