@@ -118,8 +118,6 @@ def test_sweeps_keep_their_axes() -> None:
 
 def test_refusals() -> None:
     ds = run(LEARNER, NORMAL)
-    with pytest.raises(ValueError, match="expected one of"):
-        ideal_learning(ds, memory="guess")
     with pytest.raises(ValueError, match="heat"):
         ideal_learning(ds.drop_vars("heat"))
     with pytest.raises(ValueError, match=r"theta\.spread"):

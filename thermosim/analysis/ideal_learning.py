@@ -141,10 +141,11 @@ def _stored(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
     learned = learned_parameters(machine)[0]
     thetas = [machine.theta(frame)[:, learned] for frame in range(len(machine.steps))]
     values = [entropy.normal_entropy(theta) for theta in thetas]
-    errors = [value.std(ddof=1) / np.sqrt(len(value)) for value in values]
     reasons = [
-        normal_reason([theta], error) if np.isfinite(error) else "theta has no spread in some direction"
-        for theta, error in zip(thetas, errors)
+        normal_reason([theta], float(value.std(ddof=1)) / np.sqrt(len(value)))
+        if np.isfinite(value).all()
+        else "theta has no spread in some direction"
+        for theta, value in zip(thetas, values)
     ]
     return np.stack(values), np.array(reasons)
 
