@@ -129,7 +129,7 @@ def fluctuation_theorem(ds: xr.Dataset, end: str = "state", exact: list[Exact] |
     """
     if end not in ("state", "equilibrium"):
         raise ValueError(f"end = {end!r}: expected 'state' or 'equilibrium'")
-    if int(ds["step"][0]) != 0 or "x" not in ds or settings(ds).of_x.initial != "equilibrium":
+    if int(ds["step"][0]) != 0 or "x" not in ds or not _starts_in_equilibrium(ds):
         raise ValueError("the fluctuation theorem needs x at step 0, drawn from equilibrium: record.first = 0")
     x, steps = ds["x"], ds["step"].values
     shape = x.isel(x_dim=0, drop=True)
@@ -175,7 +175,7 @@ def _of_any_move(ds: xr.Dataset) -> list[Comparison]:
     comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
     points = [resolved for _, resolved in each_point(ds)]
     balanced = all(X_MOVES[resolved.of_x.dynamics].invariant for resolved in points)
-    started = all(resolved.of_x.initial == "equilibrium" and not resolved.of_x.restart for resolved in points)
+    started = _starts_in_equilibrium(ds) and not any(resolved.of_x.restart for resolved in points)
     numbers = all(isinstance(resolved.of_x.temperature, (int, float)) for resolved in points)
     if not (balanced and started and numbers) or "work" not in ds or int(ds["step"][0]) != 0:
         return comparisons
@@ -189,6 +189,10 @@ def _of_any_move(ds: xr.Dataset) -> list[Comparison]:
         exponent[index] = part.transpose(*exponent[index].dims)
     reference = "Jarzynski's equality, dF of the stiffness, at any time step: moves leave each equilibrium invariant"
     return comparisons + exponential_average(ds, exponent, "<exp(-(work - dF)/T)>", reference)
+
+
+def _starts_in_equilibrium(ds: xr.Dataset) -> bool:
+    return all(resolved.of_x.initial == "equilibrium" for _, resolved in each_point(ds))
 
 
 def _chosen_frames(ds: xr.Dataset) -> np.ndarray:
@@ -295,7 +299,7 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
 
 def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     """<exp(-Sigma)> = 1 in the last frame where theory promises enough replicas."""
-    if "x" not in ds or int(ds["step"][0]) != 0 or settings(ds).of_x.initial != "equilibrium":
+    if "x" not in ds or int(ds["step"][0]) != 0 or not _starts_in_equilibrium(ds):
         return []
     steps = ds["step"].values
     promised = {}

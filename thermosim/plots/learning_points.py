@@ -12,6 +12,7 @@ from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
+from thermosim.analysis.replicas import selected
 from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
@@ -92,7 +93,7 @@ def points(ds: xr.Dataset) -> list[Point]:
     for index, _ in each_point(ds):
         here = ds.isel(index)
         if "status" in here:
-            here = here.isel(replica=(here["status"] == 0).values)
+            here = selected(here, (here["status"] == 0).values)
         result.append(Point(index, named(ds, index), here))
     return result
 
