@@ -123,6 +123,7 @@ REPLICAS = {
     "in another order, relabelled": lambda ds: ds.isel(replica=_shuffled(ds)).assign_coords(replica=ds.replica.values),
     "without labels": lambda ds: ds.drop_vars("replica"),
     "put together": lambda ds: xr.concat([ds.isel(replica=slice(5, None)), ds.isel(replica=slice(5))], "replica"),
+    "frames put together": lambda ds: xr.concat([ds.isel(step=[0]), ds.isel(step=slice(1, None))], "step"),
     "transposed": lambda ds: ds.transpose("x_dim", "theta_dim", "replica", ..., missing_dims="ignore"),
     "dask": lambda ds: ds.chunk({"replica": 7}),
 }
@@ -279,10 +280,10 @@ def test_checks_and_pictures_of_parts(kind):
             rows = xr.Dataset({"z": (axes(ds), expected.z.reshape(*expected.z.shape[: len(axes(ds))], -1).sum(-1))})
             rows = AXIS[what](rows.assign_coords({axis: ds[axis]}), axis).z.transpose(*axes(part))
             np.testing.assert_allclose(found.z.reshape(*rows.shape, -1).sum(-1), rows, rtol=1e-6, atol=1e-6)
-    for operation in (REPLICAS["in another order, relabelled"], REPLICAS["dask"]):
-        moved = operation(ds.isel({axis: [2, 0]}))
-        if kind == "batches" and operation is REPLICAS["in another order, relabelled"]:
+    for what in ("in another order, relabelled", "frames put together"):
+        if kind == "batches" and what == "in another order, relabelled":
             continue
+        moved = REPLICAS[what](ds.isel({axis: [2, 0]}))
         assert len(picture(moved).axes) > 0
         assert thermosim.check(moved).consistent == thermosim.check(ds.isel({axis: [2, 0]})).consistent
 
@@ -437,6 +438,11 @@ def test_axes_whose_name_is_taken(name, tmp_path):
     (tmp_path / "case.toml").write_text(CASE)
     with pytest.raises(CaseError, match=rf"axis would be called '{name}'.*rename the constant"):
         thermosim.load_case(tmp_path / "case.toml", {"sweep": {f"model.{name}": {"values": [1.0, 2.0]}}})
+
+
+def test_a_value_twice_on_an_axis():
+    with pytest.raises(CaseError, match=r"has the value 2\.0 twice"):
+        thermosim.load_case(TRAP, {"sweep": {"x.tau": {"values": [1, 2, 2.0]}}})
 
 
 def test_settings_of_a_part():

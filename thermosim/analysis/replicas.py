@@ -32,7 +32,7 @@ def examine(ds: xr.Dataset) -> None:
 
 
 def selected(ds: xr.Dataset, kept: np.ndarray) -> xr.Dataset:
-    """Those replicas that are to be kept (R,); addresses become whole numbers again where only others were filled in."""
+    """Those replicas that are to be kept (R,); addresses are whole numbers again where only others were filled in."""
     rest = ds.isel(replica=kept)
     coordinates = [rest.coords[name] for name in (ADDRESS, ORIGIN) if name in rest.coords]
     return rest.assign_coords({c.name: c.astype(np.int64) for c in coordinates if bool(np.isfinite(c).all())})
