@@ -158,7 +158,7 @@ FAULTS = [
     ),
     ({"sweep": {"record.x.every": {"values": [1, 2]}}}, ['sweep."record.x.every"', "cannot be an axis"]),
     (
-        {"sweep": {"model.dimension": {"values": [2, 2]}, "x.tau": {"values": [1]}}, "record.tau": {}},
+        {"sweep": {"model.dimension": {"values": [2]}, "x.tau": {"values": [1]}}, "record.tau": {}},
         ["record.tau: there is no such variable"],
     ),
 ]

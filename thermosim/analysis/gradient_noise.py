@@ -99,6 +99,8 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     points = machines(ds)
     if not is_regular(ds["step"].values):
         raise ValueError("correlations in time need frames that are equally far apart: ds.isel(step=slice(...))")
+    if ds.sizes["replica"] < 2:
+        raise ValueError("one replica gives no error bars: noise needs two replicas")
     records = [gradient_noise(machine) for machine in points]
     first = records[0]
     every = int(np.diff(first.step[:2])[0]) if len(first.step) > 1 else 0

@@ -169,6 +169,8 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
     indices of the smallest, distance its largest distance from the target in cells.
     """
     record = frames(ds)
+    if record.direction is None:
+        raise ValueError("the entropy needs theta among the recorded variables")
     there, means = record.cells, thermodynamics(ds, angles=False)
     u, t, s, v, p = (means[name].to_numpy().ravel() for name in ("U", "T", "S", "V", "p"))
     sphere = there.protocol == "fixed-sphere"

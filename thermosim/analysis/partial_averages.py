@@ -313,4 +313,4 @@ def _by_support(
 
 
 def _running(increments: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros_like(increments[:1]), np.cumsum(increments, axis=0)])
+    return np.concatenate([np.zeros((1, *increments.shape[1:])), np.cumsum(increments, axis=0)])

@@ -17,7 +17,7 @@ from thermosim.addresses import ADDRESS, ORIGIN, case_of, origin_of, seed_of, st
 from thermosim.analysis.settings import as_run, axes, places
 from thermosim.ledger import VARIABLES
 
-__all__ = ["examine", "is_regular", "own_addresses", "place_of", "seeds", "since"]
+__all__ = ["examine", "is_regular", "own_addresses", "place_of", "seeds", "selected", "since"]
 
 _MOST = 1 << 36  # replicas of an ensemble
 _TAIL = ("sample", "x_dim", "theta_dim")
@@ -29,6 +29,13 @@ def examine(ds: xr.Dataset) -> None:
     _examine_dimensions(ds, names)
     _examine_steps(ds)
     _examine_replicas(ds, names)
+
+
+def selected(ds: xr.Dataset, kept: np.ndarray) -> xr.Dataset:
+    """Those replicas that are to be kept (R,); addresses are whole numbers again where only others were filled in."""
+    rest = ds.isel(replica=kept)
+    coordinates = [rest.coords[name] for name in (ADDRESS, ORIGIN) if name in rest.coords]
+    return rest.assign_coords({c.name: c.astype(np.int64) for c in coordinates if bool(np.isfinite(c).all())})
 
 
 def own_addresses(ds: xr.Dataset) -> np.ndarray:
@@ -112,7 +119,7 @@ def _examine_steps(ds: xr.Dataset) -> None:
 
 def _are_of(steps: np.ndarray, first: int, every: int, last: int) -> bool:
     """Whether steps are some of first, first + every, ... to last."""
-    if steps.dtype.kind not in "iuf":
+    if steps.dtype.kind not in "iu":
         return False
     return bool(np.all((steps - first) % every == 0) and first <= steps.min() and steps.max() <= last)
 
@@ -121,13 +128,17 @@ def _examine_replicas(ds: xr.Dataset, names: list[str]) -> None:
     if ds.sizes["replica"] == 0:
         raise ValueError("no replicas are left: select some")
     if ADDRESS not in ds.coords or ORIGIN not in ds.coords:
-        if "replica" in ds.coords and not ds.indexes["replica"].is_unique:
+        if "replica" in ds.coords and len(np.unique(ds["replica"].values)) < ds.sizes["replica"]:
             raise ValueError(
                 "labels of replicas repeat, and nothing tells whether they are the same ones: open files with "
                 "thermosim.open_ensemble, which keeps whose numbers they are"
             )
         return
     address, origin = (_numbers(ds, name, *names) for name in (ADDRESS, ORIGIN))
+    if address.dtype.kind == "f" and np.isfinite(address).all():  # none was filled in
+        raise ValueError(
+            "the addresses of replicas are no whole numbers, like those of averages over some: take single replicas"
+        )
     there, own = np.isfinite(address) & np.isfinite(origin), _origin(ds.attrs["settings"])
     address, origin = (np.where(there, values, 0).astype(np.int64) for values in (address, origin))  # or filled in
     if np.any(case_of(origin)[there] != case_of(own)):

@@ -135,22 +135,28 @@ def _places(ds: xr.Dataset, key: str, values: list[Any]) -> int | tuple[int, ...
         raise ValueError(f"the axis {name!r} of the sweep has one value for several points: select one of them")
     if coordinate.size == 0:
         raise ValueError(f"the axis {name!r} of the sweep has no values left")
-    found = tuple(_place(value, values, key) for value in np.atleast_1d(coordinate.values).tolist())
+    known = _lookup(ds.attrs["settings"], key)
+    found = tuple(_place(value, known, key) for value in np.atleast_1d(coordinate.values).tolist())
     return found if coordinate.ndim else found[0]
 
 
-def _place(value: Any, values: list[Any], key: str) -> int:
-    """Where a value of a coordinate stands among those of the sweep, which it counts where they are lists."""
-    if any(isinstance(one, (list, dict)) for one in values):
-        held: list[Any] = list(range(len(values)))
-    else:
-        held = list(map(str, values)) if any(isinstance(one, str) for one in values) else values
-    if value in held:
-        return held.index(value)
-    if isinstance(value, float) and not any(isinstance(one, str) for one in held):
-        near = np.flatnonzero(np.isclose(np.asarray(held, float), value, rtol=_CLOSE, atol=0.0))
+@functools.lru_cache(maxsize=1024)
+def _lookup(text: str, key: str) -> dict[Any, int]:
+    """The place in the sweep as run of each value that the coordinate of an axis can have."""
+    values = _parsed(text).sweep[key]
+    if any(isinstance(value, (list, dict)) for value in values):  # which the coordinate counts
+        return {place: place for place in range(len(values))}
+    words = any(isinstance(value, str) for value in values)
+    return {str(value) if words else value: place for place, value in enumerate(values)}
+
+
+def _place(value: Any, known: dict[Any, int], key: str) -> int:
+    if value in known:
+        return known[value]
+    if isinstance(value, float) and not any(isinstance(one, str) for one in known):
+        near = np.flatnonzero(np.isclose(np.array(list(known), float), value, rtol=_CLOSE, atol=0.0))
         if len(near) == 1:
-            return int(near[0])
+            return list(known.values())[near[0]]
     raise ValueError(
         f"{_name(key)} = {value!r} is no value of the sweep over {key}: points of other cases, or given other labels, "
         "cannot be analysed with the settings of this one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
         if kinds[0] != "values":
             space = np.geomspace if kinds[0] == "logspace" else np.linspace
             values = [float(v) for v in space(values[0], values[1], number)]
+        count = Counter(float(value) if isinstance(value, (int, float)) else repr(value) for value in values)
+        if len(count) < len(values):
+            twice = count.most_common(1)[0][0]
+            faults.append(f'sweep."{key}": has the value {twice} twice; once is enough, with more replicas.')
+            continue
         axes.append(Axis(key, tuple(values), structural=False))
     names = [axis.name for axis in axes]
     faults += [

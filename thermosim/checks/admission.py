@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.machine import ensemble_model
-from thermosim.analysis.replicas import examine
+from thermosim.analysis.replicas import examine, selected
 from thermosim.analysis.settings import as_run, settings, without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.case.record import recordable
@@ -103,7 +103,7 @@ def without_diverged(ds: xr.Dataset) -> tuple[xr.Dataset, tuple[int, ...]]:
     if not lost.any():
         return ds, ()  # a selection, even of all, would be laid out and summed in another order
     numbers = ds["replica"].values if ds["replica"].dtype.kind in "iu" else np.arange(len(lost))
-    return ds.isel(replica=~lost), tuple(numbers[lost].tolist())
+    return selected(ds, ~lost), tuple(numbers[lost].tolist())
 
 
 def too_little(ds: xr.Dataset) -> str:

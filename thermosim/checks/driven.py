@@ -162,7 +162,7 @@ def _of_any_move(ds: xr.Dataset) -> list[Comparison]:
     """Jarzynski's equality where moves obey detailed balance at one temperature."""
     points = [resolved for _, resolved in each_point(ds)]
     balanced = all(X_MOVES[resolved.of_x.dynamics].invariant for resolved in points)
-    started = all(resolved.of_x.initial == "equilibrium" and not resolved.of_x.restart for resolved in points)
+    started = _starts_in_equilibrium(ds) and not any(resolved.of_x.restart for resolved in points)
     numbers = all(isinstance(resolved.of_x.temperature, (int, float)) for resolved in points)
     if not (balanced and started and numbers) or "work" not in ds or int(ds["step"][0]) != 0:
         return []
@@ -174,6 +174,10 @@ def _of_any_move(ds: xr.Dataset) -> list[Comparison]:
         exponent[index] = part.transpose(*exponent[index].dims)
     reference = "Jarzynski's equality, dF of the stiffness, at any time step: moves leave each equilibrium invariant"
     return exponential_average(ds, exponent, "<exp(-(work - dF)/T)>", reference)
+
+
+def _starts_in_equilibrium(ds: xr.Dataset) -> bool:
+    return all(resolved.of_x.initial == "equilibrium" for _, resolved in each_point(ds))
 
 
 def _chosen_frames(ds: xr.Dataset) -> np.ndarray:

@@ -42,9 +42,11 @@ def figure(ds: xr.Dataset) -> Figure:
     resolved = settings(ds)
     title = resolved.title or resolved.model.name
     with style.style():
-        everything = [point for point in points(ds) if point.ds.sizes["replica"]]
-        lost = int((ds["status"] != 0).sum()) if "status" in ds else 0
-        notes = [f"{lost} of {ds['status'].size} replicas diverged and are left out"] if lost else []
+        everything = points(ds)
+        size = ds.sizes["replica"] * len(everything)
+        lost = size - sum(point.ds.sizes["replica"] for point in everything)
+        notes = [f"{lost} of {size} replicas diverged and are left out"] if lost else []
+        everything = [point for point in everything if point.ds.sizes["replica"]]
         if not everything:
             return _arranged(title, [], notes)
         if resolved.run.direction == "there-and-back":

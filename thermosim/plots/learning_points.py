@@ -13,6 +13,7 @@ from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
 from thermosim.analysis.settings import axes, each_point, settings
+from thermosim.checks.admission import without_diverged
 from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
@@ -90,9 +91,7 @@ def points(ds: xr.Dataset) -> list[Point]:
     """Every point of the sweep, in order."""
     result = []
     for index, _ in each_point(ds):
-        here = ds.isel(index)
-        if "status" in here:
-            here = here.isel(replica=(here["status"] == 0).values)
+        here = without_diverged(ds.isel(index))[0]
         result.append(Point(index, named(ds, index), here))
     return result
 

@@ -24,6 +24,7 @@ from thermosim.analysis.settings import axes, settings
 from thermosim.analysis.work import work_and_heat
 from thermosim.checks.gaussian_machine import linear_machine
 from thermosim.exact import learning_machine
+from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style
 from thermosim.plots.learning_panels import Draw, collected, exact_line, marks
 from thermosim.plots.learning_points import Point, named
@@ -203,7 +204,7 @@ def _loss(line: _Line) -> Draw | None:
 
 def _last(point: Point) -> xr.Dataset:
     """The ledger of the last frame."""
-    ends = point.ds.isel(step=[0, -1])
+    ends = point.ds.isel(step=sorted({0, point.ds.sizes["step"] - 1}))
     quick = point.machine.model.normalised or support_size(point.machine) > 0
     return (learning_ledger if quick else work_and_heat)(ends).isel(step=-1)
 
@@ -219,9 +220,15 @@ def _exact(line: _Line, of: str) -> tuple[np.ndarray, np.ndarray] | None:
         assert linear is not None
         taus = np.unique(np.geomspace(line.x.min(), line.x.max(), _FINE).round().astype(int))
         machines = [replace(linear[0], tau=int(tau)) for tau in taus]
-        last = int(first.steps[-1])
-        return taus, np.array([getattr(learning_machine.moments(m, linear[1], [last]), of)[-1] for m in machines])
-    return line.x, np.array([getattr(point.moments, of)[-1] for point in line.points])
+        ends = [int(first.steps[0]), int(first.steps[-1])]
+        return taus, np.array([_of_frames(learning_machine.moments(m, linear[1], ends), of) for m in machines])
+    return line.x, np.array([_of_frames(point.moments, of) for point in line.points])
+
+
+def _of_frames(moments: Moments | None, of: str) -> float:
+    """A total in the last frame, as the ledger has it: of entropy production since the first one, else since step 0."""
+    values = getattr(moments, of)
+    return float(values[-1] - values[0] if of == "entropy_production" else values[-1])
 
 
 def _normalised(line: _Line) -> bool:

@@ -217,7 +217,7 @@ def dataset(layout: Layout, source: Source, completed: bool = False) -> xr.Datas
 
 def add_replicas(ds: xr.Dataset) -> None:
     """Give the ensemble of a file its coordinates, unless it has them or is only a part, of which nobody can tell."""
-    if ADDRESS in ds.variables or "structural" not in ds.attrs:
+    if {ADDRESS, ORIGIN} & set(ds.variables) or "structural" not in ds.attrs:
         return
     settings, structural = json.loads(ds.attrs["settings"]), json.loads(ds.attrs["structural"])
     axes = [Axis(key, tuple(values), key in structural) for key, values in settings.get("sweep", {}).items()]
