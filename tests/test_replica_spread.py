@@ -60,3 +60,5 @@ def test_coverage_of_the_spread() -> None:
         assert least < float(covered) < 0.97, (size, law, float(covered))
     same = xr.DataArray(np.array([1.0, 1.0, 1.0]), dims="replica")
     assert [float(v) for v in replica_spread(same)] == [0.0, 0.0]
+    alone = learning_ledger(run(PROTOCOL, {"ensemble.replicas": 50}).isel(replica=slice(1)))
+    assert np.isnan([float(alone.work_spread[-1]), float(alone.work_spread_error[-1])]).all()
