@@ -55,10 +55,18 @@ def test_no_two_addresses_share_noise():
     assert len(np.unique(numbers)) == numbers.size
 
 
+def test_no_stream_runs_into_the_steps_of_another():
+    """Every stream, also one that may be added, at neighbouring steps and at steps that are powers of two."""
+    steps = [*range(40), *(1 << k for k in range(6, 40))]
+    parts = [noise.uniform_array(7, stream, step, 0, (1, 2)) for stream in range(16) for step in steps]
+    numbers = np.concatenate([np.ravel(part) for part in parts])
+    assert len(np.unique(numbers)) == numbers.size
+
+
 def test_streams_are_numbered_for_good():
     """Stored results name these numbers: they never change."""
-    names = ("INITIAL", "X_NOISE", "THETA_NOISE", "MINIBATCH", "ACCEPTANCE", "DATA", "BOOTSTRAP")
-    assert [getattr(streams, name) for name in names] == list(range(7))
+    names = ("INITIAL", "X_NOISE", "THETA_NOISE", "MINIBATCH", "ACCEPTANCE", "DATA", "BOOTSTRAP", "RESTART")
+    assert [getattr(streams, name) for name in (*names, "THETA_ACCEPTANCE")] == list(range(9))
 
 
 def test_normals_are_normal_and_independent():
