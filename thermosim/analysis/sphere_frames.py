@@ -186,11 +186,14 @@ def _blocks(record: Frames) -> Frames:
 
 
 def jackknife(
-    values: Mapping[str, np.ndarray], function: Callable[[dict[str, np.ndarray]], np.ndarray]
+    values: Mapping[str, np.ndarray],
+    function: Callable[[dict[str, np.ndarray]], np.ndarray],
+    unbiased: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A function of means over replicas (last axis) and its standard error; replicas that are not finite are left out.
 
     The function must broadcast: it is called with means (axes...) and with delete-one means (replica, axes...).
+    unbiased: without its bias of order 1/R, which the jackknife knows.
     """
     front = {name: np.moveaxis(value, -1, 0) for name, value in values.items()}
     valid = np.all([np.isfinite(v) for v in front.values()], axis=0)
@@ -201,4 +204,6 @@ def jackknife(
         left = np.broadcast_to(function({n: (totals[n] - front[n]) / (count - 1.0) for n in front}), valid.shape)
         center = np.where(valid, left, 0.0).sum(0) / count
         square = np.where(valid, (left - center) ** 2, 0.0).sum(0)
+        if unbiased:
+            estimate = estimate - (count - 1) * (center - estimate)
         return np.broadcast_to(estimate, count.shape) + 0.0, np.sqrt((count - 1) / count * square)
