@@ -17,7 +17,7 @@ import xarray as xr
 
 import thermosim
 from scripts.validation.coverage import Coverage, Estimate, Scenario, table, tally
-from thermosim.analysis import gradient_noise, information, reservoir, work
+from thermosim.analysis import gradient_noise, ideal_gas, information, reservoir, work
 from thermosim.analysis.estimates import interval
 from thermosim.analysis.machine import machines
 from thermosim.exact.gaussian_information import entropy
@@ -169,26 +169,28 @@ def of_crooks(law: Law, replicas: tuple[int, int]) -> Iterator[Many]:
 
 
 def of_currents(replicas: int) -> Iterator[Many]:
-    """Heat from the hot bath, rate of entropy production, mean work: Gaussian books with known means."""
-    settings = _settings(x={"dynamics": "ula", "temperature": [1.0, 2.5]}, model={"name": "two-beads"})
+    """Heat from the hot bath and rate of entropy production: normal books with known means."""
     flow, hot, cold, time = 0.3, 2.5, 1.0, 10.0
 
-    def books(rng: np.random.Generator) -> xr.Dataset:
-        from_hot = flow * time + 2.0 * rng.standard_normal(replicas)
-        from_cold = -flow * time + 1.5 * rng.standard_normal(replicas)
+    def books(rng: np.random.Generator, repeats: int) -> xr.Dataset:
+        swept = {"model.stiffness": np.linspace(1.0, 2.0, repeats).tolist()}  # has no influence on given books
+        constants = {"name": "two-beads", "stiffness": 1.0, "coupling": 1.0}
+        settings = _settings(x={"dynamics": "ula", "temperature": [cold, hot]}, model=constants, sweep=swept)
+        from_hot = flow * time + 2.0 * rng.standard_normal((repeats, replicas))
+        from_cold = -flow * time + 1.5 * rng.standard_normal((repeats, replicas))
         heat, ratio = from_hot + from_cold, -from_hot / hot - from_cold / cold
         values = {name: np.stack([0.0 * v, v]) for name, v in (("heat", heat), ("log_ratio_x", ratio))}
-        return ensemble(settings, ("step", "replica"), **values).assign_coords(step=[0, 100])
+        ds = ensemble(settings, ("step", "stiffness", "replica"), **values)
+        return ds.assign_coords(step=[0, 100], stiffness=swept["model.stiffness"])
 
     def currents(rng: np.random.Generator, repeats: int) -> list[Estimate]:
-        return [estimates(work.heat_currents(books(rng)), "heat_current")[0] for _ in range(repeats)]
+        return estimates(work.heat_currents(books(rng, repeats)).isel(bath=0), "heat_current")
 
     def rates(rng: np.random.Generator, repeats: int) -> list[Estimate]:
-        found = (work.entropy_production(books(rng)) for _ in range(repeats))
-        return [estimates(result, "entropy_production_rate")[0] for result in found]
+        return estimates(work.entropy_production(books(rng, repeats)), "entropy_production_rate")
 
-    yield Many("heat current", f"two beads, {replicas} replicas", flow, currents, SLOW)
-    yield Many("entropy production", f"two beads, {replicas} replicas", flow * (1.0 / cold - 1.0 / hot), rates, SLOW)
+    yield Many("heat current", f"two beads, {replicas} replicas", flow, currents)
+    yield Many("entropy production", f"two beads, {replicas} replicas", flow * (1.0 / cold - 1.0 / hot), rates)
 
 
 def of_spread(deviation: float, replicas: int) -> Iterator[Many]:
@@ -300,6 +302,58 @@ def of_reservoir(replicas: int) -> Iterator[Many]:
     yield Many("covariance of theta", f"normal theta, four frames, {replicas} replicas", 1.0, covariances, SLOW)
 
 
+def of_gas(replicas: int) -> Iterator[Many]:
+    """Means, drift, fluctuations and transient of the ideal gas, and a Maxwell slope; directions uniform in space."""
+    deviation, rate, frames = 0.3, 0.1, 12
+
+    def gas(rng: np.random.Generator, cells: int) -> xr.Dataset:
+        """Radii constant in time, losses and directions drawn anew at each frame; cells differ in nothing."""
+        swept = {"theta.weight_decay": np.geomspace(0.1, 0.2, cells).tolist()}
+        settings = {
+            "model": {"name": "isotropic-sphere", "dimension": 3, "noise": 1.0, "direction": [0.0, 0.0, 1.0]},
+            "theta": {"dynamics": "sgd", "constraint": "fixed-lr", "initial": "stationary"},
+            "ensemble": {"replicas": replicas, "seed": 1},
+            "run": {"steps": 100 * frames, "direction": "forward"},
+            "sweep": swept,
+        }
+        settings["theta"] |= {"learning_rate": rate, "weight_decay": 0.1, "radius": 1.0}
+        shape = (frames, cells, replicas)
+        direction = rng.standard_normal((*shape, 3))
+        radius = np.exp(0.5 * deviation * rng.standard_normal(shape[1:]))[..., None]
+        theta = radius * direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+        sums = np.cumsum(100.0 * (1.0 + 0.1 * rng.standard_normal(shape)), axis=0)
+        ds = ensemble(settings, ("step", "weight_decay", "replica"), loss_sum=sums, gradient_square=sums)
+        ds["theta"] = (("step", "weight_decay", "replica", "theta_dim"), theta)
+        return ds.assign_coords(step=100 * np.arange(frames), weight_decay=swept["theta.weight_decay"])
+
+    def means(name: str) -> Callable[[np.random.Generator, int], list[Estimate]]:
+        return lambda rng, repeats: estimates(ideal_gas.thermodynamics(gas(rng, repeats), angles=False), name)
+
+    def maxwell(rng: np.random.Generator, repeats: int) -> list[Estimate]:
+        return [estimates(ideal_gas.maxwell(gas(rng, 3)), "dS_dln_weight_decay")[0] for _ in range(repeats)]
+
+    exact = {"U": 1.0, "T": 0.5 * rate * np.exp(0.5 * deviation**2), "V": 0.5 * np.exp(0.5 * deviation**2)}
+    where = f"synthetic, {replicas} replicas"
+    for name, value in exact.items():
+        yield Many(f"ideal gas, {name}", where, float(value), means(name))
+    others = {
+        "loss_drift": (ideal_gas.drift, 0.0),
+        "log_radius_square_deviation": (ideal_gas.radius_fluctuations, deviation),
+    }
+    for name, (of, value) in others.items():
+
+        def draw(rng: np.random.Generator, repeats: int, name: str = name, of: Any = of) -> list[Estimate]:
+            return estimates(of(gas(rng, repeats)), name)
+
+        yield Many(f"ideal gas, {name}", where, value, draw)
+
+    def transient(rng: np.random.Generator, repeats: int) -> list[Estimate]:
+        return estimates(ideal_gas.radius_transient(gas(rng, repeats)).isel(step=0), "radius")
+
+    yield Many("ideal gas, radius at a step", where, float(np.exp(0.125 * deviation**2)), transient)
+    yield Many("ideal gas, Maxwell slope", where, 0.0, maxwell, SLOW)
+
+
 LAWS = (
     *(gaussian(s) for s in (0.2, 0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)),
     *(gamma(*numbers) for numbers in ((1.0, 2.0), (4.0, 1.0), (1.0, -0.2), (4.0, -0.25), (1.0, -0.5), (0.5, -0.7))),
@@ -332,6 +386,8 @@ def scenarios() -> Iterator[Many]:
             yield of_loss_variance(offset, replicas)
     for replicas in (12, 40, 200):
         yield from of_reservoir(replicas)
+    for replicas in (16, 64):
+        yield from of_gas(replicas)
 
 
 def sections(share: float, pictures: Path) -> str:

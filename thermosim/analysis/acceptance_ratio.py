@@ -102,7 +102,7 @@ def crooks_line(forward: np.ndarray, backward: np.ndarray) -> Line:
 
 def _zero(function: Callable[[float], float], start: float, direction: float) -> float:
     """Where an increasing function of C changes sign, from start on; infinite where it does not."""
-    if function(start) == 0.0:
+    if function(start) * direction >= 0.0:
         return start
     step = 1e-3
     while step < 1e4:

@@ -20,6 +20,7 @@ from thermosim.analysis.settings import axes
 __all__ = [
     "LEVEL",
     "MINIMUM_SAMPLE_SIZE",
+    "bounds_of",
     "gathered",
     "interval",
     "put",
@@ -130,7 +131,7 @@ def put(
     if bounds is not None:
         ends = [xr.zeros_like(value, dtype=float) + bound for bound in bounds]
         meaning = f"{100 * LEVEL:g} % interval: {long_name}"
-        result[f"{name}_interval"] = _bounds(*ends).assign_attrs(units=units, long_name=meaning, condition=condition)
+        result[f"{name}_interval"] = bounds_of(*ends).assign_attrs(units=units, long_name=meaning, condition=condition)
 
 
 def interval(result: xr.Dataset, name: str) -> xr.DataArray:
@@ -143,12 +144,13 @@ def interval(result: xr.Dataset, name: str) -> xr.DataArray:
         return result[f"{name}_interval"]
     error = result[f"{name}_error"]
     width = stats.t.ppf(0.5 * (1.0 + LEVEL), error.attrs.get("degrees_of_freedom", np.inf))
-    ends = _bounds(result[name] - width * error, result[name] + width * error).drop_attrs()
+    ends = bounds_of(result[name] - width * error, result[name] + width * error).drop_attrs()
     meaning = f"{100 * LEVEL:g} % interval: {result[name].attrs.get('long_name', name)}"
     return ends.assign_attrs(units=result[name].attrs.get("units", ""), long_name=meaning)
 
 
-def _bounds(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
+def bounds_of(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
+    """An interval from its ends: their dims and bound (low, high)."""
     ends = xr.concat([low, high], "bound", coords="minimal", compat="override")
     return ends.assign_coords(bound=["low", "high"]).transpose(..., "bound")
 

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
+from thermosim.analysis.estimates import LEVEL, bounds_of
 from thermosim.analysis.sphere_frames import Cells, Frames, frames, jackknife, jackknife_moments
 from thermosim.exact import ideal_gas
 
@@ -91,14 +93,24 @@ def drift(ds: xr.Dataset) -> xr.Dataset:
 
 
 def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
-    """Standard deviation of ln r^2 over replicas and settled frames, with the theory's leading order beside it."""
+    """Standard deviation of ln r^2 over replicas and settled frames, with the theory's leading order beside it.
+
+    Its logarithm is estimated, without the bias of few replicas, and its interval is that of the logarithm.
+    """
     record = frames(ds)
-    there = record.cells
+    there, name, freedom = record.cells, "log_radius_square_deviation", record.replicas - 1
     y = record.log_square - np.nanmean(record.log_square, axis=(0, -1), keepdims=True)
     means = {"y": y.mean(0), "y2": np.square(y).mean(0)}
-    deviation = jackknife_moments(means, lambda m: np.sqrt(np.maximum(m["y2"] - m["y"] ** 2, 0.0)))
-    values, freedom = {"log_radius_square_deviation": deviation}, record.replicas - 1
+    skewness = jackknife_moments(means, lambda m: np.sqrt(np.maximum(m["y2"] - m["y"] ** 2, 0.0)))[2]
+    with np.errstate(divide="ignore"):
+        logarithm, error = jackknife(
+            means, lambda m: 0.5 * np.log(np.maximum(m["y2"] - m["y"] ** 2, 0.0)), unbiased=True
+        )
+    deviation, chances = np.exp(logarithm), stats.t.ppf(0.5 * (1.0 + LEVEL), freedom)
+    values = {name: (deviation, deviation * error, skewness)}
     result = there.dataset(values, ABOUT, freedom, first_step=int(record.step[0]))
+    ends = [xr.DataArray(deviation * np.exp(sign * chances * error), dims=there.names) for sign in (-1.0, 1.0)]
+    result[f"{name}_interval"] = bounds_of(*ends)
     result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]))
     return result
 

@@ -195,17 +195,22 @@ def _blocks(record: Frames) -> Frames:
 
 
 def jackknife(
-    values: Mapping[str, np.ndarray], function: Callable[[dict[str, np.ndarray]], np.ndarray]
+    values: Mapping[str, np.ndarray],
+    function: Callable[[dict[str, np.ndarray]], np.ndarray],
+    unbiased: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A function of means over replicas (last axis) and its standard error; replicas that are not finite are left out.
 
     The function must broadcast: it is called with means (axes...) and with delete-one means (replica, axes...).
+    unbiased: without its bias of order 1/R, which the jackknife knows.
     """
-    return jackknife_moments(values, function)[:2]
+    return jackknife_moments(values, function, unbiased)[:2]
 
 
 def jackknife_moments(
-    values: Mapping[str, np.ndarray], function: Callable[[dict[str, np.ndarray]], np.ndarray]
+    values: Mapping[str, np.ndarray],
+    function: Callable[[dict[str, np.ndarray]], np.ndarray],
+    unbiased: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same with the skewness of the estimate, to leading order in 1/replicas."""
     front = {name: np.moveaxis(value, -1, 0) for name, value in values.items()}
@@ -219,4 +224,6 @@ def jackknife_moments(
         deviation = np.where(valid, center - left, 0.0)  # a replica that raises the estimate lowers what is left
         square = (deviation**2).sum(0)
         skewness = np.where(square > 0.0, (deviation**3).sum(0) / square**1.5, 0.0)
+        if unbiased:
+            estimate = estimate - (count - 1) * (center - estimate)
         return np.broadcast_to(estimate, count.shape) + 0.0, np.sqrt((count - 1) / count * square), skewness
