@@ -73,7 +73,7 @@ def _record(random: np.random.Generator) -> Keys:
     keys: Keys = {"record.every": int(random.choice([1, 1, 2, 5, 7]))}
     if random.random() < 0.1:
         keys["record.first"] = int(random.integers(1, 8))
-    if random.random() < 0.1:
+    if random.random() < 0.03:
         names = ["theta", "x", "phi", "work", "heat", "log_ratio_x", "entropy_production"]
         keys["record.variables"] = [n for n in names if random.random() < 0.6] or ["phi"]
     if random.random() < 0.1:
