@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PARTS = ()  # a file each in scripts/validation: TITLE, and sections(share, pictures) -> text in Markdown
+PARTS = ("false_alarms",)  # a file each in scripts/validation: TITLE, and sections(share, pictures) -> text in Markdown
 
 INTRODUCTION = """# Validation
 

@@ -30,7 +30,7 @@ SIZES: dict[str, Keys] = {
     "gaussian-mixture": {"model.dimension": 1, "model.mixtures": 2},
     "double-well": {"model.cells": 64},
     "boltzmann-machine": {"model.dimension": 3},
-    "rbm": {"model.dimension": 4, "model.hidden": 2},
+    "rbm": {"model.dimension": 4, "model.hidden": 2},  # the digits, shrunk to 2 x 2
     "network-energy": {"model.dimension": 1, "model.hidden": 3},
 }
 
@@ -165,6 +165,8 @@ def _descent(random: np.random.Generator, name: str, dynamics: str) -> Keys:
         keys["theta.learn"] = [g for g in groups if random.random() < 0.5] or groups[:1]
     if not model.normalised or random.random() < 0.15:
         keys["theta.gradient"] = "contrast"
+    elif name == "gaussian" and random.random() < 0.5:  # all of its moments are known
+        keys |= {"theta.learn": ["mean"], "x.initial": "equilibrium"}
     return keys
 
 

@@ -196,7 +196,7 @@ def moments(machine: LearningMachine, start: Start, record: ArrayLike | None = N
             state = _step(machine, float(rates[step - 1]), float(time_steps[step - 1]), state, books)
         if step in wanted:
             frames.append(state)
-            sums.append([_energy(machine, state) - energy, *books])
+            sums.append([_energy(machine, state) - energy, *books.copy()])
     mean, covariance = np.stack([f.mean for f in frames]), np.stack([f.covariance for f in frames])
     return Moments(
         recorded,
