@@ -38,8 +38,8 @@ SIZES: dict[str, Keys] = {
 def random_case(random: np.random.Generator, model: str | None = None, **fixed: Any) -> Case:
     """A case that is whole; `fixed` are dotted keys with their dots as two underscores."""
     given = {key.replace("__", "."): value for key, value in fixed.items()}
+    name = str(random.choice(list(MODELS))) if model is None else model
     for _ in range(_TRIES):
-        name = str(random.choice(list(MODELS))) if model is None else model
         keys = _keys(random, name) | given
         try:
             case = thermosim.load_case(f'[model]\nname = "{name}"\n', keys)
