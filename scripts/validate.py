@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PARTS = ("coverage_of_work",)  # a file each in scripts/validation: TITLE, and sections(share, pictures) -> Markdown
+PARTS = ("false_alarms", "coverage_of_work")  # a file each in scripts/validation: TITLE, sections(share, pictures)
 
 INTRODUCTION = """# Validation
 

@@ -1,45 +1,52 @@
 """The Gaussian machine that learns its means: everything against exact recursions at the run's own steps and batches.
 
 theta and x are linear in each other and in the minibatch mean, so that their first and second moments are exact at any
-learning rate, time step, tau and batch (`exact.learning_machine`), and so is the mean of every book. Information needs
-the density of theta, which is normal but for the cumulants that the finite data set gives it: they are carried along
-exactly, and the L-info is compared only where their leading effect, the negentropy of theta, is far below the error.
-Student's law needs means that are nearly normal: an ensemble of fewer than 500 replicas is not compared.
+learning rate, time step, tau and batch (`exact.learning_machine`), and so is the mean of every book. Where replicas
+start with precisions of their own, which are not learned, the recursion is that of each replica given its precision.
+Information needs the density of theta, which is normal but for the cumulants that the finite data set gives it: they
+are carried along exactly, and the L-info is compared only where their leading effect, the negentropy of theta, is far
+below the error.
 
 Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. 14, 16, 33, 42.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.comparison import Comparison
-from thermosim.analysis.estimates import replica_mean
+from thermosim.analysis.comparison import ROUNDING, Comparison
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.machine import Machine
 from thermosim.analysis.memorised_information import memory
 from thermosim.analysis.settings import axes
+from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal, mean_comparison
 from thermosim.data.sources import theta_of
 from thermosim.exact import gaussian_information, learning_machine
 from thermosim.exact.learning_machine import LearningMachine, Moments, Start
 from thermosim.schedules import is_by_group, is_schedule, schedule_values
 
-__all__ = ["exact_moments", "gaussian_comparisons", "linear_machine"]
+__all__ = ["exact_moments", "gaussian_comparisons", "has_own_precisions", "linear_machine"]
 
 _INFORMATION_REPLICAS = 2048  # at most, for what compares all replicas with all
-_ROUNDING = 1e-12
-_LEAST_REPLICAS = 500
+_INFORMATION_LEAST = 500
+_CONDITIONAL_NUMBERS = 2e7  # of covariances of single replicas, at most
+_STORED = 8.0  # spacings of the numbers that are stored, which may be float32
+_SINGULAR = 1e-10  # of a correlation matrix, its least eigenvalue
 _NEARLY_NORMAL = 0.1  # negentropy of theta in standard errors of the information
 _AT = "exact recursion at the run's learning rate, time step, tau and batch"
 _LEDGER = {"work": "work", "heat": "heat", "log_ratio_x": "log_ratio", "entropy_production": "entropy_production"}
 
 
-def linear_machine(machine: Machine) -> tuple[LearningMachine, Start] | None:
-    """The linear machine that this point of the sweep is, or None where it is not one."""
+def linear_machine(machine: Machine, precision: np.ndarray | None = None) -> tuple[LearningMachine, Start] | None:
+    """The linear machine that this point of the sweep is, or None where it is not one.
+
+    precision (R, n) is that of each replica; without it there is none where replicas have precisions of their own.
+    """
     theta, x, data = machine.settings.theta, machine.settings.x, machine.settings.data
     if machine.model.name != "gaussian" or x is None or data is None or not machine.theta_move.descent:
         return None
@@ -52,13 +59,13 @@ def linear_machine(machine: Machine) -> tuple[LearningMachine, Start] | None:
         return None
     if machine.settings.run.direction == "there-and-back":
         return None
+    if has_own_precisions(machine) and precision is None:
+        return None
     n, steps = int(machine.constants["dimension"]), int(machine.settings.run.steps)
     start = theta_of(machine.model, machine.constants, theta.initial or {})
-    spread = theta.spread
-    spread = np.full(n, spread) if isinstance(spread, (int, float)) else np.asarray((spread or {}).get("mean", 0.0))
     temperature = warm["mean"] if is_by_group(warm) else warm or 0.0
     linear_system = LearningMachine(
-        precision=np.exp(start[n:]),
+        precision=np.exp(start[n:]) if precision is None else precision,
         data_mean=machine.data.mean(),
         data_covariance=machine.data.covariance(),
         steps=steps,
@@ -71,7 +78,18 @@ def linear_machine(machine: Machine) -> tuple[LearningMachine, Start] | None:
         time_step=0.0 if x.time_step is None else _along(x.time_step, steps) * float(x.mobility),
         tau=int(x.tau),
     )
-    return linear_system, Start(start[:n], spread)
+    return linear_system, Start(start[:n], np.broadcast_to(np.asarray(_spread(machine, "mean"), float), (n,)))
+
+
+def has_own_precisions(machine: Machine) -> bool:
+    """Whether replicas of a Gaussian start with precisions that differ."""
+    return bool(np.any(np.asarray(_spread(machine, "log_precision"), float) != 0.0))
+
+
+def _spread(machine: Machine, group: str) -> Any:
+    """Standard deviation over replicas of the start of a group, whose default is 0."""
+    spread = machine.settings.theta.spread
+    return (spread or {}).get(group, 0.0) if isinstance(spread, Mapping) or spread is None else spread
 
 
 def _along(value: Any, steps: int) -> Any:
@@ -86,65 +104,107 @@ def exact_moments(machine: Machine) -> Moments | None:
 
 def gaussian_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     """Ledger, moments and information of every point of the sweep; none unless all of them are linear machines."""
-    few = ds.sizes["replica"] < _LEAST_REPLICAS
-    if few or ds.sizes["step"] < 2 or any(linear_machine(machine) is None for machine in everyone):
+    if ds.sizes["replica"] < LEAST_REPLICAS or ds.sizes["step"] < 2:
         return []
-    theory = [moments for machine in everyone if (moments := exact_moments(machine)) is not None]
+    own = any(has_own_precisions(machine) for machine in everyone if machine.model.name == "gaussian")
+    if own and "theta" not in ds:
+        return []
+    n = int(everyone[0].constants.get("dimension", 0))
+    precisions: list[np.ndarray | None] = [None] * len(everyone)
+    if own:
+        most = max(LEAST_REPLICAS, int(_CONDITIONAL_NUMBERS / (9 * n * n)))
+        ds = ds.isel(replica=slice(most))
+        precisions = [np.exp(machine.theta(0)[:most, n:]) for machine in everyone]
+    linear = [linear_machine(machine, k) for machine, k in zip(everyone, precisions, strict=True)]
+    if any(one is None for one in linear):
+        return []
+    theory = [learning_machine.moments(*one, ds["step"].values) for one in linear if one is not None]
     frames = np.unique([(ds.sizes["step"] - 1) // 4, (ds.sizes["step"] - 1) // 2, ds.sizes["step"] - 1])
     frames = frames[ds["step"].values[frames] > 0]
     steps = ", ".join(str(int(s)) for s in ds["step"].values[frames])
+    scale = max((float(abs(ds[name]).max()) for name in ("phi", *_LEDGER) if name in ds), default=0.0)
     comparisons = []
     for name, of in _LEDGER.items():
         if name in ds:
-            mean, error = replica_mean(ds[name].isel(step=frames))
-            exact = _table(ds, theory, lambda m, of=of: getattr(m, of)[frames])  # type: ignore[misc]
+            exact = _table(ds, theory, lambda m, of=of: getattr(m, of)[frames], "step")  # type: ignore[misc]
             what = f"mean {name.replace('_', ' ').replace('log ratio x', 'log ratio')} to step {steps}"
-            comparisons.append(_comparison(ds, what, mean, error, exact, _AT, "step"))
-    if "theta" in ds:
-        comparisons += _moments_of(ds, theory, "theta", "theta_dim")
+            comparisons.append(_comparison(ds, what, ds[name].isel(step=frames), exact, "step", scale=scale))
+    for name in ("theta", "x"):
+        if name in ds:
+            comparisons += _moments_of(ds, theory, name, n)
+    if "theta" in ds and not own:
         comparisons += _information(ds, everyone, theory)
-    if "x" in ds:
-        comparisons += _moments_of(ds, theory, "x", "x_dim")
-    return comparisons
+    return [comparison for comparison in comparisons if is_nearly_normal(comparison)]
 
 
-def _table(ds: xr.Dataset, theory: list[Moments], value: Callable[[Moments], Any]) -> np.ndarray:
+def _table(ds: xr.Dataset, theory: list[Moments], value: Callable[[Moments], Any], *dims: str) -> xr.DataArray:
+    """Exact values over the sweep: axes, then dims of the value, among them the replica where each has its own."""
     entries = np.stack([np.asarray(value(moments), float) for moments in theory])
-    return entries.reshape(tuple(ds.sizes[name] for name in axes(ds)) + entries.shape[1:])
+    shape = tuple(ds.sizes[name] for name in axes(ds)) + entries.shape[1:]
+    own = entries.ndim > 1 + len(dims)
+    named = (("step", "replica") if dims == ("step",) else ("replica", *dims)) if own else dims
+    return xr.DataArray(entries.reshape(shape), dims=(*axes(ds), *named))
 
 
 def _comparison(
-    ds: xr.Dataset, quantity: str, mean: Any, error: Any, exact: np.ndarray, reference: str, *tail: str, **more: Any
+    ds: xr.Dataset, quantity: str, values: xr.DataArray, exact: xr.DataArray, *tail: str, scale: float = 0.0
 ) -> Comparison:
-    values, errors = (np.asarray(array.transpose(*axes(ds), *tail).values) for array in (mean, error))
-    return Comparison(quantity, values, errors, exact, ds.sizes["replica"] - 1, reference, **more)
+    """Mean of values less what each replica has on average, told as the mean of the one against that of the other."""
+    values = values.mean("sample", skipna=False) if "sample" in values.dims else values
+    residual = mean_comparison(ds, quantity, values - exact, 0.0, _AT, *tail, scale=scale)
+    average = exact.mean("replica") if "replica" in exact.dims else exact
+    wanted = np.asarray(average.transpose(*axes(ds), *tail).values)
+    return replace(residual, measured=residual.measured + wanted, exact=wanted)
 
 
-def _moments_of(ds: xr.Dataset, theory: list[Moments], name: str, dimension: str) -> list[Comparison]:
+def _moments_of(ds: xr.Dataset, theory: list[Moments], name: str, n: int) -> list[Comparison]:
     """Mean and covariance in the last frame, deviations taken from the exact mean."""
-    n = theory[0].theta_mean.shape[1]
+    dimension, step = f"{name}_dim", int(ds["step"][-1])
     values = ds[name].isel({"step": -1, dimension: slice(n)})
-    step = int(ds["step"][-1])
-    mean, error = replica_mean(values)
-    exact_mean = _table(ds, theory, lambda m: getattr(m, f"{name}_mean")[-1])
-    deviation = values - xr.DataArray(exact_mean, dims=(*axes(ds), dimension))
-    pairs = list(zip(*np.triu_indices(n), strict=True))
-    products = xr.concat([deviation.isel({dimension: i}) * deviation.isel({dimension: j}) for i, j in pairs], "pair")
-    covariance, spread = replica_mean(products)
-    exact = _table(ds, theory, lambda m: [getattr(m, f"{name}_covariance")[-1][i, j] for i, j in pairs])
-    # theta that learns from all data has no spread but that of rounding
-    unit = max(_ROUNDING, 8.0 * float(np.finfo(values.dtype).eps))
-    rounding = [unit * (1.0 + np.abs(table)) for table in (exact_mean, exact)]
-    what = f"of {name} at step {step}"
-    return [
-        _comparison(ds, f"mean {what}", mean, error, exact_mean, _AT, dimension, tolerance=rounding[0]),
-        _comparison(ds, f"covariance {what}", covariance, spread, exact, _AT, "pair", tolerance=rounding[1]),
+    mean = _table(ds, theory, lambda m: getattr(m, f"{name}_mean")[-1], dimension)
+    stored = max(1.0, _STORED * float(np.finfo(values.dtype).eps) / ROUNDING)
+    scale = stored * (1.0 + float(abs(values).max()))
+    rows = [_comparison(ds, f"mean of {name} at step {step}", values, mean, dimension, scale=scale)]
+    covariance = np.stack([getattr(m, f"{name}_covariance")[-1] for m in theory])
+    deviation, reference = values - mean, ""
+    variance = np.einsum("...ii->...i", covariance)
+    root = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
+    regular = np.linalg.eigvalsh(covariance / root[..., None] / root[..., None, :]).min() > _SINGULAR
+    if regular and np.all(variance > _SINGULAR * scale**2):
+        deviation, reference = _white(ds, deviation, covariance, dimension), " in units of its own"
+        covariance = np.broadcast_to(np.eye(n), covariance.shape)
+        scale = stored
+    first, second = np.triu_indices(n)
+    pairs = [
+        deviation.isel({dimension: i}) * deviation.isel({dimension: j}) for i, j in zip(first, second, strict=True)
     ]
+    lead = ("replica",) if covariance.ndim == 4 else ()
+    shape = tuple(ds.sizes[axis] for axis in axes(ds))
+    exact = xr.DataArray(
+        covariance[..., first, second].reshape(*shape, *covariance.shape[1:-2], len(first)),
+        dims=(*axes(ds), *lead, "pair"),
+    )
+    what = f"covariance of {name} at step {step}{reference}"
+    squares = _comparison(ds, what, xr.concat(pairs, "pair"), exact, "pair", scale=scale**2)
+    # products of different components are skewed by chance only, if they are white
+    straight = np.where((first != second) & bool(reference), 0.0, squares.skewness)
+    return [*rows, replace(squares, skewness=straight)]
+
+
+def _white(ds: xr.Dataset, deviation: xr.DataArray, covariance: np.ndarray, dimension: str) -> xr.DataArray:
+    """L^{-1} of the deviations, L L' the exact covariance of the point or of each replica."""
+    lower = np.linalg.inv(np.linalg.cholesky(covariance))
+    lead = ("replica",) if covariance.ndim == 4 else ()
+    shape = tuple(ds.sizes[axis] for axis in axes(ds))
+    matrix = xr.DataArray(lower.reshape(*shape, *lower.shape[1:]), dims=(*axes(ds), *lead, "row", dimension))
+    return xr.DataArray(xr.dot(matrix, deviation, dim=dimension)).rename(row=dimension)
 
 
 def _information(ds: xr.Dataset, everyone: list[Machine], theory: list[Moments]) -> list[Comparison]:
     """L-info and entropy of theta in the last frame, against those of the normal law with the exact covariance."""
     n = theory[0].theta_mean.shape[1]
+    if ds.sizes["replica"] < _INFORMATION_LEAST:
+        return []
     last = ds.isel(step=[-1], replica=slice(_INFORMATION_REPLICAS))
     covariances = [moments.theta_covariance[-1] for moments in theory]
     if any(np.linalg.eigvalsh(c).min() <= 0.0 for c in covariances):
@@ -172,7 +232,9 @@ def _information(ds: xr.Dataset, everyone: list[Machine], theory: list[Moments])
     ):
         value, error = estimate[name], estimate[f"{name}_error"]
         if np.all(negentropy <= _NEARLY_NORMAL * error.transpose(*axes(ds)).values):
-            result.append(_comparison(last, quantity, value, error, np.reshape(exact, shape), theory_))
+            values, errors = (np.asarray(array.transpose(*axes(ds)).values) for array in (value, error))
+            degrees = last.sizes["replica"] - 1
+            result.append(Comparison(quantity, values, errors, np.reshape(exact, shape), degrees, theory_))
     return result
 
 

@@ -58,7 +58,8 @@ _BLOCKS = 3
 class LearningMachine:
     """Everything fixed about a run of N steps.
 
-    precision k (n), data_mean mu (n), data_covariance C (n, n). learning_rate r and time_step h are numbers, or
+    precision k (n), or (R, n) for R replicas each with its own, whose moments then have the replica before components;
+    data_mean mu (n), data_covariance C (n, n). learning_rate r and time_step h are numbers, or
     schedules (N) over steps 1..N. A negative r climbs the loss. batch B, or None for the full batch; temperature T of
     theta, a number or (n), 0 for none. `x_first` is the order of a reversed run: x moves first, then theta.
     Raises ValueError for unknown x_dynamics, a schedule of another length, or noise at a negative learning rate.
@@ -90,7 +91,7 @@ class LearningMachine:
     @property
     def components(self) -> int:
         """n."""
-        return len(self.precision)
+        return int(np.shape(self.precision)[-1])
 
     def rates(self) -> np.ndarray:
         """Learning rates of steps 1..N, (N)."""
@@ -158,7 +159,7 @@ class PartialAverages:
 
 @dataclass(frozen=True)
 class _State:
-    """z = (m, v, x): mean (3, n), covariance (3, n, 3, n), response d mean/d mu (3, n, n)."""
+    """z = (m, v, x): mean (..., 3, n), covariance (..., 3, n, 3, n), response d mean/d mu (..., 3, n, n)."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -167,9 +168,9 @@ class _State:
 
 @dataclass(frozen=True)
 class _Move:
-    """z' = matrix z + shift + noise, componentwise: matrix (3, 3, n), shift (3, n); noise has covariance (3, n, 3, n).
+    """z' = matrix z + shift + noise, componentwise: matrix (..., 3, 3, n), shift (..., 3, n).
 
-    slope (3, n) is d shift/d mu of the same component.
+    noise (..., 3, n, 3, n) is its covariance; slope (..., 3, n) is d shift/d mu of the same component.
     """
 
     matrix: np.ndarray
@@ -187,7 +188,7 @@ def moments(machine: LearningMachine, start: Start, record: ArrayLike | None = N
     if recorded.size == 0 or recorded[0] < 0 or recorded[-1] > machine.steps:
         raise ValueError(f"recorded steps must be among 0..{machine.steps}, and at least one")
     wanted = set(recorded.tolist())
-    state, books = _start(machine, start), np.zeros(3)
+    state, books = _start(machine, start), np.zeros((3, *machine.precision.shape[:-1]))
     energy, frames, sums = _energy(machine, state), [], []
     rates, time_steps = machine.rates(), machine.time_steps()
     for step in range(recorded[-1] + 1):
@@ -195,17 +196,17 @@ def moments(machine: LearningMachine, start: Start, record: ArrayLike | None = N
             state = _step(machine, float(rates[step - 1]), float(time_steps[step - 1]), state, books)
         if step in wanted:
             frames.append(state)
-            sums.append([_energy(machine, state) - energy, *books])
+            sums.append([_energy(machine, state) - energy, *books.copy()])
     mean, covariance = np.stack([f.mean for f in frames]), np.stack([f.covariance for f in frames])
     return Moments(
         recorded,
-        mean[:, _THETA],
-        covariance[:, _THETA, :, _THETA],
-        mean[:, _X],
-        covariance[:, _X, :, _X],
-        covariance[:, _THETA, :, _X],
-        np.stack([f.response[_THETA] for f in frames]),
-        *np.array(sums).T,
+        mean[..., _THETA, :],
+        covariance[..., _THETA, :, _THETA, :],
+        mean[..., _X, :],
+        covariance[..., _X, :, _X, :],
+        covariance[..., _THETA, :, _X, :],
+        np.stack([f.response[..., _THETA, :, :] for f in frames]),
+        *np.moveaxis(np.array(sums), 1, 0),
     )
 
 
@@ -256,20 +257,21 @@ def theta_cumulants(machine: LearningMachine, third: np.ndarray, fourth: np.ndar
 
 
 def _start(machine: LearningMachine, start: Start) -> _State:
-    n = machine.components
-    mean, covariance = np.zeros((_BLOCKS, n)), np.zeros((_BLOCKS, n, _BLOCKS, n))
+    n, lead = machine.components, machine.precision.shape[:-1]
+    mean, covariance = np.zeros((*lead, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n, _BLOCKS, n))
     spread = np.diag(np.broadcast_to(np.asarray(start.theta_spread, float), (n,)) ** 2)
-    mean[_THETA], covariance[_THETA, :, _THETA] = start.theta_mean, spread
+    mean[..., _THETA, :], covariance[..., _THETA, :, _THETA, :] = start.theta_mean, spread
     if start.x is None:
-        mean[_X], covariance[_X, :, _X] = start.theta_mean, spread + np.diag(1.0 / machine.precision)
-        covariance[_X, :, _THETA] = covariance[_THETA, :, _X] = spread
+        mean[..., _X, :] = start.theta_mean
+        covariance[..., _X, :, _X, :] = spread + np.eye(n) / machine.precision[..., None]
+        covariance[..., _X, :, _THETA, :] = covariance[..., _THETA, :, _X, :] = spread
     else:
-        mean[_X], covariance[_X, :, _X] = start.x.mean, start.x.covariance
-    return _State(mean, covariance, np.zeros((_BLOCKS, n, n)))
+        mean[..., _X, :], covariance[..., _X, :, _X, :] = start.x.mean, start.x.covariance
+    return _State(mean, covariance, np.zeros((*lead, _BLOCKS, n, n)))
 
 
 def _step(machine: LearningMachine, rate: float, time_step: float, state: _State, books: np.ndarray) -> _State:
-    """The state after one step; adds mean work, heat and log ratio to `books` (3)."""
+    """The state after one step; adds mean work, heat and log ratio to `books` (3, ...)."""
 
     def theta(state: _State) -> _State:
         new = _after(state, _theta_move(machine, rate))
@@ -279,10 +281,12 @@ def _step(machine: LearningMachine, rate: float, time_step: float, state: _State
     def sample(state: _State) -> _State:
         new = _after(state, _x_moves(machine, time_step))
         heat = _energy(machine, new) - _energy(machine, state)
-        shadow = 0.0
+        shadow = np.zeros_like(heat)
         if machine.x_dynamics == "ula":
-            shadow = 0.25 * time_step * float(machine.precision**2 @ (_square_gap(new) - _square_gap(state)))
-        books[1:] += heat, shadow - heat
+            gain = _square_gap(new) - _square_gap(state)
+            shadow = 0.25 * time_step * np.sum(machine.precision**2 * gain, axis=-1)
+        books[1] += heat
+        books[2] += shadow - heat
         return new
 
     halves: tuple[Callable[[_State], _State], ...] = (sample, theta) if machine.x_first else (theta, sample)
@@ -293,19 +297,20 @@ def _step(machine: LearningMachine, rate: float, time_step: float, state: _State
 
 def _theta_move(machine: LearningMachine, rate: float) -> _Move:
     n, k = machine.components, machine.precision
-    matrix = np.zeros((_BLOCKS, _BLOCKS, n))
-    shift, slope, noise = np.zeros((_BLOCKS, n)), np.zeros((_BLOCKS, n)), np.zeros((_BLOCKS, n, _BLOCKS, n))
+    lead = k.shape[:-1]
+    matrix, noise = np.zeros((*lead, _BLOCKS, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n, _BLOCKS, n))
+    shift, slope = np.zeros((*lead, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n))
     pull = rate * (k + machine.weight_decay)
     kick = 2.0 * rate * np.diag(np.broadcast_to(np.asarray(machine.temperature, float), (n,)))
     if machine.batch is not None:
-        kick = kick + rate**2 * np.outer(k, k) * machine.data_covariance / machine.batch
+        kick = kick + rate**2 * k[..., :, None] * k[..., None, :] * machine.data_covariance / machine.batch
     for block in (_THETA, _VELOCITY):
-        matrix[block, _THETA], matrix[block, _VELOCITY] = -pull, machine.momentum
-        shift[block], slope[block] = rate * k * machine.data_mean, rate * k
+        matrix[..., block, _THETA, :], matrix[..., block, _VELOCITY, :] = -pull, machine.momentum
+        shift[..., block, :], slope[..., block, :] = rate * k * machine.data_mean, rate * k
         for other in (_THETA, _VELOCITY):
-            noise[block, :, other] = kick
-    matrix[_THETA, _THETA] += 1.0
-    matrix[_X, _X] = 1.0
+            noise[..., block, :, other, :] = kick
+    matrix[..., _THETA, _THETA, :] += 1.0
+    matrix[..., _X, _X, :] = 1.0
     return _Move(matrix, shift, slope, noise)
 
 
@@ -314,37 +319,39 @@ def _x_moves(machine: LearningMachine, time_step: float) -> _Move:
     n, k, tau = machine.components, machine.precision, machine.tau
     if machine.x_dynamics == "ula":
         once = 1.0 - time_step * k
-        variance = 2.0 * time_step * np.sum(once ** (2 * np.arange(tau)[:, None]), axis=0)
+        powers = 2 * np.arange(tau).reshape(-1, *(1,) * once.ndim)
+        variance = 2.0 * time_step * np.sum(once**powers, axis=0)
         factor = once**tau
     else:
-        factor = np.exp(-time_step * k * tau) if machine.x_dynamics == "exact-ou" else np.full(n, 0.0**tau)
+        factor = np.exp(-time_step * k * tau) if machine.x_dynamics == "exact-ou" else np.zeros_like(k)
         variance = (1.0 - factor**2) / k
-    matrix = np.zeros((_BLOCKS, _BLOCKS, n))
-    matrix[_THETA, _THETA] = matrix[_VELOCITY, _VELOCITY] = 1.0
-    matrix[_X, _X], matrix[_X, _THETA] = factor, 1.0 - factor
-    noise = np.zeros((_BLOCKS, n, _BLOCKS, n))
-    noise[_X, :, _X] = np.diag(variance)
-    return _Move(matrix, np.zeros((_BLOCKS, n)), np.zeros((_BLOCKS, n)), noise)
+    lead = k.shape[:-1]
+    matrix = np.zeros((*lead, _BLOCKS, _BLOCKS, n))
+    matrix[..., _THETA, _THETA, :] = matrix[..., _VELOCITY, _VELOCITY, :] = 1.0
+    matrix[..., _X, _X, :], matrix[..., _X, _THETA, :] = factor, 1.0 - factor
+    noise, nothing = np.zeros((*lead, _BLOCKS, n, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n))
+    noise[..., _X, :, _X, :] = np.eye(n) * variance[..., None]
+    return _Move(matrix, nothing, nothing, noise)
 
 
 def _after(state: _State, move: _Move) -> _State:
-    left = np.einsum("abi,bicj->aicj", move.matrix, state.covariance)
-    covariance = np.einsum("aicj,dcj->aidj", left, move.matrix) + move.noise
-    response = np.einsum("abi,bij->aij", move.matrix, state.response)
-    response += move.slope[:, :, None] * np.eye(move.slope.shape[1])
-    return _State(np.einsum("abi,bi->ai", move.matrix, state.mean) + move.shift, covariance, response)
+    left = np.einsum("...abi,...bicj->...aicj", move.matrix, state.covariance)
+    covariance = np.einsum("...aicj,...dcj->...aidj", left, move.matrix) + move.noise
+    response = np.einsum("...abi,...bij->...aij", move.matrix, state.response)
+    response += move.slope[..., None] * np.eye(move.slope.shape[-1])
+    return _State(np.einsum("...abi,...bi->...ai", move.matrix, state.mean) + move.shift, covariance, response)
 
 
 def _square_gap(state: _State) -> np.ndarray:
-    """<(x_i - m_i)^2>, (n)."""
-    variance = np.einsum("aibi->abi", state.covariance)
-    gap = variance[_X, _X] + variance[_THETA, _THETA] - 2.0 * variance[_X, _THETA]
-    return np.asarray(gap + (state.mean[_X] - state.mean[_THETA]) ** 2)
+    """<(x_i - m_i)^2>, (..., n)."""
+    variance = np.einsum("...aibi->...abi", state.covariance)
+    gap = variance[..., _X, _X, :] + variance[..., _THETA, _THETA, :] - 2.0 * variance[..., _X, _THETA, :]
+    return np.asarray(gap + (state.mean[..., _X, :] - state.mean[..., _THETA, :]) ** 2)
 
 
-def _energy(machine: LearningMachine, state: _State) -> float:
-    """Mean of phi, without its constant."""
-    return 0.5 * float(machine.precision @ _square_gap(state))
+def _energy(machine: LearningMachine, state: _State) -> np.ndarray:
+    """Mean of phi, without its constant: (...)."""
+    return np.asarray(0.5 * np.sum(machine.precision * _square_gap(state), axis=-1))
 
 
 def _running(increments: np.ndarray) -> np.ndarray:
