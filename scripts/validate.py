@@ -16,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PARTS = ()  # a file each in scripts/validation: TITLE, and sections(share, pictures) -> text in Markdown
+# a file each in scripts/validation: TITLE, and sections(share, pictures) -> text in Markdown
+PARTS = ("coverage_of_information",)
 
 INTRODUCTION = """# Validation
 
