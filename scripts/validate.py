@@ -16,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PARTS = ("false_alarms", "coverage_of_work")  # a file each in scripts/validation: TITLE, sections(share, pictures)
+# a file each in scripts/validation: TITLE, and sections(share, pictures) -> text in Markdown
+PARTS = ("false_alarms", "coverage_of_work", "coverage_of_information")
 
 INTRODUCTION = """# Validation
 

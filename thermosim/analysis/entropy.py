@@ -42,15 +42,19 @@ __all__ = [
     "angle_entropy",
     "cap_entropy",
     "empirical_entropy",
+    "empirical_reason",
     "estimator_bias",
     "grouped_entropy",
     "is_degenerate",
+    "log_cap_fraction",
     "log_determinant",
     "log_determinant_variance",
     "normal_entropy",
     "singleton_fraction",
 ]
 
+_UNSEEN = 0.5  # probability of states not met, in errors of the entropy
+_MOST = 3.0  # correction by the jackknife, in errors
 EULER_GAMMA = -float(special.digamma(1.0))
 Estimator = Callable[[np.ndarray], float]
 
@@ -59,7 +63,7 @@ def cap_entropy(samples: np.ndarray) -> float:
     """Entropy in nats of the unit vectors (N, d) on S^(d-1). -inf if two samples coincide."""
     number, dimension = samples.shape
     chord = _nearest(samples)
-    log_fraction = _log_cap_fraction(dimension, np.square(np.minimum(chord, 2.0)) / 4)
+    log_fraction = log_cap_fraction(dimension, np.square(np.minimum(chord, 2.0)) / 4)
     log_area = np.log(2.0) + dimension / 2 * np.log(np.pi) - special.gammaln(dimension / 2)
     return float(special.digamma(number) + EULER_GAMMA + log_area + log_fraction.mean())
 
@@ -161,6 +165,22 @@ def empirical_entropy(samples: np.ndarray) -> np.ndarray:
     return np.asarray(replicas * whole - (replicas - 1) * without)
 
 
+def empirical_reason(samples: np.ndarray) -> str:
+    """Why `empirical_entropy` of (R, S, n) is not to be trusted, or nothing.
+
+    What the jackknife leaves is about as large as the probability of states not met; where its correction is several
+    errors, as for many states that are all alike, its error is not the scatter of the estimate.
+    """
+    values = empirical_entropy(samples)
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    unseen = singleton_fraction(samples)
+    if unseen > _UNSEEN * error:
+        return f"{100.0 * unseen:.2g} % of the probability is in states not met"
+    counts = np.unique(samples.reshape(-1, samples.shape[-1]), axis=0, return_counts=True)[1]
+    correction = float(values.mean()) - float(special.entr(counts / counts.sum()).sum())
+    return f"a correction of {correction:.2g} for few samples exceeds the error" if correction > _MOST * error else ""
+
+
 def singleton_fraction(samples: np.ndarray) -> float:
     """Probability, by the Good-Turing estimate, of states that no sample of (R, S, n) has met."""
     counts = np.unique(samples.reshape(-1, samples.shape[-1]), axis=0, return_counts=True)[1]
@@ -178,7 +198,7 @@ def _nearest(points: np.ndarray) -> np.ndarray:
     return distances[:, 1]
 
 
-def _log_cap_fraction(dimension: int, half_sine_square: np.ndarray) -> np.ndarray:
+def log_cap_fraction(dimension: int, half_sine_square: np.ndarray) -> np.ndarray:
     """ln of the fraction of S^(d-1) within the angle theta, from sin^2(theta/2)."""
     sine_square = 4.0 * half_sine_square * (1.0 - half_sine_square)
     a, b = (dimension - 1) / 2, 0.5

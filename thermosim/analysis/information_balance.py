@@ -46,7 +46,6 @@ from thermosim.analysis.replicas import since
 
 __all__ = ["information_balance", "routes"]
 
-_UNSEEN = 0.05  # probability of states not met
 _TERMS = ("marginal_entropy_production", "learned_information_change")  # these change with S_X
 
 
@@ -57,11 +56,11 @@ def information_balance(ds: xr.Dataset, marginal: str = "auto") -> xr.Dataset:
     Sigma_{X|Theta}, and their difference learned_information_change. marginal: "empirical", frequencies of the states
     of discrete x; "nearest-neighbour", up to about 8 components; "gaussian", the normal with the samples' covariance;
     "mixture", mean of -ln p_t at the samples; "auto", the first that applies. replica_information_change has the mean
-    of learned_information_change. `shadow` is what would be missing with the heat in place of the log ratio. `valid` is
-    false, and `reason` says why, where S_X is not to be trusted here or in the first frame (more than 5 % of the
-    probability in states not met, an entropy by neighbours or of a normal that is not valid, bounds of the mixture too
-    far apart), and where samples are not known to be those of p(x|theta) here or in the first frame: chains that have
-    not relaxed, or that theta follows, as in learning by contrast.
+    of learned_information_change. `shadow` is what would be missing with the heat in place of the log ratio. `valid`
+    is false, and `reason` says why, where S_X is not to be trusted here or in the first frame (states not met, an
+    entropy by neighbours or of a normal that is not valid, bounds of the mixture too far apart), and where samples are
+    not known to be those of p(x|theta) here or in the first frame: chains that have not relaxed, or that theta
+    follows, as in learning by contrast.
     Raises ValueError where x has another temperature than 1, chains are restarted, or the books are not recorded.
     """
     return _of_points(ds, marginal)[0]
@@ -193,9 +192,7 @@ def _marginal_entropy(machine: Machine, frame: int, theta: np.ndarray, marginal:
     x = machine.x(frame)
     slots = [np.ascontiguousarray(x[:, sample]) for sample in range(x.shape[1])]  # samples of a replica are dependent
     if marginal == "empirical":
-        unseen = entropy.singleton_fraction(x)
-        reason = f"{100.0 * unseen:.2g} % of the probability is in states not met" if unseen >= _UNSEEN else ""
-        return entropy.empirical_entropy(x), NO_NOISE, reason
+        return entropy.empirical_entropy(x), NO_NOISE, entropy.empirical_reason(x)
     if marginal == "mixture":
         starts = strata(machine)
         parts = surprisals_of(machine, theta, x, log_normalisers(machine, theta)[0], starts)

@@ -30,7 +30,7 @@ from thermosim.analysis import entropy
 from thermosim.analysis.estimates import LEVEL
 from thermosim.analysis.information import assembled, book, mean_and_error, parameters_of, surprisals
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.neighbours import NO_NOISE, Noise, neighbour_entropy
+from thermosim.analysis.neighbours import FLAT, NO_NOISE, Noise, neighbour_entropy
 from thermosim.analysis.normality import SHARE, normal_reason
 
 __all__ = ["data_processing", "dataset_information", "memory"]
@@ -55,7 +55,7 @@ def memory(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
     """
     _known(method, ("gaussian", "nearest-neighbour"))
     rows = [_memory(machine, method) for machine in machines(ds)]
-    if all(row["reference_step"][0] < 0 for row in rows):
+    if all(np.all(row["reason"] == FLAT) for row in rows):
         raise ValueError(
             "theta has no spread over replicas in some direction at any recorded frame, so its entropy is -inf: give "
             "the start a theta.spread, theta a temperature, or SGD small minibatches and more steps"
@@ -175,7 +175,7 @@ def _entropy(theta: np.ndarray, method: str) -> tuple[np.ndarray, Noise, str]:
         return found.surprisals, found.noise, found.reason
     values = entropy.normal_entropy(theta)
     if not np.isfinite(values).all():
-        return values, NO_NOISE, "theta has no spread over replicas in some direction"
+        return values, NO_NOISE, FLAT
     return values, NO_NOISE, normal_reason([theta], mean_and_error(values)[1])
 
 

@@ -31,9 +31,10 @@ from scipy.spatial import cKDTree
 from thermosim.analysis.entropy import is_degenerate
 from thermosim.analysis.normality import LOG_TWO_PI, SHARE, is_shell, repeats, score_excess, scores, whitened
 
-__all__ = ["DIMENSIONS", "NO_NOISE", "Calibration", "Neighbours", "Noise", "calibration", "neighbour_entropy"]
+__all__ = ["DIMENSIONS", "FLAT", "NO_NOISE", "Calibration", "Neighbours", "Noise", "calibration", "neighbour_entropy"]
 
 DIMENSIONS = 8  # most components that neighbours can do
+FLAT = "samples have no spread in some direction"
 NEIGHBOUR = 4  # the k
 FEWEST = 24  # samples
 _FEWEST_EACH = 100  # samples for every component, below which bias and error are not known well enough
@@ -109,7 +110,7 @@ def neighbour_entropy(samples: np.ndarray) -> Neighbours:
     if number < max(n + 2, FEWEST):
         least = max(n + 2, FEWEST)
         raise ValueError(f"{number} samples are too few for neighbours in {n} dimensions: run {least} replicas or more")
-    nothing = Neighbours(np.full(number, -np.inf), NO_NOISE, "samples have no spread in some direction")
+    nothing = Neighbours(np.full(number, -np.inf), NO_NOISE, FLAT)
     if is_degenerate(samples):
         return nothing
     tied = repeats(samples)

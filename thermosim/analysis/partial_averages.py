@@ -30,6 +30,7 @@ from scipy.special import logsumexp
 from thermosim.analysis import learning
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean, put_spread
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.normality import SHARE
 from thermosim.analysis.replicas import since
 
 __all__ = ["averaged_work_and_heat", "partial_entropies"]
@@ -79,10 +80,11 @@ def partial_entropies(ds: xr.Dataset, frames: int = 11, method: str = "auto", dr
     At `frames` equally spaced recorded frames, the first being the reference. S_X by the model's support, else from
     `draws` exact samples of each replica. The mixture p_t is that of the recorded replicas, themselves included, for
     which Eq. 44 is an identity; I then cannot exceed ln R, and falls short of that of infinitely many replicas.
-    `overlap` = R exp(-I) is the number of replicas that share a typical sample, `reliable` is false where it is small.
-    X_spread is the standard deviation of X over replicas, less that of sampling: small beside mean_X where one computer
-    tells of all (Eq. 24). `method` is that of `averaged_work_and_heat`, for Q_X. Raises ValueError without support,
-    exact sampler, or Q_X.
+    `overlap` = R exp(-I) is the number of replicas that share a typical sample, `reliable` is false where it is small,
+    or where the mixture without the replica itself shows that I falls short by a good part of its error. X_spread is
+    the standard deviation of X over replicas, less that of sampling: small beside mean_X where one computer tells of
+    all (Eq. 24). `method` is that of `averaged_work_and_heat`, for Q_X. Raises ValueError without support, exact
+    sampler, or Q_X.
     """
     heat = averaged_work_and_heat(ds, method)
     chosen = np.unique(np.linspace(0, ds.sizes["step"] - 1, max(2, frames)).round().astype(int))
@@ -106,7 +108,7 @@ def _productions(
 
     sampled: degrees of freedom of the errors of a replica.
     """
-    conditional, conditional_error, information, information_error, marginal_error = entropies
+    conditional, conditional_error, information, information_error, marginal_error, short = entropies
     marginal = conditional + information
     later = conditional["step"] > conditional["step"][0]
 
@@ -144,8 +146,9 @@ def _productions(
     result["overlap"] = xr.DataArray(overlap).assign_attrs(
         units="1", long_name="replicas that share a typical sample", condition=condition
     )
-    result["reliable"] = xr.DataArray(overlap >= MINIMUM_SAMPLE_SIZE).assign_attrs(
-        long_name=f"overlap of at least {MINIMUM_SAMPLE_SIZE:g}: p_t is near that of infinitely many replicas",
+    near = (overlap >= MINIMUM_SAMPLE_SIZE) & (short.mean("replica") <= SHARE * result["mean_information_error"] + 1e-9)
+    result["reliable"] = xr.DataArray(near).assign_attrs(
+        long_name=f"overlap of at least {MINIMUM_SAMPLE_SIZE:g}, and I near that of infinitely many replicas",
         condition="a flag, not a proof",
     )
     return result
@@ -258,13 +261,16 @@ def _path(machine: Machine, way: str) -> np.ndarray:
 
 
 def _entropies(machine: Machine, frame: int, draws: int) -> tuple[np.ndarray, str]:
-    """S_{X|Theta}, its sampling error, I, its error, and that of S_X, of every replica: (5, R); how found."""
+    """S_{X|Theta}, its sampling error, I, its error, and that of S_X, of every replica, and how much I falls short.
+
+    (6, R), and how it was found.
+    """
     theta = machine.theta(frame)
     rule = machine.model.support(machine.constants)
     if rule is not None:
-        conditional, information = _by_support(machine, theta, *rule)
+        conditional, information, short = _by_support(machine, theta, *rule)
         nothing = np.zeros(len(theta))
-        return np.stack([conditional, nothing, information, nothing, nothing]), "support"
+        return np.stack([conditional, nothing, information, nothing, nothing, short]), "support"
     if machine.model.fresh is None or not machine.model.normalised:
         raise ValueError(
             f"model {machine.model.name!r}: S_X needs its support, or exact samples of a phi with its normaliser"
@@ -278,7 +284,13 @@ def _entropies(machine: Machine, frame: int, draws: int) -> tuple[np.ndarray, st
     if machine.model.cross_entropy is not None:
         parts[0] = np.asarray(machine.model.cross_entropy(theta, theta, machine.constants)), np.zeros(len(theta))
         marginal_error = parts[1][1]
-    return np.stack([*parts[0], *parts[1], marginal_error]), f"{draws} exact samples of each replica"
+    short = _short(-surprisal - mixture, len(theta)).mean(axis=1)
+    return np.stack([*parts[0], *parts[1], marginal_error, short]), f"{draws} exact samples of each replica"
+
+
+def _short(content: np.ndarray, replicas: int) -> np.ndarray:
+    """Half the change of ln p_t without the replica itself, from ln p(x|theta)/p_t: see `mixtures`."""
+    return np.asarray(-0.5 * np.log1p(-np.minimum(np.exp(content) / replicas, 1.0 - 1e-15)))
 
 
 def _sampled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -290,8 +302,8 @@ def _sampled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _by_support(
     machine: Machine, theta: np.ndarray, points: np.ndarray, log_weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """S_{X|Theta} and I by sums over all x: one pass for the mixture, one for the entropies."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """S_{X|Theta}, I and what it falls short by sums over all x: one pass for the mixture, one for the entropies."""
     count = max(1, _CHUNK // len(points))
     parts = [slice(first, first + count) for first in range(0, len(theta), count)]
 
@@ -303,13 +315,14 @@ def _by_support(
     for part in parts:
         mixture = np.logaddexp(mixture, logsumexp(log_density(part), axis=0))
     mixture -= np.log(len(theta))
-    conditional, information = np.empty(len(theta)), np.empty(len(theta))
+    conditional, information, short = np.empty((3, len(theta)))
     for part in parts:
         logarithm = log_density(part)
         weight = np.exp(logarithm + log_weights)
         conditional[part] = -(weight * logarithm).sum(axis=1)
         information[part] = (weight * (logarithm - mixture)).sum(axis=1)
-    return conditional, information
+        short[part] = (weight * _short(logarithm - mixture, len(theta))).sum(axis=1)
+    return conditional, information, short
 
 
 def _running(increments: np.ndarray) -> np.ndarray:
