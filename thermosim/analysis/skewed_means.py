@@ -37,6 +37,7 @@ __all__ = [
     "LOST",
     "REPLICAS",
     "enough_replicas",
+    "error_against",
     "expected_skewness",
     "mean_interval",
     "put_skewed_mean",
@@ -70,6 +71,25 @@ def mean_interval(values: xr.DataArray, expected: Any = 0.0) -> tuple[xr.DataArr
     error = spread / np.sqrt(max(count - 1, 1))
     low, high = (mean - error * _untransformed(sign * chances, shape / root) for sign in (1.0, -1.0))
     return low, high
+
+
+def error_against(values: xr.DataArray, exact: Any) -> xr.DataArray:
+    """Standard error of the mean over replicas, with which its deviation from `exact` follows Student's law.
+
+    By the transformation whose inverse makes `mean_interval`, so that the p-values of a comparison are right although
+    values are skewed. NaN where values do not vary.
+    """
+    count = values.sizes["replica"]
+    gap = values.mean("replica", skipna=False) - exact
+    deviation = values - values.mean("replica", skipna=False)
+    spread = np.sqrt((deviation**2).mean("replica", skipna=False))
+    error = spread / np.sqrt(count - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        g = LOST * (deviation**3).mean("replica", skipna=False) / spread**3 / np.sqrt(count)
+        plain = gap / error
+        score = plain + g * plain**2 / 3.0 + g**2 * plain**3 / 27.0 + g / 6.0
+        told = (np.sign(score) == np.sign(plain)) & (score != 0.0)
+    return xr.DataArray(np.abs(gap / score)).where(told, error).where(spread > 0.0)
 
 
 def put_skewed_mean(

@@ -18,6 +18,7 @@ from thermosim.analysis import work
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, replica_mean
 from thermosim.analysis.settings import axes, each_point, settings
+from thermosim.analysis.skewed_means import REPLICAS, error_against
 from thermosim.case.settings import Settings
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import first_law
@@ -278,19 +279,27 @@ def _work_comparisons(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) ->
     replicas = ds.sizes["replica"]
     steps = ds["step"].values
     sizes = replicas * np.min([m.effective_fraction()[steps] for m in moments], axis=0)
-    good = [s for s, size in zip(steps, sizes, strict=True) if s > 0 and size >= _SAMPLE_SIZE]
-    if not good:
+    good = steps[(steps > 0) & (sizes >= _sample_size(replicas))]
+    if not len(good):
         return comparisons
     step = int(good[-1])
     sample = ds["work"].sel(step=step)
     inverse = xr.DataArray(_table(ds, exact, lambda cell: 1.0 / cell.temperature), dims=axes(ds))
-    average, error = replica_mean(xr.DataArray(np.exp(-sample * inverse)))
+    weights = xr.DataArray(np.exp(-sample * inverse))
+    weights = weights.mean("sample") if "sample" in weights.dims else weights
     expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[step]))  # type: ignore[union-attr]
+    average = weights.mean("replica", skipna=False)
+    error = error_against(weights, xr.DataArray(expected, dims=axes(ds)))
     exact_move = X_MOVES[settings(ds).of_x.dynamics].invariant
     theory = "Jarzynski's equality, exp(-dF/T), at any time step" if exact_move else f"Gaussian integral, {_AT}"
     sample_size = float(work.jarzynski(ds)["effective_sample_size"].sel(step=step).min())
     quantity = f"<exp(-work/T)> to step {step} (effective sample size {sample_size:.0f})"
     return [*comparisons, _comparison(ds, quantity, _values(ds, average), _values(ds, error), expected, theory)]
+
+
+def _sample_size(replicas: int) -> float:
+    """Expected effective sample size of an exponential average that is compared: f R, with R >= REPLICAS/f^2."""
+    return max(_SAMPLE_SIZE, float(np.sqrt(REPLICAS * replicas)))
 
 
 def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
@@ -301,7 +310,7 @@ def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     promised = {}
     for end in ("state", "equilibrium"):
         sizes = ds.sizes["replica"] * np.min([cell.theorem_fraction(end)[steps] for cell in exact], axis=0)
-        promised[end] = steps[(steps > 0) & (sizes >= _SAMPLE_SIZE)]
+        promised[end] = steps[(steps > 0) & (sizes >= _sample_size(ds.sizes["replica"]))]
     end = max(promised, key=lambda name: max(promised[name], default=0))
     if len(promised[end]) == 0:
         return []
