@@ -37,7 +37,7 @@ for _many, _repeats in (
     (validation.of_noise(1, 40), 600),
     (validation.of_loss_variance(0.0, 100), 600),
     (next(validation.of_reservoir(12)), 300),
-    *((many, 300) for many in validation.of_gas(16) if many.estimator.endswith(("drift", "deviation", "step"))),
+    *((many, 300) for many in validation.of_gas(16) if not many.estimator.endswith("slope")),
 ):
     SCENARIOS[f"{_many.estimator}: {_many.ensemble}"] = (_many, _repeats)
 
@@ -304,12 +304,12 @@ def test_radius_fluctuation_at_fixed_learning_rate() -> None:
 
 
 def test_temperature_is_that_of_the_mean_inverse_square() -> None:
-    """T = eta sigma^2 <1/r^2>/2 at radii that spread: 1/<r^2> in its place is 9 % off."""
+    """T = eta sigma^2 <1/r^2>/2 at radii that spread in time and over replicas: 1/<r^2> of either is 4 % off."""
     for many in validation.of_gas(64):
         if many.estimator == "ideal gas, T":
-            values = [estimate.value for estimate in many.draw(np.random.default_rng(1), 40)]
+            values = [estimate.value for estimate in many.draw(np.random.default_rng(1), 300)]
             mean, error = mean_and_error(values)
-            mistake = many.exact * -np.expm1(-(0.3**2))
+            mistake = many.exact * -np.expm1(-0.5 * 0.3**2)
             assert_within(mean, error, many.exact, catches="1/<r^2> for <1/r^2>", mistake=mistake)
 
 

@@ -23,9 +23,7 @@ from thermosim.analysis.machine import machines
 from thermosim.exact.gaussian_information import entropy
 
 TITLE = "Work, heat, noise and reservoirs: do 95 % intervals cover?"
-SEED = 20
-REPEATS = 1000
-SLOW = 4
+SEED, REPEATS, SLOW = 20, 1000, 4
 
 Works = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
@@ -306,8 +304,8 @@ def of_gas(replicas: int) -> Iterator[Many]:
     """Means, drift, fluctuations and transient of the ideal gas, and a Maxwell slope; directions uniform in space."""
     deviation, rate, frames = 0.3, 0.1, 12
 
-    def gas(rng: np.random.Generator, cells: int) -> xr.Dataset:
-        """Radii constant in time, losses and directions drawn anew at each frame; cells differ in nothing."""
+    def gas(rng: np.random.Generator, cells: int, directions: bool = True) -> xr.Dataset:
+        """Half of ln r^2 is constant in time, all else drawn anew at each frame; cells differ in nothing."""
         swept = {"theta.weight_decay": np.geomspace(0.1, 0.2, cells).tolist()}
         settings = {
             "model": {"name": "isotropic-sphere", "dimension": 3, "noise": 1.0, "direction": [0.0, 0.0, 1.0]},
@@ -317,17 +315,21 @@ def of_gas(replicas: int) -> Iterator[Many]:
             "sweep": swept,
         }
         settings["theta"] |= {"learning_rate": rate, "weight_decay": 0.1, "radius": 1.0}
-        shape = (frames, cells, replicas)
-        direction = rng.standard_normal((*shape, 3))
-        radius = np.exp(0.5 * deviation * rng.standard_normal(shape[1:]))[..., None]
-        theta = radius * direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+        shape, dims = (frames, cells, replicas), ("step", "weight_decay", "replica")
+        scatter = rng.standard_normal(shape[1:]) + rng.standard_normal(shape)
+        radius = np.exp(0.5 * deviation * np.sqrt(0.5) * scatter)
         sums = np.cumsum(100.0 * (1.0 + 0.1 * rng.standard_normal(shape)), axis=0)
-        ds = ensemble(settings, ("step", "weight_decay", "replica"), loss_sum=sums, gradient_square=sums)
-        ds["theta"] = (("step", "weight_decay", "replica", "theta_dim"), theta)
+        ds = ensemble(settings, dims, loss_sum=sums, gradient_square=sums)
+        if directions:
+            direction = rng.standard_normal((*shape, 3))
+            direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+            ds["theta"] = ((*dims, "theta_dim"), radius[..., None] * direction)
+        else:
+            ds = ds.assign(radius=(dims, radius), loss=(dims, np.ones(shape)))
         return ds.assign_coords(step=100 * np.arange(frames), weight_decay=swept["theta.weight_decay"])
 
     def means(name: str) -> Callable[[np.random.Generator, int], list[Estimate]]:
-        return lambda rng, repeats: estimates(ideal_gas.thermodynamics(gas(rng, repeats), angles=False), name)
+        return lambda rng, repeats: estimates(ideal_gas.thermodynamics(gas(rng, repeats, directions=False)), name)
 
     def maxwell(rng: np.random.Generator, repeats: int) -> list[Estimate]:
         return [estimates(ideal_gas.maxwell(gas(rng, 3)), "dS_dln_weight_decay")[0] for _ in range(repeats)]

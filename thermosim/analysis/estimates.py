@@ -25,9 +25,7 @@ __all__ = [
     "interval",
     "put",
     "put_mean",
-    "put_spread",
     "replica_mean",
-    "replica_spread",
     "require",
 ]
 
@@ -51,40 +49,6 @@ def put_mean(
     """Add the mean over replicas; its error has a degree of freedom for every replica but one."""
     more = {"degrees_of_freedom": values.sizes["replica"] - 1} | more
     put(result, name, *replica_mean(values), units, long_name, condition, **more)
-
-
-def replica_spread(values: xr.DataArray, noise: xr.DataArray | float = 0.0) -> tuple[xr.DataArray, xr.DataArray]:
-    """Standard deviation over replicas of their values, and its standard error; samples are averaged first.
-
-    noise: standard error of each value, whose variance is taken off; what is left below 0 counts as none. The error is
-    that of the mean square deviation, at most the root of it where the deviation is none. NaN for a single replica.
-    """
-    if "sample" in values.dims:
-        values = values.mean("sample", skipna=False)
-    size = values.sizes["replica"]
-    unbiased = size / (size - 1) if size > 1 else np.nan
-    squares = (values - values.mean("replica", skipna=False)) ** 2 * unbiased - noise**2
-    variance, error = replica_mean(squares)
-    spread = np.sqrt(variance.clip(min=0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.minimum(0.5 / spread, 1.0 / np.sqrt(error))
-    return xr.DataArray(spread), xr.DataArray(error * slope).where(error != 0.0, 0.0)
-
-
-def put_spread(
-    result: xr.Dataset, name: str, values: xr.DataArray, units: str, meaning: str, condition: str, noise: Any = 0.0
-) -> None:
-    """Add NAME_spread, the standard deviation over replicas of `values`, with its error and interval.
-
-    The interval is that of the logarithm of the spread, which is nearly normal where the spread itself is skewed.
-    """
-    spread, error = replica_spread(values, noise)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        width = stats.t.ppf(0.5 * (1.0 + LEVEL), max(values.sizes["replica"] - 1, 1)) * error / spread
-    low = (spread * np.exp(-width)).where(spread != 0.0, 0.0)
-    high = (spread * np.exp(width)).where(spread != 0.0, 2.0 * error)
-    what = f"standard deviation over replicas: {meaning}"
-    put(result, f"{name}_spread", spread, error, units, what, condition, bounds=(low, high))
 
 
 def gathered(

@@ -23,9 +23,10 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import learning
-from thermosim.analysis.estimates import gathered, put, put_mean, put_spread, require
+from thermosim.analysis.estimates import gathered, put, put_mean, require
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import log_normalisers
+from thermosim.analysis.spreads import put_spread
 from thermosim.analysis.targets import Given, Target, target_of
 
 __all__ = ["free_energy"]

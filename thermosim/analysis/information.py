@@ -26,7 +26,8 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
 from thermosim.analysis.neighbours import NO_NOISE, Noise
 from thermosim.analysis.normality import SHARE
-from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, mean_interval, put_skewed_mean
+from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, put_skewed_mean
+from thermosim.analysis.spreads import replica_spread, root_interval, square_deviations
 
 __all__ = [
     "ALL",
@@ -96,39 +97,26 @@ def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Da
     """
     information = learned_information(ds) if information is None else information
     values, noise = information["replica_information"], information["replica_information_error"]
-    size = values.sizes["replica"]
-    mean = values.mean("replica", skipna=False)
-    squares = (values - mean) ** 2 * (size / (size - 1)) - noise**2
-    variance, variance_error = replica_mean(squares)
-    spread = np.sqrt(variance.clip(min=0.0))
+    mean, squares = values.mean("replica", skipna=False), square_deviations(values, noise)
+    variance, (spread, spread_error) = squares.mean("replica", skipna=False), replica_spread(squares)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.minimum(0.5 / spread, 1.0 / np.sqrt(variance_error))
         some = mean > 1e-12  # below there is no information, only rounding
         ratio = xr.DataArray(spread / mean).where(some)
+        slope = np.minimum(0.5 / spread, 1.0 / np.sqrt(replica_mean(squares)[1]))
         ratio_error = replica_mean((squares - variance) * slope / mean - (values - mean) * ratio / mean)[1]
         square = (squares - 2.0 * variance * (values / mean - 1.0)) / mean**2  # each replica's share in ratio^2
-        low, high = (xr.DataArray(np.sqrt(end.clip(min=0.0))).where(some) for end in mean_interval(square))
+        low, high = (end.where(some) for end in root_interval(square))
     result, method = xr.Dataset(attrs={"method": information.attrs["method"]}), information.attrs["method"]
     condition = "independent replicas; small where one replica tells the L-info of all (Sec. 5.1.3)"
     put_skewed_mean(result, "mean", values, "nat", "mean over replicas of their L-info", condition)
-    ends = [np.sqrt(end.clip(min=0.0)) for end in mean_interval(squares)]
     what = "standard deviation over replicas of their L-info"
-    put(
-        result,
-        "spread",
-        xr.DataArray(spread),
-        variance_error * slope,
-        "nat",
-        what,
-        condition,
-        bounds=(ends[0], ends[1]),
-    )
+    put(result, "spread", spread, spread_error, "nat", what, condition, bounds=root_interval(squares))
     what = "standard deviation over mean of the replicas' L-info"
     put(result, "ratio", ratio, ratio_error, "1", what, condition, bounds=(low, high))
     for name in result.data_vars:
         result[name].attrs["method"] = method
     needed = np.maximum(FEWEST_FOR_VARIANCE, _FOR_RATIO * ratio.fillna(0.0) ** 2)
-    result["reliable"] = xr.DataArray(size >= needed).assign_attrs(
+    result["reliable"] = xr.DataArray(values.sizes["replica"] >= needed).assign_attrs(
         long_name=f"at least {FEWEST_FOR_VARIANCE} replicas, and {_FOR_RATIO:g} for a ratio of 1, as its square",
         condition="a flag, not a proof",
         method=method,

@@ -23,10 +23,11 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from thermosim.analysis import work
-from thermosim.analysis.estimates import LEVEL, gathered, put, put_mean, put_spread, replica_mean, require
+from thermosim.analysis.estimates import LEVEL, gathered, put, put_mean, replica_mean, require
 from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
+from thermosim.analysis.spreads import put_spread
 
 __all__ = [
     "ENTROPIES",

@@ -28,10 +28,11 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import learning
-from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean, put_spread
+from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.normality import SHARE
 from thermosim.analysis.replicas import since
+from thermosim.analysis.spreads import put_spread
 
 __all__ = ["averaged_work_and_heat", "partial_entropies"]
 

@@ -28,10 +28,11 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis import entropy, learning, work
-from thermosim.analysis.estimates import gathered, interval, put, put_mean, put_spread, require
+from thermosim.analysis.estimates import gathered, interval, put, put_mean, require
 from thermosim.analysis.exponential_averages import put_reliability
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.spreads import put_spread
 from thermosim.data.sources import theta_of
 from thermosim.schedules import is_by_group, is_schedule
 
