@@ -20,6 +20,7 @@ from thermosim.analysis.machine import machines
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
+from thermosim.analysis.sphere_entropy import sphere_entropy
 from thermosim.analysis.work import (
     crooks,
     entropy_production,
@@ -62,6 +63,7 @@ __all__ = [
     "relaxation",
     "retrace",
     "routes",
+    "sphere_entropy",
     "thermodynamics",
     "work_and_heat",
 ]
