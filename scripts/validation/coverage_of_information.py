@@ -105,7 +105,7 @@ def of_states(states: int, tilt: float, replicas: int) -> Scenario:
         own = random.choice(states, (replicas, 1), p=share)
         x = np.where(random.random((replicas, 2)) < 0.5, own, random.choice(states, (replicas, 2), p=share))
         samples = x[..., None].astype(float)
-        value, error = mean_and_error(entropy.empirical_entropy(samples))
+        value, error = mean_and_error(entropy.empirical_entropy(samples), noise=entropy.empirical_noise(samples))
         return _student(value, error, replicas - 1, not entropy.empirical_reason(samples))
 
     exact = -float(np.sum(share * np.log(share)))

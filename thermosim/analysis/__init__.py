@@ -23,6 +23,7 @@ from thermosim.analysis.machine import machines
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
+from thermosim.analysis.sphere_entropy import sphere_entropy
 from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
 from thermosim.analysis.work import (
     crooks,
@@ -71,6 +72,7 @@ __all__ = [
     "relaxation",
     "retrace",
     "routes",
+    "sphere_entropy",
     "thermodynamics",
     "theta_fluctuation_theorem",
     "work_and_heat",

@@ -10,7 +10,8 @@ On the sphere, by distances to nearest neighbours (Kozachenko-Leonenko, k = 1):
 
 The cap estimator knows no chart, so it does not depend on the orientation. The angles have a cut and poles, which
 bias the second one when the samples lie across them. Samples must be independent: correlated ones make both too low.
-Each has a bias of its own at finite N, which `estimator_bias` measures on exact samples.
+Each has a bias of its own at finite N, which `estimator_bias` measures on exact samples; `sphere_entropy` takes it off,
+and has an error and a reason not to trust it.
 
 In flat space:
 
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -39,9 +41,12 @@ from scipy.spatial import cKDTree
 from thermosim.exact import von_mises_fisher
 
 __all__ = [
+    "NO_NOISE",
+    "Noise",
     "angle_entropy",
     "cap_entropy",
     "empirical_entropy",
+    "empirical_noise",
     "empirical_reason",
     "estimator_bias",
     "grouped_entropy",
@@ -53,10 +58,34 @@ __all__ = [
     "singleton_fraction",
 ]
 
-_UNSEEN = 0.5  # probability of states not met, in errors of the entropy
-_MOST = 3.0  # correction by the jackknife, in errors
+_FEWEST = 60  # replicas for a symmetric interval
+_UNSEEN = 0.7  # probability of states not met, in errors of the entropy
 EULER_GAMMA = -float(special.digamma(1.0))
 Estimator = Callable[[np.ndarray], float]
+
+
+class Noise(NamedTuple):
+    """Variance that estimation adds to values whose mean is an entropy: as seen among them, and times N in the mean.
+
+    stretch: of the rest of the variance, to what it is without the noise.
+    """
+
+    seen: float
+    true: float
+    stretch: float
+
+    def plus(self, other: Noise) -> Noise:
+        """That of a sum or difference."""
+        return Noise(self.seen + other.seen, self.true + other.true, max(self.stretch, other.stretch))
+
+    def error(self, variance: float, number: int) -> float:
+        """Standard error of the mean of `number` values of this variance, of which the noise is a part."""
+        part = min(variance, self.seen)
+        noise = self.true * part / self.seen if part > 0.0 else 0.0
+        return float(np.sqrt(((variance - part) * self.stretch + noise) / number))
+
+
+NO_NOISE = Noise(0.0, 0.0, 1.0)
 
 
 def cap_entropy(samples: np.ndarray) -> float:
@@ -168,17 +197,28 @@ def empirical_entropy(samples: np.ndarray) -> np.ndarray:
 def empirical_reason(samples: np.ndarray) -> str:
     """Why `empirical_entropy` of (R, S, n) is not to be trusted, or nothing.
 
-    What the jackknife leaves is about as large as the probability of states not met; where its correction is several
-    errors, as for many states that are all alike, its error is not the scatter of the estimate.
+    What the jackknife leaves is about half the probability of states not met.
     """
     values = empirical_entropy(samples)
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    if len(values) < _FEWEST:
+        return f"{len(values)} replicas are too few: frequencies and their error are skewed"
+    error = empirical_noise(samples).error(float(values.var(ddof=1)), len(values))
     unseen = singleton_fraction(samples)
-    if unseen > _UNSEEN * error:
-        return f"{100.0 * unseen:.2g} % of the probability is in states not met"
+    return f"{100.0 * unseen:.2g} % of the probability is in states not met" if unseen > _UNSEEN * error else ""
+
+
+def empirical_noise(samples: np.ndarray) -> Noise:
+    """Of the pseudo-values of `empirical_entropy`: they count twice the variance of second order.
+
+    It is all there is where K states are alike, (K-1)/(2 N^2) for N independent samples, and (K-1)/2N is the bias c
+    that the jackknife takes off: so it is 2 c^2/(K-1), whatever the samples of a replica have in common.
+    """
     counts = np.unique(samples.reshape(-1, samples.shape[-1]), axis=0, return_counts=True)[1]
-    correction = float(values.mean()) - float(special.entr(counts / counts.sum()).sum())
-    return f"a correction of {correction:.2g} for few samples exceeds the error" if correction > _MOST * error else ""
+    if len(counts) < 2:
+        return NO_NOISE
+    correction = float(empirical_entropy(samples).mean()) - float(special.entr(counts / counts.sum()).sum())
+    second = 2.0 * len(samples) * correction**2 / (len(counts) - 1.0)
+    return Noise(2.0 * second, second, 1.0)
 
 
 def singleton_fraction(samples: np.ndarray) -> float:

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
-from thermosim.analysis.neighbours import NO_NOISE, Noise
 from thermosim.analysis.normality import SHARE
 from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, put_skewed_mean
 from thermosim.analysis.spreads import replica_spread, root_interval, square_deviations
@@ -284,7 +284,7 @@ def lag(machine: Machine, frame: int, error: float) -> str:
 
     Fresh samples are, and those of a start in equilibrium. Of others the mean of phi is compared with that of p: with a
     gap of g standard deviations of phi they have a relative entropy of g^2/2, in the least case, which must be small
-    against the error, two standard errors of the gap included. It is a necessary sign only.
+    against the error, a standard error of the gap included. It is a necessary sign only.
     """
     x, fresh = machine.settings.of_x, machine.x_move.fresh
     if machine.settings.run.direction == "reversed":
@@ -301,7 +301,7 @@ def lag(machine: Machine, frame: int, error: float) -> str:
     except ValueError as fault:
         return f"chains are not known to have relaxed: {fault}"
     spread = float(machine.frames["phi"].isel(step=frame).std())
-    farthest = abs(mean) + 2.0 * gap_error
+    farthest = abs(mean) + gap_error
     if farthest == 0.0 or (spread > 0.0 and 0.5 * (farthest / spread) ** 2 <= SHARE * error):
         return ""
     return f"chains have not relaxed, or cannot be seen to: phi is {mean:.2g} kT above its mean in equilibrium"

@@ -24,6 +24,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis import entropy
+from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import gathered, replica_mean
 from thermosim.analysis.information import (
     SIGMAS,
@@ -40,7 +41,7 @@ from thermosim.analysis.information import (
 )
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import log_normalisers, surprisals_of
-from thermosim.analysis.neighbours import DIMENSIONS, NO_NOISE, Noise, neighbour_entropy
+from thermosim.analysis.neighbours import DIMENSIONS, neighbour_entropy
 from thermosim.analysis.normality import normal_reason
 from thermosim.analysis.replicas import since
 
@@ -192,7 +193,7 @@ def _marginal_entropy(machine: Machine, frame: int, theta: np.ndarray, marginal:
     x = machine.x(frame)
     slots = [np.ascontiguousarray(x[:, sample]) for sample in range(x.shape[1])]  # samples of a replica are dependent
     if marginal == "empirical":
-        return entropy.empirical_entropy(x), NO_NOISE, entropy.empirical_reason(x)
+        return entropy.empirical_entropy(x), entropy.empirical_noise(x), entropy.empirical_reason(x)
     if marginal == "mixture":
         starts = strata(machine)
         parts = surprisals_of(machine, theta, x, log_normalisers(machine, theta)[0], starts)

@@ -27,10 +27,11 @@ import xarray as xr
 from scipy import stats
 
 from thermosim.analysis import entropy
+from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import LEVEL
 from thermosim.analysis.information import assembled, book, mean_and_error, parameters_of, surprisals
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.neighbours import FLAT, NO_NOISE, Noise, neighbour_entropy
+from thermosim.analysis.neighbours import FLAT, neighbour_entropy
 from thermosim.analysis.normality import SHARE, normal_reason
 
 __all__ = ["data_processing", "dataset_information", "memory"]

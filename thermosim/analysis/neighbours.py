@@ -28,10 +28,10 @@ import numpy as np
 from scipy import special
 from scipy.spatial import cKDTree
 
-from thermosim.analysis.entropy import is_degenerate
+from thermosim.analysis.entropy import NO_NOISE, Noise, is_degenerate
 from thermosim.analysis.normality import LOG_TWO_PI, SHARE, is_shell, repeats, score_excess, scores, whitened
 
-__all__ = ["DIMENSIONS", "FLAT", "NO_NOISE", "Calibration", "Neighbours", "Noise", "calibration", "neighbour_entropy"]
+__all__ = ["DIMENSIONS", "FLAT", "Calibration", "Neighbours", "calibration", "neighbour_entropy"]
 
 DIMENSIONS = 8  # most components that neighbours can do
 FLAT = "samples have no spread in some direction"
@@ -44,30 +44,6 @@ _TIED = 0.01  # share of samples with neighbours at equal distances that may com
 _SOME = 500  # samples that are tried for a lattice, and of the normals for a variance
 _NUMBERS = 1 << 16  # samples of the normals for a calibration
 _FEWEST_DRAWS = 16
-
-
-class Noise(NamedTuple):
-    """Variance that the estimation of a surprisal adds: as seen from sample to sample, and times N in the mean.
-
-    stretch: of the rest of the variance, to what it is for -ln f itself.
-    """
-
-    seen: float
-    true: float
-    stretch: float
-
-    def plus(self, other: Noise) -> Noise:
-        """That of a sum or difference."""
-        return Noise(self.seen + other.seen, self.true + other.true, max(self.stretch, other.stretch))
-
-    def error(self, variance: float, number: int) -> float:
-        """Standard error of the mean of `number` values of this variance, of which the noise is a part."""
-        part = min(variance, self.seen)
-        noise = self.true * part / self.seen if part else 0.0
-        return float(np.sqrt(((variance - part) * self.stretch + noise) / number))
-
-
-NO_NOISE = Noise(0.0, 0.0, 1.0)
 
 
 class Calibration(NamedTuple):
@@ -102,8 +78,9 @@ class Neighbours(NamedTuple):
 
 
 def neighbour_entropy(samples: np.ndarray) -> Neighbours:
-    """Entropy of independent samples (N, n). -inf where they repeat, or have no spread in some direction.
+    """Entropy of independent samples (N, n), its bias left in where n > 8.
 
+    -inf where samples repeat, or have no spread in some direction.
     Raises ValueError unless N > n + 1 and N >= 24.
     """
     number, n = samples.shape
@@ -117,6 +94,8 @@ def neighbour_entropy(samples: np.ndarray) -> Neighbours:
     near, far, normal = _estimates(samples)
     if not np.isfinite(near).all():
         return nothing._replace(reason=_repeated(tied))
+    if n > DIMENSIONS:
+        return Neighbours(near, NO_NOISE, f"{n} dimensions are too many for neighbours")
     known = calibration(number, n)
     bias, difference = known.of(float(near.var(ddof=1)))
     found = Neighbours(near - bias, known.noise, "")
@@ -178,8 +157,6 @@ def _reason(
         return _repeated(tied)
     if _is_lattice(samples):
         return "samples lie on a lattice"
-    if n > DIMENSIONS:
-        return f"{n} dimensions are too many for neighbours"
     if number < _FEWEST_EACH * n:
         return f"{number} samples are too few for neighbours in {n} dimensions: {_FEWEST_EACH} for each"
     allowed = SHARE * found.error

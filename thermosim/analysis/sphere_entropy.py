@@ -20,8 +20,8 @@ import numpy as np
 from scipy import optimize, special
 from scipy.spatial import cKDTree
 
-from thermosim.analysis.entropy import log_cap_fraction
-from thermosim.analysis.neighbours import NO_NOISE, Neighbours, Noise
+from thermosim.analysis.entropy import NO_NOISE, Noise, log_cap_fraction
+from thermosim.analysis.neighbours import Neighbours
 from thermosim.analysis.normality import SHARE
 from thermosim.exact import von_mises_fisher
 
