@@ -67,10 +67,9 @@ def test_neighbours_that_are_not_to_be_trusted(law: str, n: int, number: int, re
 
 def test_lattice_at_an_angle() -> None:
     """No value repeats, but distances do."""
-    sites = np.random.default_rng(8).choice(1600, 400, replace=False)
-    turned = (
-        np.stack([sites % 40, sites // 40], axis=1) @ np.linalg.qr(np.random.default_rng(9).standard_normal((2, 2)))[0]
-    )
+    random = np.random.default_rng(8)
+    sites, axes = random.choice(1600, 400, replace=False), np.linalg.qr(random.standard_normal((2, 2)))[0]
+    turned = np.stack([sites % 40, sites // 40], axis=1) @ axes
     assert neighbour_entropy(turned).reason == "samples lie on a lattice"
 
 

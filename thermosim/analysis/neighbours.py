@@ -36,14 +36,13 @@ __all__ = ["DIMENSIONS", "FLAT", "Calibration", "Neighbours", "calibration", "ne
 DIMENSIONS = 8  # most components that neighbours can do
 FLAT = "samples have no spread in some direction"
 NEIGHBOUR = 4  # the k
-FEWEST = 24  # samples
 _FEWEST_EACH = 100  # samples for every component, below which bias and error are not known well enough
 _FAR = 4  # times further, in neighbours and windows
 _SEEN = 2.0  # standard deviations of what is not chance
 _TIED = 0.01  # share of samples with neighbours at equal distances that may come from rounding
 _SOME = 500  # samples that are tried for a lattice, and of the normals for a variance
 _NUMBERS = 1 << 16  # samples of the normals for a calibration
-_FEWEST_DRAWS = 16
+_FEWEST_DRAWS, _MOST_DRAWS = 16, 400
 
 
 class Calibration(NamedTuple):
@@ -81,11 +80,11 @@ def neighbour_entropy(samples: np.ndarray) -> Neighbours:
     """Entropy of independent samples (N, n), its bias left in where n > 8.
 
     -inf where samples repeat, or have no spread in some direction.
-    Raises ValueError unless N > n + 1 and N >= 24.
+    Raises ValueError unless N > n + 1 and N > 5.
     """
     number, n = samples.shape
-    if number < max(n + 2, FEWEST):
-        least = max(n + 2, FEWEST)
+    least = max(n, NEIGHBOUR) + 2
+    if number < least:
         raise ValueError(f"{number} samples are too few for neighbours in {n} dimensions: run {least} replicas or more")
     nothing = Neighbours(np.full(number, -np.inf), NO_NOISE, FLAT)
     if is_degenerate(samples):
@@ -119,7 +118,7 @@ def calibration(number: int, n: int) -> Calibration:
 def _draws(random: np.random.Generator, number: int, n: int) -> np.ndarray:
     """Error, difference to the far estimate, variance of surprisals, of uniform and normal samples: (draws, 3, 2)."""
     rows = []
-    for _ in range(max(_FEWEST_DRAWS, _NUMBERS // number)):
+    for _ in range(int(np.clip(_NUMBERS // number, _FEWEST_DRAWS, _MOST_DRAWS))):
         draw = random.standard_normal((number, n))
         columns = []
         for samples, exact in ((special.ndtr(draw), 0.0), (draw, 0.5 * np.mean(n * LOG_TWO_PI + np.sum(draw**2, 1)))):
@@ -133,13 +132,13 @@ def _estimates(samples: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     """Surprisals (N,), the entropy from neighbours and windows further away, and the normal scores (N, n)."""
     number, n = samples.shape
     half = max(1, round(np.sqrt(number) / 4))
-    near, far = scores(samples, 2 * half), scores(samples, 2 * min(_FAR * half, number // 4))
+    near, far = scores(samples, 2 * half), scores(samples, 2 * max(1, min(_FAR * half, number // 4)))
     surprisals, further = near.surprisals + near.logarithm, float(far.surprisals.mean()) + far.logarithm
     if n == 1:
         scores_ = 0.5 * (LOG_TWO_PI + near.normal[:, 0] ** 2)
         return surprisals + scores_, further + float(scores_.mean()), near.normal
     white, logarithm = whitened(near.normal)
-    order = min(_FAR * NEIGHBOUR, number // 3)
+    order = max(NEIGHBOUR, min(_FAR * NEIGHBOUR, number // 3))
     distances = np.asarray(cKDTree(white).query(white, k=order + 1)[0])
     with np.errstate(divide="ignore"):
         constant = special.digamma(number) + 0.5 * n * np.log(np.pi) - special.gammaln(n / 2 + 1) + logarithm
