@@ -117,7 +117,7 @@ AXIS = {
     "expanded": lambda ds, axis: ds.isel({axis: 2}).expand_dims(axis),
     "put together": lambda ds, axis: xr.concat([ds.isel({axis: [2]}), ds.isel({axis: slice(0, 2)})], axis),
 }
-SOME = {"in another order, relabelled", "without labels"}  # of these, for what takes longer
+SOME = {"in another order, relabelled"}  # of these, for what takes longer
 REPLICAS = {
     "relabelled": lambda ds: ds.assign_coords(replica=ds.replica.values[::-1] + 7),
     "in another order, relabelled": lambda ds: ds.isel(replica=_shuffled(ds)).assign_coords(replica=ds.replica.values),
