@@ -275,7 +275,7 @@ def test_fresh_samples_of_the_double_well_invert_the_distribution_function(theta
     energy = well_energy(axis, theta)
     density = np.exp(energy.min() - energy)
     cumulated = integrate.cumulative_simpson(density, x=axis, initial=0.0)
-    third = np.gradient(np.gradient(np.gradient(density, axis), axis), axis)
+    third = np.gradient(np.gradient(np.gradient(density, axis), axis), axis)[9:-9]  # one-sided at the ends
     stated = (2.0 * extent / cells) ** 4 * np.abs(third).max() / cumulated[-1] / 720.0
     reached = np.interp(x, axis, cumulated / cumulated[-1])
     assert np.abs(reached - uniform).max() < 1.2 * stated + 1e-8
