@@ -132,11 +132,11 @@ class Trial:
 
 
 def said(log: Path, verdict: str) -> str:
-    """The first line of a failure, or the last of all where tests did not run."""
+    """The beginning of a failure, or the last line where tests did not run."""
     text = log.read_text("utf-8", "replace")
     lines = [line[1:].strip() for line in text.splitlines() if re.match(r"E +\S", line)]
     last = (text.strip().splitlines() or [""])[-1]
-    return " ".join((lines[0] if lines else last if verdict == "error" else "").split())[:160]
+    return " ".join((" ".join(lines) if lines else last if verdict == "error" else "").split())[:160]
 
 
 def tried(chosen: Sequence[Mutant], roots: list[Path]) -> Iterator[tuple[Mutant, Outcome]]:

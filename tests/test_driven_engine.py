@@ -16,6 +16,7 @@ from thermosim.analysis.comparison import judge
 from thermosim.analysis.settings import settings
 from thermosim.checks import driven as analysis
 from thermosim.exact import driven
+from thermosim.kernels.evaluate import Evaluator
 from thermosim.plots.driven import figure as driven_picture
 
 CASES = Path(__file__).parent.parent / "cases" / "driven"
@@ -107,6 +108,31 @@ def test_rotational_trap_rate_does_not_depend_on_temperature() -> None:
     spread = float(np.sqrt((result["entropy_production_rate_error"] ** 2).mean() / 5.0))
     limit = float(driven.rotational_trap_rate(1.3, 0.9))
     assert_within(pooled, spread, limit, catches="2 eps^2/k: a factor 2", mistake=0.5 * limit)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "theta"),
+    [
+        ("harmonic-trap", {"dimension": 2}, [0.3, -0.8, 1.6, 0.7, 0.7, 0.9]),
+        ("two-beads", {"stiffness": 1.3, "coupling": 0.6}, []),
+        ("rotational-trap", {"dimension": 4, "stiffness": 1.3, "rotation": 0.9}, []),
+    ],
+)
+def test_forces_are_minus_the_slopes_of_the_energies(name: str, values: dict[str, Any], theta: list[float]) -> None:
+    """And the energies those of their equations: exact for quadratic ones, by differences of any length."""
+    evaluator = Evaluator(thermosim.MODELS[name], values)
+    x, rows = np.random.default_rng(0).standard_normal((9, evaluator.components)), np.tile(theta, (9, 1))
+    for i in range(evaluator.components):
+        side = 0.5 * np.eye(evaluator.components)[i]
+        slope = evaluator.surprisal(x + side, rows) - evaluator.surprisal(x - side, rows)
+        np.testing.assert_allclose(evaluator.force(x, rows)[:, i], -slope, atol=1e-12)
+    stiffness, center = 1.3 * np.eye(evaluator.components), np.zeros(evaluator.components)
+    if name == "two-beads":
+        stiffness = np.array([[1.9, -0.6], [-0.6, 1.9]])
+    elif theta:
+        stiffness, center = np.reshape(theta[2:], (2, 2)), np.array(theta[:2])
+    energy = 0.5 * np.einsum("ri,ij,rj->r", x - center, stiffness, x - center)
+    np.testing.assert_allclose(evaluator.surprisal(x, rows), energy, rtol=1e-12)
 
 
 def test_the_rotational_trap_starts_at_its_temperature() -> None:

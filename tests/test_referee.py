@@ -121,6 +121,18 @@ def test_moves_of_x_replayed(dynamics: str, direction: str) -> None:
         assert 0.3 < float(ds["accepted"][-1].mean()) / (STEPS * TAU) < 0.9
 
 
+@pytest.mark.parametrize(("direction", "place"), [("forward", 0), ("reversed", 1)])
+def test_the_start_is_the_equilibrium_where_the_protocol_begins(direction: str, place: int) -> None:
+    """Center, stiffness and temperature of the first step, or of the last of a reversed run."""
+    ds = thermosim.simulate(thermosim.load_case(DRAGGED, {"run.direction": direction, "ensemble.replicas": 10_000}))
+    x = ds["x"].values[0, :, 0]
+    assert_within(*mean_and_error(x.T), CENTER[place], catches="the origin, or the other end", mistake=0.3)
+    covariance = HEAT[place] * np.linalg.inv(STIFFNESS[place])
+    y = x - CENTER[place]
+    mean, error = mean_and_error((y[:, :, None] * y[:, None, :]).T)
+    assert_within(mean, error, covariance, catches="T, or K for its inverse", mistake=0.5 * np.abs(covariance))
+
+
 WELL = """
 title = "a double well at rest, sampled with long steps"
 [model]
