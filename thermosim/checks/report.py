@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,8 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     comparisons, why_nothing = _compared(model, ds, kept)
     what = check_of(model)
     if what is not None and not too_little(kept):
-        notes += what.advise(kept)
+        with contextlib.suppress(KeyError):  # a variable that is missing is named by why_nothing
+            notes += what.advise(kept)
     verdict = judge(comparisons) if comparisons else None
     return Report(title, model.name, replicas, left_out, comparisons, verdict, why_nothing, tuple(notes))
 
