@@ -104,6 +104,9 @@ def test_a_schedule_is_said() -> None:
     report = thermosim.check(thermosim.simulate(thermosim.load_case(SPHERE, changes)))
     assert report.verdict is None
     assert "schedule" in report.notes[0]
+    changes = {"record.variables": ["loss_sum"], "ensemble.replicas": 20}
+    report = thermosim.check(thermosim.simulate(thermosim.load_case(SPHERE, changes)))
+    assert "needs the variable 'radius'" in report.why_nothing
 
 
 @pytest.mark.parametrize("law", ["chi-squared", "exponential"])

@@ -80,10 +80,11 @@ def _why_nothing(ds: xr.Dataset) -> str:
         return "SGD there and back has no stationary law."
     there = cells(ds)
     if case.theta.initial != "stationary" and not is_settled(ds):
+        if ds.sizes["replica"] < FEWEST_OF_A_COURSE:
+            return f"A run that has not forgotten its start needs {FEWEST_OF_A_COURSE} replicas to be compared."
         if _walks(ds, there) < FEWEST_OF_A_COURSE:
             return "The run is too short to forget its start, and too long to be followed by walks of the exact chain."
-        few = ds.sizes["replica"] < FEWEST_OF_A_COURSE
-        return f"A run that has not forgotten its start needs {FEWEST_OF_A_COURSE} replicas." if few else ""
+        return ""
     record = frames(ds)
     slowest = float(np.max(finite_step(there)["relaxation_time"][0]))
     if record.replicas > ds.sizes["replica"] and record.step[-1] - record.step[0] < 2 * SETTLING * slowest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +102,8 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     comparisons, why_nothing = _compared(model, ds, kept)
     row = check_of(model)
     if row is not None and not too_little(kept):
-        notes += row.advise(kept)
+        with contextlib.suppress(KeyError):  # a variable that is missing is named by why_nothing
+            notes += row.advise(kept)
     verdict = judge(comparisons) if comparisons else None
     return Report(title, model.name, replicas, left_out, comparisons, verdict, why_nothing, tuple(notes))
 
