@@ -241,7 +241,7 @@ def test_jackknife_errors_have_their_factor() -> None:
     result = reservoir.clausius(validation._machine(theta, heat=heat)).isel(step=1)
     np.testing.assert_allclose(result["released_heat_error"], standard, rtol=1e-12)
     ds = validation._machine(rng.standard_normal((4, 5)))
-    noise = gradient_noise.gradient_noise(machines(ds)[0], 0).noise[..., 0].T
+    noise = gradient_noise.gradient_noise(machines(ds)[0]).noise[..., 0].T
     found_noise = gradient_noise.noise_statistics(ds, max_lag=1)
 
     def correlation(part: np.ndarray) -> float:
@@ -258,7 +258,7 @@ def test_jackknife_errors_have_their_factor() -> None:
 def test_free_energy_of_an_energy_without_normaliser(direction: str) -> None:
     """A restricted Boltzmann machine whose ln Z changes by 0.97, up or down: dropped or turned, it shows by far."""
     ds = run(RBM, {} if direction == "forward" else {"run.direction": direction})
-    gain = learning._gain(machines(ds)[0])[0].values[-1, 0]
+    gain = learning.normaliser_gain(machines(ds)[0])[0].values[-1, 0]
     assert abs(abs(gain) - 0.9687) < 1e-3
     last = learning.fluctuation_theorems(ds).isel(step=-1)
     ratio = last.isel(theorem=2)

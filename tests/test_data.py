@@ -212,6 +212,7 @@ def test_every_row_of_a_file_is_chosen_equally_often(numbered):
     ("keys", "expected"),
     [
         ({}, [-1.0, 0.0, 1.0, 3.0]),
+        ({"encoding": "standard"}, [-1.0, -1.0, 1.0, 1.0]),
         ({"encoding": "unit"}, [0.0, 0.25, 0.5, 1.0]),
         ({"encoding": "binary"}, [0.0, 0.0, 0.0, 1.0]),
         ({"encoding": "binary", "threshold": 0.2}, [0.0, 1.0, 1.0, 1.0]),
@@ -224,6 +225,16 @@ def test_encodings(tmp_path, keys, expected):
     np.testing.assert_array_equal(data.values.ravel(), expected)
     assert data.values.dtype == np.float64
     assert data.values.flags.c_contiguous
+
+
+def test_standard_rows_have_no_mean_and_unit_variance(tmp_path):
+    rows = np.random.default_rng(0).normal([1e3, -2.0, 5.0], [200.0, 1e-3, 0.0], (500, 3))
+    np.save(tmp_path / "a.npy", rows)
+    whole = loaded(3, tmp_path, file="a.npy", encoding="standard")
+    np.testing.assert_allclose(whole.mean(), 0.0, atol=20 * 2000 * np.finfo(float).eps)  # a mean of 2000 deviations
+    np.testing.assert_allclose(np.diag(whole.covariance()), [1.0, 1.0, 0.0])
+    some = loaded(3, tmp_path, file="a.npy", encoding="standard", rows=20)  # the scale is that of all rows
+    np.testing.assert_array_equal(np.isin(some.values[:, 0], whole.values[:, 0]), True)
 
 
 def test_a_file_of_truth_values(tmp_path):
@@ -435,7 +446,11 @@ REFUSALS = [
     (2, {"file": "row.npy"}, ["data.file = 'row.npy'", "no such file", "did you mean 'rows.npy'?"]),
     (2, {"file": "zzz.npy"}, ["data.file = 'zzz.npy'", "no such file", "relative to the case"]),
     (2, {"file": "a\0b.npy"}, ["data.file = 'a\\x00b.npy'"]),
-    (2, {"file": "rows.csv"}, ["data.file = 'rows.csv'", "expected a .npy, .h5 or .hdf5", "numpy.save"]),
+    (
+        2,
+        {"file": "rows.xlsx"},
+        ["data.file = 'rows.xlsx'", "expected a .npy, .npz, .csv, .parquet, .nc or .h5", "numpy.save"],
+    ),
     (3, {"file": "rows.npy"}, ["data.file = 'rows.npy'", "rows have 2 components, this model has 3"]),
     (2, {"file": "rows.npy", "rows": 41}, ["data.rows = 41", "only 40 rows", "at most"]),
     (2, {"file": "rows.npy", "sets": 2}, ["data.sets = 2", "the same 40 rows", "data.rows smaller"]),
@@ -467,7 +482,7 @@ REFUSALS = [
 def bad_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     np.save(folder / "rows.npy", np.arange(80.0).reshape(40, 2))
-    (folder / "rows.csv").write_text("1,2\n3,4\n")
+    (folder / "rows.xlsx").write_bytes(b"PK")
     np.save(folder / "objects.npy", np.array([[1, None]]), allow_pickle=True)
     np.save(folder / "words.npy", np.array([["a", "b"]]))
     np.save(folder / "complex.npy", np.ones((2, 2), complex))

@@ -14,7 +14,7 @@ from tests.conftest import SPHERE, TRAP
 from tests.learning_cases import GAUSSIAN
 from tests.test_cli import run
 from thermosim.analysis.comparison import SKEWEST, Comparison, judge
-from thermosim.analysis.settings import settings, with_settings
+from thermosim.analysis.settings import settings
 from thermosim.checks.means import LEAST_REPLICAS, mean_comparison
 
 CASES = {
@@ -49,7 +49,8 @@ def test_no_right_run_is_called_wrong(found: Tally) -> None:
 
 def said_to_be(ds: xr.Dataset, values: dict[str, object]) -> xr.Dataset:
     """The ensemble with other settings than it was made with."""
-    return with_settings(ds, settings(ds).at(values))
+    told = json.dumps(settings(ds).at(values).as_dict())
+    return ds.drop_vars("origin").assign_attrs(settings=told)
 
 
 def test_a_start_from_the_normal_law_is_no_point() -> None:

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "BOOK_ARGUMENTS",
+    "EXPLODED",
     "FUNCTIONALS",
     "VARIABLES",
     "Book",
@@ -38,7 +39,7 @@ __all__ = [
     "variables_of",
 ]
 
-
+EXPLODED = 1e75  # a state beyond it, an energy or sum beyond its square, counts as not finite: see `run.guard`
 # book(theta, before, loss, gradient, constants, shared, total), compiled with the step loop: theta (m, L) after a move
 # and before it, loss (L) and gradient (m, L) of the minibatch at theta before, weight decay left out, constants (C, L)
 # and shared (K,) of the model; it adds to total (L). Where theta does not learn, loss and gradient are 0.

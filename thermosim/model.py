@@ -57,6 +57,7 @@ class Parameter:
     shape: Callable[[Values], tuple[int, ...]]
     default: Callable[[Values], np.ndarray]
     spread: float = 0.0  # standard deviation over replicas of a random start about the default
+    logarithm: bool = False  # of what it stands for: so it explodes at the logarithm of what others explode at
 
 
 @dataclass(frozen=True)

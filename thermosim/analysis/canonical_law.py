@@ -28,6 +28,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put, require
 from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters
 from thermosim.analysis.machine import Machine, machines
@@ -66,6 +67,7 @@ class _Law:
         return np.stack([marginal, own], axis=1)
 
 
+@of_survivors
 def canonical_law(ds: xr.Dataset, step: int | None = None) -> xr.Dataset:
     """Theta at a recorded step (default the last) against both laws: dims law and the sweep axes.
 
@@ -167,7 +169,7 @@ def _temperature(machine: Machine, frame: int, learned: np.ndarray) -> tuple[flo
     before = frame if machine.steps[frame] < steps else frame - 1
     if before < 0:
         raise ValueError("the noise of minibatches needs a frame before the last step: record more frames")
-    here = Machine(machine.index, machine.settings, machine.model, machine.frames.isel(step=[before]), machine.folder)
+    here = Machine(machine.index, machine.settings, machine.model, machine.frames.isel(step=[before]))
     noise = gradient_noise(here).noise[0]
     values = 0.5 * float(machine.settings.theta.learning_rate) * (noise**2).mean(axis=1)
     return bath + float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))

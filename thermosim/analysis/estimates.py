@@ -35,12 +35,16 @@ MINIMUM_SAMPLE_SIZE = 100.0  # replicas that share what a single one would not t
 
 
 def replica_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Mean and standard error over replicas; samples of one replica are averaged first."""
+    """Mean and standard error over replicas; samples of one replica are averaged first.
+
+    NaN shows: what diverged has been left out before (`diverged`). One replica has no error: NaN.
+    """
     if "sample" in values.dims:
         values = values.mean("sample", skipna=False)
-    size = values.sizes["replica"]
-    spread = values.std("replica", ddof=1, skipna=False)
-    return values.mean("replica", skipna=False), spread / np.sqrt(size)
+    size, mean = values.sizes["replica"], values.mean("replica", skipna=False)
+    if size < 2:
+        return mean, xr.full_like(mean, np.nan, dtype=float)
+    return mean, values.std("replica", ddof=1, skipna=False) / np.sqrt(size)
 
 
 def put_mean(

@@ -23,6 +23,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import learning
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put, put_mean, require
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import log_normalisers
@@ -38,6 +39,7 @@ _INTEGRAL = 1e-6  # how far from 1 a probability may integrate on the support
 _MEANINGS = {"target_divergence": "D(p* || p_theta), excess loss", "free_energy": "D(p_theta || p*), free energy"}
 
 
+@of_survivors
 def free_energy(
     ds: xr.Dataset, target: Given = None, method: str = "auto", frames: int = 21, draws: int = 32
 ) -> xr.Dataset:

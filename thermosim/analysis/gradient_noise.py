@@ -26,6 +26,7 @@ import numpy as np
 import xarray as xr
 from scipy import special
 
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put, put_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import is_regular
@@ -83,6 +84,7 @@ def gradient_noise(machine: Machine) -> GradientNoise:
     return GradientNoise(at, rate, noise, pull, loss, learned, groups)
 
 
+@of_survivors
 def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     """Variance, correlations and temperature of the noise of minibatches (Fig. 5.1): dims step, axes, theta_dim.
 

@@ -19,7 +19,7 @@ from scipy import stats
 
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.estimates import LEVEL, bounds_of
-from thermosim.analysis.sphere_frames import Cells, Frames, frames, jackknife, jackknife_moments
+from thermosim.analysis.sphere_frames import Cells, Frames, frames, jackknife, jackknife_moments, mean_of_finite
 from thermosim.exact import ideal_gas
 
 __all__ = [
@@ -99,7 +99,7 @@ def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
     """
     record = frames(ds)
     there, name, freedom = record.cells, "log_radius_square_deviation", record.replicas - 1
-    y = record.log_square - np.nanmean(record.log_square, axis=(0, -1), keepdims=True)
+    y = record.log_square - mean_of_finite(record.log_square, axis=(0, -1), keepdims=True)
     means = {"y": y.mean(0), "y2": np.square(y).mean(0)}
     skewness = jackknife_moments(means, lambda m: np.sqrt(np.maximum(m["y2"] - m["y"] ** 2, 0.0)))[2]
     with np.errstate(divide="ignore"):
@@ -241,7 +241,7 @@ def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
             if len(samples) > 3:
                 for name, estimator in estimators.items():
                     result[name][(*cell, k)] = estimator(samples)
-    means = {n: np.stack([np.nanmean(v[..., c], -1) for c in chosen]) for n, v in _means(record).items()}
+    means = {n: np.stack([mean_of_finite(v[..., c]) for c in chosen]) for n, v in _means(record).items()}
     u, t, p, v = (np.moveaxis(value, 0, -1) for value in _state(record.cells, means))
     result["log_radius"] = np.moveaxis(means["y"], 0, -1) / 2
     result["S"] = result["S_direction"] + (there.dimension - 1) * result["log_radius"]
@@ -311,7 +311,7 @@ def _mechanical(record: Frames) -> dict[str, tuple[np.ndarray, ...]]:
         for name in names
     }
     elapsed = record.step[-1] - record.step[0] if len(record.step) > 1 else record.step[0]
-    means["sum_square"] = (means["loss"] - np.nanmean(means["loss"], -1, keepdims=True)) ** 2
+    means["sum_square"] = (means["loss"] - mean_of_finite(means["loss"], keepdims=True)) ** 2
 
     def time(m: dict[str, np.ndarray]) -> np.ndarray:
         return elapsed * (m["sum_square"]) / (2 * (m["loss_square"] - m["frame_loss"] ** 2))

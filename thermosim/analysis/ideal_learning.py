@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis import entropy, learning
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put_mean, require
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.information import learned_information
@@ -33,6 +34,7 @@ __all__ = ["ideal_learning", "joint_entropy"]
 _NORMAL = "theta normal, else S_Theta is an upper bound"
 
 
+@of_survivors
 def ideal_learning(ds: xr.Dataset, frames: int = 11, method: str = "auto") -> xr.Dataset:
     """Eq. 50 as a table of changes and deficits: dims step and the sweep axes.
 
@@ -64,6 +66,7 @@ def ideal_learning(ds: xr.Dataset, frames: int = 11, method: str = "auto") -> xr
     return _judged(result, [untrue, reason], f"L-info {how}, S_Theta normal")
 
 
+@of_survivors
 def joint_entropy(ds: xr.Dataset, frames: int = 11, method: str = "auto") -> xr.Dataset:
     """Eqs. 27 to 29 since the first frame with an entropy of theta: dims step and the sweep axes.
 

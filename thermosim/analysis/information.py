@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
@@ -61,6 +62,7 @@ VERDICT = {
 ALL = np.zeros(1, int)  # all replicas are one set
 
 
+@of_survivors
 def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | None = None) -> xr.Dataset:
     """L-info at every frame: dims step and the sweep axes; replica_information, Eq. 25, has the replicas as well.
 
@@ -88,6 +90,7 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
     return assembled(ds, rows, meanings, " and ".join(sorted(names)), condition, _freedom(machines(ds)))
 
 
+@of_survivors
 def low_variance(ds: xr.Dataset, information: xr.Dataset | None = None) -> xr.Dataset:
     """Mean and standard deviation over replicas of their L-info, and the ratio of both: dims step and the sweep axes.
 

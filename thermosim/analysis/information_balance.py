@@ -24,6 +24,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis import entropy
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import gathered, replica_mean
 from thermosim.analysis.information import (
@@ -50,6 +51,7 @@ __all__ = ["information_balance", "routes"]
 _TERMS = ("marginal_entropy_production", "learned_information_change")  # these change with S_X
 
 
+@of_survivors
 def information_balance(ds: xr.Dataset, marginal: str = "auto") -> xr.Dataset:
     """Both sides of Eq. 44 since the first recorded frame: dims step and the sweep axes.
 
@@ -89,6 +91,7 @@ def _of_points(ds: xr.Dataset, marginal: str) -> tuple[xr.Dataset, list[list[Noi
     return result, noises
 
 
+@of_survivors
 def routes(
     ds: xr.Dataset, method: str = "auto", marginal: str = "auto", information: xr.Dataset | None = None
 ) -> xr.Dataset:

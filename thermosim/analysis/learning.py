@@ -23,6 +23,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from thermosim.analysis import work
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import LEVEL, gathered, put, put_mean, replica_mean, require
 from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
 from thermosim.analysis.machine import Machine, machines
@@ -63,6 +64,7 @@ _RELAXED = 0.1  # standard deviations of phi
 _CHUNK = 1 << 22  # numbers held at a time
 
 
+@of_survivors
 def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     """Means since step 0 of work, heat, log ratio and shadow; since the first frame, of phi and sigma = log ratio + ds.
 
@@ -95,6 +97,7 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     return result
 
 
+@of_survivors
 def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     """Three exponential averages, 1 where they are `exact`: dims theorem, step and the sweep axes.
 
@@ -136,6 +139,7 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     )
 
 
+@of_survivors
 def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     """ln P_F(w)/P_R(-w) = w - dF of a path of theta and its reverse (`work.crooks`), and dF as it is known.
 
@@ -163,6 +167,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     return result.assign_attrs(exact=int(not any(why_work_theorem_fails(machine) for machine in there + back)))
 
 
+@of_survivors
 def retrace(ds: xr.Dataset) -> xr.Dataset:
     """Mismatch theta(N - t) - theta(t) of SGD there and back through the same minibatches: dims step t <= N/2, axes.
 
@@ -190,6 +195,7 @@ def retrace(ds: xr.Dataset) -> xr.Dataset:
     return result
 
 
+@of_survivors
 def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     """Whether chains have relaxed: mean of phi(x_t) less <phi> of their theta_t. dims step and the sweep axes.
 

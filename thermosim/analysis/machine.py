@@ -13,6 +13,7 @@ import xarray as xr
 
 from thermosim.analysis.replicas import examine, own_addresses, place_of
 from thermosim.analysis.settings import as_run, each_point
+from thermosim.case.files import folder_outside, places_of_data
 from thermosim.case.settings import Settings
 from thermosim.case.theta import move_of
 from thermosim.model import Model
@@ -34,7 +35,6 @@ class Machine:
     settings: Settings
     model: Model
     frames: xr.Dataset  # of this point: dims step, replica[, sample]; its axes are scalar coordinates
-    folder: Path
 
     @functools.cached_property
     def evaluator(self) -> Evaluator:
@@ -45,19 +45,32 @@ class Machine:
 
     @functools.cached_property
     def data(self) -> Data:
-        """Its data sets. Raises ValueError when the case has none, DataError when they are not to be had."""
+        """The data sets it learns from, wherever they are found. Raises DataError when they are not to be had."""
         from thermosim.data import DataError
         from thermosim.data.sources import data_of
 
         section = self.settings.data
         if section is None:
-            raise ValueError("the ensemble learned from no data: its case has no [data]")
-        data = data_of(self.model, self.constants, section, self.folder)
-        recorded = self.frames.attrs.get("data_sha256", "")
+            raise DataError("the ensemble learned from no data: its case has no [data]")
+        recorded, changed, refusals = str(self.frames.attrs.get("data_sha256", "")), None, []
         swept = any(key.startswith("data.") for key in as_run(self.frames).sweep)  # recorded is that of one point
-        if recorded and recorded != data.sha256 and not swept:
-            raise DataError(f"the data have changed since the run: {data.description} is not what it learned from.")
-        return data
+        for there, folder in places_of_data(self.settings, section, self.frames.encoding):
+            try:
+                data = data_of(self.model, self.constants, there, folder)
+            except DataError as error:
+                refusals.append(error)
+                continue
+            if swept or recorded in ("", data.sha256):
+                return data
+            changed = data
+        if changed is None:
+            raise refusals[-1]
+        raise DataError(f"the data have changed since the run: {changed.description} is not what it learned from.")
+
+    @property
+    def folder(self) -> Path:
+        """Where files of the case are looked for that are not kept in the ensemble."""
+        return folder_outside(self.frames.encoding)
 
     @property
     def theta_move(self) -> Move:
@@ -129,9 +142,7 @@ def machines(ds: xr.Dataset) -> list[Machine]:
     """Every point of the sweep, in order. Raises ValueError where `ds` is no longer an ensemble (`replicas`)."""
     examine(ds)
     model = ensemble_model(ds)
-    source = ds.encoding.get("source")
-    folder = Path(source).parent if source else Path.cwd()
-    return [Machine(index, here, model, ds.isel(index), folder) for index, here in each_point(ds)]
+    return [Machine(index, here, model, ds.isel(index)) for index, here in each_point(ds)]
 
 
 def ensemble_model(ds: xr.Dataset) -> Model:

@@ -27,6 +27,7 @@ import xarray as xr
 from scipy import stats
 
 from thermosim.analysis import entropy
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import LEVEL
 from thermosim.analysis.information import assembled, book, mean_and_error, parameters_of, surprisals
@@ -40,6 +41,7 @@ _DRAWS = 1000  # of covariances that may have made what is seen
 _FEWEST_TOLD = 40  # data sets whose means can be seen not to be normal
 
 
+@of_survivors
 def memory(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
     """M-info, entropy S(Theta) over replicas, at every frame, and its change: dims step and the sweep axes.
 
@@ -75,6 +77,7 @@ def memory(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
     return assembled(ds, rows, meanings, method, condition, ds.sizes["replica"] - 1)
 
 
+@of_survivors
 def dataset_information(ds: xr.Dataset, method: str = "gaussian", pooled: bool = True) -> xr.Dataset:
     """I(Theta; B) between parameters and data set, where data.sets > 1: dims step and the sweep axes.
 
@@ -104,6 +107,7 @@ def dataset_information(ds: xr.Dataset, method: str = "gaussian", pooled: bool =
     return assembled(ds, rows, meanings, method, conditions[method])
 
 
+@of_survivors
 def data_processing(ds: xr.Dataset, method: str = "auto", samples: int | None = None) -> xr.Dataset:
     """The three informations of B -> Theta -> X about the data sets of the run: dims step and the sweep axes.
 

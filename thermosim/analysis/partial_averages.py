@@ -28,6 +28,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from thermosim.analysis import learning
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.normality import SHARE
@@ -41,6 +42,7 @@ _CHUNK = 1 << 22  # numbers held at a time
 _INTEGRAL = 1e-6  # how far from 1 a probability may integrate on the support
 
 
+@of_survivors
 def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
     """W_X and Q_X of every replica's path of theta since step 0, and their means: dims step, axes[, replica].
 
@@ -75,6 +77,7 @@ def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
     return result.assign_attrs(method=way)
 
 
+@of_survivors
 def partial_entropies(ds: xr.Dataset, frames: int = 11, method: str = "auto", draws: int = 4) -> xr.Dataset:
     """S_{X|Theta}, S_X, I and three entropy productions of every replica and on average: dims step, axes[, replica].
 

@@ -28,6 +28,7 @@ import numpy as np
 import xarray as xr
 from scipy import special, stats
 
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put
 from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, noise_statistics
 from thermosim.analysis.machine import Machine, machines
@@ -44,6 +45,7 @@ _RANK = 1e-10  # smallest eigenvalue of a correlation matrix that is no rounding
 _SHIFT = 1e-4  # of theta, for second derivatives
 
 
+@of_survivors
 def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     """dS_Theta against -Q_X since step `first`, by default the first at which theta varies in all directions.
 
@@ -87,6 +89,7 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     return result
 
 
+@of_survivors
 def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     """Covariance of theta over replicas in late frames and three laws: dims [prediction], axes, theta_dim, other_dim.
 

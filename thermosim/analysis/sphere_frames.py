@@ -17,7 +17,17 @@ from thermosim.analysis.replicas import examine
 from thermosim.analysis.settings import axes, setting, settings
 from thermosim.exact import ideal_gas
 
-__all__ = ["FEWEST_REPLICAS", "SETTLING", "Cells", "Frames", "cells", "frames", "jackknife", "jackknife_moments"]
+__all__ = [
+    "FEWEST_REPLICAS",
+    "SETTLING",
+    "Cells",
+    "Frames",
+    "cells",
+    "frames",
+    "jackknife",
+    "jackknife_moments",
+    "mean_of_finite",
+]
 
 FEWEST_REPLICAS = 8
 SETTLING = 10.0  # relaxation times left out at the start
@@ -227,3 +237,11 @@ def jackknife_moments(
         if unbiased:
             estimate = estimate - (count - 1) * (center - estimate)
         return np.broadcast_to(estimate, count.shape) + 0.0, np.sqrt((count - 1) / count * square), skewness
+
+
+def mean_of_finite(values: np.ndarray, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> np.ndarray:
+    """Mean of what is finite, NaN where nothing is."""
+    finite = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        total = np.where(finite, values, 0.0).sum(axis=axis, keepdims=keepdims)
+        return np.asarray(total / finite.sum(axis=axis, keepdims=keepdims))

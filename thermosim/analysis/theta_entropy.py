@@ -28,6 +28,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis import entropy, learning, work
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, interval, put, put_mean, require
 from thermosim.analysis.exponential_averages import put_reliability
 from thermosim.analysis.gradient_noise import learned_parameters
@@ -59,6 +60,7 @@ RELATIONS = {
 }
 
 
+@of_survivors
 def theta_fluctuation_theorem(ds: xr.Dataset, end: End = "normal") -> xr.Dataset:
     """<exp(-sigma)> of theta, and of x and theta together, since step 0: dims theorem, step and the sweep axes.
 
@@ -107,6 +109,7 @@ def theta_fluctuation_theorem(ds: xr.Dataset, end: End = "normal") -> xr.Dataset
     )
 
 
+@of_survivors
 def pathwise_clausius(ds: xr.Dataset) -> xr.Dataset:
     """Eqs. 23, 47 and 48 on every path: what is missing, and how much it varies; dims relation, step and the axes.
 

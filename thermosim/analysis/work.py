@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.acceptance_ratio import acceptance_ratio, crooks_line
+from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put, put_mean, replica_mean, require
 from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
 from thermosim.analysis.machine import machines
@@ -44,6 +45,7 @@ _TOLD = 4.0  # standard errors of a slope that has a zero
 _BOOKS = "any move, at any time step: the books are exact; the mean is that of the finite-step chain"
 
 
+@of_survivors
 def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
     """Mean work, heat, log ratio and shadow (log ratio + heat/T) since step 0, and the largest first-law residual.
 
@@ -73,6 +75,7 @@ def first_law_residual(ds: xr.Dataset) -> xr.DataArray:
     )
 
 
+@of_survivors
 def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     """Free-energy difference F(theta_t) - F(theta_0) from the work, at every frame; dims step and the sweep axes.
 
@@ -101,6 +104,7 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     return result
 
 
+@of_survivors
 def integral_fluctuation_theorem(
     ds: xr.Dataset, log_density_start: xr.DataArray, log_density_end: xr.DataArray
 ) -> xr.Dataset:
@@ -124,6 +128,7 @@ def integral_fluctuation_theorem(
     return put_reliability(result, found.sample_size, found.reliable)
 
 
+@of_survivors
 def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     """Free-energy difference of the whole protocol from a forward and a reversed ensemble; dims the sweep axes.
 
@@ -197,6 +202,7 @@ def _put_crooks(ds: xr.Dataset, estimates: np.ndarray, shared: np.ndarray, works
     return result
 
 
+@of_survivors
 def entropy_production(ds: xr.Dataset, first: int | None = None, last: int | None = None) -> xr.Dataset:
     """Entropy production per unit time between two recorded steps (default the first and the last): dims sweep axes.
 
@@ -212,6 +218,7 @@ def entropy_production(ds: xr.Dataset, first: int | None = None, last: int | Non
     return result.assign_attrs(first=begin, last=end)
 
 
+@of_survivors
 def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = None) -> xr.Dataset:
     """Heat per unit time that x absorbs from each of two baths, between two recorded steps: dims axes and bath.
 

@@ -40,6 +40,8 @@ def worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> s
         return unknown(key, fault["input"], schema.model_fields.keys() - {"tables"})
     if kind == "missing":
         return f"{key}: missing{meaning}."
+    if key == "data.source" and any(mark in str(fault["input"]) for mark in "./"):
+        return f"{key} = {fault['input']!r}: names a source, not a file; write data.file = {fault['input']!r}."
     if kind == "literal_error":
         near = difflib.get_close_matches(
             str(fault["input"]), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), 1

@@ -14,17 +14,19 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from thermosim.case import library
 from thermosim.case.faults import CaseError, unknown
 from thermosim.case.model import find_model
-from thermosim.case.record import frame_names, name_faults, recordable, shape_faults
+from thermosim.case.numbers import whole
+from thermosim.case.record import RecordTable, frame_names, name_faults, recordable, shape_faults
 from thermosim.case.resolve import resolve
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
+from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
 from thermosim.moves import X_MOVES
 
@@ -72,7 +74,7 @@ class Case:
     def model_source(self) -> str:
         """The text of a user's model file; empty for a model of thermosim."""
         file = self.settings.model.file
-        return (self.folder / file).read_text("utf-8") if file else ""
+        return (self.folder / file).read_text("utf-8-sig") if file else ""
 
     def frame_steps(self) -> np.ndarray:
         """The recorded steps."""
@@ -104,6 +106,13 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     faults += axis_faults + model_faults
     if model is None:
         raise CaseError(faults, name)
+    raw = _whole(raw, model)
+    axes = [
+        replace(
+            axis, values=tuple(whole(value) if _is_whole(axis.key, value, model) else value for value in axis.values)
+        )
+        for axis in axes
+    ]
     faults += taken_names(axes, model)
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
     settings, axes, more = _swept(raw, model, home, axes)
@@ -153,6 +162,36 @@ def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settin
     return settings, axes, faults
 
 
+def _whole(table: Raw, model: Model, prefix: str = "") -> Raw:
+    """The tables of a case with whole numbers where these are expected, however they are written: steps = 1e5."""
+    result = {}
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and "kind" not in value:
+            result[name] = _whole(value, model, f"{key}.")
+        else:
+            result[name] = whole(value) if _is_whole(key, value, model) else value
+    return result
+
+
+def _is_whole(key: str, value: Any, model: Model) -> bool:
+    """Whether a key, or a part of its value, is a whole number."""
+    section, _, name = key.partition(".")
+    if section == "model":
+        return any(constant.integer for constant in model.constants if constant.name == name)
+    if key in ("theta.batch", "theta.recording.replica") or isinstance(value, dict):
+        return True
+    schema = RecordTable if section == "record" and "." in name else SECTIONS.get(section)
+    field = schema.model_fields.get(name.rpartition(".")[2]) if schema else None
+    return field is not None and _names_int(field.annotation)
+
+
+def _names_int(annotation: Any) -> bool:
+    """Whether a type is int, or made of it: int | None, list[int], Literal[2, 4]."""
+    parts = get_args(annotation)
+    return annotation is int or type(annotation) is int or any(map(_names_int, parts))
+
+
 def _changed(raw: Raw, values: Mapping[str, Any]) -> Raw:
     """A copy of a case's tables with other values of dotted keys."""
     changed = copy.deepcopy(raw)
@@ -173,7 +212,9 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
         meant = path.parent / near[0] if near else library.suggestion(path)
         hint = f" Did you mean {meant}?" if meant else " `thermosim cases` lists those that come with it."
         raise CaseError([f"no such file.{hint}"], str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise CaseError([f"{why_not_text(found.read_bytes())}."], str(path)) from None
+    except OSError as error:
         raise CaseError([f"cannot be read: {error}"], str(path)) from None
 
 

@@ -11,7 +11,20 @@ import numpy as np
 
 from thermosim.schedules import KINDS, is_schedule, telling_steps, values_at
 
-__all__ = ["number_faults", "schedule_faults"]
+__all__ = ["number_faults", "schedule_faults", "whole"]
+
+_STEPS = ("begin", "end", "warm_up", "at", "steps")  # of a schedule
+
+
+def whole(value: Any) -> Any:
+    """1e5 as 100000, in lists and in the steps of schedules too; what is no whole number stays as it is."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, list):
+        return [whole(part) for part in value]
+    if isinstance(value, Mapping):
+        return {name: whole(part) if name in _STEPS else part for name, part in value.items()}
+    return value
 
 
 def number_faults(

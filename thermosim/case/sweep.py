@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.addresses import ADDRESS, ORIGIN
+from thermosim.case.numbers import whole
 from thermosim.ledger import variables_of
 from thermosim.model import Model
 from thermosim.moves import hyper_parameters
@@ -34,7 +35,7 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
         if len(kinds) != 1 or kinds[0] not in ("values", "logspace", "linspace"):
             faults.append(f'sweep."{key}" = {spec!r}: {expected}.')
             continue
-        values, number = spec[kinds[0]], spec.get("num")
+        values, number = spec[kinds[0]], whole(spec.get("num"))
         if kinds[0] == "values":
             good = isinstance(values, list) and len(values) > 0 and number is None
         else:

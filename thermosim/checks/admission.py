@@ -5,11 +5,10 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from thermosim.analysis.machine import ensemble_model
-from thermosim.analysis.replicas import examine, selected
+from thermosim.analysis.replicas import examine
 from thermosim.analysis.settings import as_run, settings, without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.case.record import recordable
@@ -26,7 +25,6 @@ __all__ = [
     "opened",
     "too_little",
     "why_missing",
-    "without_diverged",
 ]
 
 
@@ -93,17 +91,6 @@ def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
     ds = without_single_axes(ds.drop_vars(others))
     examine(ds)
     return ds
-
-
-def without_diverged(ds: xr.Dataset) -> tuple[xr.Dataset, tuple[int, ...]]:
-    """The replicas that diverged nowhere in the sweep, and the numbers of the others."""
-    if "status" not in ds or "replica" not in ds.dims:
-        return ds, ()
-    lost = (ds["status"] != 0).any([dim for dim in ds["status"].dims if dim != "replica"]).values
-    if not lost.any():
-        return ds, ()  # a selection, even of all, would be laid out and summed in another order
-    numbers = ds["replica"].values if ds["replica"].dtype.kind in "iu" else np.arange(len(lost))
-    return selected(ds, ~lost), tuple(numbers[lost].tolist())
 
 
 def too_little(ds: xr.Dataset) -> str:

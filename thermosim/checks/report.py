@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import Comparison, Verdict, judge
+from thermosim.analysis.diverged import Survivors, survivors
+from thermosim.analysis.settings import without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.checks.admission import (
     Unfit,
@@ -19,7 +21,6 @@ from thermosim.checks.admission import (
     opened,
     too_little,
     why_missing,
-    without_diverged,
 )
 from thermosim.checks.table import check_of
 from thermosim.model import Model
@@ -34,7 +35,7 @@ class Report:
     title: str  # of the case
     model: str
     replicas: int  # at each point of the sweep
-    left_out: tuple[int, ...]  # numbers of those that diverged at some point of the sweep
+    left_out: tuple[int, ...]  # numbers of those that diverged at some point of the sweep that is compared
     comparisons: tuple[Comparison, ...]
     verdict: Verdict | None  # None where nothing was compared
     why_nothing: str  # a sentence where nothing was compared, otherwise empty
@@ -93,8 +94,8 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
         ds = at_common_steps(in_memory(ensemble))
     except Unfit as why:
         return Report(title, model.name, replicas, (), (), None, str(why), ())
-    kept, left_out = without_diverged(ds)
-    notes = []
+    left = survivors(ds)
+    kept, left_out, notes = without_single_axes(left.ds), left.replicas, _lost_values(ds, left)
     if left_out:
         rest = "; the others are a biased sample" if len(left_out) < replicas else ""
         what = "diverged" if bool(ds["status"].notnull().all()) else "diverged or have no values"
@@ -102,10 +103,20 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     comparisons, why_nothing = _compared(model, ds, kept)
     row = check_of(model)
     if row is not None and not too_little(kept):
-        with contextlib.suppress(KeyError):  # a variable that is missing is named by why_nothing
+        # a variable that is missing is named by why_nothing
+        with contextlib.suppress(KeyError), np.errstate(all="ignore"):
             notes += row.advise(kept)
     verdict = judge(comparisons) if comparisons else None
     return Report(title, model.name, replicas, left_out, comparisons, verdict, why_nothing, tuple(notes))
+
+
+def _lost_values(ds: xr.Dataset, left: Survivors) -> list[str]:
+    """A sentence for each axis of the sweep some of whose values are left out."""
+    notes = []
+    for name, kept in left.values.items():
+        lost = [str(ds[name].values[i]) for i in range(ds.sizes[name]) if i not in kept]
+        notes.append(f"At {name} = {', '.join(lost)} most replicas diverged: nothing is compared there.")
+    return notes
 
 
 def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Comparison, ...], str]:
@@ -122,9 +133,12 @@ def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Com
         left = "one replica is" if kept.sizes["replica"] else "no replica is"
         return (), f"Nothing can be compared: {left} left that did not diverge."
     try:
-        comparisons = tuple(what.compare(kept))
+        with np.errstate(all="ignore"):  # what overflows is no number in the comparison, and counts as a deviation
+            comparisons = tuple(what.compare(kept))
     except KeyError as error:
         return (), why_missing(error, model, kept, "check")
+    except np.linalg.LinAlgError as error:
+        return (), f"Nothing can be compared: replicas are so far from each other that a matrix is singular ({error})."
     except Exception as error:
         if model.check is None:
             raise

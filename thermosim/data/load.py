@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from thermosim.data.generators import generated, order
+from thermosim.data.rows import DataError, Table
 from thermosim.data.rules import faults
 from thermosim.data.section import GENERATED, GENERATED_ROWS, DataSection
-from thermosim.data.tables import DataError, Table, table
+from thermosim.data.tables import table
 
 __all__ = ["Data", "load"]
 
@@ -94,11 +95,22 @@ def load(section: DataSection, components: int, folder: Path, sample: Sampler | 
 
 def _chosen(section: DataSection, source: Table, rows: int, number: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows (K, n) of one set, shrunk and encoded, and their classes."""
-    kept = source.kept(section.digits)
+    kept = total = source.kept(section.digits)
     if rows < len(kept):
         kept = kept[order(section.seed, len(kept), number)[:rows]]
-    values = _encoded(section, source, _shrunk(source.values[kept], source.side, section.shrink))
+    values = _shrunk(source.values[kept], source.side, section.shrink)
+    if section.encoding == "standard":
+        values = _standard(values, _shrunk(source.values[total], source.side, section.shrink))
+    else:
+        values = _encoded(section, source, values)
     return values, None if source.labels is None else source.labels[kept]
+
+
+def _standard(values: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Rows with the mean and deviation of each component of all rows taken out; what is constant becomes 0."""
+    varies = total.min(axis=0) < total.max(axis=0)
+    total = total.astype(float)
+    return np.where(varies, (values - total.mean(axis=0)) / np.where(varies, total.std(axis=0), 1.0), 0.0)
 
 
 def _shrunk(values: np.ndarray, side: int | None, shrink: int | None) -> np.ndarray:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.data.formats import NAMED
+from thermosim.data.rows import DataError, Table
 from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED, DataSection
-from thermosim.data.tables import DataError, Table, table
+from thermosim.data.tables import table
 
 __all__ = ["faults"]
 
@@ -49,12 +51,12 @@ def _unused(section: DataSection) -> list[str]:
         for key, users in OWN_KEYS.items()
         if source not in users and getattr(section, key) not in (None, {})
     ]
-    if source == "file" and section.dataset is not None and (section.file or "").endswith(".npy"):
-        found.append(f"data.dataset = {section.dataset!r}: a .npy file has no named datasets; remove it.")
+    if source == "file" and section.dataset is not None and Path(section.file or "").suffix.lower() not in NAMED:
+        found.append(f"data.dataset = {section.dataset!r}: {section.file!r} has no named datasets; remove it.")
     encoding, threshold = section.encoding, section.threshold
     if source in GENERATED and encoding != "real":
         found.append(f"data.encoding = {encoding!r}: generated rows are used as they are; remove it.")
-    if encoding in ("real", "unit") and threshold != 0.5:
+    if encoding in ("real", "standard", "unit") and threshold != 0.5:
         found.append(
             f"data.threshold = {threshold!r}: is only used with data.encoding = 'binary' or 'spin', not {encoding!r}; "
             "remove it."
@@ -133,12 +135,17 @@ def _table_faults(section: DataSection, source: Table, components: int) -> list[
     name = f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
     digits, shrink = section.digits, section.shrink
     found = []
-    if digits is not None and source.labels is not None:
+    if digits is not None and source.labels is None:
+        found.append(f"data.digits = {digits!r}: {name} has no classes; remove it, or save them as `targets` in .npz.")
+    elif digits is not None:
+        assert source.labels is not None
         classes = np.unique(source.labels).tolist()
         if not digits or len(set(digits)) < len(digits) or not set(digits) <= set(classes):
             found.append(f"data.digits = {digits!r}: expected different classes out of {', '.join(map(str, classes))}.")
             digits = None
-    if shrink is not None and source.side is not None and source.side % shrink:
+    if shrink is not None and source.side is None:
+        found.append(f"data.shrink = {shrink}: rows of {name} are no square images; remove it.")
+    elif shrink is not None and source.side is not None and source.side % shrink:
         fitting = " or ".join(str(s) for s in (2, 4, 7) if source.side % s == 0)
         found.append(f"data.shrink = {shrink}: does not divide {source.side} pixels a side; choose {fitting}.")
     elif (n := source.components(shrink)) != components:
@@ -203,7 +210,8 @@ def _parts(value: Any) -> Iterator[Any]:
 
 def _named(users: tuple[str, ...]) -> str:
     sources = ", ".join(repr(user) for user in users if user != "file")
-    return f"data.source = {sources}" if sources else "data.file"
+    named = [f"data.source = {sources}"] if sources else []
+    return " or ".join(named + ["data.file"] * ("file" in users))
 
 
 def _shown(value: Any) -> str:

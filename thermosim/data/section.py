@@ -22,8 +22,8 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
     "weights": ("mixture",),
     "radius": ("ring",),
     "teacher": ("teacher",),
-    "digits": PACKAGED,
-    "shrink": PACKAGED,
+    "digits": (*PACKAGED, "file"),
+    "shrink": (*PACKAGED, "file"),
     "folder": ("mnist", "fashion-mnist"),
 }
 
@@ -39,8 +39,14 @@ class DataSection(BaseModel):
     source: Literal["gaussian", "mixture", "ring", "teacher", "digits", "mnist", "fashion-mnist"] | None = Field(
         None, description="a generator, or a packaged data set"
     )
-    file: str | None = Field(None, description="your own .npy or .h5 file, next to the case")
-    dataset: str | None = Field(None, description="name of the dataset in an .h5 file; default the only one")
+    file: str | None = Field(
+        None,
+        description="your own file, next to the case: .npy; .npz; .csv, .tsv or .txt; .parquet; .nc; .h5; an IDX "
+        "file such as train-images-idx3-ubyte, also .gz; or a folder of IDX files",
+    )
+    dataset: str | None = Field(
+        None, description="name of the dataset in an .npz, .nc or .h5 file; default the only one, in .npz `inputs`"
+    )
     rows: int | None = Field(
         None, ge=1, le=10**9, description=f"rows of a data set; default all, or {GENERATED_ROWS} generated ones"
     )
@@ -57,10 +63,14 @@ class DataSection(BaseModel):
     weights: Rows = Field(None, description="relative weights of the centers; default equal")
     radius: float | None = Field(None, gt=0, allow_inf_nan=False, description="radius of the ring; default 1")
     teacher: dict[str, Any] = Field({}, description="parameters of the model at which the rows are exact samples")
-    digits: list[int] | None = Field(None, description="keep only these classes of a packaged set")
+    digits: list[int] | None = Field(
+        None, description="keep only these classes of a packaged set, IDX images, or .npz with `targets`"
+    )
     shrink: Literal[2, 4, 7] | None = Field(None, description="average squares of this many pixels a side")
-    encoding: Literal["real", "unit", "binary", "spin"] = Field(
-        "real", description="real: as it is; unit: scaled to [0, 1]; binary: 0 or 1; spin: -1 or 1"
+    encoding: Literal["real", "standard", "unit", "binary", "spin"] = Field(
+        "real",
+        description="real: as it is; standard: each component less its mean, over its deviation; unit: all alike "
+        "to [0, 1]; binary: 0 or 1; spin: -1 or 1",
     )
     threshold: float = Field(
         0.5, ge=0, lt=1, description="on the unit scale, what lies above it is 1 in the binary and spin encodings"

@@ -7,20 +7,20 @@ for training.
 
 from __future__ import annotations
 
-import difflib
 import functools
-import gzip
 import hashlib
 import os
-import zlib
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
 import numpy as np
 
-from thermosim.data.section import DataSection
+from thermosim.data.formats import files_of, read
+from thermosim.data.idx import IdxFile, idx_files, named_idx, parsed, unpacked
+from thermosim.data.rows import DataError, Table, said, sealed
+from thermosim.data.section import PACKAGED, DataSection
 
-__all__ = ["MD5", "DataError", "Table", "data_folder", "table"]
+__all__ = ["MD5", "DataError", "Table", "data_folder", "packaged_files", "table"]
 
 MD5 = {  # of the uncompressed files
     "mnist/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -29,32 +29,6 @@ MD5 = {  # of the uncompressed files
     "fashion-mnist/train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
 }
 _DIGITS_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # rows, then labels, as bytes
-_LARGEST_FILE = 8 * 2**30
-
-
-class DataError(Exception):
-    """Data that cannot be had; the message says what to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """All rows of a source, as they are stored. Arrays are read-only: loads share them."""
-
-    values: np.ndarray  # (rows, components)
-    labels: np.ndarray | None  # (rows,)
-    low: float  # what the unit scale calls 0
-    high: float  # and 1
-    side: int | None  # of square images
-
-    def kept(self, classes: list[int] | None) -> np.ndarray:
-        """Indices of the rows of some classes, or of all rows."""
-        if classes is None or self.labels is None:
-            return np.arange(len(self.values))
-        return np.flatnonzero(np.isin(self.labels, classes))
-
-    def components(self, shrink: int | None) -> int:
-        """Components of a row whose image was shrunk."""
-        return self.values.shape[1] // (shrink or 1) ** 2
 
 
 def table(section: DataSection, folder: Path) -> Table:
@@ -68,16 +42,15 @@ def table(section: DataSection, folder: Path) -> Table:
             return _digits()
         if name is not None:
             home = data_folder(section.folder, folder)
-            images, labels = (_idx_path(home, key) for key in MD5 if key.startswith(f"{name}/"))
+            images, labels = packaged_files(name, home)
             return _images(name, images, labels, _stamp(images), _stamp(labels))
-        file = str(section.file)
-        path = folder / file
-        return _own(file, path, section.dataset, _stamp(path))
+        paths = tuple(files_of(str(section.file), folder))
+        return _own(str(section.file), paths, section.dataset, tuple(map(_stamp, paths)))
     except DataError:
         raise
     except Exception as error:  # a file can be broken in any way
-        key = _key(str(section.file)) if name is None else f"data.source = {name!r}"
-        raise DataError(f"{key}: cannot be read ({_said(error)}); make or get the file again.") from error
+        key = f"data.file = {section.file!r}" if name is None else f"data.source = {name!r}"
+        raise DataError(f"{key}: cannot be read ({said(error)}); make or get the file again.") from error
 
 
 def data_folder(given: str | None, folder: Path) -> Path:
@@ -98,13 +71,6 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _sealed(values: np.ndarray, labels: np.ndarray | None, low: float, high: float, side: int | None) -> Table:
-    for array in (values, labels):
-        if array is not None:
-            array.flags.writeable = False
-    return Table(values, labels, low, high, side)
-
-
 @functools.lru_cache(maxsize=1)
 def _digits() -> Table:
     try:
@@ -120,115 +86,55 @@ def _digits() -> Table:
             "data.source = 'digits': the digits in this scikit-learn are not the known ones (wrong SHA-256); "
             "install another version: `pip install --force-reinstall scikit-learn`."
         )
-    return _sealed(values, labels, 0.0, 16.0, 8)
+    return sealed(values, labels, 0.0, 16.0, 8)
 
 
-def _idx_path(home: Path, key: str) -> Path:
-    """The file itself, or compressed."""
-    plain = home / key
-    packed = plain.with_name(plain.name + ".gz")
-    if plain.is_file() or packed.is_file():
-        return plain if plain.is_file() else packed
+def packaged_files(name: str, home: Path) -> list[Path]:
+    """The files of images and of classes of a packaged set, wherever they are below `home`. Raises DataError."""
+    found = idx_files(home) if home.is_dir() else []
+    return [_packaged_file(name, home, key.partition("/")[2], found) for key in MD5 if key.startswith(f"{name}/")]
+
+
+def _packaged_file(name: str, home: Path, plain: str, found: list[IdxFile]) -> Path:
+    wanted = named_idx(Path(plain))
+    assert wanted is not None
+    fitting = [file for file in found if (file.stem, file.what) == (wanted.stem, wanted.what)]
+    own = [file for file in fitting if name in _sets_named(home, file.path)]
+    anybodys = [file for file in fitting if not _sets_named(home, file.path)]
+    if own or anybodys:
+        return (own or anybodys)[0].path
     raise DataError(
-        f"data.source = {plain.parent.name!r}: no file {plain.name} or {packed.name} in {plain.parent}; get it with "
+        f"data.source = {name!r}: no file {plain} or {plain}.gz in {home / name}; get it with "
         f"`scripts/get_data {home}`, or name the folder it is in with data.folder."
     )
 
 
+def _sets_named(home: Path, path: Path) -> set[str]:
+    """Packaged sets that have given a folder its name: mnist, MNIST/raw, FashionMNIST/raw."""
+    folders = [re.sub("[^a-z]", "", part.lower()) for part in (home.name, *path.relative_to(home).parts[:-1])]
+    return {name for name in PACKAGED if name.replace("-", "") in folders}
+
+
 @functools.lru_cache(maxsize=4)
 def _images(name: str, images: Path, labels: Path, *stamps: tuple[int, int, int]) -> Table:
-    pixels, classes = _idx(name, images), _idx(name, labels)
-    return _sealed(pixels.reshape(len(pixels), -1), classes.astype(np.int64), 0.0, 255.0, pixels.shape[1])
+    pixels, classes = _published(name, images), _published(name, labels)
+    return sealed(pixels.reshape(len(pixels), -1), classes.astype(np.int64), 0.0, 255.0, pixels.shape[1])
 
 
-def _idx(name: str, path: Path) -> np.ndarray:
-    """An array of bytes in the IDX format: its number of dimensions in byte 3, then each as a big-endian word."""
+def _published(name: str, path: Path) -> np.ndarray:
+    """The array of a file of a packaged set, whose checksum is verified."""
     remedy = f"remove it and run `scripts/get_data {path.parent.parent}` again"
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"data.source = {name!r}: {path} cannot be read ({_said(error)}); {remedy}.") from error
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[f"{name}/{path.name.removesuffix('.gz')}"]:
+        content = unpacked(path)
+    except OSError as error:
+        raise DataError(f"data.source = {name!r}: {path} cannot be read ({said(error)}); {remedy}.") from error
+    named = named_idx(path)
+    key = next(key for key in MD5 if key.startswith(f"{name}/") and named and named.what in key)
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[key]:
         raise DataError(f"data.source = {name!r}: {path} is not the published file (wrong MD5); {remedy}.")
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">u4", dimensions, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    return parsed(content)
 
 
 @functools.lru_cache(maxsize=4)
-def _own(name: str, path: Path, dataset: str | None, stamp: tuple[int, int, int]) -> Table:
-    key = _key(name)
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.*")], 1)
-        hint = f"did you mean {near[0]!r}?" if near else "give its path relative to the case."
-        raise DataError(f"{key}: no such file next to the case (looked for {path}); {hint}")
-    if path.suffix not in (".npy", ".h5", ".hdf5"):
-        raise DataError(f"{key}: expected a .npy, .h5 or .hdf5 file; save the rows with numpy.save.")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise DataError(f"{key}: has {path.stat().st_size / 2**30:.0f} GiB, 8 at most; save fewer rows.")
-    array = _npy(key, path) if path.suffix == ".npy" else _h5(key, path, dataset)
-    return _checked(key if path.suffix == ".npy" or dataset is None else f"{key}, data.dataset = {dataset!r}", array)
-
-
-def _npy(key: str, path: Path) -> np.ndarray:
-    remedy = "save the rows as an array of numbers with numpy.save"
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise DataError(f"{key}: is no .npy array of numbers (Python objects are never loaded); {remedy}.") from None
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{key}: is an archive of arrays, not one array; {remedy}.")
-    return array
-
-
-def _h5(key: str, path: Path, dataset: str | None) -> np.ndarray:
-    import h5py
-
-    if not h5py.is_hdf5(path):
-        raise DataError(f"{key}: is no HDF5 file; save the rows with h5py, or as .npy with numpy.save.")
-    with h5py.File(path, "r") as file:
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        if not names:
-            raise DataError(f"{key}: has no dataset in it; save the rows as one.")
-        if dataset is None and len(names) > 1:
-            raise DataError(f"{key}: has several datasets; choose one with data.dataset: {', '.join(names)}.")
-        chosen = names[0] if dataset is None else dataset.strip("/")
-        if chosen not in names:
-            raise DataError(f"data.dataset = {dataset!r}: is not in {path.name}; choose one of: {', '.join(names)}.")
-        stored = file[chosen]
-        if stored.size is not None and stored.size * stored.dtype.itemsize > _LARGEST_FILE:
-            raise DataError(f"{key}: its dataset {chosen} takes more than 8 GiB; save fewer rows.")
-        return np.asarray(stored[()])
-
-
-def _checked(key: str, array: np.ndarray) -> Table:
-    """Rows of finite numbers, images flattened."""
-    if array.dtype.kind not in "buif":
-        raise DataError(f"{key}: holds values of type {array.dtype}; save real numbers instead.")
-    if array.ndim < 2:
-        raise DataError(
-            f"{key}: has shape {array.shape}, expected rows x components (or images); "
-            "save one number per row as values[:, None]."
-        )
-    if array.size == 0:
-        raise DataError(f"{key}: has shape {array.shape}, so there is no row in it; save at least one.")
-    rows = np.ascontiguousarray(array).reshape(len(array), -1)
-    with np.errstate(over="ignore"):
-        rows = rows.astype(float) if rows.dtype.kind == "f" else rows  # what a wider type holds may be infinite here
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(bad):
-        raise DataError(
-            f"{key}: {len(bad)} of {len(rows)} rows hold values that are not finite, the first is row {bad[0]}; "
-            "remove or mend them."
-        )
-    return _sealed(rows, None, float(rows.min()), float(rows.max()), None)
-
-
-def _key(file: str) -> str:
-    return f"data.file = {file!r}"
-
-
-def _said(error: Exception) -> str:
-    return str(error).rstrip(".") or type(error).__name__
+def _own(file: str, paths: tuple[Path, ...], dataset: str | None, stamps: tuple[tuple[int, int, int], ...]) -> Table:
+    return read(file, list(paths), dataset)

@@ -304,7 +304,13 @@ MODEL = Model(
         Parameter("tilt", "coefficient a_1 of x", _one, lambda constants: np.zeros(1)),
         Parameter("stiffness", "coefficient a_2 of x^2", _one, lambda constants: np.array([0.5])),
         Parameter("cubic", "coefficient a_3 of x^3", _one, lambda constants: np.zeros(1)),
-        Parameter("log_quartic", "logarithm l of the coefficient of x^4", _one, lambda constants: np.array([-1.0])),
+        Parameter(
+            "log_quartic",
+            "logarithm l of the coefficient of x^4",
+            _one,
+            lambda constants: np.array([-1.0]),
+            logarithm=True,
+        ),
     ),
     derived=(
         Derived("coefficient", lambda constants: (4,)),

@@ -209,7 +209,9 @@ MODEL = Model(
     components=lambda constants: int(constants["dimension"]),
     parameters=(
         Parameter("mean", "mean m", _vector, lambda c: np.zeros(_vector(c))),
-        Parameter("log_diagonal", "logarithm l of the diagonal of A", _vector, lambda c: np.zeros(_vector(c))),
+        Parameter(
+            "log_diagonal", "logarithm l of the diagonal of A", _vector, lambda c: np.zeros(_vector(c)), logarithm=True
+        ),
         Parameter("lower", "A below its diagonal, row after row", _triangle, lambda c: np.zeros(_triangle(c))),
     ),
     derived=(

@@ -97,7 +97,9 @@ MODEL = Model(
     components=lambda constants: int(constants["dimension"]),
     parameters=(
         Parameter("mean", "mean m", _vector, lambda constants: np.zeros(_vector(constants))),
-        Parameter("log_precision", "logarithm l of the precision", _vector, lambda c: np.zeros(_vector(c))),
+        Parameter(
+            "log_precision", "logarithm l of the precision", _vector, lambda c: np.zeros(_vector(c)), logarithm=True
+        ),
     ),
     derived=(Derived("center", _vector), Derived("precision", _vector), Derived("offset", lambda constants: (1,))),
     prepare=prepare,

@@ -223,7 +223,9 @@ MODEL = Model(
     parameters=(
         Parameter("logit", "weights up to softmax, a", _scalars, lambda c: np.zeros(_scalars(c))),
         Parameter("mean", "means m, one Gaussian after the other", _vectors, _spread_out, spread=0.5),
-        Parameter("log_precision", "logarithms l of the precisions", _vectors, lambda c: np.zeros(_vectors(c))),
+        Parameter(
+            "log_precision", "logarithms l of the precisions", _vectors, lambda c: np.zeros(_vectors(c)), logarithm=True
+        ),
     ),
     derived=(
         Derived("weight", _scalars),

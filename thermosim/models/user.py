@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
 
 __all__ = ["load_user_model", "model_of_text"]
@@ -21,8 +22,10 @@ def load_user_model(path: Path) -> tuple[Model | None, list[str]]:
     if not path.is_file():
         return None, [f"{key}: no such file next to the case (looked for {path})."]
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         _loaded[text] = _made(text, str(path))
+    except UnicodeDecodeError:
+        return None, [f"{key}: {why_not_text(path.read_bytes())}."]
     except Exception as error:
         return None, [f"{key}: {error}"]
     return _loaded[text], []

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from thermosim.analysis.diverged import survivors
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
 from thermosim.analysis.settings import axes, each_point, settings
-from thermosim.checks.admission import without_diverged
 from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
@@ -91,7 +91,7 @@ def points(ds: xr.Dataset) -> list[Point]:
     """Every point of the sweep, in order."""
     result = []
     for index, _ in each_point(ds):
-        here = without_diverged(ds.isel(index))[0]
+        here = survivors(ds.isel(index)).ds
         result.append(Point(index, named(ds, index), here))
     return result
 

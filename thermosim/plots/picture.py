@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from thermosim.analysis.diverged import survivors
+from thermosim.analysis.settings import without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.checks.admission import Unfit, at_common_steps, in_memory, known_model, opened, too_little, why_missing
 from thermosim.checks.table import LEARNS, row_of
@@ -40,8 +43,14 @@ def picture(ensemble: xr.Dataset | str | Path) -> Figure:
     ds = at_common_steps(in_memory(ensemble))
     if why := too_little(ds):
         raise Unfit(f"Nothing can be drawn: {why}.")
+    left = survivors(ds)
+    if not left.ds.sizes.get("replica", 1):
+        raise Unfit(f"Nothing can be drawn: all {ds['status'].size} replicas diverged.")
+    if figure not in (learning.figure, ideal_gas.figure):  # which draw every point without those it lost
+        ds = without_single_axes(left.ds)
     try:
-        return figure(ds)
+        with np.errstate(all="ignore"):  # what is not finite is left blank
+            return figure(ds)
     except KeyError as error:
         raise Unfit(why_missing(error, model, ds, "picture")) from None
     except Exception as error:

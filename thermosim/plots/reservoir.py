@@ -14,10 +14,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from thermosim.analysis.diverged import survivors
 from thermosim.analysis.gradient_noise import learned_parameters, noise_statistics
 from thermosim.analysis.mixtures import support_size
 from thermosim.case.faults import CaseError
-from thermosim.checks.admission import without_diverged
 from thermosim.data.tables import DataError
 from thermosim.plots import learning_panels, style
 from thermosim.plots.learning_panels import Draw, collected, marks
@@ -62,16 +62,16 @@ def _noise(ds: xr.Dataset, everything: list[Point]) -> tuple[xr.Dataset, xr.Data
     """
     if "theta" not in ds:
         raise ValueError("theta is not among the recorded variables")
-    whole = without_diverged(ds)[0]
-    if whole.sizes["replica"] < 2:
+    fine = np.flatnonzero(~np.isin(ds["replica"].values, survivors(ds).replicas))
+    if len(fine) < 2:
         raise ValueError("fewer than two replicas are left")
     machine = everything[0].machine
     price = support_size(machine) + machine.data.rows * len(learned_parameters(machine)[0]) // _TERMS
     gradients = _OPERATIONS // max(price, 1) // len(everything) // 2
 
     def statistics(frames: list[int]) -> xr.Dataset:
-        replicas = style.pick(whole.sizes["replica"], max(_FEWEST, gradients // len(frames)))
-        some = whole.isel(step=frames, replica=replicas)
+        replicas = fine[style.pick(len(fine), max(_FEWEST, gradients // len(frames)))]
+        some = ds.isel(step=frames, replica=replicas)
         return noise_statistics(some, _LAGS * int(np.diff(some["step"].values[:2])[0]))
 
     count = ds.sizes["step"]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis import ideal_gas as measured
-from thermosim.analysis.sphere_frames import Cells, frames
+from thermosim.analysis.sphere_frames import Cells, frames, mean_of_finite
 from thermosim.checks.ideal_gas import finite_step
 from thermosim.exact import ideal_gas, sphere_chain
 from thermosim.plots import style
@@ -67,7 +67,8 @@ def transient(ds: xr.Dataset, there: Cells, title: str) -> Figure:
 
 def _course(axes: Axes, step: np.ndarray, values: np.ndarray, exact: float, label: str) -> None:
     """Mean over replicas with a band of one standard error, a few replicas behind, the exact mean as a line."""
-    mean, error = np.nanmean(values, -1), np.nanstd(values, -1) / np.sqrt(values.shape[-1])
+    mean = mean_of_finite(values)
+    error = np.sqrt(mean_of_finite((values - mean[..., None]) ** 2) / values.shape[-1])
     for k in range(min(3, values.shape[-1])):
         axes.plot(step, values[:, k], color="0.8", lw=0.6, zorder=1, label="single replicas" if k == 0 else None)
     axes.fill_between(step, mean - error, mean + error, color=style.COLOURS[0], alpha=0.3, lw=0)

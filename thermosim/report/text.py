@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from thermosim.analysis.comparison import FALSE_ALARM_RATE
+from thermosim.analysis.unscaled import unscaled_rows
+from thermosim.ledger import EXPLODED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,8 +46,9 @@ def diverged(ds: Any) -> list[str]:
         lines.append(f"  {at}: {what} not finite at step {step:,}")
     if len(where) > 5:
         lines.append(f"  ... and {len(where) - 5} more: see the variables status and diverged_step")
+    lines.append(f"Beyond {EXPLODED:.0e} (energies and sums: {EXPLODED**2:.0e}) a value counts as not finite.")
     lines.append("A learning rate or time step that is too large is the usual cause; or a start or data far away.")
-    return lines
+    return [*lines, why] if (why := unscaled_rows(ds)) else lines
 
 
 def print_report(report: Report, console: Console) -> None:

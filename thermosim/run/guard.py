@@ -1,23 +1,44 @@
-"""The guard: lanes with a value that is not finite in a frame are named and quarantined, and the others go on."""
+"""The guard: lanes with a value that is not finite in a frame, or has exploded, are quarantined; the others go on.
+
+A value has exploded when it is finite but nothing can be told of it any more. Analysis takes fourth powers of states,
+for the error of a variance, and squares of energies and sums: of states below `ledger.EXPLODED` = 1e75, and of energies
+and sums below its square, these stay below 1e300, so that 1e8 of them can be summed before the largest float, 1.8e308.
+A parameter that is the logarithm of what it stands for has exploded, or left a singular model behind, beyond the
+logarithm of that number on either side.
+
+Frames are examined at every step of the grid of frames, which is the same however the run is cut.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-__all__ = ["STATUS", "Guard"]
+from thermosim.ledger import EXPLODED
+from thermosim.model import Parameter, Values
 
-# what a status says was not finite first
-STATUS = {1: "theta", 2: "x", 3: "phi", 4: "the sums of theta", 5: "the ledger"}
-_NUMBERS = {"theta": 1, "x": 2, "phi": 3}
+__all__ = ["Guard", "limits_of_theta"]
+
+_NUMBERS = {"theta": 1, "x": 2, "phi": 3}  # then 4, the sums of theta, and 5, the ledger
+
+
+def limits_of_theta(parameters: Collection[Parameter], constants: Values) -> np.ndarray:
+    """The magnitude beyond which each component of theta has exploded, (m,)."""
+    limits = [
+        np.full(math.prod(group.shape(constants)), math.log(EXPLODED) if group.logarithm else EXPLODED)
+        for group in parameters
+    ]
+    return np.concatenate([*limits, np.zeros(0)])
 
 
 class Guard:
-    """Status of the lanes of a block: 0 fine, else what was not finite, and at which recorded step first."""
+    """Status of the lanes of a block: 0 fine, else what went first, and at which recorded step."""
 
-    def __init__(self, lanes: int, theta_rows: Collection[str]) -> None:
+    def __init__(self, lanes: int, theta_rows: Collection[str], theta_limits: np.ndarray) -> None:
         self._theta_rows = theta_rows
+        self._limits: dict[str, float | np.ndarray] = {"theta": theta_limits, "x": EXPLODED}
         self.status = np.zeros(lanes, np.int8)
         self.diverged_step = np.full(lanes, -1, np.int64)
 
@@ -37,12 +58,12 @@ class Guard:
         bad[self.status[lanes] != 0] = 0
         code = np.zeros(len(bad), np.int8)
         for name in sorted(frames, key=self._code):
-            values = frames[name]
-            with np.errstate(all="ignore"):
-                if np.isfinite(values.sum()):
+            values, limit = frames[name], self._limits.get(name, EXPLODED**2)
+            with np.errstate(invalid="ignore"):
+                if not values.size or _all_within(values, limit):
                     continue
-            finite = np.isfinite(values).reshape(count, len(bad), -1).all(axis=2)
-            first = np.where(finite.all(axis=0), count, np.argmin(finite, axis=0))
+                fine = (abs(values) <= limit).reshape(count, len(bad), -1).all(axis=2)
+            first = np.where(fine.all(axis=0), count, np.argmin(fine, axis=0))
             code[first < bad] = self._code(name)
             bad = np.minimum(bad, first)
         new = (bad < count) & (self.status[lanes] == 0)
@@ -65,3 +86,11 @@ class Guard:
         """Take up a snapshot."""
         self.status[:] = snapshot["status"]
         self.diverged_step[:] = snapshot["diverged_step"]
+
+
+def _all_within(values: np.ndarray, limit: float | np.ndarray) -> bool:
+    """Whether no value of (F, lanes, ...) is beyond its limit; NaN is. Mostly none is beyond the lowest limit."""
+    lowest = np.min(limit)
+    if values.max() <= lowest and values.min() >= -lowest:
+        return True
+    return isinstance(limit, np.ndarray) and bool(np.all(abs(values).max(axis=(0, 1)) <= limit))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from thermosim.case.files import home_of
 from thermosim.case.load import Case, load_case
 from thermosim.case.settings import Settings
+from thermosim.data.kept import copies, is_absolute, place
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
 from thermosim.storage.durable import digest, sync, write_whole
+from thermosim.storage.inputs import kept_files
 from thermosim.storage.manifest import FORMAT, Manifest, Origin, SealedFile
 from thermosim.storage.manifest_file import format_fault
 from thermosim.storage.parts import INPUTS
@@ -27,37 +28,33 @@ _MODEL = "model.py"
 def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
     """Copy data, recordings and a user's model into the parts, all of it on the disk.
 
-    Returns what the manifest says of it: `inputs`, and `external`, files named by absolute paths, which are read where
-    they are.
+    Returns what the manifest says of it: `inputs`, and `external`, files named by absolute paths: going on reads them
+    where they are, and analysis reads the copies.
     """
-    home, external, kept = _home(case.settings), {}, {}
+    external: dict[str, str] = {}
+    kept: dict[str, SealedFile] = {}
     for block in blocks:
-        for name in _named(block.settings):
-            if Path(name).is_absolute():
-                external[name] = digest(Path(name))
-            else:
-                target = Path(os.path.normpath(home / name)).as_posix()
-                kept[target] = _sealed(parts, target, (case.folder / name).read_bytes())
+        for name, path, content in _copies(block.settings, case.folder):
+            if is_absolute(name):
+                external[name] = digest(path)
+            if content is not None:
+                target = place(name, home_of(case.settings))
+                kept[target] = _sealed(parts, target, content)
     if source := case.model_source():
-        target = (home / _MODEL).as_posix()
+        target = (home_of(case.settings) / _MODEL).as_posix()
         kept[target] = _sealed(parts, target, source.encode())
     for folder in {parent for name in kept for parent in (parts / name).parents if parent.is_relative_to(parts)}:
         sync(folder)
     return {"inputs": tuple(kept.values()), "external": external}
 
 
-def _named(settings: Settings) -> list[str]:
-    """The files of data and recordings in the settings of a case or of one of its blocks."""
-    swept = settings.sweep
-    data = [settings.data.file if settings.data else None, *swept.get("data.file", ())]
-    recordings = [settings.theta.recording, *swept.get("theta.recording", ())]
-    return [name for name in [*data, *(recording.get("file") for recording in recordings)] if name]
-
-
-def _home(settings: Settings) -> Path:
-    """Where the case is in the parts: so deep that "../data.npy" is still inside."""
-    relative = [Path(os.path.normpath(name)) for name in _named(settings) if not Path(name).is_absolute()]
-    return Path(INPUTS, *("up",) * max((path.parts.count("..") for path in relative), default=0))
+def _copies(settings: Settings, folder: Path) -> Iterator[tuple[str, Path, bytes | None]]:
+    """The files that a block names: name, path, and what is kept of it; nothing of a recording of an absolute path."""
+    if settings.data is not None and (settings.data.file or settings.data.folder):
+        yield from copies(settings.data, folder)
+    if settings.theta.recording:
+        name = str(settings.theta.recording["file"])
+        yield name, folder / name, None if is_absolute(name) else (folder / name).read_bytes()
 
 
 def _sealed(folder: Path, name: str, data: bytes) -> SealedFile:
@@ -90,14 +87,9 @@ def unpack(output: Path, folder: Path) -> Origin:
         if attributes["virtual"]:
             parts = f"{output.name}.parts"
             raise StorageError(f"{output}: is a virtual file, and {parts} with its frames is not here.")
-        if INPUTS in file:
-            file[INPUTS].visititems(partial(_unpack, folder / INPUTS))
+        for name, content in kept_files(file):
+            _sealed(folder / INPUTS, name, content)
         return Origin.from_attributes(attributes)
-
-
-def _unpack(folder: Path, name: str, item: Any) -> None:
-    if isinstance(item, h5py.Dataset):
-        _sealed(folder, name, item[()].tobytes())
 
 
 def case_of(origin: Origin, parts: Path, external: Mapping[str, str], changes: Mapping[str, Any] | None = None) -> Case:
@@ -111,7 +103,7 @@ def case_of(origin: Origin, parts: Path, external: Mapping[str, str], changes: M
     for name, expected in external.items():
         if not Path(name).is_file() or digest(Path(name)) != expected:
             raise StorageError(f"{name}: has changed since this was begun, or is gone; going on would mix two runs.")
-    home = parts / _home(Settings.from_dict(origin.settings))
+    home = parts / home_of(Settings.from_dict(origin.settings))
     if home.name != INPUTS:  # "../" leads nowhere from a folder that is not there
         home.mkdir(parents=True, exist_ok=True)
     case = load_case(origin.case + "\n", overrides, home)

@@ -12,6 +12,7 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.case.record import RecordTable
+from thermosim.data.sources import theta_of
 from thermosim.ledger import variables_of
 from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
@@ -208,7 +209,7 @@ class Recorder:
         if not len(chunk.steps):
             return
         for kept in self._kept:
-            values = self._values(kept.name, frames, lanes)  # (F, ..., lanes)
+            values = self._values(kept.name, frames, lanes, bad)  # (F, ..., lanes)
             values = values.reshape(len(chunk.steps), -1, values.shape[-1])
             diverged = np.flatnonzero(bad < len(chunk.steps))
             if len(diverged):
@@ -276,17 +277,26 @@ class Recorder:
                     held[..., begin - first :] = arrays[f"cohorts/{name}/{part}"][..., begin:end]
             taken = end
 
-    def _values(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice) -> np.ndarray:
+    def _values(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice, bad: np.ndarray) -> np.ndarray:
         """A variable in every frame, lanes last."""
         if name not in self._variables:
-            return self._observe(name, frames, lanes)
+            return self._observe(name, frames, lanes, bad)
         terms = [np.moveaxis(frames[term], 1, -1) for term in self._variables[name].terms or (name,)]
         return np.sum(terms, axis=0) if len(terms) > 1 else terms[0]
 
-    def _observe(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice) -> np.ndarray:
-        """An observable of the frames, lanes last; of a multiple of lanes, so that no bit depends on their number."""
+    def _observe(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice, bad: np.ndarray) -> np.ndarray:
+        """An observable of the frames, lanes last; of a multiple of lanes, so that no bit depends on their number.
+
+        Lanes that diverged have the model's start or x = 0 instead: some functions fail for all at what is not finite.
+        """
         observable = self._model.observables[name]
         states = np.moveaxis(_padded(np.moveaxis(frames[observable.of], 1, -1)), -1, 1)
+        bad = _padded(bad)
+        if len(diverged := np.flatnonzero(bad < len(states))):
+            states = states.copy(order="K")  # the order of sums goes with that in memory
+            start = theta_of(self._model, self._outline.settings.model.constants, {}) if observable.of == "theta" else 0
+            for lane in diverged:
+                states[bad[lane] :, lane] = start
         numbers = self._block.first_lane + _padded(np.arange(lanes.start, lanes.stop))
         with np.errstate(all="ignore"):  # a diverged lane, which the guard names
             constants = self._outline.constants_of(numbers)

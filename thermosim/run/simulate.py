@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thermosim.case.faults import CaseError
+from thermosim.case.files import CASE_FOLDER
 from thermosim.case.load import Case
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
@@ -210,7 +211,9 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: Manifest, execution:
             _run_part(stepper, keep, sealer, clock, stop, whole)
     from thermosim.storage.reading import dataset
 
-    return dataset(Layout(memory.manifest), memory, completed=True).load()
+    ds = dataset(Layout(memory.manifest), memory, completed=True).load()
+    ds.encoding[CASE_FOLDER] = str(case.folder.absolute())
+    return ds
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from thermosim.case.faults import CaseError
 from thermosim.engines import engine_of
 from thermosim.plan.outline import Outline
 from thermosim.plan.starts import initial_state
-from thermosim.run.guard import Guard
+from thermosim.run.guard import Guard, limits_of_theta
 from thermosim.run.recording import Recorder
 
 __all__ = ["Stepper", "compile_all", "runs_of_lanes"]
@@ -47,7 +47,8 @@ class Stepper:
         self.block = outline.block(first_lane, lanes)
         self._lanes = engine_of().open(self.block, threads, tile_width)
         self._recorder = Recorder(outline, self.block, self._lanes.pieces)
-        self._guard = Guard(lanes, self.block.theta_rows)
+        limits = limits_of_theta(outline.model.parameters, outline.settings.model.constants)
+        self._guard = Guard(lanes, self.block.theta_rows, limits)
         self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
         self.step = max(step, 0)  # that the state is at
         self._lanes.restore(snapshot or initial_state(outline, first_lane, lanes), self.step)
@@ -85,7 +86,8 @@ class Stepper:
 
         def take(lanes: slice, frames: Mapping[str, np.ndarray]) -> None:
             bad = self._guard.examine(lanes, frames, chunk.steps, self._lanes.quarantine)
-            self._recorder.gather(lanes, frames, bad, chunk)
+            with np.errstate(all="ignore"):  # lanes that diverged, which the guard names
+                self._recorder.gather(lanes, frames, bad, chunk)
 
         self._lanes.advance(stop, chunk.next_frame, self._recorder.grid.every, take)
         self.step = self.recorded = stop

@@ -18,7 +18,7 @@ __all__ = ["Layout", "axis_values"]
 
 _STATUS = {
     "status": (np.int8, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
-    "diverged_step": (np.int64, "first recorded step with a value that is not finite, or -1"),
+    "diverged_step": (np.int64, "first recorded step with a value that is not finite or has exploded, or -1"),
 }
 
 

@@ -97,6 +97,7 @@ def _open_parts(folder: Path, verify: bool) -> xr.Dataset:
         if not folder.is_dir() or read_manifest(folder) != manifest:
             raise _Changed(str(error)) from None
         raise
+    ds.encoding["source"] = str(output_of(folder).absolute())
     if faults:
         if not folder.is_dir() or read_manifest(folder) != manifest:
             raise _Changed(str(faults[0]))

@@ -1,0 +1,64 @@
+"""Files of data that are kept with an output: where, and how they are read again from there.
+
+A file of a relative path is kept under that path, one of an absolute path below a folder `absolute`. Packaged sets are
+kept only where the case says in which folder they are: others are published, and known by their checksums.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from thermosim.data.formats import contents_of, files_of
+from thermosim.data.section import DataSection
+from thermosim.data.tables import data_folder, packaged_files
+
+__all__ = ["copies", "depth", "is_absolute", "kept_section", "place"]
+
+_ABSOLUTE = "absolute"  # folder of copies of files that are named by absolute paths
+
+
+def copies(section: DataSection, folder: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """The files that a [data] names in a case in this folder: name there, path, and bytes that need no other file."""
+    if section.file is not None:
+        name, paths = section.file, files_of(section.file, folder)
+    elif section.folder is not None and section.source is not None and not is_absolute(section.folder):
+        name, paths = section.folder, packaged_files(section.source, data_folder(section.folder, folder))
+    else:
+        return
+    base = Path(name) if (folder / name).is_dir() else Path(name).parent
+    for path in paths:  # the classes of images lie beside them
+        yield str(base / path.relative_to(folder / base)), path, contents_of(path, section.dataset)
+
+
+def depth(names: Iterable[str]) -> int:
+    """How many folders up the highest of some files is."""
+    paths = [Path(os.path.normpath(name)) for name in names if not is_absolute(name)]
+    return max((path.parts.count("..") for path in paths), default=0)
+
+
+def place(name: str, home: Path) -> str:
+    """Where the copy of a file goes among the inputs of an output; `home` is where the case would be there."""
+    if not is_absolute(name):
+        return Path(os.path.normpath(home / name)).as_posix()
+    return Path(home.parts[0], _below(name)).as_posix()
+
+
+def kept_section(section: DataSection, home: Path) -> DataSection:
+    """A [data] that reads the copies, for a case in the folder that holds the inputs; `home` as for `place`."""
+    keys = {"file": section.file, "folder": section.folder}
+    if section.folder is not None and is_absolute(section.folder):
+        del keys["folder"]
+    return section.model_copy(update={key: place(name, home) for key, name in keys.items() if name is not None})
+
+
+def is_absolute(name: str) -> bool:
+    """Whether a name leads to the same file from any folder."""
+    return Path(name).expanduser().is_absolute()
+
+
+def _below(name: str) -> Path:
+    """The place of a file that is named by an absolute path, among the inputs."""
+    path = Path(os.path.normpath(name))
+    return Path(_ABSOLUTE, path.relative_to(path.anchor))
