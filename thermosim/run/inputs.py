@@ -19,7 +19,7 @@ from thermosim.storage.manifest import FORMAT, Manifest, Origin, SealedFile
 from thermosim.storage.manifest_file import format_fault
 from thermosim.storage.parts import INPUTS
 
-__all__ = ["case_of", "keep", "restore", "unpack"]
+__all__ = ["case_of", "keep", "read_by", "restore", "unpack"]
 
 _MODEL = "model.py"
 
@@ -44,6 +44,14 @@ def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
     for folder in {parent for name in kept for parent in (parts / name).parents if parent.is_relative_to(parts)}:
         sync(folder)
     return {"inputs": tuple(kept.values()), "external": external}
+
+
+def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
+    """The files that a run of this case reads."""
+    names = {name for block in blocks for name in _named(block.settings)}
+    if case.settings.model.file is not None:
+        names.add(case.settings.model.file)
+    return [case.folder / name for name in sorted(names)]
 
 
 def _named(settings: Settings) -> list[str]:
