@@ -103,7 +103,7 @@ def test_existing_output_is_left_alone(trap_file, tmp_path, capsys):
     output.write_text("precious")
     code, _, err = run(capsys, "run", trap_file, "-o", output)
     assert code == 2
-    assert "--overwrite" in err
+    assert "never replaced" in err
     assert output.read_text() == "precious"
 
 

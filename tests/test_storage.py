@@ -104,10 +104,11 @@ def test_ctrl_c_on_the_command_line(sphere, tmp_path):
 
 def test_an_existing_output_is_never_replaced(trap, tmp_path):
     case, path = thermosim.load_case(trap), tmp_path / "out.h5"
-    path.write_text("precious")
+    thermosim.simulate(thermosim.load_case(trap, {"ensemble.replicas": 3}), path).close()
+    before = path.read_bytes()
     with pytest.raises(StorageError, match="exists already; nothing was changed"):
         thermosim.simulate(case, path)
-    assert path.read_text() == "precious"
+    assert path.read_bytes() == before
     thermosim.simulate(case, path, overwrite=True).close()
     assert thermosim.open_ensemble(path).sizes["replica"] == 200
 

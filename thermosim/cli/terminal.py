@@ -81,6 +81,7 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
     from thermosim.checks.admission import Unfit, in_memory
     from thermosim.checks.report import check
     from thermosim.cli import results
+    from thermosim.plots.picture import is_picture
     from thermosim.report.text import diverged, print_report
     from thermosim.run.execution import Interrupted
 
@@ -104,8 +105,8 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
     report = check(ds)
     print_report(report, console)
     target = output.with_suffix(".png")
-    if picture and target.exists() and not overwrite:
-        console.print(f"{target} exists and was left alone; thermosim plot {output} draws it anew.")
+    if picture and target.exists() and not (overwrite and is_picture(target)):
+        console.print(f"{target} exists and was left alone; thermosim plot {output} -o NAME.png draws another.")
     elif picture:
         why_none = results.draw(ds, target)
         console.print(escape(why_none) or f"Picture: [bold]{target}[/bold]")

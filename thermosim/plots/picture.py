@@ -17,7 +17,9 @@ from thermosim.checks.table import LEARNS, row_of
 from thermosim.plots import driven, ideal_gas, learning
 from thermosim.storage import StorageError
 
-__all__ = ["PICTURES", "picture", "save"]
+__all__ = ["PICTURES", "is_picture", "picture", "save"]
+
+_MARK = "drawn by thermosim"  # in the metadata of every picture
 
 PICTURES: dict[str, Callable[[xr.Dataset], Figure]] = {
     "isotropic-sphere": ideal_gas.figure,
@@ -61,10 +63,21 @@ def picture(ensemble: xr.Dataset | str | Path) -> Figure:
 
 
 def save(figure: Figure, output: Path) -> None:
-    """Write a picture in the format of its name. Raises StorageError where that is not possible."""
+    """Write a picture in the format of its name, over an earlier one of thermosim and nothing else.
+
+    Raises StorageError where that is not possible.
+    """
+    if output.exists() and not is_picture(output):
+        raise StorageError(f"{output}: exists and is not a picture that thermosim drew; name another with -o.")
     try:
-        figure.savefig(output, dpi=150)
+        titled = output.suffix.lower() in (".png", ".pdf", ".svg")
+        figure.savefig(output, dpi=150, metadata={"Title": _MARK} if titled else None)
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "is not supported" not in str(error):
             raise
         raise StorageError(f"{output}: the picture cannot be written: {error}. Name a file such as out.png.") from None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture that thermosim drew, and may draw anew."""
+    return path.is_file() and _MARK.encode() in path.read_bytes()

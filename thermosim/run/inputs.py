@@ -20,7 +20,7 @@ from thermosim.storage.manifest import FORMAT, Manifest, Origin, SealedFile
 from thermosim.storage.manifest_file import format_fault
 from thermosim.storage.parts import INPUTS
 
-__all__ = ["case_of", "keep", "restore", "unpack"]
+__all__ = ["case_of", "keep", "read_by", "restore", "unpack"]
 
 _MODEL = "model.py"
 
@@ -46,6 +46,18 @@ def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
     for folder in {parent for name in kept for parent in (parts / name).parents if parent.is_relative_to(parts)}:
         sync(folder)
     return {"inputs": tuple(kept.values()), "external": external}
+
+
+def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
+    """The files that a run of this case reads."""
+    names = set()
+    for block in blocks:
+        data, recording = block.settings.data, block.settings.theta.recording
+        names |= {data.file} if data is not None and data.file else set()
+        names |= {str(recording["file"])} if recording else set()
+    if case.settings.model.file is not None:
+        names.add(case.settings.model.file)
+    return [case.folder / name for name in sorted(names)]
 
 
 def _copies(settings: Settings, folder: Path) -> Iterator[tuple[str, Path, bytes | None]]:

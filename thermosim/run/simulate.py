@@ -27,6 +27,7 @@ from thermosim.run.describe import differences, make_manifest
 from thermosim.run.execution import Clock, Execution, Interrupted, Listener, Progress, stop_requests
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
 from thermosim.storage import MANIFEST, Manifest, Parts, StorageError, parts_folder, read_manifest
+from thermosim.storage.claim import refuse_what_is_there
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Stretch
 from thermosim.storage.open import open_ensemble
@@ -65,14 +66,17 @@ def simulate(
         raise CaseError(faults, "the run")
     blocks = plan(case)
     manifest = make_manifest(case, blocks, in_memory=output is None)
-    compile_all(blocks)
     if output is None:
+        compile_all(blocks)
         return _in_memory(case, blocks, manifest, execution)
+    output, reads = Path(output), inputs.read_by(case, blocks)
+    if not overwrite:
+        _not_begun(output, manifest)
+    refuse_what_is_there(output, overwrite, reads)
+    compile_all(blocks)
     for block in blocks:
         lanes_at_once(block)
-    if not overwrite:
-        _not_begun(Path(output), manifest)
-    parts = Parts.create(Path(output), manifest, overwrite, lambda folder: inputs.keep(case, blocks, folder))
+    parts = Parts.create(output, manifest, overwrite, lambda folder: inputs.keep(case, blocks, folder), reads)
     with tidied(parts):
         return complete(case, blocks, parts, execution)
 

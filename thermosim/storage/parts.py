@@ -7,7 +7,6 @@ checksum; the one before it is kept for the case that the disk damages it. At th
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -17,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.storage.claim import LOCK, Claim
+from thermosim.storage.claim import INPUTS, LOCK, SEALED, Claim, is_remnant, refuse_what_is_there
 from thermosim.storage.coverage import surplus
 from thermosim.storage.durable import StorageError, sync
 from thermosim.storage.manifest import Manifest, Segment, Stretch
 from thermosim.storage.manifest_file import (
     MANIFEST,
     PREVIOUS,
-    has_frames_of_output,
     output_of,
     parse_manifest,
     parts_folder,
@@ -36,8 +34,6 @@ from thermosim.storage.segments import write
 
 __all__ = ["INPUTS", "Parts", "clear_remnant"]
 
-INPUTS = "inputs"
-_OURS = re.compile(r"(frames|state)-b\d+-l\d+-\d+-s\d+-\d+\.h5(\.[0-9a-f]+\.tmp)?|manifest.*\.json\.[0-9a-f]+\.tmp")
 Fill = Callable[[Path], Mapping[str, Any]]
 
 
@@ -56,14 +52,22 @@ class Parts:
         self._dropped = (previous.files if previous else set()) - manifest.files
 
     @classmethod
-    def create(cls, output: Path, manifest: Manifest, overwrite: bool, fill: Fill | None = None) -> Parts:
+    def create(
+        cls,
+        output: Path,
+        manifest: Manifest,
+        overwrite: bool,
+        fill: Fill | None = None,
+        reads: Iterable[Path] = (),
+    ) -> Parts:
         """Claim an output. An existing result stays until the new one is whole.
 
-        `fill` puts files in the folder before there is a manifest, and returns what that should say of them. Raises
-        StorageError when something is there that may not be replaced, or the folder cannot be written.
+        `fill` puts files in the folder before there is a manifest, and returns what that should say of them; `reads`
+        are files that the run reads. Raises StorageError when something is there that may not be replaced, or the
+        folder cannot be written.
         """
         folder = parts_folder(output)
-        _refuse_what_is_there(output, folder, overwrite)
+        refuse_what_is_there(output, overwrite, reads)
         try:
             if folder.exists():
                 with closing(Claim(folder)):
@@ -110,7 +114,7 @@ class Parts:
         previous = previous_manifest(self.folder)
         known = self.manifest.files | (previous.files if previous else set())
         for path in self.folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in known:
+            if SEALED.fullmatch(path.name) and path.name not in known:
                 path.unlink(missing_ok=True)
 
     def seal(self, stretch: Stretch, frames: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
@@ -162,27 +166,6 @@ class Parts:
         self.release()
 
 
-def _refuse_what_is_there(output: Path, folder: Path, overwrite: bool) -> None:
-    """Raises StorageError where a new run may not write."""
-    remnant = _is_remnant(folder)
-    foreign = folder.exists() and not (folder / MANIFEST).is_file() and not remnant
-    if output.is_dir() or foreign:
-        raise StorageError(
-            f"{output if output.is_dir() else folder}: is in the way and not ours to delete; choose another -o."
-        )
-    existing = [path for path in (output, folder) if path.exists() and not (path == folder and remnant)]
-    if existing and not overwrite:
-        resume = f" To go on with an interrupted run: thermosim resume {output}." if folder in existing else ""
-        raise StorageError(
-            f"{existing[0]} exists already; nothing was changed. Use --overwrite, or another -o.{resume}"
-        )
-    if output.exists() and has_frames_of_output(folder):
-        raise StorageError(
-            f"{output}: is a virtual file, {folder.name} has its data; nothing was changed. Delete both to run "
-            f"again, or choose another -o."
-        )
-
-
 def _remove(folder: Path) -> None:
     """Delete parts, the manifest last: a kill meanwhile leaves what is known to be parts. Raises OSError."""
     last = (PREVIOUS, MANIFEST, LOCK)
@@ -196,20 +179,12 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def _is_remnant(folder: Path) -> bool:
-    """Whether a kill left parts without a manifest: they had none yet, or everything else was gone."""
-    if not folder.is_dir() or (folder / MANIFEST).exists():
-        return False
-    names = [path.name for path in folder.iterdir()]
-    return all(name in (LOCK, PREVIOUS, INPUTS) or _OURS.fullmatch(name) for name in names)
-
-
 def clear_remnant(folder: Path) -> bool:
     """Remove parts that a kill left without a manifest. Returns whether there was such a thing.
 
     Raises StorageError when another process is just making them.
     """
-    if not _is_remnant(folder):
+    if not is_remnant(folder):
         return False
     with closing(Claim(folder)):
         _remove(folder)
