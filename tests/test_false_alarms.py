@@ -1,5 +1,6 @@
 """Random right cases of every kind of model: each table compares or says why not, and nothing is called wrong."""
 
+import json
 from pathlib import Path
 
 import numpy as np
