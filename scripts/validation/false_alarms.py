@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ CASES = 2200
 _LEVELS = (0.05, 0.01, 0.001)
 _FEWEST = 30  # p-values of a kind that has a row of its own
 _SEED = 1
+_TOGETHER = 20  # cases that a process runs before it tells
 
 
 @dataclass
@@ -32,10 +36,9 @@ class Tally:
     compared: int = 0  # tables that compared something
     alarms: list[str] = field(default_factory=list)  # cases whose verdict was not consistent
     faults: list[str] = field(default_factory=list)
-    p_values: dict[str, list[float]] = field(
-        default_factory=dict
-    )  # by kind, of numbers that had noise and no tolerance
-    bounded: dict[str, list[float]] = field(default_factory=dict)  # of those with a tolerance, whose p-values are large
+    # by kind: of numbers with noise and no tolerance, and of those with a tolerance, whose p-values are large
+    p_values: dict[str, list[float]] = field(default_factory=dict)
+    bounded: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, case: thermosim.Case) -> None:
         """Run a case and check it."""
@@ -56,6 +59,15 @@ class Tally:
             for values, which in ((self.p_values, noisy & ~bound), (self.bounded, noisy & bound)):
                 if np.any(which):
                     values.setdefault(kind_of(case, row), []).extend(row.p_value[which].ravel().tolist())
+
+    def take(self, other: Tally) -> None:
+        """Count those of another tally as well."""
+        self.cases, self.compared = self.cases + other.cases, self.compared + other.compared
+        self.alarms += other.alarms
+        self.faults += other.faults
+        for mine, others in ((self.p_values, other.p_values), (self.bounded, other.bounded)):
+            for kind, values in others.items():
+                mine.setdefault(kind, []).extend(values)
 
     def everything(self) -> np.ndarray:
         """All p-values that should be uniform."""
@@ -80,8 +92,10 @@ def tally(cases: Iterable[thermosim.Case]) -> Tally:
 
 def sections(share: float, pictures: Path) -> str:
     """The measurement and what came of it, in Markdown."""
-    number = max(20, round(CASES * share))
-    result = tally(random_case(np.random.default_rng([_SEED, i])) for i in range(number))
+    result, number = Tally(), max(20, round(CASES * share))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for part in pool.map(_some, range(0, number, _TOGETHER), repeat(number)):
+            result.take(part)
     p = result.everything()
     name = "validation/false_alarms.png"
     _draw(p, pictures / "pictures" / name)
@@ -111,6 +125,10 @@ def sections(share: float, pictures: Path) -> str:
     ]
     lines += [f"- fault: {fault}" for fault in result.faults] + [f"- alarm: {alarm}" for alarm in result.alarms]
     return "\n".join(lines)
+
+
+def _some(first: int, number: int) -> Tally:
+    return tally(random_case(np.random.default_rng([_SEED, i])) for i in range(first, min(first + _TOGETHER, number)))
 
 
 def _table(result: Tally) -> str:
