@@ -219,6 +219,13 @@ def test_the_parts_of_a_virtual_file_are_its_data(tmp_path, whole):
     assert not parts.folder.exists()
 
 
+def an_older_result(path):
+    """The bytes of a file that says it is an ensemble."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format=1, settings="{}", case="")
+    return path.read_bytes()
+
+
 class _Kill(BaseException):
     pass
 
@@ -233,7 +240,7 @@ def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, mo
         path = folder / "out.h5"
         folder.mkdir()
         if over:
-            path.write_bytes(b"an older result")
+            older = an_older_result(path)
         parts = Parts.create(path, run.manifest(), overwrite=over)
         for rectangle in rectangles():
             parts.seal(Stretch(*rectangle), *run.contents(*rectangle))
@@ -257,7 +264,7 @@ def test_killed_at_any_instant_it_is_made_in_the_end(virtual, over, tmp_path, mo
                 ended, killed = False, killed + 1
         parts.release()
         if not ended:
-            if path.exists() and path.read_bytes() != b"an older result":
+            if path.exists() and path.read_bytes() != older:
                 assert_complete(path)
             if not (parts.folder / MANIFEST).exists():
                 assert not list(parts.folder.glob("*.h5"))

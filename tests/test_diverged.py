@@ -92,7 +92,7 @@ MODELS = {
     "harmonic-trap": (DRIVEN.format(model="harmonic-trap"), *HEAT),
     "rotational-trap": (DRIVEN.format(model="rotational-trap"), *HEAT),
     "two-beads": (DRIVEN.format(model="two-beads"), *HEAT),
-    "isotropic-sphere": (SPHERE, "theta.weight_decay", 0.01, 1e8),
+    "isotropic-sphere": (SPHERE.replace("replicas = 8", "replicas = 60"), "theta.weight_decay", 0.01, 1e8),
 }
 
 
@@ -164,6 +164,9 @@ def test_analysis_of_what_is_left(name, folder):
         for variable in wanted.data_vars:
             if "learning_rate" in wanted[variable].dims:
                 found = result[variable].isel(learning_rate=[0]).transpose(*wanted[variable].dims)
+                if found.dtype.kind in "US":
+                    assert np.array_equal(found, wanted[variable]), variable
+                    continue
                 np.testing.assert_allclose(found, wanted[variable], rtol=1e-10, atol=1e-12, err_msg=variable)
 
 

@@ -126,7 +126,7 @@ FAULTS = [
     ({"record.variables": ["work", "work"]}, ["record.variables: 'work' is named twice"]),
     ({"record.variables": []}, ["record.variables = []: nothing would be recorded"]),
     ({"record.x.every": 0}, ["record.x.every = 0: expected greater than or equal to 1 (steps between values"]),
-    ({"record.x.every": 2.0}, ["record.x.every = 2.0", "integer"]),
+    ({"record.x.every": 2.5}, ["record.x.every = 2.5", "integer"]),
     ({"record.x.first": -1}, ["record.x.first = -1", "greater than or equal to 0"]),
     ({"record.x.first": 102}, ["record.x.first = 102: is past the last step, 101"]),
     ({"record.x.keep": ["histogram"]}, ["record.x.range: missing", "[-4.0, 4.0]"]),

@@ -17,6 +17,7 @@ import xarray as xr
 
 import thermosim
 from scripts.validation.coverage import Coverage, Estimate, Scenario, table, tally
+from thermosim.addresses import origin_of
 from thermosim.analysis import gradient_noise, ideal_gas, information, reservoir, work
 from thermosim.analysis.estimates import interval
 from thermosim.analysis.machine import machines
@@ -111,6 +112,7 @@ def ensemble(settings: dict[str, Any], dims: tuple[str, ...], **variables: np.nd
     ds = xr.Dataset({name: (dims, values) for name, values in variables.items()})
     if "step" in dims:
         ds = ds.assign_coords(step=np.arange(ds.sizes["step"]))
+        settings = settings | {"run": settings["run"] | {"steps": max(settings["run"]["steps"], ds.sizes["step"] - 1)}}
     return ds.assign_attrs(settings=json.dumps(settings))
 
 
@@ -173,7 +175,9 @@ def of_currents(replicas: int) -> Iterator[Many]:
     def books(rng: np.random.Generator, repeats: int) -> xr.Dataset:
         swept = {"model.stiffness": np.linspace(1.0, 2.0, repeats).tolist()}  # has no influence on given books
         constants = {"name": "two-beads", "stiffness": 1.0, "coupling": 1.0}
-        settings = _settings(x={"dynamics": "ula", "temperature": [cold, hot]}, model=constants, sweep=swept)
+        settings = _settings(
+            x={"dynamics": "ula", "temperature": [cold, hot]}, model=constants, run={"steps": 100}, sweep=swept
+        )
         from_hot = flow * time + 2.0 * rng.standard_normal((repeats, replicas))
         from_cold = -flow * time + 1.5 * rng.standard_normal((repeats, replicas))
         heat, ratio = from_hot + from_cold, -from_hot / hot - from_cold / cold
@@ -198,7 +202,7 @@ def of_spread(deviation: float, replicas: int) -> Iterator[Many]:
 
         def draw(rng: np.random.Generator, repeats: int, name: str = name) -> list[Estimate]:
             values = 2.0 / shape * rng.standard_gamma(shape, (repeats, replicas))
-            given = ensemble({}, ("step", "replica"), replica_information=values)
+            given = ensemble(_settings(), ("step", "replica"), replica_information=values)
             given["replica_information_error"] = xr.zeros_like(given["replica_information"])
             result = information.low_variance(given, given.assign_attrs(method="given"))
             return estimates(result, name, "reliable")
@@ -226,6 +230,8 @@ replicas = 2
 seed = 3
 [run]
 steps = {steps}
+[record]
+every = 1
 """
 
 
@@ -243,9 +249,11 @@ def _machine(
     move = 'dynamics = "langevin"\ntemperature = 1.0' if langevin else 'dynamics = "sgd"'
     settings = _machine_settings(*theta.shape, '"all"' if langevin else str(batch), move, seed)
     whole = np.stack([theta, np.zeros_like(theta)], axis=-1)
-    ds = ensemble({}, ("step", "replica", "theta_dim"), theta=whole)
+    ds = ensemble(_settings(), ("step", "replica", "theta_dim"), theta=whole)
     ds = ds.assign({name: (("step", "replica"), value) for name, value in more.items()})
-    ds = ds.assign_coords(replica=np.arange(theta.shape[1]))
+    own = np.arange(theta.shape[1])
+    origin = ("replica", np.full(len(own), origin_of(json.loads(settings))))
+    ds = ds.assign_coords(replica=own, address=("replica", own), origin=origin)
     return ds.assign_attrs(settings=settings, structural="[]", model_source="", data_sha256="")
 
 

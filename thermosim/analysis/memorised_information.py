@@ -118,8 +118,9 @@ def data_processing(ds: xr.Dataset, method: str = "auto", samples: int | None = 
     where chains are not known to have relaxed; it does not judge theta_set and its margin, which are bounds. Raises
     ValueError unless there are two data sets, with three replicas each or more.
     """
+    points = machines(ds)
     rows, freedom = [], ds.sizes["replica"]
-    for machine in machines(ds):
+    for machine in points:
         starts = _sets(machine, 2)
         frames = [_processing(machine, frame, method, samples, starts) for frame in range(len(machine.steps))]
         rows.append({name: np.array([frame[name] for frame in frames]) for name in frames[0]})
