@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,19 +33,26 @@ def inputs_folder(output: Path) -> Path | None:
         return beside if beside.is_dir() else None
     status = output.stat()
     folder = _unpacked(output, (status.st_ino, status.st_size, status.st_mtime_ns))
-    return None if folder is None else Path(folder.name, INPUTS)
+    return None if folder is None else folder.path / INPUTS
+
+
+class _Folder:
+    """A folder that is deleted when it is forgotten, or at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="thermosim-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @functools.lru_cache(maxsize=4)
-def _unpacked(output: Path, stamp: tuple[int, int, int]) -> tempfile.TemporaryDirectory[str] | None:
-    """A folder that is deleted when it is forgotten."""
+def _unpacked(output: Path, stamp: tuple[int, int, int]) -> _Folder | None:
     try:
         with h5py.File(output, "r") as file:
             if INPUTS not in file:
                 return None
-            temporary = tempfile.TemporaryDirectory(prefix="thermosim-", ignore_cleanup_errors=True)
+            temporary = _Folder()
             for name, content in kept_files(file):
-                target = Path(temporary.name, INPUTS, name)
+                target = temporary.path / INPUTS / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
             return temporary
