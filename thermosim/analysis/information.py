@@ -290,8 +290,9 @@ def lag(machine: Machine, frame: int, error: float) -> str:
     against the error, a standard error of the gap included. It is a necessary sign only.
     """
     x, fresh = machine.settings.of_x, machine.x_move.fresh
-    if machine.settings.run.direction == "reversed":
-        return "in a reversed run theta has moved on when a frame is taken"
+    run = machine.settings.run
+    if run.direction == "reversed" or (run.direction == "there-and-back" and 2 * machine.steps[frame] > run.steps):
+        return "on the way back theta has moved on when a frame is taken"
     if fresh and (machine.steps[frame] > 0 or x.initial == "equilibrium"):
         return ""
     if machine.settings.theta.gradient == "contrast" and machine.steps[frame] > 0:

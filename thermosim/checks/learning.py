@@ -165,7 +165,7 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
         return []
     if any(machine.settings.of_x.temperature != 1.0 or not machine.model.normalised for machine in everyone):
         return []
-    if any(machine.settings.run.direction == "reversed" or _has_feedback(machine) for machine in everyone):
+    if any(machine.settings.run.direction != "forward" or _has_feedback(machine) for machine in everyone):
         return []
     frames = _chosen(ds)
     lag = relaxation(frames)
@@ -200,7 +200,7 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
 def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
     """Ledger less Eqs. 51 and 52 for the same path of theta: zero on average for fresh samples."""
     # backward, x moves before theta
-    forward = all(machine.settings.run.direction != "reversed" for machine in everyone)
+    forward = all(machine.settings.run.direction == "forward" for machine in everyone)
     every_step = forward and np.array_equal(ds["step"].values, np.arange(ds.sizes["step"]))
     fresh = all(machine.x_move.fresh for machine in everyone)
     if not (every_step and fresh and _starts_in_equilibrium(ds) and {"theta", "work", "heat"} <= set(ds)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +96,14 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
         return Report(title, model.name, replicas, (), (), None, str(why), ())
     left = survivors(ds)
     kept, left_out, notes = without_single_axes(left.ds), left.replicas, _lost_values(ds, left)
-    if left_out:
-        rest = "; the others are a biased sample" if len(left_out) < replicas else ""
-        what = "diverged" if bool(ds["status"].notnull().all()) else "diverged or have no values"
-        notes.append(f"{len(left_out)} of {replicas} replicas {what} and are not compared{rest}.")
     comparisons, why_nothing = _compared(model, ds, kept)
+    if left_out:
+        bias = _bias(len(left_out), replicas)
+        rest = f"; the others are a biased sample, and up to {bias:.2g} standard errors are put down to that"
+        what = "diverged" if bool(ds["status"].notnull().all()) else "diverged or have no values"
+        rest = rest if len(left_out) < replicas else ""
+        notes.append(f"{len(left_out)} of {replicas} replicas {what} and are not compared{rest}.")
+        comparisons = tuple(_of_a_biased_sample(row, bias) for row in comparisons)
     row = check_of(model)
     if row is not None and not too_little(kept):
         # a variable that is missing is named by why_nothing
@@ -108,6 +111,23 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
             notes += row.advise(kept)
     verdict = judge(comparisons) if comparisons else None
     return Report(title, model.name, replicas, left_out, comparisons, verdict, why_nothing, tuple(notes))
+
+
+def _bias(lost: int, replicas: int) -> float:
+    """How many standard errors a mean over the others may be off, if `lost` of all replicas are left out by their fate.
+
+    On condition of an event of probability 1 - q a mean is at most sqrt(q/(1 - q)) standard deviations from what it is
+    without (by the inequality of Cauchy and Schwarz), and 1/sqrt(R - k) of these are a standard error.
+    """
+    return float(np.sqrt(lost)) if lost < replicas else np.inf
+
+
+def _of_a_biased_sample(row: Comparison, bias: float) -> Comparison:
+    """The same, tolerating so many standard errors."""
+    score = row.score
+    if score is not None:
+        score = np.sign(score) * np.maximum(np.abs(score) - bias, 0.0)
+    return replace(row, tolerance=row.tolerance + bias * np.asarray(row.standard_error), score=score)
 
 
 def _lost_values(ds: xr.Dataset, left: Survivors) -> list[str]:
