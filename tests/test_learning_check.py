@@ -16,7 +16,7 @@ from thermosim.analysis.comparison import judge
 from thermosim.checks.learning import advice, check
 
 CASES = Path(__file__).parent.parent / "cases" / "learning"
-LEAST = {"gaussian_machine": 12, "price_of_time": 9, "double_well": 2, "mixture": 4, "boltzmann_machine": 3}
+LEAST = {"gaussian_machine": 12, "price_of_time": 9, "double_well": 3, "mixture": 4, "boltzmann_machine": 3}
 LEAST |= {"rbm_digits": 1, "network_ring": 1, "reservoir": 2, "thermal_machine": 6}
 SMALL: dict[str, dict[str, Any]] = {
     "gaussian_machine": {"ensemble.replicas": 1024},

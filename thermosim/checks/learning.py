@@ -175,8 +175,9 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
     usable = fresh | (lag["relaxed"] & ~certain).all(others).values
     if not usable[0] or not usable[1:].any():
         return []
-    both = routes(frames, marginal="mixture", information=learned_information(frames))
-    usable &= both["valid"].all(others).values
+    information = learned_information(frames)
+    both = routes(frames, marginal="mixture", information=information)
+    usable &= information["valid"].all(others).values  # a lag, which `routes` judges too, is a tolerance here
     usable[0] = False
     if not usable.any():
         return []
