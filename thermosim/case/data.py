@@ -35,10 +35,11 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
         if model.fresh is None:
             found.append(f"data.source = 'teacher': model {model.name!r} has no exact sampler; use another source.")
         found += theta_faults(model, constants, data.teacher, "data.teacher")
-    if data.sets > settings.ensemble.replicas:
+    fewest = min(settings.ensemble.series)
+    if data.sets > fewest:
+        which = "added at each" if fewest in settings.ensemble.added else "of each"
         found.append(
-            f"data.sets = {data.sets}: more data sets than the {settings.ensemble.replicas} replicas of each "
-            "point; every set needs replicas."
+            f"data.sets = {data.sets}: more data sets than the {fewest} replicas {which} point; each needs some."
         )
     return found
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from thermosim import addresses
 from thermosim.case.section import Section
 
-__all__ = ["EnsembleSection"]
+__all__ = ["EnsembleSection", "faults"]
 
 
 class EnsembleSection(Section):
@@ -14,3 +17,20 @@ class EnsembleSection(Section):
 
     replicas: int = Field(ge=1, le=10**12, description="replicas of every point of the sweep")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number")
+    added: list[Annotated[int, Field(ge=1)]] = Field(
+        [],
+        description="how many of the replicas were added to the first ones, each time that `thermosim extend` added "
+        "some: the addresses of their noise follow those of all before them",
+    )
+
+    @property
+    def series(self) -> tuple[int, ...]:
+        """Replicas of every point: the first ones, then those that were added."""
+        return addresses.series(self.replicas, self.added)
+
+
+def faults(ensemble: EnsembleSection) -> list[str]:
+    """Faults of its keys together."""
+    if sum(ensemble.added) < ensemble.replicas:
+        return []
+    return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]

@@ -118,7 +118,8 @@ def case_of(origin: Origin, parts: Path, external: Mapping[str, str], changes: M
     home = parts / home_of(Settings.from_dict(origin.settings))
     if home.name != INPUTS:  # "../" leads nowhere from a folder that is not there
         home.mkdir(parents=True, exist_ok=True)
-    case = load_case(origin.case + "\n", overrides, home)
+    text = origin.case if "\n" in origin.case else origin.case + "\n"  # or it would be taken for a path
+    case = load_case(text, overrides, home)
     data = plan(case)[0].data
     if data is not None and data.sha256 != origin.data_sha256:
         raise StorageError(f"{data.description} have changed since this was begun; going on would mix two data sets.")

@@ -58,14 +58,15 @@ def recorded(outline: Outline) -> dict[str, Any]:
         variables |= of_summary
         coordinates |= its_coordinates
         if any(variable.over == "cohort" for variable in of_summary.values()):
-            coordinates["cohort_replicas"] = _cohort_sizes(outline.replicas)
+            coordinates["cohort_replicas"] = _cohort_sizes(outline.settings.ensemble.series)
         summaries.append(kept.summary)
     return {"cadences": cadences, "variables": variables, "coordinates": coordinates, "summaries": tuple(summaries)}
 
 
-def _cohort_sizes(replicas: int) -> StoredCoordinate:
+def _cohort_sizes(series: tuple[int, ...]) -> StoredCoordinate:
     attributes = {"units": "1", "long_name": "replicas of each cohort"}
-    return StoredCoordinate(("cohort",), tuple(np.diff(cohorts.bounds(replicas)).tolist()), attributes)
+    sizes = np.concatenate([np.diff(cohorts.bounds(replicas)) for replicas in series])
+    return StoredCoordinate(("cohort",), tuple(sizes.tolist()), attributes)
 
 
 def _dimension(cadences: dict[str, Cadence], variable: str, cadence: Cadence) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 
 from thermosim.storage.durable import StorageError
-from thermosim.storage.manifest_file import MANIFEST, PREVIOUS, has_frames_of_output, output_of, parts_folder
+from thermosim.storage.manifest_file import BASE, MANIFEST, PREVIOUS, has_frames_of_output, output_of, parts_folder
 
 __all__ = ["INPUTS", "LOCK", "SEALED", "Claim", "free_name", "is_remnant", "refuse_what_is_there"]
 
@@ -113,4 +113,4 @@ def is_remnant(folder: Path) -> bool:
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
     names = [path.name for path in folder.iterdir()]
-    return all(name in (LOCK, PREVIOUS, INPUTS) or SEALED.fullmatch(name) for name in names)
+    return all(name in (LOCK, PREVIOUS, INPUTS, BASE) or SEALED.fullmatch(name) for name in names)

@@ -120,8 +120,16 @@ class Folder:
                 os.listdir(path.parent)  # has a network file system look again
         if self.verify and digest(path) != file.sha256:
             raise StorageError(f"{path}: damaged (its checksum differs from the manifest's).")
-        with h5py.File(path, "r", locking=False) as opened:
+        with _opened(path) as opened:
             yield opened
+
+
+def _opened(path: Path) -> h5py.File:
+    """The file, without a lock; but HDF5 wants the same of all that have a file open in one process."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError:
+        return h5py.File(path, "r")  # somebody reads the ensemble that is being extended
 
 
 class RamSegments:
@@ -173,7 +181,7 @@ def state_of(
     StorageError when no segment has the state of a lane at that step.
     """
     names, parts, at, end = None if names is None else list(names), [], first_lane, first_lane + lanes
-    base = manifest.base
+    base, replicas = manifest.base_of(block), len(manifest.replicas_of(block))
     held = [s for s in manifest.segments if s.block == block and s.step == step and s.state]
     while at < end:
         if base and base.step == step:
@@ -185,7 +193,7 @@ def state_of(
             segment = max(here, key=lambda s: s.end_lane)
             assert segment.state is not None
             file, group, start, stop = segment.state, "state", segment.first_lane, min(segment.end_lane, end)
-        parts.append(_lanes_of(source, file, group, names, manifest.replicas, start, at, stop))
+        parts.append(_lanes_of(source, file, group, names, replicas, start, at, stop))
         at = stop
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 

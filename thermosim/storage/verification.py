@@ -12,10 +12,12 @@ import h5py
 import numpy as np
 
 from thermosim.storage.durable import StorageError, digest
+from thermosim.storage.inputs import kept_files
 from thermosim.storage.integrity import examine
 from thermosim.storage.manifest_file import parts_folder, read_manifest
+from thermosim.storage.parts import INPUTS
 
-__all__ = ["checksums_of", "verify_file"]
+__all__ = ["checksums_of", "is_described", "verify_file"]
 
 _SLAB_BYTES = 64_000_000
 _REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST", "sha256")  # addresses in the file, and the checksums themselves
@@ -82,6 +84,19 @@ def verify_file(path: Path) -> list[str]:
             return list(_damages(path, file))
     except _DAMAGED as error:
         return [f"{path}: damaged, cannot be read ({error})"]
+
+
+def is_described(path: Path) -> bool:
+    """Whether a finished file, whatever else is damaged in it, still tells its case and has the files of that."""
+    try:
+        with h5py.File(path, "r") as file:
+            for _ in kept_files(file):
+                pass
+            expected = json.loads(file.attrs["sha256"])
+            told = [name for name in checksums_of(file).items() if name[0] == "/" or name[0].startswith(INPUTS)]
+            return all(expected.get(name) == found for name, found in told)
+    except _DAMAGED:
+        return False
 
 
 def _against_parts(path: Path) -> list[str]:
