@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from thermosim.addresses import ADDRESS, ORIGIN, Numbering, case_of, origin_of, seed_of, strides
+from thermosim.addresses import ADDRESS, ORIGIN, Numbering, case_of, origin_of, seed_of, series, strides
 from thermosim.analysis.settings import as_run, axes, places
 from thermosim.case.settings import Settings
 from thermosim.ledger import VARIABLES
@@ -66,7 +66,8 @@ def place_of(ds: xr.Dataset) -> int:
 
 def numbering(settings: Settings) -> Numbering:
     """The addresses of a case as run."""
-    return Numbering(math.prod(map(len, settings.sweep.values())), settings.ensemble.series)
+    ensemble = settings.ensemble
+    return Numbering(math.prod(map(len, settings.sweep.values())), series(ensemble.replicas, ensemble.added))
 
 
 def seeds(ds: xr.Dataset) -> set[int]:

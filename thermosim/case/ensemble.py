@@ -6,10 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from thermosim import addresses
 from thermosim.case.section import Section
 
-__all__ = ["EnsembleSection", "faults"]
+__all__ = ["EnsembleSection"]
 
 
 class EnsembleSection(Section):
@@ -22,15 +21,3 @@ class EnsembleSection(Section):
         description="how many of the replicas were added to the first ones, each time that `thermosim extend` added "
         "some: the addresses of their noise follow those of all before them",
     )
-
-    @property
-    def series(self) -> tuple[int, ...]:
-        """Replicas of every point: the first ones, then those that were added."""
-        return addresses.series(self.replicas, self.added)
-
-
-def faults(ensemble: EnsembleSection) -> list[str]:
-    """Faults of its keys together."""
-    if sum(ensemble.added) < ensemble.replicas:
-        return []
-    return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]

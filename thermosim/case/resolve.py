@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from thermosim.case import data, ensemble, theta, x
+from thermosim.case import data, theta, x
 from thermosim.case.faults import unknown, worded
 from thermosim.case.model import resolved_model
 from thermosim.case.record import RecordTable, filled_record, record_faults
@@ -47,8 +47,9 @@ def resolve(raw: Mapping[str, Any], model: Model, folder: Path) -> tuple[Setting
 
 def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """Faults of a case whose single values have the right types."""
-    if found := ensemble.faults(settings.ensemble):
-        return found
+    ensemble = settings.ensemble
+    if sum(ensemble.added) >= ensemble.replicas:
+        return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]
     faults = theta.faults(model, settings, folder) + x.faults(model, settings) + data.faults(model, settings, folder)
     faults += record_faults(model, settings)
     if THETA_MOVES[settings.theta.dynamics].rests and settings.x is None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from thermosim import cohorts
+from thermosim.addresses import series
 from thermosim.case.load import Case
 from thermosim.case.record import sizes
 from thermosim.case.settings import Settings
@@ -257,8 +258,8 @@ def _block(outline: Outline, first_lane: int, lanes: int) -> Block:
 def plan(case: Case) -> list[Outline]:
     """The blocks of a case, in the order they run: those of the first replicas, then those of replicas added."""
     outlines: list[Outline] = []
-    source, first_replica = case.model_source(), 0
-    for replicas, (index, settings) in itertools.product(case.settings.ensemble.series, case.blocks()):
+    source, ensemble, first_replica = case.model_source(), case.settings.ensemble, 0
+    for replicas, (index, settings) in itertools.product(series(ensemble.replicas, ensemble.added), case.blocks()):
         settings = replace(settings, record=case.settings.record)  # variables are chosen for the whole sweep
         of_case = settings, case.model, source, case.axes
         outline = Outline(len(outlines), index, *of_case, replicas, first_replica, case.folder)

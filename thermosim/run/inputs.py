@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from thermosim.case.files import home_of
 from thermosim.case.load import Case, load_case
 from thermosim.case.settings import Settings
@@ -15,6 +13,7 @@ from thermosim.data.kept import copies, is_absolute, place
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
 from thermosim.storage.durable import digest, sync, write_whole
+from thermosim.storage.finished import open_finished
 from thermosim.storage.inputs import kept_files
 from thermosim.storage.manifest import FORMAT, Manifest, Origin, SealedFile
 from thermosim.storage.manifest_file import format_fault
@@ -92,7 +91,7 @@ def unpack(output: Path, folder: Path) -> Origin:
 
     Raises StorageError for a file of another format, and for a virtual one without its frames.
     """
-    with h5py.File(output, "r") as file:
+    with open_finished(output) as file:
         attributes = {name: told if isinstance(told, str) else told.item() for name, told in file.attrs.items()}
         if attributes["format"] != FORMAT:
             raise StorageError(f"{output}: {format_fault(attributes['format'])}")

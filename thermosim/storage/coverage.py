@@ -27,7 +27,7 @@ class _Sweep:
     """The segments of a block in order of their first steps, over the runs of lanes between all their edges."""
 
     def __init__(self, manifest: Manifest, block: int, lanes: int | None = None) -> None:
-        base = manifest.base_of(block)
+        base = manifest.base and manifest.base_of(block)
         self.base = base.step if base else -1
         mine = [segment for segment in manifest.segments if segment.block == block]
         self._segments = sorted(mine, key=lambda s: (s.first_step, s.step, s.first_lane, s.lanes))

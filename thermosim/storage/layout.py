@@ -36,14 +36,15 @@ class Layout:
 
     def lanes(self, block: int) -> int:
         """Lanes of a block: points of the axes that are not structural, times its replicas."""
-        return math.prod([*self._lane_axes, len(self.manifest.replicas_of(block))])
+        return math.prod([*self._lane_axes, len(self._last["replica"][block])])
 
-    def _last(self, block: int, over: str) -> range:
-        """Where the replicas of a block, or its cohorts, are along the last axis."""
-        if over == "replica":
-            return self.manifest.replicas_of(block)
-        number, each = self.manifest.series_of(block), [cohorts.per_point(n) for n in self.manifest.series]
-        return range(sum(each[:number]), sum(each[: number + 1]))
+    @functools.cached_property
+    def _last(self) -> dict[str, list[range]]:
+        """For replicas and cohorts: where those of each block are along the last axis."""
+        series = self.manifest.series
+        each = {"replica": series, "cohort": [cohorts.per_point(replicas) for replicas in series]}
+        numbers = [self.manifest.series_of(block) for block in self.blocks]
+        return {over: [range(sum(of[:n]), sum(of[: n + 1])) for n in numbers] for over, of in each.items()}
 
     @property
     def blocks(self) -> range:
@@ -68,7 +69,7 @@ class Layout:
         sizes |= {axis.name: len(axis.values) for axis in self.manifest.axes}
         sizes["replica"] = self.manifest.replicas
         if any(variable.over == "cohort" for variable in variables):
-            sizes["cohort"] = sum(map(cohorts.per_point, self.manifest.series))
+            sizes["cohort"] = self._last["cohort"][-1].stop
         for variable in variables:
             sizes |= dict(zip(variable.dims, variable.shape, strict=True))
         return sizes
@@ -76,7 +77,7 @@ class Layout:
     def held_by_base(self, over: str) -> int:
         """How many replicas, or cohorts, of a point are in the ensemble that is being extended."""
         blocks = (block for block in self.blocks if self.manifest.base_of(block))
-        return max((self._last(block, over).stop for block in blocks), default=0)
+        return max((self._last[over][block].stop for block in blocks), default=0)
 
     def shape(self, dims: Iterable[str]) -> tuple[int, ...]:
         """The shape of an array with these dimensions."""
@@ -151,7 +152,7 @@ class Layout:
         """First and number of the lanes of a block, or of the cohorts that they are."""
         if over == "replica":
             return first_lane, lanes
-        mine = cohorts.slice_of(len(self.manifest.replicas_of(block)), first_lane, lanes)
+        mine = cohorts.slice_of(len(self._last["replica"][block]), first_lane, lanes)
         return mine.start, mine.stop - mine.start
 
     def pieces(self, block: int, first: int, count: int, over: str) -> list[tuple[tuple[int | slice, ...], slice]]:
@@ -160,7 +161,7 @@ class Layout:
         A run of lanes over several axes is a few hyperslabs: each with its index, and which of the lanes it takes,
         counted from `first`, in the order of the hyperslab.
         """
-        last = self._last(block, over)
+        last = self._last[over][block]
         sizes = [*self._lane_axes, len(last)]
         found: list[tuple[tuple[int | slice, ...], slice]] = []
         at, stop = first, first + count

@@ -6,6 +6,7 @@ the settings of the case are is nothing to storage: they are kept as plain JSON 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -234,7 +235,7 @@ class Manifest:
         """The manifest that became this. Raises ValueError when it is none."""
         return _ADAPTER.validate_python(plain)
 
-    @property
+    @functools.cached_property
     def series(self) -> tuple[int, ...]:
         """Replicas of every point in each series of addresses."""
         return addresses.series(self.replicas, self.added)

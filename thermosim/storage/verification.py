@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from thermosim.storage.durable import StorageError, digest
+from thermosim.storage.finished import open_finished
 from thermosim.storage.inputs import kept_files
 from thermosim.storage.integrity import examine
 from thermosim.storage.manifest_file import parts_folder, read_manifest
@@ -80,7 +81,7 @@ def verify_file(path: Path) -> list[str]:
     try:
         if path.is_file() and (faults := _against_parts(path)):
             return faults
-        with h5py.File(path, "r") as file:
+        with open_finished(path) as file:
             return list(_damages(path, file))
     except _DAMAGED as error:
         return [f"{path}: damaged, cannot be read ({error})"]
@@ -89,7 +90,7 @@ def verify_file(path: Path) -> list[str]:
 def is_described(path: Path) -> bool:
     """Whether a finished file, whatever else is damaged in it, still tells its case and has the files of that."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_finished(path) as file:
             for _ in kept_files(file):
                 pass
             expected = json.loads(file.attrs["sha256"])
