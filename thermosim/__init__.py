@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from thermosim.ledger import Functional
     from thermosim.model import Constant, Derived, Model, Observable, Parameter
     from thermosim.models import MODELS
-    from thermosim.run.resume import extend, resume
+    from thermosim.run.extend import extend
+    from thermosim.run.resume import resume
     from thermosim.run.simulate import simulate
     from thermosim.storage.open import open_ensemble
 
@@ -48,7 +49,7 @@ _HOME = {
     "Report": "thermosim.checks.report",
     "check": "thermosim.checks.report",
     "open_ensemble": "thermosim.storage.open",
-    "extend": "thermosim.run.resume",
+    "extend": "thermosim.run.extend",
     "resume": "thermosim.run.resume",
     "simulate": "thermosim.run.simulate",
     "Functional": "thermosim.ledger",

@@ -24,7 +24,7 @@ from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
-from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.machine import Machine, in_order_of_sets, machines
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
 from thermosim.analysis.normality import SHARE
 from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, put_skewed_mean
@@ -75,6 +75,7 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
     known to have relaxed so far that it does not matter, or where they steer theta.
     Raises ValueError for a single replica, theta not recorded or not finite, or a method that the model has not.
     """
+    ds = in_order_of_sets(ds)
     rows = [
         _stacked([_direct(machine, frame, method, samples) for frame in range(len(machine.steps))])
         for machine in machines(ds)

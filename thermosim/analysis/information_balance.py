@@ -40,7 +40,7 @@ from thermosim.analysis.information import (
     require_own_bath,
     strata,
 )
-from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.machine import Machine, in_order_of_sets, machines
 from thermosim.analysis.mixtures import log_normalisers, surprisals_of
 from thermosim.analysis.neighbours import DIMENSIONS, neighbour_entropy
 from thermosim.analysis.normality import normal_reason
@@ -71,6 +71,7 @@ def information_balance(ds: xr.Dataset, marginal: str = "auto") -> xr.Dataset:
 
 def _of_points(ds: xr.Dataset, marginal: str) -> tuple[xr.Dataset, list[list[Noise]]]:
     """The balance of all points, and the noise of learned_information_change of each, at every frame."""
+    ds = in_order_of_sets(ds)
     everyone = machines(ds)
     names = {_marginal(machine, marginal) for machine in everyone}
     rows = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.replicas import examine, own_addresses, place_of
+from thermosim.analysis.replicas import examine, numbering, own_addresses, place_of
 from thermosim.analysis.settings import as_run, each_point
 from thermosim.case.files import folder_outside, places_of_data
 from thermosim.case.settings import Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from thermosim.data import Data
     from thermosim.kernels.evaluate import Evaluator
 
-__all__ = ["Machine", "ensemble_model", "machines"]
+__all__ = ["Machine", "ensemble_model", "in_order_of_sets", "machines"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +121,11 @@ class Machine:
 
     def data_set(self) -> np.ndarray:
         """The data set each replica learns from: (R,), numbers from 0. Raises ValueError where that is not known."""
-        replicas = self.settings.ensemble.replicas
         sets = self.settings.data.sets if self.settings.data else 1
         if sets == 1:
             return np.zeros(self.frames.sizes["replica"], np.int64)
-        return np.asarray(self.addresses % replicas * sets // replicas)
+        _, replica, replicas = numbering(as_run(self.frames)).place(self.addresses)
+        return np.asarray(replica * sets // replicas)
 
     def data_set_in_order(self) -> np.ndarray:
         """The same, of replicas that stand together by sets. Raises ValueError where they do not."""
@@ -143,6 +143,14 @@ def machines(ds: xr.Dataset) -> list[Machine]:
     examine(ds)
     model = ensemble_model(ds)
     return [Machine(index, here, model, ds.isel(index)) for index, here in each_point(ds)]
+
+
+def in_order_of_sets(ds: xr.Dataset) -> xr.Dataset:
+    """The same with replicas in the order of their data sets, to which each series of replicas added was dealt anew."""
+    run = as_run(ds)
+    if run.data is None or run.data.sets == 1 or not run.ensemble.added:
+        return ds
+    return ds.isel(replica=np.argsort(machines(ds)[0].data_set(), kind="stable"))
 
 
 def ensemble_model(ds: xr.Dataset) -> Model:

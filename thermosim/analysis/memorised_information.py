@@ -31,7 +31,7 @@ from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import LEVEL
 from thermosim.analysis.information import assembled, book, mean_and_error, parameters_of, surprisals
-from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.machine import Machine, in_order_of_sets, machines
 from thermosim.analysis.neighbours import FLAT, neighbour_entropy
 from thermosim.analysis.normality import SHARE, normal_reason
 
@@ -93,7 +93,7 @@ def dataset_information(ds: xr.Dataset, method: str = "gaussian", pooled: bool =
     """
     _known(method, ("gaussian", "nearest-neighbour", "classifier"))
     rows = []
-    for machine in machines(ds):
+    for machine in machines(in_order_of_sets(ds)):
         starts = _sets(machine, 3 if method == "gaussian" else 2)
         frames = [_set_information(_learned(machine, f), starts, method, pooled) for f in range(len(machine.steps))]
         names = ("information", "information_error", "reason", "information_interval")
@@ -118,6 +118,7 @@ def data_processing(ds: xr.Dataset, method: str = "auto", samples: int | None = 
     where chains are not known to have relaxed; it does not judge theta_set and its margin, which are bounds. Raises
     ValueError unless there are two data sets, with three replicas each or more.
     """
+    ds = in_order_of_sets(ds)
     points = machines(ds)
     rows, freedom = [], ds.sizes["replica"]
     for machine in points:

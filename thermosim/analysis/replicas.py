@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from thermosim.addresses import ADDRESS, ORIGIN, case_of, origin_of, seed_of, strides
+from thermosim.addresses import ADDRESS, ORIGIN, Numbering, case_of, origin_of, seed_of, series, strides
 from thermosim.analysis.settings import as_run, axes, places
+from thermosim.case.settings import Settings
 from thermosim.ledger import VARIABLES
 
-__all__ = ["examine", "is_regular", "own_addresses", "place_of", "seeds", "selected", "since"]
+__all__ = ["examine", "is_regular", "numbering", "own_addresses", "place_of", "seeds", "selected", "since"]
 
 _MOST = 1 << 36  # replicas of an ensemble
 _TAIL = ("sample", "x_dim", "theta_dim")
@@ -60,6 +62,12 @@ def own_addresses(ds: xr.Dataset) -> np.ndarray:
 def place_of(ds: xr.Dataset) -> int:
     """The number of the point of the sweep that `ds` is, in the order in which addresses count points."""
     return int(np.sum(_counted(ds)))
+
+
+def numbering(settings: Settings) -> Numbering:
+    """The addresses of a case as run."""
+    ensemble = settings.ensemble
+    return Numbering(math.prod(map(len, settings.sweep.values())), series(ensemble.replicas, ensemble.added))
 
 
 def seeds(ds: xr.Dataset) -> set[int]:
@@ -145,7 +153,7 @@ def _examine_replicas(ds: xr.Dataset, names: list[str]) -> None:
         raise ValueError("some replicas are of another case than the attributes tell: take each case by itself")
     mine = there & (origin == own)
     expected = np.asarray(functools.reduce(np.add.outer, _counted(ds), np.int64(0)))[..., None]
-    if np.any((address // as_run(ds).ensemble.replicas != expected) & mine):
+    if np.any((numbering(as_run(ds)).place(address)[0] != expected) & mine):
         raise ValueError(
             "the coordinates do not belong to these replicas, whose addresses are those of other points of the sweep, "
             "or of a run with more replicas: keep the labels of the axes as they were, and take each run by itself"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thermosim.addresses import series
 from thermosim.data import DataSection
 from thermosim.data import faults as faults_of_data
 from thermosim.data.sources import data_of, theta_faults
@@ -35,10 +36,11 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
         if model.fresh is None:
             found.append(f"data.source = 'teacher': model {model.name!r} has no exact sampler; use another source.")
         found += theta_faults(model, constants, data.teacher, "data.teacher")
-    if data.sets > settings.ensemble.replicas:
+    fewest = min(series(settings.ensemble.replicas, settings.ensemble.added))
+    if data.sets > fewest:
+        which = "added at each" if fewest in settings.ensemble.added else "of each"
         found.append(
-            f"data.sets = {data.sets}: more data sets than the {settings.ensemble.replicas} replicas of each "
-            "point; every set needs replicas."
+            f"data.sets = {data.sets}: more data sets than the {fewest} replicas {which} point; each needs some."
         )
     return found
 

@@ -47,6 +47,9 @@ def resolve(raw: Mapping[str, Any], model: Model, folder: Path) -> tuple[Setting
 
 def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """Faults of a case whose single values have the right types."""
+    ensemble = settings.ensemble
+    if sum(ensemble.added) >= ensemble.replicas:
+        return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]
     faults = theta.faults(model, settings, folder) + x.faults(model, settings) + data.faults(model, settings, folder)
     faults += record_faults(model, settings)
     if THETA_MOVES[settings.theta.dynamics].rests and settings.x is None:

@@ -143,18 +143,24 @@ def resume(
 @app.command()
 def extend(
     file: Annotated[Path, typer.Argument(help="Ensemble file of a complete run.")],
-    steps: Annotated[int, typer.Option("--steps", min=1, help="How many steps more.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="How many steps more.")] = 0,
+    replicas: Annotated[int, typer.Option("--replicas", min=1, help="How many replicas more at each point.")] = 0,
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    virtual: Virtual = False,
+    seal_every: Seal = None,
     picture: Plot = True,
     debug: Debug = False,
 ) -> None:
-    """Go on past the end of a complete run; schedules hold their last value."""
+    """Go on past the end of a complete run; schedules hold their last value. Or add replicas to it, or both."""
     from thermosim.cli import terminal
 
-    how = {"threads": threads, "workers": workers, "scheduler": scheduler}
-    raise typer.Exit(terminal.extend(file, steps, picture, how))
+    if not steps and not replicas:
+        raise typer.BadParameter("say by how much: --steps N, --replicas N, or both.")
+    how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
+    how["segment_seconds"] = seal_every
+    raise typer.Exit(terminal.extend(file, steps, replicas, picture, how))
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,20 +35,25 @@ def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> Exit:
     from thermosim.run.resume import resume as go_on
     from thermosim.storage import parts_folder
     from thermosim.storage.open import open_ensemble
+    from thermosim.storage.verification import verify_file
 
     if file.is_file() and not parts_folder(file).exists():
         open_ensemble(file).close()  # or says what else it is
-        print(f"{file} is complete: there is nothing to go on with. For more steps: thermosim extend {file} --steps N")
-        return Exit.FINE
+        if not verify_file(file):
+            print(f"{file} is complete: nothing to go on with. For more steps: thermosim extend {file} --steps N")
+            return Exit.FINE
     return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), picture, False)
 
 
-def extend(file: Path, steps: int, picture: bool, how: Mapping[str, Any]) -> Exit:
-    """Go on past the end of a complete run."""
-    from thermosim.run.resume import extend as go_on
+def extend(file: Path, steps: int, replicas: int, picture: bool, how: Mapping[str, Any]) -> Exit:
+    """Go on past the end of a complete run, with more steps, more replicas, or both."""
+    from thermosim.run.extend import extend as go_on
 
-    title = f"extending {file} by {steps:,} steps"
-    return _with_progress(title, file, lambda report: go_on(file, steps, report=report, **how), picture, True)
+    def work(report: Any) -> Any:
+        return go_on(file, steps, replicas=replicas, report=report, **how)
+
+    by = [f"{number:,} {what}" for number, what in ((steps, "steps"), (replicas, "replicas")) if number]
+    return _with_progress(f"extending {file} by {' and '.join(by)}", file, work, picture, True)
 
 
 def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed: int) -> Exit:
@@ -88,7 +95,8 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
     console, begin = make_console(), time.perf_counter()
     console.print(f"[bold]{escape(title)}[/bold]")
     try:
-        ds = _live(work)
+        with _warnings_as_lines():
+            ds = _live(work)
     except Interrupted as stop:
         console.print(f"{stop}. Everything up to here is sealed; to go on: [bold]thermosim resume {output}[/bold]")
         return Exit.INTERRUPTED
@@ -111,6 +119,24 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
         why_none = results.draw(ds, target)
         console.print(escape(why_none) or f"Picture: [bold]{target}[/bold]")
     return Exit.FAILED if report.consistent is False and not lost else code
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings of ours are sentences, and said without where in the program they come from."""
+    import warnings
+
+    told = warnings.showwarning
+
+    def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category is UserWarning:
+            print(message, file=sys.stderr)
+        else:
+            told(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = say
+        yield
 
 
 def _live(work: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from thermosim import cohorts
+from thermosim.addresses import series
 from thermosim.case.load import Case
 from thermosim.case.record import sizes
 from thermosim.case.settings import Settings
@@ -39,6 +41,7 @@ class Outline:
     model: Model
     model_source: str
     axes: tuple[Axis, ...]  # of the whole sweep
+    replicas: int  # of every point, those of one series of addresses
     first_replica: int  # counted over the whole case
     folder: Path  # where files that the case names are looked for
 
@@ -51,11 +54,6 @@ class Outline:
     def variables(self) -> tuple[str, ...]:
         """Names of all that is recorded: what nobody reads is not computed."""
         return tuple(dict.fromkeys([*(self.settings.record.variables or ()), *self.settings.record.tables]))
-
-    @property
-    def replicas(self) -> int:
-        """Replicas of every point of the sweep."""
-        return self.settings.ensemble.replicas
 
     @property
     def steps(self) -> int:
@@ -258,11 +256,13 @@ def _block(outline: Outline, first_lane: int, lanes: int) -> Block:
 
 
 def plan(case: Case) -> list[Outline]:
-    """The blocks of a case, in the order they run."""
-    source, outlines, first_replica = case.model_source(), [], 0
-    for number, (index, settings) in enumerate(case.blocks()):
+    """The blocks of a case, in the order they run: those of the first replicas, then those of replicas added."""
+    outlines: list[Outline] = []
+    source, ensemble, first_replica = case.model_source(), case.settings.ensemble, 0
+    for replicas, (index, settings) in itertools.product(series(ensemble.replicas, ensemble.added), case.blocks()):
         settings = replace(settings, record=case.settings.record)  # variables are chosen for the whole sweep
-        outline = Outline(number, index, settings, case.model, source, case.axes, first_replica, case.folder)
+        of_case = settings, case.model, source, case.axes
+        outline = Outline(len(outlines), index, *of_case, replicas, first_replica, case.folder)
         outlines.append(outline)
         first_replica += outline.lanes
     return outlines

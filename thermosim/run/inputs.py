@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from thermosim.case.files import home_of
 from thermosim.case.load import Case, load_case
 from thermosim.case.settings import Settings
@@ -15,6 +13,7 @@ from thermosim.data.kept import copies, is_absolute, place
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
 from thermosim.storage.durable import digest, sync, write_whole
+from thermosim.storage.finished import open_finished
 from thermosim.storage.inputs import kept_files
 from thermosim.storage.manifest import FORMAT, Manifest, Origin, SealedFile
 from thermosim.storage.manifest_file import format_fault
@@ -92,7 +91,7 @@ def unpack(output: Path, folder: Path) -> Origin:
 
     Raises StorageError for a file of another format, and for a virtual one without its frames.
     """
-    with h5py.File(output, "r") as file:
+    with open_finished(output) as file:
         attributes = {name: told if isinstance(told, str) else told.item() for name, told in file.attrs.items()}
         if attributes["format"] != FORMAT:
             raise StorageError(f"{output}: {format_fault(attributes['format'])}")
@@ -118,7 +117,8 @@ def case_of(origin: Origin, parts: Path, external: Mapping[str, str], changes: M
     home = parts / home_of(Settings.from_dict(origin.settings))
     if home.name != INPUTS:  # "../" leads nowhere from a folder that is not there
         home.mkdir(parents=True, exist_ok=True)
-    case = load_case(origin.case + "\n", overrides, home)
+    text = origin.case if "\n" in origin.case else origin.case + "\n"  # or it would be taken for a path
+    case = load_case(text, overrides, home)
     data = plan(case)[0].data
     if data is not None and data.sha256 != origin.data_sha256:
         raise StorageError(f"{data.description} have changed since this was begun; going on would mix two data sets.")

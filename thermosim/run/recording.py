@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from thermosim import cohorts
+from thermosim.addresses import series
 from thermosim.case.record import RecordTable
 from thermosim.data.sources import theta_of
 from thermosim.ledger import variables_of
@@ -58,14 +59,17 @@ def recorded(outline: Outline) -> dict[str, Any]:
         variables |= of_summary
         coordinates |= its_coordinates
         if any(variable.over == "cohort" for variable in of_summary.values()):
-            coordinates["cohort_replicas"] = _cohort_sizes(outline.replicas)
+            coordinates["cohort_replicas"] = _cohort_sizes(outline)
         summaries.append(kept.summary)
     return {"cadences": cadences, "variables": variables, "coordinates": coordinates, "summaries": tuple(summaries)}
 
 
-def _cohort_sizes(replicas: int) -> StoredCoordinate:
+def _cohort_sizes(outline: Outline) -> StoredCoordinate:
     attributes = {"units": "1", "long_name": "replicas of each cohort"}
-    return StoredCoordinate(("cohort",), tuple(np.diff(cohorts.bounds(replicas)).tolist()), attributes)
+    ensemble = outline.settings.ensemble
+    each = series(ensemble.replicas, ensemble.added)
+    sizes = np.concatenate([np.diff(cohorts.bounds(replicas)) for replicas in each])
+    return StoredCoordinate(("cohort",), tuple(sizes.tolist()), attributes)
 
 
 def _dimension(cadences: dict[str, Cadence], variable: str, cadence: Cadence) -> str:

@@ -1,35 +1,34 @@
-"""Going on: with a run that was stopped, and past the end of one that is complete."""
+"""Going on with a run that was stopped."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermosim.case.settings import Settings
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.fingerprint import changes, fingerprint
 from thermosim.run.simulate import complete, tidied
-from thermosim.schedules import KINDS, is_schedule
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
-from thermosim.storage.manifest import Base, Origin, SealedFile
+from thermosim.storage.manifest import Base, Origin
 from thermosim.storage.open import open_ensemble
-from thermosim.storage.verification import verify_file
+from thermosim.storage.verification import is_described, verify_file
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from thermosim.case.load import Case
 
-__all__ = ["extend", "resume"]
+__all__ = ["anew", "examine", "public", "resume", "same_kernels", "tell_of_edits"]
+
+MakeBase = Callable[[Path], Base]
 
 
 def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.Dataset:
@@ -43,14 +42,14 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
     folder = parts_folder(output)
     if not folder.is_dir() or clear_remnant(folder):
         if output.is_file():
-            return open_ensemble(output)
+            return _whole(output, repair, execution)
         raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
     parts = Parts.reopen(output)
     with tidied(parts):
         virtual = execution.pop("virtual", False) or parts.manifest.virtual
         if not virtual and settle(parts):
             return open_ensemble(output)
-        _examine(parts, repair)
+        examine(parts, repair)
         if settle(parts):
             return open_ensemble(output)
         if output.exists() and not (parts.manifest.replaces or parts.manifest.virtual):
@@ -60,110 +59,58 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         origin = parts.manifest.origin
         case = inputs.case_of(origin, folder, parts.manifest.external)
         blocks = plan(case)
-        _same_kernels(output, origin, case, blocks)
+        same_kernels(output, origin, case, blocks)
+        tell_of_edits(output, origin, parts.manifest.case_folder)
         return complete(case, blocks, parts, Execution(virtual=virtual, **execution))
 
 
-def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
-    """Go on past the end of a complete run for `steps` more steps; the file is replaced when they are done.
-
-    The result is that of one run of all the steps whose schedules end where the first run ended, and hold their last
-    value from there. Raises StorageError when the run is not complete or cannot go on.
-    """
-    output = Path(output)
-    output = output.resolve() if output.is_symlink() else output
-    if steps < 1:
-        raise StorageError(f"steps = {steps}: expected at least one step more.")
-    folder = parts_folder(output)
-    if not output.is_file():
-        if folder.is_dir():
-            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
-        raise StorageError(f"{output}: no such ensemble. `thermosim run CASE -o {output}` makes one.")
-    if folder.is_dir():
-        return _extend_parts(output, steps, execution)
+def _whole(output: Path, repair: bool, execution: dict[str, Any]) -> xr.Dataset:
+    """A file that is complete already: as it is if nothing of it is damaged, or computed anew from its case."""
     open_ensemble(output).close()  # or says what else it is
-    if faults := verify_file(output):
-        raise StorageError("\n".join(faults) + "\nIt cannot be extended: put it back from a copy, or run it again.")
+    faults = verify_file(output)
+    if not faults:
+        return open_ensemble(output)
+    named = "\n".join(faults)
+    if not is_described(output):
+        raise StorageError(f"{named}\nIts case is damaged too: put it back from a copy, or run the case again.")
+    if not repair:
+        raise StorageError(
+            f"{named}\nThe run is complete, but its file is damaged. Put it back from a copy, or let it be computed "
+            f"anew from the case it holds: thermosim resume {output} --repair"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         origin = inputs.unpack(output, Path(temporary))
-        case = _longer(origin, Path(temporary), {}, steps)
-        blocks = plan(case)
-        _same_kernels(output, origin, case, blocks)
-        new = make_manifest(case, blocks)
-        parts = Parts.create(
-            output,
-            replace(new, origin=_public(new.origin, origin)),
-            overwrite=True,
-            fill=lambda folder: inputs.keep(case, blocks, folder) | {"base": _base(output, folder, origin)},
-        )
-        with tidied(parts):
-            return complete(case, blocks, parts, Execution(**execution))
+        case = inputs.case_of(origin, Path(temporary), {})
+        return anew(output, origin, case, None, execution)
 
 
-def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dataset:
-    """Go on with an ensemble whose frames lie in its parts: they stay where they are."""
-    parts = Parts.reopen(output)
-    try:
-        if not (parts.manifest.completed and parts.manifest.virtual):
-            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
-        _examine(parts, repair=False)
-        begun = parts.manifest
-        case = _longer(begun.origin, parts.folder, begun.external, steps)
-        blocks = plan(case)
-        _same_kernels(output, begun.origin, case, blocks)
-        longer = make_manifest(case, blocks)
-        kept = ("run", "segments", "inputs", "external", "base", "virtual")
-        sealed = {name: getattr(begun, name) for name in kept}
-        parts.adopt(replace(longer, origin=_public(longer.origin, begun.origin), replaces=True, **sealed))
-        return complete(case, blocks, parts, Execution(**execution | {"virtual": True}))
-    finally:
-        parts.release()
+def anew(output: Path, origin: Origin, case: Case, base: MakeBase | None, execution: dict[str, Any]) -> xr.Dataset:
+    """Put a run of this case in the place of a complete file, which stays until the run is whole.
+
+    `origin` is what the file says of itself, `base` makes a part of the file.
+    """
+    blocks = plan(case)
+    same_kernels(output, origin, case, blocks)
+    tell_of_edits(output, origin)
+
+    def fill(folder: Path) -> dict[str, Any]:
+        return inputs.keep(case, blocks, folder) | ({"base": base(folder)} if base is not None else {})
+
+    manifest = make_manifest(case, blocks)
+    manifest = replace(manifest, origin=public(manifest.origin, origin))
+    parts = Parts.create(output, manifest, overwrite=True, fill=fill)
+    with tidied(parts):
+        return complete(case, blocks, parts, Execution(**execution))
 
 
-def _longer(origin: Origin, folder: Path, external: Mapping[str, str], steps: int) -> Case:
-    """The case with more steps. Raises StorageError when its steps have no continuation."""
-    settings = Settings.from_dict(origin.settings)
-    direction = settings.run.direction
-    if direction != "forward":
-        raise StorageError(f"run.direction = {direction!r}: such a run ends where its path ends; run a longer case.")
-    made = settings.run.steps
-    changes: dict[str, Any] = {"run.steps": made + steps, "record.every": settings.record.every}
-    for key, value in settings.sweep.items():
-        if any(_ends_with_the_run(given) for given in value):
-            raise StorageError(
-                f'sweep."{key}": its schedules end where the run ended; give them an `end`, and run again.'
-            )
-    for section in ("theta", "x"):
-        for key, value in getattr(settings, section) or ():
-            changes |= {f"{section}.{key}.end": made} if _ends_with_the_run(value) else {}
-    for name, value in settings.theta.protocol.items():
-        changes |= {f"theta.protocol.{name}.end": made} if _ends_with_the_run(value) else {}
-    return inputs.case_of(origin, folder, external, changes)
-
-
-def _ends_with_the_run(value: Any) -> bool:
-    """Whether this is a schedule whose end was the last step of the run."""
-    return is_schedule(value) and "end" not in value and "end" in KINDS.get(value.get("kind"), (None, set(), set()))[2]
-
-
-def _public(longer: Origin, before: Origin) -> Origin:
-    """The origin of an extension, without the name that the user's model has in the parts."""
-    overrides = {key: value for key, value in longer.overrides.items() if key != "model.file"}
+def public(now: Origin, before: Origin) -> Origin:
+    """The origin of a run that goes on, without the name that the user's model has in the parts."""
+    overrides = {key: value for key, value in now.overrides.items() if key != "model.file"}
     named = {key: value for key, value in before.overrides.items() if key == "model.file"}
-    return replace(longer, overrides=overrides | named)
+    return replace(now, overrides=overrides | named)
 
 
-def _base(output: Path, folder: Path, origin: Origin) -> Base:
-    """The ensemble so far, as a part of the new one: the same file under a second name, or a copy of it."""
-    base = folder / "base.h5"
-    try:
-        os.link(output, base)
-    except OSError:  # a file system without links
-        shutil.copyfile(output, base)
-    return Base(SealedFile.of(base), origin.settings["run"]["steps"])
-
-
-def _examine(parts: Parts, repair: bool) -> None:
+def examine(parts: Parts, repair: bool) -> None:
     """Raises StorageError that names everything damaged, or throws it away."""
     faults = integrity.examine(parts.folder, parts.manifest)
     if not faults:
@@ -182,10 +129,20 @@ def _examine(parts: Parts, repair: bool) -> None:
     )
 
 
-def _same_kernels(output: Path, origin: Origin, case: Case, blocks: list[Outline]) -> None:
+def same_kernels(output: Path, origin: Origin, case: Case, blocks: list[Outline]) -> None:
     """Raises StorageError when going on would not give the same numbers."""
     if changed := changes(origin.fingerprint, fingerprint(case, blocks)):
         raise StorageError(
             f"{output}: since it was begun, there have changed: {'; '.join(changed)}. Going on would not give the same "
             f"numbers. It stays readable; start again with another -o."
         )
+
+
+def tell_of_edits(output: Path, origin: Origin, case_folder: str = "") -> None:
+    """Warn where the file of the user's model is no longer that which the run was begun with, and which it keeps to."""
+    name = origin.settings["model"].get("file")
+    places = [Path(case_folder)] if case_folder else [output.parent, Path()]
+    found = next((path for path in (place / str(name) for place in places) if path.is_file()), None)
+    if name and found is not None and found.read_text("utf-8-sig", errors="replace") != origin.model_source:
+        said = f"{found}: has been edited since the run was begun; it goes on with the text it was begun with."
+        warnings.warn(said, stacklevel=3)

@@ -65,7 +65,7 @@ def simulate(
     if faults := execution.faults(output):
         raise CaseError(faults, "the run")
     blocks = plan(case)
-    manifest = make_manifest(case, blocks, in_memory=output is None)
+    manifest = replace(make_manifest(case, blocks, in_memory=output is None), case_folder=str(case.folder.absolute()))
     if output is None:
         compile_all(blocks)
         return _in_memory(case, blocks, manifest, execution)

@@ -10,6 +10,7 @@ integrity       whether all of it is what was sealed
 layout          where every number of an ensemble belongs
 summaries       what is kept of a variable besides its frames
 reading         lazy arrays over segments
+finished        a finished file, opened beside others who have it open
 new_file        an HDF5 file that is whole or not there
 chunks          how arrays are cut in the one file
 consolidation   the one file of a complete run, a copy of the frames or a view of them

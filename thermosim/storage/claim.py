@@ -13,10 +13,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
-
 from thermosim.storage.durable import StorageError
-from thermosim.storage.manifest_file import MANIFEST, PREVIOUS, has_frames_of_output, output_of, parts_folder
+from thermosim.storage.finished import open_finished
+from thermosim.storage.manifest_file import BASE, MANIFEST, PREVIOUS, has_frames_of_output, output_of, parts_folder
 
 __all__ = ["INPUTS", "LOCK", "SEALED", "Claim", "free_name", "is_remnant", "refuse_what_is_there"]
 
@@ -102,7 +101,7 @@ def _is_same(path: Path, output: Path) -> bool:
 def _is_ours(output: Path) -> bool:
     """Whether a file says that it is an ensemble of thermosim, of whatever version."""
     try:
-        with h5py.File(output, "r") as file:
+        with open_finished(output) as file:
             return {"format", "settings", "case"} <= set(file.attrs)
     except (OSError, RuntimeError, ValueError):
         return False
@@ -113,4 +112,4 @@ def is_remnant(folder: Path) -> bool:
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
     names = [path.name for path in folder.iterdir()]
-    return all(name in (LOCK, PREVIOUS, INPUTS) or SEALED.fullmatch(name) for name in names)
+    return all(name in (LOCK, PREVIOUS, INPUTS, BASE) or SEALED.fullmatch(name) for name in names)

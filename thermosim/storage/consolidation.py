@@ -182,9 +182,9 @@ def _write_states(file: h5py.File, source: Folder, layout: Layout) -> None:
                     file[name][index] = values
             for name in sorted(state):
                 over = "cohort" if name.startswith("cohorts/") else "replica"
-                path, (start, count) = f"state/{block}/{name}", layout.span(over, first, lanes)
+                path, (start, count) = f"state/{block}/{name}", layout.span(block, over, first, lanes)
                 if path not in file:
-                    whole = layout.span(over, 0, layout.lanes)[1]
+                    whole = layout.span(block, over, 0, layout.lanes(block))[1]
                     _create(file, path, (*state[name].shape[:-1], whole), state[name].dtype)
                 if file[path].size:
                     file[path][..., start : start + count] = state[name]

@@ -27,7 +27,8 @@ class _Sweep:
     """The segments of a block in order of their first steps, over the runs of lanes between all their edges."""
 
     def __init__(self, manifest: Manifest, block: int, lanes: int | None = None) -> None:
-        self.base = manifest.base.step if manifest.base else -1
+        base = manifest.base and manifest.base_of(block)
+        self.base = base.step if base else -1
         mine = [segment for segment in manifest.segments if segment.block == block]
         self._segments = sorted(mine, key=lambda s: (s.first_step, s.step, s.first_lane, s.lanes))
         ends = {s.first_lane for s in mine} | {s.end_lane for s in mine} | {0, lanes or 0}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 
+from thermosim.storage.finished import open_finished
 from thermosim.storage.manifest_file import parts_folder
 from thermosim.storage.parts import INPUTS
 
@@ -47,7 +48,7 @@ class _Folder:
 @functools.lru_cache(maxsize=4)
 def _unpacked(output: Path, stamp: tuple[int, int, int]) -> _Folder | None:
     try:
-        with h5py.File(output, "r") as file:
+        with open_finished(output) as file:
             if INPUTS not in file:
                 return None
             temporary = _Folder()

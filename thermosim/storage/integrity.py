@@ -54,7 +54,8 @@ def _held(manifest: Manifest) -> Iterator[tuple[SealedFile, str]]:
     for file in manifest.inputs:
         yield file, "is an input of the case"
     if manifest.base:
-        yield manifest.base.file, f"held all frames up to step {manifest.base.step}"
+        whose = f" of the first {manifest.base.replicas} replicas" if manifest.base.replicas else ""
+        yield manifest.base.file, f"held all frames up to step {manifest.base.step}{whose}"
 
 
 def _fault(path: Path, file: SealedFile, run: str, checksums: bool) -> str:
@@ -87,7 +88,9 @@ def _other_run(path: Path, run: str) -> str:
 
 def _lanes(manifest: Manifest, segment: Segment) -> str:
     """Replicas of one point of the sweep, or the points that the lanes run over."""
-    ends = [divmod(lane, manifest.replicas) for lane in (segment.first_lane, segment.end_lane - 1)]
+    replicas = manifest.replicas_of(segment.block)
+    places = [divmod(lane, len(replicas)) for lane in (segment.first_lane, segment.end_lane - 1)]
+    ends = [(point, replicas[place]) for point, place in places]
     first, last = (_point(manifest, segment.block, point) for point, _ in ends)
     where = f" at {first}" if manifest.axes else ""
     if ends[0][0] == ends[1][0]:

@@ -32,13 +32,19 @@ class Layout:
         self.manifest = manifest
         self.axis_names = tuple(axis.name for axis in manifest.axes)
         self._lane_axes = [len(axis.values) for axis in manifest.axes if not axis.structural]
-        self._last = {"replica": manifest.replicas, "cohort": cohorts.per_point(manifest.replicas)}
         self._reached = manifest.reached if reached is None else reached
 
-    @property
-    def lanes(self) -> int:
-        """Lanes of each block: points of the axes that are not structural, times replicas."""
-        return math.prod([*self._lane_axes, self._last["replica"]])
+    def lanes(self, block: int) -> int:
+        """Lanes of a block: points of the axes that are not structural, times its replicas."""
+        return math.prod([*self._lane_axes, len(self._last["replica"][block])])
+
+    @functools.cached_property
+    def _last(self) -> dict[str, list[range]]:
+        """For replicas and cohorts: where those of each block are along the last axis."""
+        series = self.manifest.series
+        each = {"replica": series, "cohort": [cohorts.per_point(replicas) for replicas in series]}
+        numbers = [self.manifest.series_of(block) for block in self.blocks]
+        return {over: [range(sum(of[:n]), sum(of[: n + 1])) for n in numbers] for over, of in each.items()}
 
     @property
     def blocks(self) -> range:
@@ -48,25 +54,30 @@ class Layout:
     @property
     def is_complete(self) -> bool:
         """Whether every step of every lane is sealed, with the state after the last."""
-        reached = (step for block in self.blocks for _, _, step in frontier(self.manifest, block, self.lanes))
+        reached = (step for block in self.blocks for _, _, step in frontier(self.manifest, block, self.lanes(block)))
         return all(step >= self.manifest.steps for step in reached)
 
     @functools.cached_property
     def partitions(self) -> list[list[Rectangle]]:
         """For each block what the segments cover, each lane and step once."""
-        return [partition(self.manifest, block, self.lanes) for block in self.blocks]
+        return [partition(self.manifest, block, self.lanes(block)) for block in self.blocks]
 
     def dimension_sizes(self) -> dict[str, int]:
         """Sizes of all dimensions. Those of steps end where the run is."""
         variables = self.manifest.variables.values()
         sizes = {name: cadence.until(self._reached) for name, cadence in self.manifest.cadences.items()}
         sizes |= {axis.name: len(axis.values) for axis in self.manifest.axes}
-        sizes["replica"] = self._last["replica"]
+        sizes["replica"] = self.manifest.replicas
         if any(variable.over == "cohort" for variable in variables):
-            sizes["cohort"] = self._last["cohort"]
+            sizes["cohort"] = self._last["cohort"][-1].stop
         for variable in variables:
             sizes |= dict(zip(variable.dims, variable.shape, strict=True))
         return sizes
+
+    def held_by_base(self, over: str) -> int:
+        """How many replicas, or cohorts, of a point are in the ensemble that is being extended."""
+        blocks = (block for block in self.blocks if self.manifest.base_of(block))
+        return max((self._last[over][block].stop for block in blocks), default=0)
 
     def shape(self, dims: Iterable[str]) -> tuple[int, ...]:
         """The shape of an array with these dimensions."""
@@ -137,11 +148,11 @@ class Layout:
         variable = self.manifest.variables.get(name)
         return variable.over if variable is not None else "replica"
 
-    def span(self, over: str, first_lane: int, lanes: int) -> tuple[int, int]:
-        """First and number of the lanes, or of the cohorts that they are."""
+    def span(self, block: int, over: str, first_lane: int, lanes: int) -> tuple[int, int]:
+        """First and number of the lanes of a block, or of the cohorts that they are."""
         if over == "replica":
             return first_lane, lanes
-        mine = cohorts.slice_of(self.manifest.replicas, first_lane, lanes)
+        mine = cohorts.slice_of(len(self._last["replica"][block]), first_lane, lanes)
         return mine.start, mine.stop - mine.start
 
     def pieces(self, block: int, first: int, count: int, over: str) -> list[tuple[tuple[int | slice, ...], slice]]:
@@ -150,7 +161,8 @@ class Layout:
         A run of lanes over several axes is a few hyperslabs: each with its index, and which of the lanes it takes,
         counted from `first`, in the order of the hyperslab.
         """
-        sizes = [*self._lane_axes, self._last[over]]
+        last = self._last[over][block]
+        sizes = [*self._lane_axes, len(last)]
         found: list[tuple[tuple[int | slice, ...], slice]] = []
         at, stop = first, first + count
         while at < stop:
@@ -167,14 +179,17 @@ class Layout:
                 slice(position, position + steps),
                 *[slice(0, n) for n in sizes[axis + 1 :]],
             ]
-            found.append((self._with_structural(block, lane_index), slice(at - first, at - first + steps * inner)))
+            index = self._with_structural(block, lane_index, last.start)
+            found.append((index, slice(at - first, at - first + steps * inner)))
             at += steps * inner
         return found
 
-    def _with_structural(self, block: int, lane_index: list[Any]) -> tuple[int | slice, ...]:
+    def _with_structural(self, block: int, lane_index: list[Any], start: int) -> tuple[int | slice, ...]:
+        """An index along lane axes and the last one, counted from `start`, with the block's place on the others."""
         structural, others = iter(self.manifest.blocks[block]), iter(lane_index)
         index = [next(structural) if axis.structural else next(others) for axis in self.manifest.axes]
-        return (*index, next(others))
+        last = next(others)
+        return (*index, slice(last.start + start, last.stop + start))
 
 
 def axis_values(values: Sequence[Any]) -> np.ndarray:

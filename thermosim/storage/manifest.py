@@ -6,6 +6,7 @@ the settings of the case are is nothing to storage: they are kept as plain JSON 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from thermosim import addresses
 from thermosim.storage.durable import digest
 
 __all__ = [
@@ -180,10 +182,11 @@ class Segment(Stretch):
 
 @dataclass(frozen=True)
 class Base:
-    """The ensemble that is being extended: a finished file with everything up to a step."""
+    """The ensemble that is being extended: a finished file with everything up to a step of some replicas."""
 
     file: SealedFile
     step: int
+    replicas: int | None = None  # of every point, the first ones; None: all that the manifest has
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ class Manifest:
     steps: int
     replicas: int  # of every point of the sweep
     axes: tuple[Axis, ...]
-    blocks: tuple[tuple[int, ...], ...]  # of each its place along the structural axes
+    blocks: tuple[tuple[int, ...], ...]  # of each its place along the structural axes, those of every series in a row
     cadences: Mapping[str, Cadence]  # by the names of their dimensions
     variables: Mapping[str, StoredVariable]
     coordinates: Mapping[str, StoredCoordinate]
@@ -219,6 +222,8 @@ class Manifest:
     completed: bool = False
     virtual: bool = False  # the output has views of the frames, which stay in the segments
     format: int = FORMAT
+    case_folder: str = ""  # where the case lay when the run was begun
+    added: tuple[int, ...] = ()  # how many of the replicas were added to the first ones, each time
 
     def to_json(self) -> dict[str, Any]:
         """The manifest in values that JSON knows, and tuples."""
@@ -229,6 +234,26 @@ class Manifest:
     def from_json(cls, plain: Mapping[str, Any]) -> Manifest:
         """The manifest that became this. Raises ValueError when it is none."""
         return _ADAPTER.validate_python(plain)
+
+    @functools.cached_property
+    def series(self) -> tuple[int, ...]:
+        """Replicas of every point in each series of addresses."""
+        return addresses.series(self.replicas, self.added)
+
+    def series_of(self, block: int) -> int:
+        """The number of a block's series."""
+        return block * len(self.series) // len(self.blocks)
+
+    def replicas_of(self, block: int) -> range:
+        """The replicas of every point that a block has."""
+        number = self.series_of(block)
+        first = sum(self.series[:number])
+        return range(first, first + self.series[number])
+
+    def base_of(self, block: int) -> Base | None:
+        """The ensemble that is being extended, where it has the replicas of this block."""
+        held = self.base is not None and self.replicas_of(block).start < (self.base.replicas or self.replicas)
+        return self.base if held else None
 
     @property
     def reached(self) -> int:

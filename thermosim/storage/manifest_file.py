@@ -14,11 +14,12 @@ from thermosim.storage.durable import StorageError, write_whole
 from thermosim.storage.manifest import FORMAT, Manifest
 
 __all__ = [
-    "MANIFEST", "PREVIOUS", "format_fault", "has_frames_of_output", "output_of", "parse_manifest", "parts_folder",
-    "previous_manifest", "read_manifest", "write_manifest",
+    "BASE", "MANIFEST", "PREVIOUS", "format_fault", "has_frames_of_output", "output_of", "parse_manifest",
+    "parts_folder", "previous_manifest", "read_manifest", "write_manifest",
 ]  # fmt: skip
 
 MANIFEST, PREVIOUS = "manifest.json", "manifest-previous.json"
+BASE = "base.h5"  # the ensemble that is being extended
 
 
 def parts_folder(output: Path) -> Path:

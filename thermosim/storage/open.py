@@ -62,6 +62,10 @@ def _open_file(path: Path) -> xr.Dataset:
     try:
         ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="access")
     except (OSError, ValueError, RuntimeError, KeyError) as error:
+        if "locking flag" in str(error):
+            raise StorageError(
+                f"{path}: is open in this process without a lock (locking=False); close it there."
+            ) from None
         raise StorageError(f"{path}: is not a readable ensemble file ({error}).") from None
     if "settings" not in ds.attrs:
         ds.close()

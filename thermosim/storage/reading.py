@@ -14,7 +14,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from thermosim import cohorts
-from thermosim.addresses import ADDRESS, ATTRIBUTES, ORIGIN, origin_of, strides
+from thermosim.addresses import ADDRESS, ATTRIBUTES, ORIGIN, Numbering, origin_of, series, strides
 from thermosim.storage.coverage import latest
 from thermosim.storage.layout import Layout, axis_values
 from thermosim.storage.manifest import Axis, SealedFile
@@ -66,15 +66,15 @@ class StoredFrames(BackendArray):
                 start, stop = cadence.between(rectangle.first_step, rectangle.step)
                 if start == stop:
                     continue
-                first, count = layout.span(self._over, rectangle.first_lane, rectangle.lanes)
+                first, count = layout.span(block, self._over, rectangle.first_lane, rectangle.lanes)
                 segment = rectangle.segment
                 if segment is None:
                     assert manifest.base is not None
-                    file = manifest.base.file
-                    yield _Piece(block, start, stop, first, count, file, True, 0, 0, (stop, *self.shape[1:]))
+                    shape = (stop, *self.shape[1 : self._lane_dims], layout.held_by_base(self._over), *tail)
+                    yield _Piece(block, start, stop, first, count, manifest.base.file, True, 0, 0, shape)
                 elif segment.frames is not None:
                     ends = cadence.between(segment.first_step, segment.step)
-                    whole = layout.span(self._over, segment.first_lane, segment.lanes)
+                    whole = layout.span(block, self._over, segment.first_lane, segment.lanes)
                     shape = (ends[1] - ends[0], whole[1], *tail)
                     yield _Piece(block, start, stop, first, count, segment.frames, False, ends[0], whole[0], shape)
 
@@ -165,8 +165,8 @@ def states(
 
     Of a complete run it does not depend on how that was cut.
     """
-    manifest, replicas = layout.manifest, layout.manifest.replicas
-    for first, lanes, step in latest(manifest, block, layout.lanes):
+    manifest, replicas = layout.manifest, len(layout.manifest.replicas_of(block))
+    for first, lanes, step in latest(manifest, block, layout.lanes(block)):
         if step < 0:
             continue
         mine = cohorts.slice_of(replicas, first, lanes)
@@ -185,7 +185,7 @@ def final_pieces(
     values = {name: state[name] for name in ("status", "diverged_step")} | finals(layout.manifest, state, step)
     for name, array in values.items():
         over = layout.over(name)
-        for index, part in layout.pieces(block, *layout.span(over, first, lanes), over):
+        for index, part in layout.pieces(block, *layout.span(block, over, first, lanes), over):
             sizes = [i.stop - i.start for i in index if isinstance(i, slice)]
             yield name, index, array[part].reshape(*sizes, *array.shape[1:])
 
@@ -211,7 +211,7 @@ def dataset(layout: Layout, source: Source, completed: bool = False) -> xr.Datas
             for name, index, values in final_pieces(layout, block, first, lanes, step, state):
                 variables[name].values[index] = values
     manifest = layout.manifest
-    coordinates = layout.coordinates() | _replicas(manifest.axes, manifest.replicas, manifest.origin.settings)
+    coordinates = layout.coordinates() | _replicas(manifest.axes, manifest.series, manifest.origin.settings)
     return xr.Dataset(variables, coordinates, layout.attributes(completed))
 
 
@@ -221,19 +221,19 @@ def add_replicas(ds: xr.Dataset) -> None:
         return
     settings, structural = json.loads(ds.attrs["settings"]), json.loads(ds.attrs["structural"])
     axes = [Axis(key, tuple(values), key in structural) for key, values in settings.get("sweep", {}).items()]
-    replicas = int(settings["ensemble"]["replicas"])
+    replicas, added = int(settings["ensemble"]["replicas"]), settings["ensemble"].get("added", ())
     wanted = {axis.name: axis_values(axis.values) for axis in axes} | {"replica": np.arange(replicas)}
     if all(name in ds.variables and np.array_equal(ds[name].values, wanted[name]) for name in wanted):
-        for name, variable in _replicas(axes, replicas, settings).items():
+        for name, variable in _replicas(axes, series(replicas, added), settings).items():
             ds.coords[name] = variable
 
 
-def _replicas(axes: Sequence[Axis], replicas: int, settings: Mapping[str, Any]) -> dict[str, xr.Variable]:
+def _replicas(axes: Sequence[Axis], each: tuple[int, ...], settings: Mapping[str, Any]) -> dict[str, xr.Variable]:
     """The coordinates that say whose numbers those of a whole ensemble are; they are derived, and never stored."""
     dims = (*(axis.name for axis in axes), "replica")
-    shape = (*(len(axis.values) for axis in axes), replicas)
-    points = strides(shape[:-1], [axis.structural for axis in axes])
-    address: Any = indexing.LazilyIndexedArray(_Addresses(shape, [*(replicas * step for step in points), 1]))
+    shape = (*(len(axis.values) for axis in axes), sum(each))
+    steps, numbering = strides(shape[:-1], [axis.structural for axis in axes]), Numbering(math.prod(shape[:-1]), each)
+    address: Any = indexing.LazilyIndexedArray(_Addresses(shape, steps, numbering))
     origin = np.broadcast_to(np.int64(origin_of(settings)), shape)
     values = {ADDRESS: address, ORIGIN: origin}
     return {name: xr.Variable(dims, values[name], dict(ATTRIBUTES[name])) for name in values}
@@ -242,14 +242,15 @@ def _replicas(axes: Sequence[Axis], replicas: int, settings: Mapping[str, Any]) 
 class _Addresses(BackendArray):
     """Addresses (axes..., replica) of a whole ensemble, computed as they are read."""
 
-    def __init__(self, shape: tuple[int, ...], steps: Sequence[int]) -> None:
-        self.shape, self.dtype, self._steps = shape, np.dtype(np.int64), tuple(steps)
+    def __init__(self, shape: tuple[int, ...], steps: Sequence[int], numbering: Numbering) -> None:
+        self.shape, self.dtype, self._steps, self._numbering = shape, np.dtype(np.int64), steps, numbering
 
     def __getitem__(self, key: Any) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._at)
 
     def _at(self, key: tuple[Any, ...]) -> np.ndarray:
-        result: Any = np.int64(0)
-        for index, size, step in zip(key, self.shape, self._steps, strict=True):
-            result = np.add.outer(result, step * np.arange(size, dtype=np.int64)[index])
-        return np.asarray(result)
+        *places, replicas = (np.arange(size, dtype=np.int64)[index] for index, size in zip(key, self.shape))
+        point: Any = np.int64(0)
+        for place, step in zip(places, self._steps, strict=True):
+            point = np.add.outer(point, step * place)
+        return self._numbering.address(point[..., None] if np.ndim(replicas) else point, replicas)

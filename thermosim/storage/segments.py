@@ -19,6 +19,7 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.storage.durable import StorageError, digest, reason, sync, temporary_name
+from thermosim.storage.finished import open_finished
 from thermosim.storage.manifest import Manifest, SealedFile, Segment, Stretch
 from thermosim.storage.manifest_file import output_of
 from thermosim.storage.new_file import new_file
@@ -96,9 +97,10 @@ class Folder:
         """As `Source.read`. Raises StorageError for a file that is missing, damaged or another run's."""
         path = self.path / file.name
         try:
-            with self._whole(path, file) as opened:
+            of_base = group not in ("frames", "state")
+            with self._whole(path, file, of_base) as opened:
                 # an earlier ensemble that is being extended may be of another run
-                if group in ("frames", "state") and opened.attrs.get("run") != self.run:
+                if not of_base and opened.attrs.get("run") != self.run:
                     raise StorageError(f"{path}: belongs to another run.")
                 held = opened.get(group, {})
                 return _chosen(held if names is not None else _datasets(held), names, at)
@@ -109,7 +111,7 @@ class Folder:
             raise StorageError(f"{path}: cannot be read: {error}") from None
 
     @contextmanager
-    def _whole(self, path: Path, file: SealedFile) -> Iterator[h5py.File]:
+    def _whole(self, path: Path, file: SealedFile, of_base: bool) -> Iterator[h5py.File]:
         """The open file, if its size is right."""
         deadline = time.monotonic() + self.wait
         while (found := path.stat().st_size if path.exists() else None) != file.bytes:
@@ -120,7 +122,7 @@ class Folder:
                 os.listdir(path.parent)  # has a network file system look again
         if self.verify and digest(path) != file.sha256:
             raise StorageError(f"{path}: damaged (its checksum differs from the manifest's).")
-        with h5py.File(path, "r", locking=False) as opened:
+        with open_finished(path) if of_base else h5py.File(path, "r", locking=False) as opened:
             yield opened
 
 
@@ -173,7 +175,7 @@ def state_of(
     StorageError when no segment has the state of a lane at that step.
     """
     names, parts, at, end = None if names is None else list(names), [], first_lane, first_lane + lanes
-    base = manifest.base
+    base, replicas = manifest.base_of(block), len(manifest.replicas_of(block))
     held = [s for s in manifest.segments if s.block == block and s.step == step and s.state]
     while at < end:
         if base and base.step == step:
@@ -185,7 +187,7 @@ def state_of(
             segment = max(here, key=lambda s: s.end_lane)
             assert segment.state is not None
             file, group, start, stop = segment.state, "state", segment.first_lane, min(segment.end_lane, end)
-        parts.append(_lanes_of(source, file, group, names, manifest.replicas, start, at, stop))
+        parts.append(_lanes_of(source, file, group, names, replicas, start, at, stop))
         at = stop
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 

@@ -12,10 +12,13 @@ import h5py
 import numpy as np
 
 from thermosim.storage.durable import StorageError, digest
+from thermosim.storage.finished import open_finished
+from thermosim.storage.inputs import kept_files
 from thermosim.storage.integrity import examine
 from thermosim.storage.manifest_file import parts_folder, read_manifest
+from thermosim.storage.parts import INPUTS
 
-__all__ = ["checksums_of", "verify_file"]
+__all__ = ["checksums_of", "is_described", "verify_file"]
 
 _SLAB_BYTES = 64_000_000
 _REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST", "sha256")  # addresses in the file, and the checksums themselves
@@ -78,10 +81,23 @@ def verify_file(path: Path) -> list[str]:
     try:
         if path.is_file() and (faults := _against_parts(path)):
             return faults
-        with h5py.File(path, "r") as file:
+        with open_finished(path) as file:
             return list(_damages(path, file))
     except _DAMAGED as error:
         return [f"{path}: damaged, cannot be read ({error})"]
+
+
+def is_described(path: Path) -> bool:
+    """Whether a finished file, whatever else is damaged in it, still tells its case and has the files of that."""
+    try:
+        with open_finished(path) as file:
+            for _ in kept_files(file):
+                pass
+            expected = json.loads(file.attrs["sha256"])
+            told = [name for name in checksums_of(file).items() if name[0] == "/" or name[0].startswith(INPUTS)]
+            return all(expected.get(name) == found for name, found in told)
+    except _DAMAGED:
+        return False
 
 
 def _against_parts(path: Path) -> list[str]:
