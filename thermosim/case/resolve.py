@@ -47,8 +47,8 @@ def resolve(raw: Mapping[str, Any], model: Model, folder: Path) -> tuple[Setting
 
 def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """Faults of a case whose single values have the right types."""
-    faults = theta.faults(model, settings, folder) + x.faults(model, settings) + data.faults(model, settings, folder)
-    faults += record_faults(model, settings)
+    faults = theta.faults(model, settings, folder) + x.faults(model, settings, folder)
+    faults += data.faults(model, settings, folder) + record_faults(model, settings)
     if THETA_MOVES[settings.theta.dynamics].rests and settings.x is None:
         faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
     if not faults and model.validate is not None:
