@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from thermosim.case.start import OtherRun
+from thermosim.case.start import OtherRun, others
 from thermosim.data.kept import is_absolute, place
 from thermosim.model import Model
 from thermosim.storage.parts import INPUTS
@@ -31,7 +31,7 @@ from thermosim.storage.parts import INPUTS
 if TYPE_CHECKING:
     from thermosim.case.settings import Settings
 
-__all__ = ["Frame", "digest_of_starts", "frame_faults", "kept_starts", "others", "read_frame"]
+__all__ = ["Frame", "digest_of_starts", "frame_faults", "kept_starts", "read_frame"]
 
 _MAGIC = b"PK"  # of what is kept: arrays in a zip
 _TOLD = "told"  # what they are, as JSON
@@ -91,12 +91,6 @@ def _index(key: str, values: tuple[Any, ...], value: Any) -> int:
     return found[0]
 
 
-def others(settings: Settings) -> dict[str, OtherRun]:
-    """The other runs that a case starts from, by "theta" and "x"."""
-    found = {"theta": OtherRun.of(settings.theta.initial), "x": settings.x.start.other if settings.x else None}
-    return {name: other for name, other in found.items() if other is not None}
-
-
 def read_frame(other: OtherRun, name: str, folder: Path) -> Frame:
     """theta or x of another run, of a case in this folder. Raises ValueError with a sentence that follows the key."""
     path = _found(other.file, folder)
@@ -136,8 +130,8 @@ def _read_ensemble(path: Path, name: str, step: int | None) -> Frame:
     with h5py.File(path, "r") as file:
         settings = json.loads(file.attrs["settings"])
         axes = tuple((key, tuple(values)) for key, values in settings.get("sweep", {}).items())
-        last = int(file.attrs["steps"])
-        if not file.attrs["completed"]:
+        last = int(file.attrs["steps"].item())
+        if not file.attrs["completed"].item():
             raise ValueError("is not complete; finish it first with `thermosim resume`.")
         if step is None and f"state/0/{name}" in file:
             values = _last_state(file, name, axes, set(json.loads(file.attrs["structural"])))
@@ -145,7 +139,7 @@ def _read_ensemble(path: Path, name: str, step: int | None) -> Frame:
             values = _recorded(file, name, last if step is None else step)
         diverged = file["diverged_step"][()]
         whole = (diverged < 0) | (diverged > (last if step is None else step))
-        seeds = dict.fromkeys([int(file.attrs["seed"]), *_seeds_before(file)])
+        seeds = dict.fromkeys([int(file.attrs["seed"].item()), *_seeds_before(file)])
         return Frame(axes, values, whole, settings["model"]["name"], tuple(seeds))
 
 
@@ -226,12 +220,12 @@ def _read_kept(content: bytes, name: str, step: int | None) -> Frame:
 
 
 def digest_of_starts(cases: Iterable[Settings], folder: Path) -> str:
-    """A digest of all states that these settings start from; empty where there are none."""
+    """A digest of all states that these settings start from."""
     digest, frames = hashlib.sha256(), [(other, name) for each in cases for name, other in others(each).items()]
     for other, name in dict.fromkeys(frames):
         frame = read_frame(other, name, folder)
         digest.update(frame.values.tobytes() + frame.whole.tobytes())
-    return digest.hexdigest()[:24] if frames else ""
+    return digest.hexdigest()[:24]
 
 
 def frame_faults(name: str, other: OtherRun, model: Model, settings: Settings, folder: Path) -> list[str]:

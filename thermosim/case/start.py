@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from thermosim.case.settings import Settings
     from thermosim.case.x import XSection
 
-__all__ = ["FROM_FILE", "NAMES", "OtherRun", "Start", "in_equilibrium", "listed", "possible_starts", "start_faults"]
+__all__ = [
+    "FROM_FILE",
+    "NAMES",
+    "OtherRun",
+    "Start",
+    "in_equilibrium",
+    "listed",
+    "others",
+    "possible_starts",
+    "start_faults",
+]
 
 NAMES = ("equilibrium", "zero", "normal", "random", "data")
 _KEYS = ("from", "mean", "deviation", "step", "survivors", "warm_up")
@@ -96,6 +106,12 @@ class Start:
         words = {"point": "a point", "other run": f"a frame of {self.other.file if self.other else ''}"}
         origin = words.get(self.kind, repr(self.kind))
         return f"a warm-up of {self.warm_up:,} moves from {origin}" if self.warm_up else origin
+
+
+def others(settings: Settings) -> dict[str, OtherRun]:
+    """The other runs that a case starts from, by "theta" and "x"."""
+    found = {"theta": OtherRun.of(settings.theta.initial), "x": settings.x.start.other if settings.x else None}
+    return {name: other for name, other in found.items() if other is not None}
 
 
 def in_equilibrium(x: XSection) -> bool:

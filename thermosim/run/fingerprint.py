@@ -15,6 +15,7 @@ from typing import Any
 
 from thermosim.case.load import Case
 from thermosim.case.other_run import digest_of_starts
+from thermosim.case.start import others
 from thermosim.engines import engine_of
 from thermosim.kernels import apply
 from thermosim.kernels.identity import Identity, combined, identity_of, identity_of_modules
@@ -56,8 +57,8 @@ def fingerprint(case: Case, blocks: list[Outline]) -> dict[str, str]:
         parts["summaries"] = identity_of(_modules(*_SUMMARIES), tables)
     of_blocks = [engine_of().fingerprint(block.cohort) for block in blocks]
     of_engine = {name: combined(each[name] for each in of_blocks) for name in of_blocks[0]}
-    if states := digest_of_starts([block.settings for block in blocks], case.folder):
-        of_engine["states it starts from"] = states
+    if any(others(block.settings) for block in blocks):
+        of_engine["states it starts from"] = digest_of_starts([block.settings for block in blocks], case.folder)
     return of_engine | {name: part.digest for name, part in parts.items()} | _common() | _versions(*parts.values())
 
 

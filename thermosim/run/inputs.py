@@ -10,8 +10,9 @@ import h5py
 
 from thermosim.case.files import home_of
 from thermosim.case.load import Case, load_case
-from thermosim.case.other_run import kept_starts, others
+from thermosim.case.other_run import kept_starts
 from thermosim.case.settings import Settings
+from thermosim.case.start import others
 from thermosim.data.kept import copies, is_absolute, place
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
@@ -35,7 +36,8 @@ def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
     external: dict[str, str] = {}
     kept: dict[str, SealedFile] = {}
     blocks = list(blocks)
-    for name, states in kept_starts([block.settings for block in blocks], case.folder).items():
+    starting = [block.settings for block in blocks if others(block.settings)]
+    for name, states in kept_starts(starting, case.folder).items() if starting else ():
         target = place(name, home_of(case.settings))
         kept[target] = _sealed(parts, target, states)
     for block in blocks:
