@@ -453,4 +453,13 @@ def test_starts_are_listed_and_said(capsys):
         app(["models", "two-beads"])
     assert "x starts from: 'equilibrium', 'zero', 'normal', a point such as 1.0" in capsys.readouterr().out
     assert str(Start.of({"from": "a.h5", "warm_up": 20})) == "a warm-up of 20 moves from a frame of a.h5"
-    assert Path(thermosim.__file__).exists()
+
+
+def test_what_the_page_shows_is_taken(other):
+    """Every start of docs/starts.md, by a trap of two components."""
+    shown = re.findall("^initial = .*", (Path(__file__).parent.parent / "docs" / "starts.md").read_text(), re.MULTILINE)
+    taken = [tomllib.loads(line)["initial"] for line in shown]
+    assert len(taken) == 8
+    for start in taken:
+        few = {**start, "step": 3} if isinstance(start, dict) and "step" in start else start
+        load({"x.initial": few}, other)

@@ -273,5 +273,6 @@ def _theta_faults(model: Model, settings: Settings, states: np.ndarray, frame: F
     if settings.theta.constraint == "fixed-sphere":
         radius = np.sqrt((states**2).sum(axis=0))
         if np.max(np.abs(radius / settings.theta.radius - 1.0)) > 1e-9:
-            return [f"its |w| reach from {radius.min():.6g} to {radius.max():.6g}; fixed-sphere needs theta.radius."]
+            there = f"its |w| reach from {radius.min():.6g} to {radius.max():.6g}"
+            return [f"{there}, off the sphere of theta.radius = {settings.theta.radius}; start from 'random'."]
     return []
