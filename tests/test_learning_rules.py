@@ -100,8 +100,8 @@ def test_data_that_nothing_uses() -> None:
     [
         ({"theta.gradient": "likelihood"}, ["no normaliser", "'contrast'"]),
         ({"x": None}, ["x: missing"]),
-        ({"x.initial": "equilibrium"}, ["no exact sampler", "'random' or 'data'"]),
-        ({"x.initial": "normal"}, ["components", "'random' or 'data'"]),
+        ({"x.initial": "equilibrium"}, ["no exact sampler", "use 'zero', 'random', 'data', a point"]),
+        ({"x.initial": "normal"}, ["components", "use 'zero', 'random', 'data', a point"]),
         ({"x.dynamics": "ula", "x.time_step": 0.1}, ["its x is discrete", "'gibbs'"]),
         ({"x.dynamics": "exact"}, ["no exact sampler"]),
         ({"record.variables": ["entropy_production"]}, ["no normaliser", "record work and heat"]),

@@ -79,7 +79,7 @@ def why_work_theorem_fails(machine: Machine, own_free_energy: bool = False) -> l
     x, theta = machine.settings.of_x, machine.settings.theta
     learns = machine.theta_move.learns
     reasons = {
-        f"x starts from {x.initial!r}, not in equilibrium": x.initial != "equilibrium",
+        f"x starts from {x.start}, not in equilibrium": not x.starts_in_equilibrium,
         "chains restart from data at every step": x.restart,
         "x is driven by a force that is no gradient": machine.model.drive is not None,
         f"{x.dynamics}: biased, first order in x.time_step": not machine.x_move.invariant,

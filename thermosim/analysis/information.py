@@ -294,12 +294,12 @@ def lag(machine: Machine, frame: int, error: float) -> str:
     run = machine.settings.run
     if run.direction == "reversed" or (run.direction == "there-and-back" and 2 * machine.steps[frame] > run.steps):
         return "on the way back theta has moved on when a frame is taken"
-    if fresh and (machine.steps[frame] > 0 or x.initial == "equilibrium"):
+    if fresh and (machine.steps[frame] > 0 or x.starts_in_equilibrium):
         return ""
     if machine.settings.theta.gradient == "contrast" and machine.steps[frame] > 0:
         return "learning by contrast: theta follows the samples, which are not those of p(x|theta) at any tau"
     if machine.steps[frame] == 0:
-        return "" if x.initial == "equilibrium" else f"chains start from {x.initial!r} and have not relaxed"
+        return "" if x.starts_in_equilibrium else f"chains start from {x.start} and have not relaxed"
     try:
         theta, phi = parameters_of(machine, frame), book(machine, "phi", frame)
         mean, gap_error = mean_and_error(phi - _equilibrium_average(machine, frame, theta))

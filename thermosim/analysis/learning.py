@@ -339,16 +339,17 @@ def _check_reverse(there: Machine, back: Machine) -> None:
 
 def path_exponents(machine: Machine, gain: xr.DataArray) -> dict[str, xr.DataArray]:
     """a of every theorem, dims step, replica[, sample]."""
-    frames, initial = machine.frames, machine.settings.of_x.initial
+    frames, of_x = machine.frames, machine.settings.of_x
     start, x = frames["phi"].isel(step=0), frames.get("x")
     energy = frames["phi"] - start
     path = frames["log_ratio_x"] + energy + gain
-    if initial in ("normal", "random") and x is not None:
+    if of_x.start.has_density and x is not None:
         density = -x.sizes["x_dim"] * np.log(2.0)
-        if initial == "normal":
-            origin = x.isel(step=0)
-            square = (origin**2).sum("x_dim", skipna=False)
-            density = -0.5 * (square + origin.sizes["x_dim"] * np.log(2.0 * np.pi))
+        if of_x.start.kind == "normal":
+            of_start = (of_x.start.mean, of_x.start.deviation)
+            mean, deviation = (xr.DataArray(np.zeros(x.sizes["x_dim"]) + value, dims="x_dim") for value in of_start)
+            square = (((x.isel(step=0) - mean) / deviation) ** 2).sum("x_dim", skipna=False)
+            density = -0.5 * square - float(np.log(deviation * np.sqrt(2.0 * np.pi)).sum())
         path = path + start + xr.DataArray(log_normaliser(machine, 0)[0], dims="replica") + density
     values = (frames["work"] + gain, energy - frames["heat"] + gain, path)
     return dict(zip(THEOREMS, values))
@@ -367,6 +368,6 @@ def _exact(machine: Machine) -> list[bool]:
     """Whether each theorem holds at any time step and tau."""
     x, theta = machine.settings.of_x, machine.settings.theta
     feedback = theta.gradient == "contrast" and machine.theta_move.learns
-    known = x.initial == "equilibrium" or (x.initial in ("normal", "random") and "x" in machine.frames)
+    known = x.starts_in_equilibrium or (x.start.has_density and "x" in machine.frames)
     of_work = not why_work_theorem_fails(machine, own_free_energy=True)
     return [of_work, of_work, bool(known and not feedback and not x.restart)]

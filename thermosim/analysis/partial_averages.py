@@ -175,7 +175,7 @@ def _way(machine: Machine, method: str) -> str:
 def _by_chains(ds: xr.Dataset) -> xr.Dataset:
     """The ledger, averaged over each replica's samples."""
     points, result = machines(ds), xr.Dataset()
-    fresh = all(m.x_move.fresh and m.settings.of_x.initial == "equilibrium" for m in points)
+    fresh = all(m.x_move.fresh and m.settings.of_x.starts_in_equilibrium for m in points)
     fresh = fresh and all(m.settings.run.direction == "forward" for m in points)  # else theta has moved on since
     condition = "chains in equilibrium with each theta; theta does not follow x"
     for name, symbol in (("work", "W_X"), ("heat", "Q_X")):

@@ -34,6 +34,7 @@ from thermosim.analysis.exponential_averages import put_reliability
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.spreads import put_spread
+from thermosim.case.start import OtherRun
 from thermosim.data.sources import theta_of
 from thermosim.schedules import is_by_group, is_schedule
 
@@ -167,7 +168,7 @@ def entropy_productions(machine: Machine, end: End) -> tuple[dict[str, xr.DataAr
     of_x = learning.path_exponents(machine, gain)["path-ratio"]
     if follows and "sample" in of_x.dims:
         of_x = of_x.sum("sample", skipna=False)
-    known = x.initial == "equilibrium" or (x.initial in ("normal", "random") and "x" in frames)
+    known = x.starts_in_equilibrium or (x.start.has_density and "x" in frames)
     sigma["joint"], exact["joint"] = own + of_x, bool(known and not x.restart)
     return sigma, exact
 
@@ -221,6 +222,8 @@ def _start(machine: Machine, learned: np.ndarray) -> tuple[np.ndarray, np.ndarra
     theta, constants = machine.settings.theta, machine.constants
     if machine.model.initial_theta:
         raise ValueError(f"model {machine.model.name!r} starts theta by a name, whose density is not known")
+    if OtherRun.of(theta.initial):
+        raise ValueError("theta starts from another run, whose density is not known")
     parts = []
     for group in machine.model.parameters:
         given = theta.spread

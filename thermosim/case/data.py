@@ -26,7 +26,7 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
         return []
     if not model.learns:
         return [f"data: model {model.name!r} does not learn from data; remove [data]."]
-    if not learning and not (x is not None and (x.initial == "data" or x.restart)):
+    if not learning and not (x is not None and (x.start.kind == "data" or x.restart)):
         return [f"data: nothing uses it with theta.dynamics = {theta.dynamics!r}; remove [data]."]
     constants = settings.model.constants
     found = faults_of_data(data, model.components(constants), folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thermosim.case.settings import Settings
+from thermosim.case.start import OtherRun
 from thermosim.data import DataSection
 from thermosim.data.kept import depth, kept_section
 from thermosim.storage.inputs import inputs_folder
@@ -30,6 +31,10 @@ def _named(settings: Settings) -> list[str]:
     files = [data.file, data.folder] if data else []
     files += [*swept.get("data.file", ()), *swept.get("data.folder", ())]
     recordings = [settings.theta.recording, *swept.get("theta.recording", ())]
+    starts = [settings.theta.initial, *swept.get("theta.initial", ()), *swept.get("x.initial", ())]
+    starts += [settings.x.initial] if settings.x else []
+    starts += [{"from": file} for part in ("theta", "x") for file in swept.get(f"{part}.initial.from", ())]
+    files += [other.file for other in map(OtherRun.of, starts) if other is not None]
     return [name for name in [*files, *(recording.get("file") for recording in recordings)] if name]
 
 

@@ -224,4 +224,4 @@ def _put(raw: Raw, key: str, value: Any) -> None:
         raw = raw.setdefault(part, {})
         if not isinstance(raw, dict):
             raise CaseError([f"{key}: {part} is a value, not a table; it has no key {last!r}"])
-    raw[last] = value
+    raw[last] = copy.deepcopy(value)  # a later key may go into it

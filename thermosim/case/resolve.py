@@ -50,8 +50,8 @@ def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[
     ensemble = settings.ensemble
     if sum(ensemble.added) >= ensemble.replicas:
         return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]
-    faults = theta.faults(model, settings, folder) + x.faults(model, settings) + data.faults(model, settings, folder)
-    faults += record_faults(model, settings)
+    faults = theta.faults(model, settings, folder) + x.faults(model, settings, folder)
+    faults += data.faults(model, settings, folder) + record_faults(model, settings)
     if THETA_MOVES[settings.theta.dynamics].rests and settings.x is None:
         faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
     if not faults and model.validate is not None:

@@ -10,7 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from thermosim.case.numbers import number_faults, schedule_faults
+from thermosim.case.other_run import frame_faults
 from thermosim.case.section import Batch, Scale, Schedule, Section, Start
+from thermosim.case.start import FROM_FILE, OtherRun, listed
 from thermosim.data.sources import recording_faults, theta_faults
 from thermosim.model import Model
 from thermosim.moves import CONSTRAINED, THETA_MOVES, Move, hyper_parameters, moves_with
@@ -51,7 +53,11 @@ class ThetaSection(Section):
     )
     learn: list[str] | None = Field(None, min_length=1, description="parameter groups that are learned; default all")
     radius: float = Field(1.0, gt=0, allow_inf_nan=False, description="|w| of the fixed sphere, or of the random start")
-    initial: Start = Field(None, description="named start of the model, or a table of values of parameter groups")
+    initial: Start = Field(
+        None,
+        description="named start of the model, a table of values of parameter groups, or the state of another run: "
+        "{ from, step, survivors }",
+    )
     spread: Scale = Field(
         None, description="standard deviation over replicas of the start: a number, or a table of parameter groups"
     )
@@ -99,9 +105,10 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
             "protocol."
         )
     if move.learns:
-        return found + _learning_faults(model, settings, move)
+        return found + _learning_faults(model, settings, move, folder)
     found += _unused_faults(theta, move)
     start = ("initial", "spread") if move.rests and model.learns else ()
+    found += _initial_faults(model, settings, folder) if start else []
     return found + [
         f"theta.{key} = {getattr(theta, key)!r}: is only used when theta learns, not with theta.dynamics = "
         f"{theta.dynamics!r}."
@@ -127,7 +134,7 @@ def _protocol_faults(model: Model, settings: Settings) -> list[str]:
     return found
 
 
-def _learning_faults(model: Model, settings: Settings, move: Move) -> list[str]:
+def _learning_faults(model: Model, settings: Settings, move: Move, folder: Path) -> list[str]:
     theta, steps, name = settings.theta, settings.run.steps, f"model {model.name!r}"
     found = []
     if settings.run.direction == "reversed":
@@ -149,14 +156,14 @@ def _learning_faults(model: Model, settings: Settings, move: Move) -> list[str]:
         found += schedule_faults("theta.learning_rate", theta.learning_rate, steps, "learning rate", exclusive=True)
     found += schedule_faults("theta.weight_decay", theta.weight_decay, steps, "weight decay")
     if model.scale_invariant:
-        return found + _scale_invariant_faults(model, theta)
+        return found + _scale_invariant_faults(model, theta) + _other_run_faults(model, settings, folder)
     if theta.constraint is not None:
         found.append(f"theta.constraint = {theta.constraint!r}: {name} is not scale-invariant; remove it.")
     if theta.radius != ThetaSection.model_fields["radius"].default:
         found.append(f"theta.radius = {theta.radius!r}: {name} is not scale-invariant; remove it.")
     found += _unused_faults(theta, move) + _temperature_faults(model, theta, steps)
     found += _gradient_faults(model, settings, move) if model.learns else []
-    return found + _initial_faults(model, settings)
+    return found + _initial_faults(model, settings, folder)
 
 
 def _unused_faults(theta: ThetaSection, move: Move) -> list[str]:
@@ -194,16 +201,33 @@ def _scale_invariant_faults(model: Model, theta: ThetaSection) -> list[str]:
         for key in ("momentum", "beta1", "beta2", "epsilon")
         if getattr(theta, key) != ThetaSection.model_fields[key].default
     ]
-    starts = list(model.initial_theta)
-    start = theta.initial or (starts[0] if starts else None)
-    if start not in starts:
-        faults.append(f"theta.initial = {start!r}: {name} can start from {', '.join(map(repr, starts))}.")
     constant = not (is_schedule(theta.learning_rate) or is_schedule(theta.weight_decay))
     decays = constraint == "fixed-sphere" or (constant and theta.weight_decay > 0)
-    if start == "stationary" and constraint is not None and not (constant and decays):
+    starts = [start for start in model.initial_theta if start != "stationary" or (constant and decays)]
+    start = theta.initial or next(iter(model.initial_theta), None)
+    use = listed([*starts, FROM_FILE])
+    if start == "stationary" and "stationary" not in starts and constraint is not None:
         decay = "" if constraint == "fixed-sphere" else " and a constant weight decay above 0"
-        faults.append(f"theta.initial = 'stationary': needs a constant learning rate{decay}.")
+        faults.append(f"theta.initial = 'stationary': needs a constant learning rate{decay}; or use {use}.")
+    elif OtherRun.of(start) is None and start not in model.initial_theta:
+        faults.append(f"theta.initial = {start!r}: {name} can start from {use}.")
     return faults
+
+
+def _other_run_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    """What is wrong with a start from another run; none where theta starts otherwise."""
+    given = settings.theta.initial
+    other = OtherRun.of(given)
+    if other is None:
+        return []
+    found = [
+        f"theta.initial.{key} = {given[key]!r}: unknown key; a start from another run has from, step, survivors."
+        for key in given.keys() - {"from", "step", "survivors"}
+    ]
+    found += OtherRun.faults("theta.initial", given)
+    if settings.theta.spread is not None:
+        found.append(f"theta.spread = {settings.theta.spread!r}: theta has the spread of another run; remove it.")
+    return found or frame_faults("theta", other, model, settings, folder)
 
 
 def _temperature_faults(model: Model, theta: ThetaSection, steps: int) -> list[str]:
@@ -272,11 +296,15 @@ def _gradient_faults(model: Model, settings: Settings, move: Move) -> list[str]:
     return faults
 
 
-def _initial_faults(model: Model, settings: Settings) -> list[str]:
+def _initial_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     theta, constants = settings.theta, settings.model.constants
+    if OtherRun.of(theta.initial) is not None:
+        return _other_run_faults(model, settings, folder)
     faults = []
     if theta.initial is not None and (not isinstance(theta.initial, str) or theta.initial not in model.initial_theta):
-        faults += theta_faults(model, constants, theta.initial, "theta.initial")
+        wrong = theta_faults(model, constants, theta.initial, "theta.initial")
+        use = listed([*model.initial_theta, FROM_FILE])
+        faults += [f"{fault.rstrip('.')}; or use {use}." for fault in wrong]
     spread, meaning = theta.spread, "standard deviation of the start over replicas"
     if isinstance(spread, Mapping):
         wrong = theta_faults(model, constants, spread, "theta.spread")

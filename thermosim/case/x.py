@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import Field
 
 from thermosim.case.numbers import schedule_faults
-from thermosim.case.section import Each, Schedule, Section
+from thermosim.case.other_run import frame_faults
+from thermosim.case.section import Each, Schedule, Section, StartOfX
+from thermosim.case.start import Start, in_equilibrium, start_faults
 from thermosim.case.theta import ThetaSection
 from thermosim.model import Model
 from thermosim.moves import THETA_MOVES, X_MOVES, possible_moves
-from thermosim.schedules import is_schedule, schedule_values
+from thermosim.schedules import is_schedule
 
 if TYPE_CHECKING:
     from thermosim.case.settings import Settings
@@ -36,14 +38,26 @@ class XSection(Section):
         description="mobility mu, x' = x + h mu F + sqrt(2 h mu T) xi: a number, or one number per component",
     )
     samples: int = Field(1, ge=1, le=10**6, description="independent chains per replica")
-    initial: Literal["equilibrium", "zero", "normal", "random", "data"] = Field(
-        "equilibrium", description="distribution of x at step 0"
+    initial: StartOfX = Field(
+        "equilibrium",
+        description="x at step 0: equilibrium, zero, normal, random or data; a point, a number or one per component; "
+        "or a table { from, warm_up, mean, deviation, step, survivors }",
     )
     restart: bool = Field(False, description="whether chains start anew from data rows at every step")
 
+    @property
+    def start(self) -> Start:
+        """What `initial` says."""
+        return Start.of(self.initial)
 
-def faults(model: Model, settings: Settings) -> list[str]:
-    """What is wrong with the section, or with its absence."""
+    @property
+    def starts_in_equilibrium(self) -> bool:
+        """Whether x_0 is drawn from exp(-phi/T) itself; of several baths or a drive, the steady state."""
+        return in_equilibrium(self)
+
+
+def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+    """What is wrong with the section, or with its absence. `folder` is where the files of the case are looked for."""
     x, theta = settings.x, settings.theta
     if x is None:
         if not model.has_samples or (model.learns and theta.gradient != "contrast" and model.normalised):
@@ -52,7 +66,8 @@ def faults(model: Model, settings: Settings) -> list[str]:
     if not model.has_samples:
         return [f"x: model {model.name!r} has no samples x, only parameters theta; remove [x]."]
     found = _move_faults(model, x, theta) + _hyper_faults(model, x, settings)
-    return found + _start_faults(model, settings, x, bool(found))
+    found += start_faults(model, settings, x, bool(found))
+    return found + (frame_faults("x", x.start.other, model, settings, folder) if not found and x.start.other else [])
 
 
 def _hyper_faults(model: Model, x: XSection, settings: Settings) -> list[str]:
@@ -97,12 +112,6 @@ def _mobility_faults(model: Model, x: XSection, settings: Settings) -> list[str]
     if not move.mobilities:
         able = " or ".join(repr(other.name) for other in X_MOVES.values() if other.mobilities)
         found.append(f"x.mobility: {move.name!r} moves all components alike; give one number, or use {able}.")
-    several = isinstance(x.temperature, list) and len(set(x.temperature)) > 1
-    if x.initial == "equilibrium" and (several or model.drive is not None):
-        found.append(
-            "x.initial = 'equilibrium': the steady state between several baths or under a drive is that of mobility 1; "
-            "use 'normal' or 'zero' and discard the beginning."
-        )
     return found
 
 
@@ -119,30 +128,3 @@ def _move_faults(model: Model, x: XSection, theta: ThetaSection) -> list[str]:
     if move.temperatures and isinstance(x.temperature, list) and model.energy is None:
         return [f"x.temperature: {name} moves at one temperature; give one number."]
     return []
-
-
-def _start_faults(model: Model, settings: Settings, x: XSection, faulty: bool) -> list[str]:
-    """Whether x can start as asked."""
-    start, name = x.initial, f"model {model.name!r}"
-    faults = []
-    if start == "equilibrium" and model.equilibrium is None and model.fresh is None:
-        starts = "'random' or 'data'" if model.discrete else "'zero', 'normal' or 'data'"
-        why = "is driven, so it has no known equilibrium" if model.drive is not None else "has no exact sampler"
-        faults.append(f"x.initial = 'equilibrium': {name} {why}; use {starts} and discard the beginning.")
-    elif start == "equilibrium" and model.equilibrium is None and x.temperature != 1.0:
-        faults.append(f"x.initial = 'equilibrium': {name} samples exp(-phi) only; use x.temperature = 1, or 'normal'.")
-    elif start == "equilibrium" and is_schedule(x.temperature) and not faulty:
-        steps = settings.run.steps
-        first = steps if settings.run.direction == "reversed" else 0
-        if not np.all(schedule_values(x.temperature, steps, first, first) > 0):
-            faults.append(
-                "x.temperature: is 0 at step 0, where the equilibrium start needs one above 0; or start from 'zero'."
-            )
-    if start in ("zero", "normal") and model.discrete and not (start == "zero" and 0.0 in model.levels):
-        faults.append(f"x.initial = {start!r}: the components of {name} are {model.levels}; use 'random' or 'data'.")
-    if start == "random" and not model.discrete:
-        faults.append(f"x.initial = 'random': is for discrete x; {name} is continuous, use 'normal' or 'data'.")
-    if (start == "data" or x.restart) and not settings.data:
-        key = "x.initial = 'data'" if start == "data" else "x.restart = true"
-        faults.append(f"{key}: needs data rows to start from; add a [data] section.")
-    return faults

@@ -54,6 +54,7 @@ __all__ = [
     "linear_protocol",
     "mean_rate",
     "start_state",
+    "starts_from_a_known_law",
     "steady_frames",
 ]
 
@@ -72,11 +73,10 @@ def fluctuation_theorem(ds: xr.Dataset, end: str = "state", exact: list[Exact] |
     """
     if end not in ENDS:
         raise ValueError(f"end = {end!r}: expected 'state' or 'equilibrium'")
-    if int(ds["step"][0]) != 0 or "x" not in ds or not _starts_with_a_density(ds):
+    known = exact_results(ds) if exact is None and starts_from_a_known_law(ds) else exact
+    if int(ds["step"][0]) != 0 or "x" not in ds or not known or not _starts_with_a_density(known):
         raise ValueError("the fluctuation theorem needs x at step 0, drawn from a density: record.first = 0")
-    return work.integral_fluctuation_theorem(
-        ds, *_log_densities(ds, end, exact_results(ds) if exact is None else exact)
-    )
+    return work.integral_fluctuation_theorem(ds, *_log_densities(ds, end, known))
 
 
 def _log_densities(ds: xr.Dataset, end: str, exact: list[Exact]) -> tuple[xr.DataArray, xr.DataArray]:
@@ -98,7 +98,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     if not {"x", "work", "heat", "log_ratio_x"} & set(ds):
         raise KeyError("heat")  # before theory is worked out step by step, to compare with nothing
     comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
-    if _follows_a_recording(ds):
+    if _follows_a_recording(ds) or (has_linear_moves(ds) and not starts_from_a_known_law(ds)):
         return comparisons
     if not has_linear_moves(ds):
         return comparisons + _of_any_move(ds)
@@ -130,6 +130,8 @@ def advice(ds: xr.Dataset) -> list[str]:
     said = []
     if _follows_a_recording(ds):
         said.append("theta follows the recording of another run, so only the first law is compared.")
+    elif not starts_from_a_known_law(ds):
+        said.append("x starts from a frame of another run, whose law is not known: only the first law is compared.")
     elif not has_linear_moves(ds):
         said.append("x moves by a rule that is not linear in x: only what holds for any move is compared.")
     elif not all(cell.is_finite for cell in exact_results(ds)):
@@ -150,8 +152,14 @@ def _follows_a_recording(ds: xr.Dataset) -> bool:
     return any(resolved.theta.recording for _, resolved in each_point(ds))
 
 
-def _starts_with_a_density(ds: xr.Dataset) -> bool:
-    return all(resolved.of_x.initial in ("equilibrium", "normal") for _, resolved in each_point(ds))
+def starts_from_a_known_law(ds: xr.Dataset) -> bool:
+    """Whether the law of x at step 0 follows from the case, in all points of the sweep."""
+    return all(resolved.of_x.start.other is None for _, resolved in each_point(ds))
+
+
+def _starts_with_a_density(exact: list[Exact]) -> bool:
+    """Whether x at step 0 is nowhere confined to fewer dimensions."""
+    return all(np.linalg.eigvalsh(cell.ledger.state(0).covariance)[0] > 0.0 for cell in exact)
 
 
 def _nearly_normal(comparison: Comparison) -> list[Comparison]:
@@ -177,7 +185,7 @@ def _of_any_move(ds: xr.Dataset) -> list[Comparison]:
 
 
 def _starts_in_equilibrium(ds: xr.Dataset) -> bool:
-    return all(resolved.of_x.initial == "equilibrium" for _, resolved in each_point(ds))
+    return all(resolved.of_x.starts_in_equilibrium for _, resolved in each_point(ds))
 
 
 def _chosen_frames(ds: xr.Dataset) -> np.ndarray:
@@ -241,7 +249,8 @@ def _work(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Compar
     weights = xr.DataArray(np.exp(-ds["work"].sel(step=step) * inverse))
     expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[step]))  # type: ignore[union-attr]
     balanced = all(X_MOVES[resolved.of_x.dynamics].invariant for _, resolved in each_point(ds))
-    theory = "Jarzynski's equality, exp(-dF/T), at any time step" if balanced else f"Gaussian integral, {_AT}"
+    equality = balanced and _starts_in_equilibrium(ds)
+    theory = "Jarzynski's equality, exp(-dF/T), at any time step" if equality else f"Gaussian integral, {_AT}"
     sample_size = float(work.jarzynski(ds.sel(step=[step]))["effective_sample_size"].min())
     quantity = f"<exp(-work/T)> to step {step} (effective sample size {sample_size:.0f})"
     return [*comparisons, mean_comparison(ds, quantity, weights, expected, theory)]
@@ -262,7 +271,7 @@ def _variance_of_work(ds: xr.Dataset, exact: list[Exact], step: int) -> list[Com
 
 def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     """<exp(-Sigma)> = 1 in the last frame where theory promises enough replicas."""
-    if int(ds["step"][0]) != 0 or not _starts_with_a_density(ds):
+    if int(ds["step"][0]) != 0 or not _starts_with_a_density(exact):
         return []
     steps, replicas = ds["step"].values, ds.sizes["replica"]
     weights = [cell.theorem_weights() for cell in exact]

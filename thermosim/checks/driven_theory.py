@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from thermosim.analysis.settings import each_point
 from thermosim.case.settings import Settings
+from thermosim.case.start import Start
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.driven import Ledger, LinearProtocol, WorkMoments
-from thermosim.exact.linear_langevin import Gaussian
+from thermosim.exact.linear_langevin import Gaussian, Transition
 from thermosim.schedules import is_schedule, schedule_values
 
 __all__ = [
@@ -99,12 +101,40 @@ def linear_protocol(resolved: Settings) -> LinearProtocol:
     return LinearProtocol(stiffness, center, drive, x.dynamics, h, x.tau, t, x_first=backward, mobility=mobility)
 
 
-def start_state(protocol: LinearProtocol, initial: str) -> Gaussian:
-    """The law of x at step 0: the stationary state of continuous time, standard normal, or a point at the origin."""
-    n = protocol.center.shape[1]
-    if initial == "equilibrium":
-        return _stationary(protocol, 0)
-    return Gaussian(np.zeros(n), np.eye(n) if initial == "normal" else np.zeros((n, n)))
+def start_state(protocol: LinearProtocol, initial: Any) -> Gaussian:
+    """The law of x at step 0 of a start as `x.initial` has it: the stationary state of continuous time, a normal law, a
+    point, each carried through the warm-up. Raises ValueError for a start from another run, whose law is not known.
+    """
+    start, n = Start.of(initial), protocol.center.shape[1]
+    if start.other is not None:
+        raise ValueError(f"x starts from {start}, whose law is not known")
+    if start.kind == "equilibrium":
+        law = _stationary(protocol, 0)
+    else:
+        mean, deviation = (np.zeros(n) + value for value in (start.mean, start.deviation))
+        law = Gaussian(mean, np.diag(deviation**2))
+    if not start.warm_up:
+        return law
+    move = linear_langevin.transition(protocol.force(0), protocol.dynamics, *protocol.bath(0))
+    return linear_langevin.after(law, _repeated(move, start.warm_up))
+
+
+def _repeated(move: Transition, times: int) -> Transition:
+    """So many of the same move as one, by squaring: the noise N + M N M' of two grows as their matrix does."""
+    n = len(move.shift)
+    result = Transition(np.eye(n), np.zeros(n), np.zeros((n, n)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        while times:
+            result = _then(result, move) if times & 1 else result
+            move, times = _then(move, move), times >> 1
+    return result
+
+
+def _then(first: Transition, second: Transition) -> Transition:
+    """One move after another."""
+    matrix = second.matrix @ first.matrix
+    shift = second.matrix @ first.shift + second.shift
+    return Transition(matrix, shift, second.matrix @ first.noise @ second.matrix.T + second.noise)
 
 
 def exact_results(ds: xr.Dataset) -> list[Exact]:

@@ -24,6 +24,7 @@ from thermosim.analysis.information import learned_information
 from thermosim.analysis.machine import Machine
 from thermosim.analysis.memorised_information import memory
 from thermosim.analysis.settings import axes
+from thermosim.case.start import OtherRun
 from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal, mean_comparison
 from thermosim.data.sources import theta_of
 from thermosim.exact import gaussian_information, learning_machine
@@ -55,7 +56,7 @@ def linear_machine(machine: Machine, precision: np.ndarray | None = None) -> tup
     plain = plain and not isinstance(x.mobility, list)
     warm = theta.temperature
     constant = not is_schedule(theta.weight_decay) and (is_by_group(warm) or not is_schedule(warm))
-    if not (linear and plain and constant and x.initial == "equilibrium"):
+    if not (linear and plain and constant and x.starts_in_equilibrium) or OtherRun.of(theta.initial):
         return None
     if machine.settings.run.direction == "there-and-back":
         return None

@@ -22,8 +22,9 @@ import xarray as xr
 from thermosim.analysis import ideal_gas as measured
 from thermosim.analysis.comparison import SKEWEST, Comparison
 from thermosim.analysis.entropy import estimator_bias
-from thermosim.analysis.settings import settings
+from thermosim.analysis.settings import each_point, settings
 from thermosim.analysis.sphere_frames import FEWEST_REPLICAS, SETTLING, Cells, Frames, cells, frames
+from thermosim.case.start import OtherRun
 from thermosim.checks.admission import at_common_steps
 from thermosim.checks.means import skewness_of_mean
 from thermosim.checks.sphere_start import start_excess
@@ -78,6 +79,8 @@ def _why_nothing(ds: xr.Dataset) -> str:
         return "Nothing is stationary under a schedule of the learning rate or the weight decay."
     if case.run.direction != "forward":
         return "SGD there and back has no stationary law."
+    if any(OtherRun.of(point.theta.initial) for _, point in each_point(ds)):
+        return "w starts from another run, whose law is not known: how far it shows is not known either."
     there = cells(ds)
     if case.theta.initial != "stationary" and not is_settled(ds):
         if ds.sizes["replica"] < FEWEST_OF_A_COURSE:

@@ -29,6 +29,8 @@ from thermosim.analysis.learning import relaxation
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
+from thermosim.case.settings import Settings
+from thermosim.case.start import OtherRun
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import first_law
 from thermosim.checks.free_energy import free_energy_comparisons
@@ -74,11 +76,24 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
             "Learning by contrast lets x steer theta: fluctuation theorems and routes to the L-info hold without "
             "feedback only, and are not compared."
         )
+    said += _of_starts(everyone)
     gaussians = [machine for machine in everyone if machine.model.name == "gaussian"]
     if "theta" not in ds and any(has_own_precisions(machine) for machine in gaussians):
         said.append(
             "Replicas have precisions of their own, which the exact recursion needs: add theta to record.variables."
         )
+    return said
+
+
+def _of_starts(everyone: list[Machine]) -> list[str]:
+    """What is not compared for want of a known law at step 0."""
+    said = []
+    if any(OtherRun.of(machine.settings.theta.initial) for machine in everyone):
+        said.append("theta starts from another run, whose law is not known: its moments are not compared.")
+    starts = {str(m.settings.x.start): m for m in everyone if m.settings.x and not m.settings.x.starts_in_equilibrium}
+    unknown = [start for start, m in starts.items() if m.settings.of_x.start.warm_up or m.settings.of_x.start.other]
+    if unknown:
+        said.append(f"x starts from {unknown[0]}, whose law is not known: what needs equilibrium is not compared.")
     return said
 
 
@@ -127,17 +142,16 @@ def _starts_in_equilibrium(ds: xr.Dataset) -> bool:
 
     Learning by contrast feeds the samples back into theta; a theorem for x at a given path of theta then does not hold.
     """
-    x, normalised = settings(ds).x, machines(ds)[0].model.normalised
-    if x is None or not normalised or "phi" not in ds or int(ds["step"][0]) != 0 or ds.sizes["step"] < 2:
+    everyone = machines(ds)
+    if "phi" not in ds or int(ds["step"][0]) != 0 or ds.sizes["step"] < 2 or not everyone[0].model.normalised:
         return False
-    swept = settings(ds).sweep
-    return bool(
-        x.initial == "equilibrium"
-        and x.temperature == 1.0
-        and not x.restart
-        and settings(ds).theta.gradient != "contrast"
-        and not {"x.initial", "x.temperature", "x.restart", "theta.gradient"} & swept.keys()
-    )
+    return all(_is_in_equilibrium(machine.settings) for machine in everyone)
+
+
+def _is_in_equilibrium(resolved: Settings) -> bool:
+    x = resolved.x
+    at_one = x is not None and x.temperature == 1.0 and not x.restart and x.starts_in_equilibrium
+    return at_one and resolved.theta.gradient != "contrast"
 
 
 def _theorems(ds: xr.Dataset) -> list[Comparison]:
@@ -170,7 +184,7 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
     frames = _chosen(ds)
     lag = relaxation(frames)
     certain = abs(lag["gap"]) > _CERTAIN_GAP * lag["gap_error"]
-    fresh = all(machine.x_move.fresh and machine.settings.of_x.initial == "equilibrium" for machine in everyone)
+    fresh = all(machine.x_move.fresh and machine.settings.of_x.starts_in_equilibrium for machine in everyone)
     others = [d for d in lag["relaxed"].dims if d != "step"]
     usable = fresh | (lag["relaxed"] & ~certain).all(others).values
     if not usable[0] or not usable[1:].any():

@@ -188,6 +188,7 @@ def models(name: str | None) -> Exit:
 
 def _abilities(model: Model) -> list[tuple[str, str]]:
     """What a case may ask of a model with samples x."""
+    from thermosim.case.start import listed, possible_starts
     from thermosim.moves import possible_moves
 
     if not model.has_samples:
@@ -198,12 +199,13 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
         phi = "energy without its normaliser; the analysis finds it where it can"
     else:
         phi = "energy without its normaliser"
-    sampler = "yes" if model.fresh is not None or model.equilibrium is not None else "no; start from data"
+    sampler = "yes" if model.fresh is not None or model.equilibrium is not None else "no"
+    rows = [("phi:", phi), ("exact sampler:", sampler), ("moves of x:", ", ".join(possible_moves(model)))]
+    rows.append(("x starts from:", listed(possible_starts(model))))
     if not model.learns:
-        return [("phi:", phi), ("exact sampler:", sampler), ("moves of x:", ", ".join(possible_moves(model)))]
+        return rows
     learns = "likelihood or contrast" if model.normalised else "contrast with its own samples"
-    rows = [("phi:", phi), ("exact sampler:", sampler)]
-    return [*rows, ("moves of x:", ", ".join(possible_moves(model))), ("theta learns by:", learns)]
+    return [*rows, ("theta learns by:", learns)]
 
 
 def moves(name: str | None) -> Exit:

@@ -14,9 +14,12 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.addresses import series
+from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
+from thermosim.case.other_run import read_frame
 from thermosim.case.record import sizes
 from thermosim.case.settings import Settings
+from thermosim.case.start import OtherRun
 from thermosim.case.sweep import Axis
 from thermosim.case.theta import move_of
 from thermosim.data import Data
@@ -59,6 +62,16 @@ class Outline:
     def steps(self) -> int:
         """Steps of theta."""
         return self.settings.run.steps
+
+    @property
+    def warm_up(self) -> int:
+        """Moves of x before step 0."""
+        return self.settings.x.start.warm_up if self.settings.x else 0
+
+    @property
+    def steps_to_make(self) -> float:
+        """Steps, and a warm-up as so many steps of tau moves."""
+        return self.steps + (self.warm_up / self.settings.of_x.tau if self.warm_up else 0.0)
 
     @property
     def lanes(self) -> int:
@@ -155,6 +168,19 @@ class Outline:
                 return np.asarray(axis.values, float)[lanes // stride % len(axis.values)]
             stride *= len(axis.values)
         return np.full(len(lanes), float(self.settings.value(key)))
+
+    def state_of_other(self, name: str, other: OtherRun, lanes: np.ndarray) -> np.ndarray:
+        """theta (m, L) or x (S, n, L) of another run, for lanes (L,) counted over the whole block.
+
+        Raises CaseError where it has not enough replicas that did not diverge.
+        """
+        frame, swept = read_frame(other, name, self.folder), {axis.key for axis in self.lane_axes}
+        keys = [key for key, _ in frame.axes]
+        at = {key: self.lane_values(key, lanes) if key in swept else self.settings.value(key) for key in keys}
+        try:
+            return frame.of_lanes(at, lanes % self.replicas, other.survivors)
+        except ValueError as error:
+            raise CaseError([f"{name}.initial.from = {other.file!r}: {error}"]) from None
 
     def constants_of(self, lanes: np.ndarray) -> dict[str, Any]:
         """The model's constants: swept ones as arrays over these lanes (L,), counted over the whole block."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.case.start import OtherRun, Start
 from thermosim.data.sources import theta_of
 from thermosim.kernels.noise import normal_array, uniform_array
 from thermosim.plan.block import Block
@@ -20,7 +21,7 @@ _WINDOW = 16384
 
 
 def initial_state(outline: Outline, first_lane: int, lanes: int) -> dict[str, np.ndarray]:
-    """theta (m, lanes) and x (S, n, lanes) at step 0.
+    """theta (m, lanes) and x (S, n, lanes) at step 0, or before the warm-up.
 
     Made in windows of lanes counted over the whole block: the arithmetic is numpy's, whose last bits can depend on the
     shape of its arrays, and may not depend on how a block was cut.
@@ -44,6 +45,8 @@ def _numbers(block: Block) -> np.ndarray:
 def _initial_theta(outline: Outline, block: Block) -> np.ndarray:
     """theta at step 0: (m, lanes)."""
     model, theta = outline.model, outline.settings.theta
+    if other := OtherRun.of(theta.initial):
+        return outline.state_of_other("theta", other, _numbers(block))
     if model.initial_theta and block.theta.learns:
         return _named_start(outline, block)
     if block.theta.prescribed or not model.learns:
@@ -81,27 +84,36 @@ def _named_start(outline: Outline, block: Block) -> np.ndarray:
 def _initial_x(outline: Outline, block: Block, theta: np.ndarray) -> np.ndarray:
     """x at step 0, of replicas with these theta (m, lanes): (S, n, lanes)."""
     shape = (block.samples, block.components, block.lanes)
-    start = outline.settings.x.initial if outline.settings.x else "zero"
-    if start == "zero":
+    start = outline.settings.x.start if outline.settings.x else Start("zero")
+    if start.kind == "zero":
         return np.zeros(shape)
-    if start == "data":
+    if start.other:
+        return outline.state_of_other("x", start.other, _numbers(block))[: block.samples]
+    if start.kind == "point":
+        return np.zeros(shape) + _column(start.mean)
+    if start.kind == "data":
         uniform = uniform_array(block.seed, RESTART, 0, block.first_replica, (block.samples, block.lanes))
         rows = block.first_rows + np.floor((1.0 - uniform) * block.data_rows).astype(np.int64)
         return np.ascontiguousarray(block.data[rows].transpose(0, 2, 1))  # (S, lanes, n) before
     count = block.samples * block.components
-    if start == "random":
+    if start.kind == "random":
         uniform = uniform_array(block.seed, INITIAL, 4, block.first_replica, (count, block.lanes)).reshape(shape)
         low, high = outline.model.levels
         return np.where(uniform > 0.5, high, low)
     normal = normal_array(block.seed, INITIAL, 1, block.first_replica, (count, block.lanes)).reshape(shape)
-    if start == "normal":
-        return normal
+    if start.kind == "normal":
+        return np.asarray(_column(start.mean) + _column(start.deviation) * normal)
     if outline.model.equilibrium is None:
         return _fresh(outline, block, theta)
     factor = block.timetable.x_factor(block.steps if block.reversed else 0)
     temperature = np.broadcast_to((block.x_hyper * factor)[block.time_steps :], (block.components, block.lanes))
     constants = outline.constants_of(_numbers(block))
     return np.stack([outline.model.equilibrium(theta, constants, temperature, part) for part in normal])
+
+
+def _column(value: Any) -> np.ndarray:
+    """A number, or one per component, to go with (S, n, lanes)."""
+    return np.asarray(value, float).reshape(-1, 1)
 
 
 def _fresh(outline: Outline, block: Block, theta: np.ndarray) -> np.ndarray:

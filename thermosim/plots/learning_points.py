@@ -80,8 +80,8 @@ class Point:
     def balance(self) -> xr.Dataset:
         """Both sides of Eq. 44. Raises ValueError where they are not to be had, or mean something else."""
         x = self.machine.settings.of_x
-        if x.initial != "equilibrium":
-            raise ValueError(f'chains start from "{x.initial}": until they relax it is not the L-info that changes')
+        if not x.starts_in_equilibrium:
+            raise ValueError(f"chains start from {x.start}: until they relax it is not the L-info that changes")
         if not self.machine.model.normalised and self.machine.model.log_normaliser is not None:
             raise ValueError("ln Z of every replica takes minutes: information_balance(ds)")
         return information_balance(self.some)

@@ -112,14 +112,14 @@ def _seconds(blocks: list[Outline], seconds: float) -> float:
     moves = np.array([float(block.moved) for block in blocks])
     order = np.argsort(moves[chosen])
     each = np.interp(moves, moves[chosen][order], np.array(costs)[order])
-    return float(sum(cost * block.lanes * block.steps for cost, block in zip(each, blocks, strict=True)))
+    return float(sum(cost * block.lanes * block.steps_to_make for cost, block in zip(each, blocks, strict=True)))
 
 
 def seconds_per_replica_step(block: Outline, seconds: float) -> float:
     """Time of one step of one replica, recording included, with all threads of this machine busy."""
     threads = os.cpu_count() or 1
     first, lanes = runs_of_lanes(block, 0, block.lanes, _LANES_PER_THREAD * threads)[0]
-    stepper = Stepper(block, first, lanes, threads=threads)
+    stepper = Stepper(block, first, lanes, threads=threads, warm_up=False)
     try:
         while stepper.recorded < 0 or (stepper.step < block.steps and stepper.step <= 1):  # first touch of memory
             stepper.advance_chunk(min(2, block.steps))

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from thermosim.case.load import Case
+from thermosim.case.other_run import digest_of_starts
+from thermosim.case.start import others
 from thermosim.engines import engine_of
 from thermosim.kernels import apply
 from thermosim.kernels.identity import Identity, combined, identity_of, identity_of_modules
@@ -30,7 +32,7 @@ _PLAN = (
     "thermosim.data.sources",
     "thermosim.cohorts",
 )
-_STARTS = ("thermosim.plan.starts",)
+_STARTS = ("thermosim.plan.starts", "thermosim.plan.warm_up", "thermosim.run.warm_up")
 _SCHEDULES = ("thermosim.schedules",)
 _DATA = ("thermosim.data.generators", "thermosim.data.load", "thermosim.data.tables")
 _RECORDING = ("thermosim.run.recording", "thermosim.run.stepper", "thermosim.run.guard")
@@ -55,6 +57,8 @@ def fingerprint(case: Case, blocks: list[Outline]) -> dict[str, str]:
         parts["summaries"] = identity_of(_modules(*_SUMMARIES), tables)
     of_blocks = [engine_of().fingerprint(block.cohort) for block in blocks]
     of_engine = {name: combined(each[name] for each in of_blocks) for name in of_blocks[0]}
+    if any(others(block.settings) for block in blocks):
+        of_engine["states it starts from"] = digest_of_starts([block.settings for block in blocks], case.folder)
     return of_engine | {name: part.digest for name, part in parts.items()} | _common() | _versions(*parts.values())
 
 

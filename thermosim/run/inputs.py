@@ -8,7 +8,9 @@ from typing import Any
 
 from thermosim.case.files import home_of
 from thermosim.case.load import Case, load_case
+from thermosim.case.other_run import kept_starts
 from thermosim.case.settings import Settings
+from thermosim.case.start import others
 from thermosim.data.kept import copies, is_absolute, place
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
@@ -25,13 +27,18 @@ _MODEL = "model.py"
 
 
 def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
-    """Copy data, recordings and a user's model into the parts, all of it on the disk.
+    """Copy data, recordings, states to start from and a user's model into the parts, all of it on the disk.
 
     Returns what the manifest says of it: `inputs`, and `external`, files named by absolute paths: going on reads them
     where they are, and analysis reads the copies.
     """
     external: dict[str, str] = {}
     kept: dict[str, SealedFile] = {}
+    blocks = list(blocks)
+    starting = [block.settings for block in blocks if others(block.settings)]
+    for name, states in kept_starts(starting, case.folder).items() if starting else ():
+        target = place(name, home_of(case.settings))
+        kept[target] = _sealed(parts, target, states)
     for block in blocks:
         for name, path, content in _copies(block.settings, case.folder):
             if is_absolute(name):
@@ -54,6 +61,7 @@ def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
         data, recording = block.settings.data, block.settings.theta.recording
         names |= {data.file} if data is not None and data.file else set()
         names |= {str(recording["file"])} if recording else set()
+        names |= {other.file for other in others(block.settings).values()}
     if case.settings.model.file is not None:
         names.add(case.settings.model.file)
     return [case.folder / name for name in sorted(names)]

@@ -165,14 +165,20 @@ def _run_part(
         stretch = Stretch(part.number, part.first_lane, part.lanes, begin, stepper.recorded)
         return sealer.submit(seal, stretch, stepper.take(), stepper.snapshot())
 
-    clock.tick(0)
+    if stepper.warm_up is None:
+        clock.tick(0)
     begin, sealed_at = stepper.recorded, time.perf_counter()
     try:
         while stepper.recorded < part.steps:
             steps = stepper.advance_chunk(part.steps)
-            clock.tick(part.lanes * steps)
+            if stepper.warm_up is None:
+                clock.tick(part.lanes * steps)
+            else:
+                clock.say(str(stepper.warm_up))
             if stop.is_set():
                 raise KeyboardInterrupt
+            if stepper.recorded < 0:
+                continue
             late = time.perf_counter() - sealed_at > seconds
             if stepper.full or late or stepper.recorded == part.steps:
                 sealing = seal_in_background(begin, sealing)

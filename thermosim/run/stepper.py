@@ -19,6 +19,7 @@ from thermosim.plan.outline import Outline
 from thermosim.plan.starts import initial_state
 from thermosim.run.guard import Guard, limits_of_theta
 from thermosim.run.recording import Recorder
+from thermosim.run.warm_up import WarmUp
 
 __all__ = ["Stepper", "compile_all", "runs_of_lanes"]
 
@@ -42,8 +43,12 @@ class Stepper:
         tile_width: int | None = None,
         most_frames: int | None = None,
         most_bytes: float = 128e6,
+        warm_up: bool = True,
     ) -> None:
-        """From the start, or from a snapshot made after `step`; with room for so much between two `take`s."""
+        """From the start, or from a snapshot made after `step`; with room for so much between two `take`s.
+
+        Without its `warm_up` a start is another, and takes as long as any.
+        """
         self.block = outline.block(first_lane, lanes)
         self._lanes = engine_of().open(self.block, threads, tile_width)
         self._recorder = Recorder(outline, self.block, self._lanes.pieces)
@@ -51,7 +56,12 @@ class Stepper:
         self._guard = Guard(lanes, self.block.theta_rows, limits)
         self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
         self.step = max(step, 0)  # that the state is at
-        self._lanes.restore(snapshot or initial_state(outline, first_lane, lanes), self.step)
+        state = snapshot or initial_state(outline, first_lane, lanes)
+        self.warm_up: WarmUp | None = None  # as long as it goes on
+        if snapshot is None and warm_up and outline.warm_up:
+            self.warm_up = WarmUp(self.block, outline.warm_up, state, threads, tile_width)
+        else:
+            self._lanes.restore(state, self.step)
         if snapshot is not None:
             self._guard.restore(snapshot)
             self._recorder.restore(snapshot)
@@ -70,7 +80,10 @@ class Stepper:
         return self._frames_gathered >= self._most_frames
 
     def advance_chunk(self, stop: int) -> int:
-        """Go on for a fraction of a second, to `stop` at most. Returns the steps made."""
+        """Go on for a fraction of a second, to `stop` at most. Returns the steps made: none in a warm-up."""
+        if self.warm_up is not None:
+            self._go_on_warming(self.warm_up)
+            return 0
         start, begin = self.step, time.perf_counter()
         room = max(1, _CHUNK_BYTES // max(1, self._recorder.bytes_per_frame))
         room = min(room, self._most_frames - self._frames_gathered)
@@ -79,6 +92,13 @@ class Stepper:
         elapsed = time.perf_counter() - begin
         self._chunk = max(1, int((stop - start) * min(4.0, max(0.25, self._seconds / max(elapsed, 1e-6)))))
         return stop - start
+
+    def _go_on_warming(self, warm_up: WarmUp) -> None:
+        warm_up.advance_chunk(self._seconds)
+        if warm_up.done:
+            self._lanes.restore(warm_up.state(), 0)
+            warm_up.close()
+            self.warm_up = None
 
     def _advance_to(self, stop: int) -> None:
         self._stores = self._stores or [self._recorder.store(self._most_frames)]
@@ -115,6 +135,8 @@ class Stepper:
     def close(self) -> None:
         """Free what the engine holds."""
         self._lanes.close()
+        if self.warm_up is not None:
+            self.warm_up.close()
 
 
 def runs_of_lanes(outline: Outline, first_lane: int, lanes: int, most: int) -> list[tuple[int, int]]:

@@ -154,8 +154,12 @@ def advance_part(
     begin = time.perf_counter()
     while stepper.recorded < outline.steps:
         stepper.advance_chunk(outline.steps)
-        if stepper.full or time.perf_counter() - begin > task.seconds or job.token in _stopped:
+        late = stepper.recorded > task.step and time.perf_counter() - begin > task.seconds
+        if stepper.full or late or job.token in _stopped:
             break
+    if stepper.recorded == task.step:  # in its warm-up still
+        stepper.close()
+        return None
     stretch = Stretch(task.block, task.first_lane, task.lanes, task.step, stepper.recorded)
     frames, snapshot = stepper.take(), stepper.snapshot()
     if folder is None:
