@@ -16,7 +16,7 @@ from thermosim.run import inputs
 from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.fingerprint import changes, fingerprint
-from thermosim.run.simulate import complete, tidied
+from thermosim.run.simulate import complete, tidied, weigh
 from thermosim.schedules import KINDS, is_schedule
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
@@ -61,7 +61,9 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         case = inputs.case_of(origin, folder, parts.manifest.external)
         blocks = plan(case)
         _same_kernels(output, origin, case, blocks)
-        return complete(case, blocks, parts, Execution(virtual=virtual, **execution))
+        how = Execution(virtual=virtual, **execution)
+        weigh(case, blocks, how, output, there=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+        return complete(case, blocks, parts, how)
 
 
 def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
@@ -89,6 +91,7 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
         case = _longer(origin, Path(temporary), {}, steps)
         blocks = plan(case)
         _same_kernels(output, origin, case, blocks)
+        weigh(case, blocks, Execution(**execution), output, reached=origin.settings["run"]["steps"])
         new = make_manifest(case, blocks)
         parts = Parts.create(
             output,
@@ -111,11 +114,13 @@ def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dat
         case = _longer(begun.origin, parts.folder, begun.external, steps)
         blocks = plan(case)
         _same_kernels(output, begun.origin, case, blocks)
+        how = Execution(**execution | {"virtual": True})
+        weigh(case, blocks, how, output, reached=begun.origin.settings["run"]["steps"])
         longer = make_manifest(case, blocks)
         kept = ("run", "segments", "inputs", "external", "base", "virtual")
         sealed = {name: getattr(begun, name) for name in kept}
         parts.adopt(replace(longer, origin=_public(longer.origin, begun.origin), replaces=True, **sealed))
-        return complete(case, blocks, parts, Execution(**execution | {"virtual": True}))
+        return complete(case, blocks, parts, how)
     finally:
         parts.release()
 
