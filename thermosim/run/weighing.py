@@ -150,9 +150,8 @@ def _largest_told(weight: Weight, fits: Callable[[Weight], bool]) -> str:
         return f"the largest that fits is ensemble.replicas = {rounded_down(replicas):,}"
     one = weight.with_replicas(1)
     steps = weight.manifest.steps
-    every = steps - largest(steps, lambda less: not fits(_recorded_every(one, steps - less + 1)))
-    if fits(_recorded_every(one, steps)):
-        return f"a single replica of each point fits with record.every = {max(1, every):,}"
+    if fewer := largest(steps, lambda fewer: fits(_recorded_every(one, steps + 1 - fewer))):
+        return f"a single replica of each point fits with record.every = {steps + 1 - fewer:,}"
     return "not even a single replica of each point fits: choose fewer points, samples or components"
 
 
