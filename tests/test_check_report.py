@@ -20,6 +20,7 @@ from thermosim.models import MODELS
 from thermosim.plots.picture import PICTURES, picture
 from thermosim.report.as_json import report_json, report_schema
 from thermosim.report.text import print_report
+from thermosim.run.machine import Memory
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "check.md"
 SWEEP = {"x.dynamics": "exact-ou", "sweep": {"x.tau": {"values": [1, 3, 5]}}}
@@ -166,7 +167,7 @@ def test_too_large_and_damaged_ensembles(trap_ensemble, tmp_path, monkeypatch, c
         assert said in document["error"]
         assert document["error"] in err
         assert document["consistent"] is document["why_nothing"] is None
-    monkeypatch.setattr("thermosim.checks.admission.memory_of_machine", lambda: 1000)
+    monkeypatch.setattr("thermosim.run.machine.memory", lambda: Memory(1000.0, 1000.0))
     code, out, _ = run(capsys, "check", trap_ensemble, "--json")
     assert code == 2
     assert "too much to check or draw" in strict(out)["why_nothing"]

@@ -64,11 +64,14 @@ class CountingEngine:
     def versions(self) -> dict[str, str]:
         return {"counting": "1"}
 
+    def lanes_taken(self, block: Any, lanes: int, threads: int) -> int:
+        return lanes
+
     def bytes_per_lane(self, block: Any) -> float:
         return 100.0
 
-    def bytes_of_state(self, block: Any) -> float:
-        return 16.0
+    def state_shapes(self, block: Any) -> dict[str, tuple[int, ...]]:
+        return {"x": (block.samples, block.components)}
 
     def open(self, block: Any, threads: int = 1, width: int | None = None) -> CountingLanes:
         return CountingLanes(block)

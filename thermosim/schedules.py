@@ -52,11 +52,11 @@ def values_at(value: Any, steps: int, times: np.ndarray) -> np.ndarray:
 
 def telling_steps(value: Any, steps: int) -> np.ndarray:
     """Steps at which a schedule takes its extreme values, and a thousand between: enough to judge all of them."""
-    marks: list[float] = [0, 1, steps]
-    if is_schedule(value):
-        marks += list(np.linspace(0, steps, 1001))
-        knots = [value.get(key) for key in ("begin", "end", "at", "steps", "warm_up")]
-        marks += [mark for knot in knots if knot is not None for mark in np.ravel(np.asarray(knot, float))]
+    if not is_schedule(value):
+        return np.array(sorted({0, 1, steps}))
+    marks: list[float] = [0, 1, steps, *np.linspace(0, steps, 1001)]
+    knots = [value.get(key) for key in ("begin", "end", "at", "steps", "warm_up")]
+    marks += [mark for knot in knots if knot is not None for mark in np.ravel(np.asarray(knot, float))]
     near = np.rint(np.add.outer(marks, [-1, 0, 1])).ravel()
     return np.unique(near[(near >= 0) & (near <= steps)]).astype(int)
 

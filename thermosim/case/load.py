@@ -6,13 +6,13 @@ the nearest valid name. Nothing is compiled or written before a case is whole.
 
 from __future__ import annotations
 
-import copy
 import difflib
+import functools
 import itertools
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,6 +33,8 @@ from thermosim.moves import X_MOVES
 __all__ = ["Case", "load_case"]
 
 Raw = dict[str, Any]
+_MOST_BLOCKS = 10_000  # structural points of a sweep
+_MOST_TRIED = 1000  # values of an axis of lanes
 _TOP = ("title", "model", *SECTIONS, "sweep")
 
 
@@ -48,6 +50,7 @@ class Case:
     model: Model
     settings: Settings
     axes: tuple[Axis, ...]
+    of_blocks: tuple[Settings, ...] = field(repr=False)  # at every combination of structural values
 
     @property
     def lane_axes(self) -> tuple[Axis, ...]:
@@ -61,15 +64,8 @@ class Case:
 
     def blocks(self) -> Iterator[tuple[tuple[int, ...], Settings]]:
         """Index and settings of every combination of structural values, in order."""
-        structural = [axis for axis in self.axes if axis.structural]
-        if not structural:
-            yield (), self.settings
-            return
-        for index in itertools.product(*(range(len(axis.values)) for axis in structural)):
-            values = {axis.key: axis.values[i] for axis, i in zip(structural, index, strict=True)}
-            settings, _ = resolve(_changed(self.raw, values), self.model, self.folder)
-            assert settings is not None
-            yield index, settings
+        sizes = [len(axis.values) for axis in self.axes if axis.structural]
+        yield from zip(itertools.product(*map(range, sizes)), self.of_blocks, strict=True)
 
     def model_source(self) -> str:
         """The text of a user's model file; empty for a model of thermosim."""
@@ -94,8 +90,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CaseError([f"not valid TOML: {error}. Strings need quotes, tables [brackets]."], name) from None
-    for key, value in (overrides or {}).items():
-        _put(raw, key, value)
+    raw = _changed(raw, overrides or {})
 
     faults = [unknown(key, raw[key], _TOP) for key in raw if key not in _TOP]
     axes, axis_faults = axes_of(raw.pop("sweep", {}))
@@ -115,7 +110,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     ]
     faults += taken_names(axes, model)
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
-    settings, axes, more = _swept(raw, model, home, axes)
+    settings, axes, of_blocks, more = _swept(raw, model, home, axes)
     faults += more
     if not faults and settings is not None and settings.model.file is not None:
         from thermosim.models.slopes import slope_faults  # compiles
@@ -124,42 +119,64 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     if faults or settings is None:
         raise CaseError(faults, name)
     settings = replace(settings, sweep={axis.key: list(axis.values) for axis in axes}, title=title)
-    return Case(title, text, dict(overrides or {}), raw, home, model, settings, tuple(axes))
+    of_blocks = of_blocks if any(axis.structural for axis in axes) else [settings]
+    return Case(title, text, dict(overrides or {}), raw, home, model, settings, tuple(axes), tuple(of_blocks))
 
 
-def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settings | None, list[Axis], list[str]]:
-    """The settings at the first point, the axes with what is structural, and the faults of all points.
+def _swept(
+    raw: Raw, model: Model, home: Path, axes: list[Axis]
+) -> tuple[Settings | None, list[Axis], list[Settings], list[str]]:
+    """The settings at the first point, the axes with what is structural, the settings of all blocks, and all faults.
 
     Each value of an axis is tried with the first values of the others, all structural values together, and each value
-    of the other axes with all of these.
+    of the other axes with all of these; of thousands that are lanes, as many as time allows.
     """
     settings, faults = resolve(raw, model, home)
     moves = {settings.x.dynamics} if settings is not None and settings.x is not None else set()
     moves = moves.union(*(axis.values for axis in axes if axis.key == "x.dynamics"))
     steady = any(X_MOVES[name].steady for name in moves if name in X_MOVES)
     axes = [replace(axis, structural=is_structural(axis, model, steady)) for axis in axes]
+    structural = [number for number, axis in enumerate(axes) if axis.structural]
+    blocks = math.prod(len(axes[number].values) for number in structural)
+    if blocks > _MOST_BLOCKS:
+        named = ", ".join(f"{axes[number].key} ({len(axes[number].values):,})" for number in structural)
+        too_many = f"sweep: the values of {named} run one after another, {blocks:,} runs; {_MOST_BLOCKS:,} at most."
+        return None, axes, [], [*faults, too_many]
+
+    @functools.cache
+    def at(point: tuple[tuple[int, int], ...]) -> tuple[Settings | None, list[str]]:
+        """At (number of an axis, number of a value), and the first values of the other axes."""
+        values = {axes[number].key: axes[number].values[position] for number, position in point}
+        return resolve(_changed(raw, values), model, home)
+
     everywhere = recordable(model, settings) if settings is not None and not faults else []
-    for axis in axes:
-        for value in axis.values[1:]:
-            there, wrong = resolve(_changed(raw, {axis.key: value}), model, home)
+    for number, axis in enumerate(axes):
+        for position in range(1, len(axis.values)) if axis.structural else _tried(axis, _MOST_TRIED):
+            there, wrong = at(((number, position),))
             faults += wrong
             if there is not None and not wrong:
                 names = recordable(model, there)
                 everywhere = [name for name in everywhere if name in names]
     if faults or settings is None:
-        return None, axes, faults
+        return None, axes, [], faults
     record = settings.record.model_copy(update={"variables": frame_names(settings.record, everywhere)})
     settings = replace(settings, record=record)
     faults += name_faults(settings, {axis.name: axis.key for axis in axes})
-    structural = [axis for axis in axes if axis.structural]
-    lane_values = [(axis.key, value) for axis in axes if not axis.structural for value in axis.values[1:]]
-    for values in itertools.product(*(axis.values for axis in structural)) if structural else ():
-        together = dict(zip((axis.key for axis in structural), values, strict=True))
-        combined, wrong = resolve(_changed(raw, together), model, home)
+    of_blocks = []
+    for index in itertools.product(*(range(len(axes[number].values)) for number in structural)) if structural else ():
+        point = tuple((number, position) for number, position in zip(structural, index) if position)
+        combined, wrong = at(point)
         faults += wrong if wrong or combined is None else shape_faults(model, settings, combined)
-        for key, value in lane_values:
-            faults += resolve(_changed(raw, {**together, key: value}), model, home)[1]
-    return settings, axes, faults
+        of_blocks += [combined] if combined is not None else []
+        for number, axis in enumerate(axes):
+            for position in () if axis.structural else _tried(axis, _MOST_TRIED // blocks):
+                faults += at.__wrapped__((*point, (number, position)))[1]
+    return settings, axes, of_blocks, faults
+
+
+def _tried(axis: Axis, most: int) -> list[int]:
+    """Numbers of the values after the first, or some of them, with the last."""
+    return np.unique(np.linspace(1, len(axis.values) - 1, max(1, min(most, len(axis.values) - 1))).astype(int)).tolist()
 
 
 def _whole(table: Raw, model: Model, prefix: str = "") -> Raw:
@@ -193,11 +210,19 @@ def _names_int(annotation: Any) -> bool:
 
 
 def _changed(raw: Raw, values: Mapping[str, Any]) -> Raw:
-    """A copy of a case's tables with other values of dotted keys."""
-    changed = copy.deepcopy(raw)
+    """A case's tables with other values of dotted keys; what does not change is shared."""
     for key, value in values.items():
-        _put(changed, key, value)
-    return changed
+        raw = _with(raw, key.split("."), value, key)
+    return raw
+
+
+def _with(table: Raw, parts: list[str], value: Any, key: str) -> Raw:
+    if len(parts) == 1:
+        return {**table, parts[0]: value}
+    inner = table.get(parts[0], {})
+    if not isinstance(inner, dict):
+        raise CaseError([f"{key}: {parts[0]} is a value, not a table; it has no key {parts[-1]!r}"])
+    return {**table, parts[0]: _with(inner, parts[1:], value, key)}
 
 
 def _read(source: str | Path) -> tuple[str, Path, str]:
@@ -216,12 +241,3 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
         raise CaseError([f"{why_not_text(found.read_bytes())}."], str(path)) from None
     except OSError as error:
         raise CaseError([f"cannot be read: {error}"], str(path)) from None
-
-
-def _put(raw: Raw, key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for part in parents:
-        raw = raw.setdefault(part, {})
-        if not isinstance(raw, dict):
-            raise CaseError([f"{key}: {part} is a value, not a table; it has no key {last!r}"])
-    raw[last] = copy.deepcopy(value)  # a later key may go into it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from thermosim.models import MODELS
 from thermosim.models.user import load_user_model
 
 __all__ = ["find_model", "functional_faults", "resolved_model"]
+
+
+_MOST_NUMBERS = 2**23  # of an array constant
 
 
 def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list[str]]:
@@ -53,6 +57,11 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
         value = given.get(constant.name, constant.default)
         if value is None:
             faults.append(f"model.{constant.name}: missing; {constant.meaning}.")
+            continue
+        if constant.shape is not None and not faults and (size := math.prod(constant.shape(values))) > _MOST_NUMBERS:
+            keys = " or ".join(f"model.{name}" for name, given in values.items() if isinstance(given, int))
+            told = f"would have {size:,} numbers, {_MOST_NUMBERS:,} at most"
+            faults.append(f"model.{constant.name}: {told}; make {keys} smaller.")
             continue
         if callable(value):
             value = value(values) if not faults else None

@@ -29,10 +29,13 @@ __all__ = [
     "recordable",
     "recorded_names",
     "shape_faults",
+    "size_faults",
     "sizes",
 ]
 
 _MOST_FRAMES = 2_000_000
+_MOST_PARAMETERS = 2**27  # components of theta, and of x
+_MOST_SAMPLED = 2**31  # numbers of all chains of one replica
 _PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
 _OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
 
@@ -100,6 +103,21 @@ def sizes(model: Model, settings: Settings) -> dict[str, int]:
         "x_dim": model.components(constants) if x else 0,
         "sample": x.samples if x else 0,
     }
+
+
+def size_faults(model: Model, settings: Settings) -> list[str]:
+    """States of one replica that no machine holds; nothing of their size is made before this is known."""
+    size, keys = sizes(model, settings), [f"model.{constant.name}" for constant in model.constants if constant.integer]
+    x, named = size["sample"] * size["x_dim"], " or ".join(keys) or "the model"
+    found = []
+    if size["theta_dim"] > _MOST_PARAMETERS:
+        found.append(f"theta has {size['theta_dim']:,} components, {_MOST_PARAMETERS:,} at most; make {named} smaller.")
+    if size["x_dim"] > _MOST_PARAMETERS:
+        found.append(f"x has {size['x_dim']:,} components, {_MOST_PARAMETERS:,} at most; make {named} smaller.")
+    elif x > _MOST_SAMPLED:
+        fits = _MOST_SAMPLED // size["x_dim"]
+        found.append(f"x.samples = {size['sample']}: of {size['x_dim']:,} components each, {fits:,} at most.")
+    return found
 
 
 def shape_faults(model: Model, first: Settings, other: Settings) -> list[str]:

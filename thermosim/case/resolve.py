@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from thermosim.case import data, theta, x
 from thermosim.case.faults import unknown, worded
 from thermosim.case.model import resolved_model
-from thermosim.case.record import RecordTable, filled_record, record_faults
+from thermosim.case.record import RecordTable, filled_record, record_faults, size_faults
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.model import Model
 from thermosim.moves import THETA_MOVES
@@ -47,6 +47,8 @@ def resolve(raw: Mapping[str, Any], model: Model, folder: Path) -> tuple[Setting
 
 def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """Faults of a case whose single values have the right types."""
+    if too_large := size_faults(model, settings):
+        return too_large
     ensemble = settings.ensemble
     if sum(ensemble.added) >= ensemble.replicas:
         return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]

@@ -24,6 +24,9 @@ RESERVED = {
 }
 
 
+_MOST_VALUES = 100_000  # of an axis
+
+
 def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
     """The axes of a sweep, none structural yet, and what is wrong with them."""
     if not isinstance(sweep, dict):
@@ -31,6 +34,7 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
     axes, faults = [], []
     for key, spec in sweep.items():
         expected = "expected { values = [...] } or { logspace = [first, last], num = n } or { linspace = ..., num = n }"
+        expected += f" with n from 2 to {_MOST_VALUES:,}"
         kinds = sorted(spec.keys() - {"num"}) if isinstance(spec, dict) else []
         if len(kinds) != 1 or kinds[0] not in ("values", "logspace", "linspace"):
             faults.append(f'sweep."{key}" = {spec!r}: {expected}.')
@@ -39,7 +43,12 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
         if kinds[0] == "values":
             good = isinstance(values, list) and len(values) > 0 and number is None
         else:
-            good = isinstance(values, list) and len(values) == 2 and isinstance(number, int) and 2 <= number <= 100_000
+            good = (
+                isinstance(values, list)
+                and len(values) == 2
+                and isinstance(number, int)
+                and 2 <= number <= _MOST_VALUES
+            )
             good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
             good = good and (kinds[0] == "linspace" or min(values) > 0)
         if not good:

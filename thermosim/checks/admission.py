@@ -13,7 +13,8 @@ from thermosim.analysis.settings import as_run, settings, without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.case.record import recordable
 from thermosim.model import Model
-from thermosim.run.budget import SHARE_OF_MEMORY, memory_of_machine
+from thermosim.run import machine
+from thermosim.run.footprint import SHARE_OF_MEMORY
 from thermosim.storage import StorageError
 from thermosim.storage.open import open_ensemble
 
@@ -26,6 +27,9 @@ __all__ = [
     "too_little",
     "why_missing",
 ]
+
+
+_SHARE_OF_FREE = 0.5  # of the memory, for an ensemble: a check makes arrays of the size of its variables
 
 
 class Unfit(ValueError):
@@ -50,7 +54,8 @@ def in_memory(ds: xr.Dataset) -> xr.Dataset:
 
     Raises Unfit when it is too large for this machine, StorageError when it cannot be read whole.
     """
-    if ds.nbytes >= SHARE_OF_MEMORY * memory_of_machine():
+    here = machine.memory()
+    if ds.nbytes >= min(SHARE_OF_MEMORY * here.total, _SHARE_OF_FREE * here.free):
         raise Unfit(
             f"The ensemble holds {ds.nbytes / 1e9:.3g} GB, too much to check or draw in one piece here: open it with "
             "thermosim.open_ensemble, which is lazy, and select what to analyse."

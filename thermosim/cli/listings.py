@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +55,10 @@ def _case_rows(target: Path, overrides: dict[str, Any], workers: int, trial: boo
 
 def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
     """What the run will take."""
+    from thermosim.run import machine
     from thermosim.run.budget import needs_of_case
 
-    console = make_console(stderr=True)
-    with console.status("compiling, then a trial of two seconds"):
+    with make_console(stderr=True).status("compiling, then a trial of two seconds" if trial else "weighing"):
         needs = needs_of_case(case, trial=trial)
     rows = []
     if trial:
@@ -69,14 +68,19 @@ def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
         rows.append(("", f"{duration(spread.seconds)} on {units}: {spread.tasks:,} tasks, {spread.files:,} files"))
     passes = -(-needs.lanes // max(1, needs.lanes_at_once))
     at_once = "all replicas at one time" if passes == 1 else f"{passes} runs of replicas one after the other"
-    memory = min(needs.memory, needs.memory * needs.lanes_at_once / needs.lanes)
-    rows.append(("memory", f"{size_text(memory)} of {size_text(needs.memory_of_machine)}: {at_once}"))
-    free = shutil.disk_usage(".").free
-    warning = " [red]more than is free here[/red]" if needs.disk > free else ""
+    free = machine.free_disk(Path("here"))
+    of = f"{size_text(needs.machine.free)} free of {size_text(needs.machine.total)}"
+    rows.append(("memory", f"{size_text(needs.memory)}, {at_once}; {of}{_red(needs.memory > needs.machine.free)}"))
     sizes = f"up to {size_text(needs.disk)} while it runs, {size_text(needs.disk_virtual)} with --virtual"
     rows.append(("file", size_text(needs.file)))
-    rows.append(("disk", f"{sizes}; {size_text(free)} free here{warning}"))
+    rows.append(("disk", f"{sizes}; {size_text(free)} free here{_red(needs.disk > free)}"))
+    whole = needs.memory_of_dataset
+    rows.append(("no file", f"{size_text(whole)} of memory with simulate(case){_red(whole > needs.machine.free)}"))
     return rows
+
+
+def _red(much: bool) -> str:
+    return " [red]more than is free here[/red]" if much else ""
 
 
 def _moves(settings: Any) -> str:

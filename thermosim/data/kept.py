@@ -14,13 +14,23 @@ from thermosim.data.formats import contents_of, files_of
 from thermosim.data.section import DataSection
 from thermosim.data.tables import data_folder, packaged_files
 
-__all__ = ["copies", "depth", "is_absolute", "kept_section", "place"]
+__all__ = ["copies", "depth", "is_absolute", "kept_section", "place", "sizes"]
 
 _ABSOLUTE = "absolute"  # folder of copies of files that are named by absolute paths
 
 
 def copies(section: DataSection, folder: Path) -> Iterator[tuple[str, Path, bytes]]:
     """The files that a [data] names in a case in this folder: name there, path, and bytes that need no other file."""
+    for name, path in _files(section, folder):
+        yield name, path, contents_of(path, section.dataset)
+
+
+def sizes(section: DataSection, folder: Path) -> list[int]:
+    """The bytes of these files as they are: of HDF5 it may be a part that is kept."""
+    return [path.stat().st_size for _, path in _files(section, folder)]
+
+
+def _files(section: DataSection, folder: Path) -> Iterator[tuple[str, Path]]:
     if section.file is not None:
         name, paths = section.file, files_of(section.file, folder)
     elif section.folder is not None and section.source is not None and not is_absolute(section.folder):
@@ -29,7 +39,7 @@ def copies(section: DataSection, folder: Path) -> Iterator[tuple[str, Path, byte
         return
     base = Path(name) if (folder / name).is_dir() else Path(name).parent
     for path in paths:  # the classes of images lie beside them
-        yield str(base / path.relative_to(folder / base)), path, contents_of(path, section.dataset)
+        yield str(base / path.relative_to(folder / base)), path
 
 
 def depth(names: Iterable[str]) -> int:

@@ -60,11 +60,14 @@ class Engine(Protocol):
     def versions(self) -> dict[str, str]:
         """The part of a fingerprint that is the same for every block."""
 
-    def bytes_per_lane(self, block: Block) -> float:
-        """Memory that each lane takes while it runs, a copy of its state included."""
+    def lanes_taken(self, block: Block, lanes: int, threads: int) -> int:
+        """How many lanes have memory when so many of a block are open: there may be more than are asked for."""
 
-    def bytes_of_state(self, block: Block) -> float:
-        """Bytes of each lane's `state`."""
+    def bytes_per_lane(self, block: Block) -> float:
+        """Memory that each of these takes from `open` to `close`, apart from frames."""
+
+    def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
+        """The arrays of `state`, without their last axis, the lanes; float64."""
 
     def open(self, block: Block, threads: int = 1, width: int | None = None) -> Lanes:
         """The lanes of a block, at step 0 with a state of zeros. `width` is a hint for tests: lanes at a time."""

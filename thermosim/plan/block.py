@@ -15,7 +15,7 @@ from thermosim.models import model_of
 from thermosim.moves import CONSTRAINED, NO_SAMPLES, THETA_MOVES, X_MOVES, Move
 from thermosim.plan.timetable import Timetable
 
-__all__ = ["Block"]
+__all__ = ["Block", "rows_of_block"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,3 +102,8 @@ class Block:
         """Of a delivered variable, after the lane."""
         shapes = {"theta": (self.parameters,), "x": (self.samples, self.components), "phi": (self.samples,)}
         return shapes.get(name, (self.samples,) if name in self.x_rows else ())
+
+
+def rows_of_block(block: Block) -> int:
+    """Numbers that a block holds of each lane."""
+    return len(block.constants) + len(block.theta_hyper) + len(block.x_hyper) + 1

@@ -23,7 +23,9 @@ from thermosim.case.start import OtherRun
 from thermosim.case.sweep import Axis
 from thermosim.case.theta import move_of
 from thermosim.data import Data
+from thermosim.data.section import GENERATED, GENERATED_ROWS
 from thermosim.data.sources import data_of, recorded_theta
+from thermosim.data.tables import table
 from thermosim.ledger import rows_booked
 from thermosim.model import Model
 from thermosim.moves import NO_SAMPLES, X_MOVES, Move
@@ -100,10 +102,25 @@ class Outline:
         return self.block(0, int(cohorts.bounds(self.replicas)[1]))
 
     @functools.cached_property
+    def lane(self) -> Block:
+        """One lane, with a row of zeros to learn from: what memory goes by, told without data and without cohorts."""
+        bare = replace(self, settings=replace(self.settings, data=None)).make_block(0, 1)
+        return bare if self.settings.data is None else replace(bare, data=np.zeros((1, bare.components)))
+
+    @functools.cached_property
     def data(self) -> Data | None:
         """The rows to learn from, all data sets one after another."""
         section = self.settings.data
         return data_of(self.model, self.settings.model.constants, section, self.folder) if section else None
+
+    @property
+    def numbers_of_rows(self) -> tuple[int, int]:
+        """Rows of a data set and number of sets, told without making them; 0 of none."""
+        section = self.settings.data
+        if section is None:
+            return 0, 0
+        rows = section.rows or (GENERATED_ROWS if section.source in GENERATED else 0)
+        return rows or len(table(section, self.folder).kept(section.digits)), section.sets
 
     @functools.cached_property
     def _recording(self) -> np.ndarray | None:
@@ -276,7 +293,7 @@ class Outline:
         return np.concatenate([*rates, *temperatures, np.zeros(0)])
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
 def _block(outline: Outline, first_lane: int, lanes: int) -> Block:
     return outline.make_block(first_lane, lanes)
 

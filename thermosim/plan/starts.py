@@ -15,9 +15,10 @@ from thermosim.plan.outline import Outline
 from thermosim.schedules import is_schedule
 from thermosim.streams import INITIAL, RESTART
 
-__all__ = ["initial_state"]
+__all__ = ["initial_state", "window"]
 
-_WINDOW = 16384
+_WINDOW, _NARROWEST = 16384, 32  # lanes
+_WINDOW_BYTES = 64_000_000  # of theta and x, unless it is as narrow as may be
 
 
 def initial_state(outline: Outline, first_lane: int, lanes: int) -> dict[str, np.ndarray]:
@@ -26,16 +27,22 @@ def initial_state(outline: Outline, first_lane: int, lanes: int) -> dict[str, np
     Made in windows of lanes counted over the whole block: the arithmetic is numpy's, whose last bits can depend on the
     shape of its arrays, and may not depend on how a block was cut.
     """
-    size, last = outline.sizes, first_lane + lanes
+    size, last, width = outline.sizes, first_lane + lanes, window(outline)
     theta, x = np.empty((size["theta_dim"], lanes)), np.empty((size["sample"], size["x_dim"], lanes))
-    for begin in range(first_lane // _WINDOW * _WINDOW, last, _WINDOW):
-        window = outline.block(begin, min(_WINDOW, outline.lanes - begin))
-        taken = slice(max(begin, first_lane), min(begin + _WINDOW, last))
+    for begin in range(first_lane // width * width, last, width):
+        block = outline.block(begin, min(width, outline.lanes - begin))
+        taken = slice(max(begin, first_lane), min(begin + width, last))
         of_window, of_lanes = (slice(taken.start - zero, taken.stop - zero) for zero in (begin, first_lane))
-        theta_there = _initial_theta(outline, window)
+        theta_there = _initial_theta(outline, block)
         theta[:, of_lanes] = theta_there[:, of_window]
-        x[..., of_lanes] = _initial_x(outline, window, theta_there)[..., of_window]
+        x[..., of_lanes] = _initial_x(outline, block, theta_there)[..., of_window]
     return {"theta": theta, "x": x}
+
+
+def window(outline: Outline) -> int:
+    """Lanes whose start is made at one time: the same wherever a block is cut."""
+    bytes_per_lane = 8 * (outline.sizes["theta_dim"] + outline.sizes["sample"] * outline.sizes["x_dim"])
+    return min(_WINDOW, max(_NARROWEST, _WINDOW_BYTES // max(1, bytes_per_lane)))
 
 
 def _numbers(block: Block) -> np.ndarray:

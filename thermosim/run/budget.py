@@ -9,30 +9,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
-from thermosim.engines import engine_of
 from thermosim.plan.outline import Outline, plan
-from thermosim.run.describe import make_manifest
-from thermosim.run.recording import Recorder
+from thermosim.run import machine
+from thermosim.run.footprint import lanes_at_once
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
-from thermosim.storage.chunks import size_of_file
+from thermosim.run.weighing import BYTES_OF_KERNELS, weight_of
 
 __all__ = [
     "RUNS_PER_SLOT",
-    "SHARE_OF_MEMORY",
     "TASK_SECONDS",
     "Needs",
     "Spread",
-    "lanes_at_once",
-    "memory_of_machine",
     "needs_of_case",
     "seconds_per_replica_step",
 ]
 
 TASK_SECONDS = 30.0  # of a worker between two seals
 RUNS_PER_SLOT = 4  # runs of lanes for each thread of a cluster, so that none waits long for the last one
-SHARE_OF_MEMORY = 0.4  # of this machine, for what runs or is analysed at one time
 TASKS_PER_SECOND = 100.0  # that one scheduler hands out and that seal, measured by scripts/bench.py
 
 _TRIALS = 6  # blocks of a structural sweep that are tried; the cost of others lies between theirs
@@ -47,21 +41,13 @@ class Needs:
     seconds: float  # of one machine such as this, all its threads
     threads: int
     lanes: int  # of the largest block
-    memory: float  # while it runs, all lanes at one time
-    memory_of_machine: float
-    lanes_at_once: int  # that fit the memory, of the largest block
-    file: float  # frames, summaries and state in the finished file
-    state: float  # of all lanes, sealed twice in the parts while the run goes on
-
-    @property
-    def disk(self) -> float:
-        """The most that lies on the disk at one time: segments, and the file made of them."""
-        return 2.0 * self.file + 2.0 * self.state
-
-    @property
-    def disk_virtual(self) -> float:
-        """The same when the frames stay in their segments."""
-        return self.file + 2.0 * self.state
+    lanes_at_once: int  # of them, on this machine
+    memory: float  # while so many run at a time
+    memory_of_dataset: float  # of a run without a file
+    machine: machine.Memory
+    file: float  # frames, summaries, state and inputs in the finished file
+    disk: float  # the most that lies there at one time: segments, states, and the file made of them
+    disk_virtual: float  # the same when the frames stay in their segments
 
     def on(self, workers: int) -> Spread:
         """The same on so many machines such as this."""
@@ -87,21 +73,23 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     Without a trial the time is nan.
     """
     blocks = plan(case)
-    compile_all(blocks)
-    manifest = make_manifest(case, blocks, in_memory=True)
-    lanes, per_lane = blocks[0].lanes, max(bytes_per_lane(block) for block in blocks)
-    memory = memory_of_machine()
-    state = sum(bytes_of_state(block) * block.lanes for block in blocks)
+    weight = weight_of(case, blocks)
+    if trial:
+        compile_all(blocks)
+    hungriest = max(weight.takes, key=lambda takes: takes.running(weight.lanes)).outline
+    at_once = min(weight.lanes, lanes_at_once(hungriest))
     return Needs(
         replica_steps=float(sum(block.lanes * block.steps for block in blocks)),
         seconds=_seconds(blocks, seconds) if trial else math.nan,
         threads=os.cpu_count() or 1,
-        lanes=lanes,
-        memory=per_lane * lanes,
-        memory_of_machine=memory,
-        lanes_at_once=min(lanes, int(SHARE_OF_MEMORY * memory / per_lane)),
-        file=size_of_file(manifest) + state,
-        state=state,
+        lanes=weight.lanes,
+        lanes_at_once=at_once,
+        memory=max(takes.running(at_once) for takes in weight.takes) + BYTES_OF_KERNELS,
+        memory_of_dataset=weight.memory_of_dataset() + BYTES_OF_KERNELS,
+        machine=machine.memory(),
+        file=weight.file,
+        disk=weight.disk(),
+        disk_virtual=weight.disk(virtual=True),
     )
 
 
@@ -132,42 +120,3 @@ def seconds_per_replica_step(block: Outline, seconds: float) -> float:
     finally:
         stepper.close()
     return elapsed / (lanes * max(steps, 1))
-
-
-def bytes_per_lane(outline: Outline) -> float:
-    """Memory that each lane of a block takes while it runs: state, work space, a sealed copy, a frame on its way."""
-    cohort = outline.cohort
-    frame = Recorder(outline, cohort, ()).bytes_per_frame / cohort.lanes
-    return engine_of().bytes_per_lane(cohort) + 2.0 * (_bytes_of_sums(outline) + frame)
-
-
-def bytes_of_state(outline: Outline) -> float:
-    """What is sealed of each lane to go on from: state, status and running sums."""
-    return engine_of().bytes_of_state(outline.cohort) + 9.0 + _bytes_of_sums(outline)
-
-
-def _bytes_of_sums(outline: Outline) -> float:
-    """Running sums of summaries, for each lane; those of a cohort shared out."""
-    cohort = outline.cohort
-    sums = Recorder(outline, cohort, (slice(0, 1),)).snapshot()
-    return sum(array.nbytes / (cohort.lanes if name.startswith("cohorts/") else 1) for name, array in sums.items())
-
-
-def memory_of_machine() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def lanes_at_once(block: Outline) -> int:
-    """How many lanes fit the memory of this machine at one time. Raises CaseError when not even a cohort does."""
-    per_lane, memory = bytes_per_lane(block), memory_of_machine()
-    fitting = int(SHARE_OF_MEMORY * memory / per_lane)
-    largest = min(block.replicas, 1024)
-    if fitting < largest:
-        message = (
-            f"one replica takes {per_lane / 1e6:,.0f} MB while it runs, and {largest:,} of them run at a time: "
-            f"{largest * per_lane / 1e9:,.0f} GB, more than this machine with {memory / 1e9:,.0f} GB can hold. Take "
-            f"fewer x.samples, a smaller model or fewer replicas."
-        )
-        raise CaseError([message])
-    return fitting

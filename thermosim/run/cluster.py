@@ -18,13 +18,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from thermosim import cohorts
 from thermosim.case.load import Case
 from thermosim.plan.outline import Outline
-from thermosim.run import tasks
-from thermosim.run.budget import RUNS_PER_SLOT, SHARE_OF_MEMORY, TASK_SECONDS, bytes_per_lane, memory_of_machine
+from thermosim.run import machine, tasks
+from thermosim.run.budget import RUNS_PER_SLOT, TASK_SECONDS
 from thermosim.run.dask_client import connected
 from thermosim.run.execution import Clock, Execution, Interrupted
+from thermosim.run.footprint import SHARE_OF_MEMORY, lanes_at_once, workers_for
 from thermosim.run.stepper import runs_of_lanes
 from thermosim.run.tasks import PATIENCE, FolderNotShared, Job, OtherKernels, Result, Task
 from thermosim.storage import Parts, StorageError
@@ -49,9 +49,10 @@ def run(case: Case, blocks: list[Outline], parts: Parts, execution: Execution, s
     Raises Interrupted once `stop` is set and tasks have sealed, StorageError when there is no cluster, or it is lost,
     or something cannot be sealed; what was sealed stays.
     """
-    if execution.workers is not None:  # more would have nothing to do
-        cohorts_in_all = sum(block.lanes // block.replicas * cohorts.per_point(block.replicas) for block in blocks)
-        execution = replace(execution, workers=min(execution.workers, cohorts_in_all))
+    if execution.workers is not None and (few := workers_for(blocks, execution.workers)) < execution.workers:
+        sentence = f"{few} workers instead of {execution.workers}: there is no work, or no processor, for more."
+        Clock(execution.report, sum(block.lanes * block.steps for block in blocks)).note(sentence)
+        execution = replace(execution, workers=few)
     with connected(execution, stop) as (client, mend):
         _Coordinator(client, mend, case, blocks, parts, execution, stop).run()
 
@@ -77,7 +78,7 @@ class _Coordinator:
         self._running: dict[Any, Task] = {}
         self._waiting: deque[Task] = deque()
         self._lanes = 0  # of all runs of lanes that have steps to go
-        self._bytes_per_lane: dict[int, float] = {}
+        self._fitting: dict[int, int] = {}  # lanes of each block, in the memory of a slot
         self._sealed: list[Segment] = []  # sealed, not yet in the manifest
         self._record_at = 0.0
         self._slots, self._memory_of_slot, self._looked_at = 0, 0.0, 0.0
@@ -158,10 +159,11 @@ class _Coordinator:
         if (slots := sum(threads.values())) in (0, self._slots):
             self._slots = max(1, self._slots)
             return
-        self._slots = slots
+        self._slots, self._fitting = slots, {}
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        limits = [(w["memory_limit"] or memory_of_machine() / len(threads)) / w["nthreads"] for w in workers]
-        self._memory_of_slot = SHARE_OF_MEMORY * min(limits, default=memory_of_machine() / slots)
+        here = machine.memory().free
+        limits = [(w["memory_limit"] or here / len(threads)) / w["nthreads"] for w in workers]
+        self._memory_of_slot = SHARE_OF_MEMORY * min(limits, default=here / slots)
 
     def _cut(self) -> None:
         """The missing work as runs of lanes, a few for each slot."""
@@ -186,9 +188,9 @@ class _Coordinator:
         """A task, cut by lanes so that no slot need wait for others: there may be more of them by now."""
         self._look()
         block = self._blocks[task.block]
-        if task.block not in self._bytes_per_lane:
-            self._bytes_per_lane[task.block] = bytes_per_lane(block)
-        fitting = max(1, int(self._memory_of_slot / self._bytes_per_lane[task.block]))
+        if task.block not in self._fitting:
+            self._fitting[task.block] = lanes_at_once(block, 1, self._memory_of_slot)
+        fitting = self._fitting[task.block]
         most = max(_FEWEST_LANES, -(-self._lanes // (RUNS_PER_SLOT * self._slots)))
         if task.lanes < 2 * most and task.step >= 0 and task.lanes <= fitting:
             return [task]

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from thermosim import __version__
@@ -17,12 +18,30 @@ from thermosim.run.fingerprint import fingerprint
 from thermosim.run.recording import recorded
 from thermosim.storage.manifest import Manifest, Origin
 
-__all__ = ["differences", "make_manifest", "package_versions"]
+__all__ = ["differences", "make_manifest", "package_versions", "sketch"]
 
 
 def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) -> Manifest:
     """The manifest of a run that has made no step. One in memory is never gone on with, so it needs no fingerprint."""
-    origin = Origin(
+    origin = replace(
+        _origin_of(case),
+        fingerprint={} if in_memory else fingerprint(case, blocks),
+        data_sha256="" if blocks[0].data is None else blocks[0].data.sha256,
+    )
+    manifest = _manifest_of(case, blocks, origin, blocks[0])
+    return Manifest.from_json(json.loads(json.dumps(manifest.to_json())))  # as it will be read again
+
+
+def sketch(case: Case, blocks: list[Outline]) -> Manifest:
+    """A manifest to weigh a run by: of one replica of each point, without a fingerprint. Nothing is read or made."""
+    ensemble = blocks[0].settings.ensemble.model_copy(update={"replicas": 1, "added": []})
+    one = replace(blocks[0], settings=replace(blocks[0].settings, ensemble=ensemble))
+    return _manifest_of(case, blocks, _origin_of(case), one)
+
+
+def _origin_of(case: Case) -> Origin:
+    """Where a run comes from, apart from what its numbers depend on beside the case."""
+    return Origin(
         title=case.title,
         case=case.source,
         overrides=dict(case.overrides),
@@ -32,20 +51,23 @@ def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) ->
         thermosim_version=__version__,
         python=platform.python_version(),
         packages=package_versions(),
-        fingerprint={} if in_memory else fingerprint(case, blocks),
-        data_sha256="" if blocks[0].data is None else blocks[0].data.sha256,
+        fingerprint={},
+        data_sha256="",
     )
-    manifest = Manifest(
+
+
+def _manifest_of(case: Case, blocks: list[Outline], origin: Origin, first: Outline) -> Manifest:
+    """Of blocks that record what the first of them does."""
+    return Manifest(
         run=_run_of(origin),
         origin=origin,
-        steps=blocks[0].steps,
-        replicas=case.settings.ensemble.replicas,
-        added=tuple(case.settings.ensemble.added),
+        steps=first.steps,
+        replicas=first.settings.ensemble.replicas,
+        added=tuple(first.settings.ensemble.added),
         axes=case.axes,
         blocks=tuple(block.index for block in blocks),
-        **recorded(blocks[0]),
+        **recorded(first),
     )
-    return Manifest.from_json(json.loads(json.dumps(manifest.to_json())))  # as it will be read again
 
 
 def _run_of(origin: Origin) -> str:

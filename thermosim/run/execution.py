@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from thermosim.run.budget import memory_of_machine
-
 __all__ = ["Clock", "Execution", "Interrupted", "Listener", "Progress", "stop_requests"]
 
 _ADDRESS = re.compile(r"(\w+://)?[^\s/:]+(:\d+)(/.*)?|(\w+://)\S+")
-_BYTES_OF_WORKER = 200_000_000  # before it has any replicas
 
 
 class Interrupted(Exception):
@@ -32,6 +29,7 @@ class Progress:
     total: int
     seconds: float  # since the first step
     what: str = "replica-steps"
+    note: str = ""  # a sentence that is to stay when the line has gone
 
 
 Listener = Callable[[Progress], None]
@@ -46,6 +44,7 @@ class Execution:
     scheduler: str | None = None  # address of a cluster that exists
     report: Listener | None = None
     virtual: bool = False  # leave the frames in the segments, and make the file of views of them
+    force: bool = False  # also what does not fit the memory or the disk
     tile_width: int | None = None
     segment_frames: int | None = None
     segment_seconds: float | None = None
@@ -56,9 +55,6 @@ class Execution:
         faults = []
         if self.workers is not None and self.scheduler is not None:
             faults.append("workers, scheduler: a cluster is either started here or exists already; give one of them.")
-        if self.workers is not None and self.workers * _BYTES_OF_WORKER > memory_of_machine():
-            most = memory_of_machine() // _BYTES_OF_WORKER
-            faults.append(f"workers = {self.workers}: the memory of this machine is enough for {most}; take fewer.")
         if self.scheduler is not None and not _ADDRESS.fullmatch(self.scheduler):
             faults.append(f"scheduler = {self.scheduler!r}: expected an address such as tcp://10.0.0.1:8786.")
         if output is None and (self.workers is not None or self.scheduler is not None or self.virtual):
@@ -103,6 +99,11 @@ class Clock:
         """What is going on while no steps are made."""
         if self._report:
             self._report(Progress(self._done, 0, self._total, 0.0, what))
+
+    def note(self, sentence: str) -> None:
+        """What is to be known of how the run is carried out."""
+        if self._report:
+            self._report(Progress(self._done, 0, self._total, 0.0, "starting", sentence))
 
     def tick(self, replica_steps: int) -> None:
         """Steps just made."""

@@ -19,7 +19,22 @@ from thermosim.kernels.folding import (
 from thermosim.storage.manifest import Summary
 from thermosim.storage.summaries import bin_edges
 
-__all__ = ["TileSummary", "fold_cohorts"]
+__all__ = ["TileSummary", "fold_cohorts", "shapes_of_sums"]
+
+
+def shapes_of_sums(summary: Summary, rows: int) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Shapes of the running sums of a variable of R = `rows` components: those of each lane, and of each cohort."""
+    lanes: dict[str, tuple[int, ...]] = {}
+    keep, lags = set(summary.keep), summary.lags
+    if keep & {"mean", "variance"}:
+        lanes |= dict.fromkeys(("mean", "square"), (rows,))
+    if "last" in keep:
+        lanes["last"] = (rows,)
+    if "correlation" in keep:
+        lanes |= dict.fromkeys(("reference", "total"), (rows,))
+        lanes |= dict.fromkeys(("head", "ring"), (lags, rows))
+        lanes["products"] = (lags + 1, rows)
+    return lanes, {"counts": (rows, summary.bins + 2)} if "histogram" in keep else {}
 
 
 class TileSummary:
@@ -30,25 +45,18 @@ class TileSummary:
     """
 
     def __init__(self, summary: Summary, rows: int, width: int, cohort_of_lane: np.ndarray) -> None:
-        self.lanes: dict[str, np.ndarray] = {}
-        self.cohorts: dict[str, np.ndarray] = {}
-        keep, lags = set(summary.keep), summary.lags
-        if keep & {"mean", "variance"}:
+        of_lane, of_cohort = shapes_of_sums(summary, rows)
+        cohorts = int(cohort_of_lane.max(initial=-1)) + 1
+        self.lanes = {name: aligned_zeros((*shape, width)) for name, shape in of_lane.items()}
+        self.cohorts = {name: np.zeros((*shape, cohorts), np.int64) for name, shape in of_cohort.items()}
+        if "mean" in self.lanes:
             self._moments = compiled(fold_moments, MOMENTS)
-            self.lanes |= {name: aligned_zeros((rows, width)) for name in ("mean", "square")}
-        if "last" in keep:
-            self.lanes["last"] = aligned_zeros((rows, width))
-        if "correlation" in keep:
+        if "products" in self.lanes:
             self._products = compiled(fold_products, PRODUCTS)
-            self.lanes |= {name: aligned_zeros((rows, width)) for name in ("reference", "total")}
-            self.lanes |= {name: aligned_zeros((lags, rows, width)) for name in ("head", "ring")}
-            self.lanes["products"] = aligned_zeros((lags + 1, rows, width))
-        if "histogram" in keep:
+        if "counts" in self.cohorts:
             self._counts = compiled(fold_counts, COUNTS)
             self._edges = bin_edges(summary)
             self._cohort_of_lane = np.ascontiguousarray(cohort_of_lane, np.int64)
-            cohorts = int(cohort_of_lane.max(initial=-1)) + 1
-            self.cohorts["counts"] = np.zeros((rows, summary.bins + 2, cohorts), np.int64)
 
     def fold(self, values: np.ndarray, count: int, used: int) -> None:
         """Fold frames (F, R, L), C-contiguous and in order of steps; `count` is the number folded before.

@@ -11,7 +11,7 @@ from thermosim.case.load import Case, load_case
 from thermosim.case.other_run import kept_starts
 from thermosim.case.settings import Settings
 from thermosim.case.start import others
-from thermosim.data.kept import copies, is_absolute, place
+from thermosim.data.kept import copies, is_absolute, place, sizes
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
 from thermosim.storage.durable import digest, sync, write_whole
@@ -21,7 +21,7 @@ from thermosim.storage.manifest import FORMAT, Manifest, Origin, SealedFile
 from thermosim.storage.manifest_file import format_fault
 from thermosim.storage.parts import INPUTS
 
-__all__ = ["case_of", "keep", "read_by", "restore", "unpack"]
+__all__ = ["case_of", "keep", "read_by", "restore", "sizes_of_kept", "unpack"]
 
 _MODEL = "model.py"
 
@@ -52,6 +52,19 @@ def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
     for folder in {parent for name in kept for parent in (parts / name).parents if parent.is_relative_to(parts)}:
         sync(folder)
     return {"inputs": tuple(kept.values()), "external": external}
+
+
+def sizes_of_kept(case: Case, blocks: Iterable[Outline]) -> list[int]:
+    """Bytes of the files that `keep` copies, each of them once; of HDF5 it may be a part."""
+    found: dict[str, list[int]] = {}
+    for block in blocks:
+        data, recording = block.settings.data, block.settings.theta.recording
+        if data is not None and (data.file or data.folder):
+            found.setdefault(str((data.file, data.folder)), sizes(data, case.folder))
+        if recording and not is_absolute(str(recording["file"])):
+            path = case.folder / str(recording["file"])
+            found.setdefault(str(path), [path.stat().st_size])
+    return [size for each in found.values() for size in each] + [len(case.model_source().encode())]
 
 
 def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:

@@ -21,14 +21,14 @@ from thermosim.run.fold import TileSummary, fold_cohorts
 from thermosim.storage.manifest import Cadence, StoredCoordinate, StoredVariable, Summary
 from thermosim.storage.summaries import RESULTS, declared
 
-__all__ = ["Recorder", "recorded"]
+__all__ = ["Kept", "Recorder", "grid_of", "kept_of", "recorded"]
 
 _ENSEMBLE = ("ensemble_mean", "ensemble_variance")
 _MULTIPLE = 32  # lanes: observables are numpy's, whose last bits can depend on where a lane is in its array
 
 
 @dataclass(frozen=True)
-class _Kept:
+class Kept:
     """One variable of the case, and what is kept of it."""
 
     name: str
@@ -47,7 +47,7 @@ def recorded(outline: Outline) -> dict[str, Any]:
     variables: dict[str, StoredVariable] = {}
     coordinates: dict[str, StoredCoordinate] = {}
     summaries = []
-    for kept in _kept(outline):
+    for kept in kept_of(outline):
         dims, attributes = _meaning(outline, kept.name)
         of_one = StoredVariable(tuple(dims), kept.shape, kept.storage, "replica", None, attributes)
         if kept.frames is not None:
@@ -80,7 +80,7 @@ def _dimension(cadences: dict[str, Cadence], variable: str, cadence: Cadence) ->
 
 
 @functools.lru_cache(maxsize=64)
-def _kept(outline: Outline) -> list[_Kept]:
+def kept_of(outline: Outline) -> list[Kept]:
     record = outline.settings.record
     axes, tables = {axis.name for axis in outline.axes}, record.tables
     frame_names = record.variables or ()
@@ -97,7 +97,7 @@ def _kept(outline: Outline) -> list[_Kept]:
         ensemble = tuple(what for what in _ENSEMBLE if table and what in table.keep)
         shape = tuple(outline.sizes[dim] for dim in _meaning(outline, name)[0])
         summary = _summary(name, shape, table) if table else None
-        kept.append(_Kept(name, shape, frames, storage, own, ensemble, summary))
+        kept.append(Kept(name, shape, frames, storage, own, ensemble, summary))
     return kept
 
 
@@ -142,8 +142,8 @@ class Recorder:
         self._block, self._outline, self._model = block, outline, outline.model
         self._pieces = list(pieces)
         self._variables = variables_of(outline.model.functionals)
-        self._kept = _kept(outline)
-        self.grid = _grid([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
+        self._kept = kept_of(outline)
+        self.grid = grid_of([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
         numbers = block.frame_size + sum(math.prod(kept.shape) for kept in self._kept)
         self.bytes_per_frame = 8 * block.lanes * numbers  # memory that one frame of the grid takes on its way
         self._edges = cohorts.bounds(block.replicas)
@@ -316,7 +316,7 @@ def _padded(array: np.ndarray) -> np.ndarray:
     return np.concatenate([array, np.repeat(array[..., -1:], missing, axis=-1)], axis=-1) if missing else array
 
 
-def _grid(cadences: list[Cadence]) -> Cadence:
+def grid_of(cadences: list[Cadence]) -> Cadence:
     first = min(cadence.first for cadence in cadences)
     every = math.gcd(*(cadence.every for cadence in cadences), *(cadence.first - first for cadence in cadences))
     return Cadence(first, every)

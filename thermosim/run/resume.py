@@ -14,7 +14,7 @@ from thermosim.run import inputs
 from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.fingerprint import changes, fingerprint
-from thermosim.run.simulate import complete, tidied
+from thermosim.run.simulate import complete, tidied, weigh
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
 from thermosim.storage.manifest import Base, Origin
@@ -61,7 +61,9 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         blocks = plan(case)
         same_kernels(output, origin, case, blocks)
         tell_of_edits(output, origin, parts.manifest.case_folder)
-        return complete(case, blocks, parts, Execution(virtual=virtual, **execution))
+        how = Execution(virtual=virtual, **execution)
+        weigh(case, blocks, how, output, there=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+        return complete(case, blocks, parts, how)
 
 
 def _whole(output: Path, repair: bool, execution: dict[str, Any]) -> xr.Dataset:
@@ -89,9 +91,10 @@ def anew(output: Path, origin: Origin, case: Case, base: MakeBase | None, execut
 
     `origin` is what the file says of itself, `base` makes a part of the file.
     """
-    blocks = plan(case)
+    blocks, how = plan(case), Execution(**execution)
     same_kernels(output, origin, case, blocks)
     tell_of_edits(output, origin)
+    weigh(case, blocks, how, output, before=None if base is None else origin)
 
     def fill(folder: Path) -> dict[str, Any]:
         return inputs.keep(case, blocks, folder) | ({"base": base(folder)} if base is not None else {})
@@ -100,7 +103,7 @@ def anew(output: Path, origin: Origin, case: Case, base: MakeBase | None, execut
     manifest = replace(manifest, origin=public(manifest.origin, origin))
     parts = Parts.create(output, manifest, overwrite=True, fill=fill)
     with tidied(parts):
-        return complete(case, blocks, parts, Execution(**execution))
+        return complete(case, blocks, parts, how)
 
 
 def public(now: Origin, before: Origin) -> Origin:

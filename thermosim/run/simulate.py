@@ -22,21 +22,22 @@ from thermosim.case.files import CASE_FOLDER
 from thermosim.case.load import Case
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
-from thermosim.run.budget import bytes_per_lane, lanes_at_once, memory_of_machine
 from thermosim.run.describe import differences, make_manifest
 from thermosim.run.execution import Clock, Execution, Interrupted, Listener, Progress, stop_requests
+from thermosim.run.footprint import lanes_at_once, workers_for
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
+from thermosim.run.weighing import disk_faults, memory_faults, weight_of
 from thermosim.storage import MANIFEST, Manifest, Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.claim import refuse_what_is_there
 from thermosim.storage.layout import Layout
-from thermosim.storage.manifest import Stretch
+from thermosim.storage.manifest import Origin, Stretch
 from thermosim.storage.open import open_ensemble
 from thermosim.storage.segments import RamSegments, read_state
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["complete", "simulate", "tidied"]
+__all__ = ["complete", "simulate", "tidied", "weigh"]
 
 _SEGMENT_SECONDS = 60.0
 
@@ -51,6 +52,7 @@ def simulate(
     virtual: bool = False,
     overwrite: bool = False,
     report: Listener | None = None,
+    force: bool = False,
     **tuning: Any,
 ) -> xr.Dataset:
     """Run a case and return its ensemble: in memory, or backed by the HDF5 file `output`.
@@ -58,13 +60,15 @@ def simulate(
     `threads` defaults to all processors. `workers` starts so many worker processes on this machine and `scheduler`,
     such as "tcp://10.0.0.1:8786", uses a dask cluster that exists. `virtual` leaves the frames in their segments beside
     the file, which then holds views of them. `tuning` (tile_width, segment_frames, segment_seconds, lanes_at_once) is
-    for tests and measurements. The numbers depend on none of this. Raises CaseError for what does not fit this machine,
-    StorageError when the output cannot be written, and Interrupted after Ctrl-C once everything so far is sealed.
+    for tests and measurements. The numbers depend on none of this. Raises CaseError for what the memory or the disk of
+    this machine cannot hold, before anything is made and unless it is told to `force` it, StorageError when the output
+    cannot be written, and Interrupted after Ctrl-C once everything so far is sealed.
     """
-    execution = Execution(threads, workers, scheduler, report, virtual, **tuning)
+    execution = Execution(threads, workers, scheduler, report, virtual, force, **tuning)
     if faults := execution.faults(output):
         raise CaseError(faults, "the run")
     blocks = plan(case)
+    weigh(case, blocks, execution, output)
     manifest = replace(make_manifest(case, blocks, in_memory=output is None), case_folder=str(case.folder.absolute()))
     if output is None:
         compile_all(blocks)
@@ -74,11 +78,38 @@ def simulate(
         _not_begun(output, manifest)
     refuse_what_is_there(output, overwrite, reads)
     compile_all(blocks)
-    for block in blocks:
-        lanes_at_once(block)
     parts = Parts.create(output, manifest, overwrite, lambda folder: inputs.keep(case, blocks, folder), reads)
     with tidied(parts):
         return complete(case, blocks, parts, execution)
+
+
+def weigh(
+    case: Case,
+    blocks: list[Outline],
+    execution: Execution,
+    output: str | Path | None,
+    before: Origin | None = None,
+    there: float = 0.0,
+) -> None:
+    """Raises CaseError for what does not fit this machine: see `weighing`. A cluster elsewhere has its own memory.
+
+    `before` is where the ensemble comes from that is extended, `there` are bytes of it that lie there by now.
+    """
+    if execution.force:
+        return
+    weight, faults = weight_of(case, blocks), []
+    if output is not None:
+        reached = before.settings["run"]["steps"] if before else -1
+        added = weight.replicas - before.settings["ensemble"]["replicas"] if before else 0
+        faults += disk_faults(weight, Path(output), execution.virtual, reached, there, added)
+    if execution.scheduler is None:
+        workers, threads = execution.workers, execution.threads
+        if workers is not None:
+            workers = workers_for(blocks, workers)
+            threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        faults += memory_faults(weight, output is None, threads, workers)
+    if faults:
+        raise CaseError(faults, "the run")
 
 
 def _not_begun(output: Path, manifest: Manifest) -> None:
@@ -132,7 +163,7 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
     with ThreadPoolExecutor(1) as sealer:
         for block in blocks:
-            most = execution.lanes_at_once or lanes_at_once(block)
+            most = execution.lanes_at_once or lanes_at_once(block, threads)
             for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
                 clock.skip(lanes * max(step, 0))
                 if step >= block.steps:
@@ -206,22 +237,18 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: Manifest, execution:
             frames = {name: array.copy() for name, array in frames.items()}
         memory.seal(stretch, frames, state)
 
-    frames_and_sums = Layout(manifest, manifest.steps).nbytes
-    needed = sum(bytes_per_lane(block) * block.lanes for block in blocks[:1]) + frames_and_sums
-    if needed > memory_of_machine():
-        message = (
-            f"the state and the recorded frames take {needed / 1e9:,.0f} GB, more than the "
-            f"{memory_of_machine() / 1e9:,.0f} GB of this machine: run to a file, record less, or take fewer replicas."
-        )
-        raise CaseError([message])
     with stop_requests() as stop, ThreadPoolExecutor(1) as sealer:
         for block in blocks:
             width, frames = execution.tile_width, execution.segment_frames
             stepper = Stepper(block, 0, block.lanes, None, -1, threads, width, frames, most_bytes=math.inf)
             _run_part(stepper, keep, sealer, clock, stop, whole)
+            del stepper
     from thermosim.storage.reading import dataset
 
-    ds = dataset(Layout(memory.manifest), memory, completed=True).load()
+    ds = dataset(Layout(memory.manifest), memory, completed=True)
+    for name, variable in ds.variables.items():
+        variable.load()
+        memory.forget(str(name))  # or there would be two of everything
     ds.encoding[CASE_FOLDER] = str(case.folder.absolute())
     return ds
 

@@ -15,18 +15,21 @@ import numpy as np
 from thermosim import cohorts
 from thermosim.case.faults import CaseError
 from thermosim.engines import engine_of
+from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
 from thermosim.plan.starts import initial_state
 from thermosim.run.guard import Guard, limits_of_theta
 from thermosim.run.recording import Recorder
 from thermosim.run.warm_up import WarmUp
 
-__all__ = ["Stepper", "compile_all", "runs_of_lanes"]
+__all__ = ["CHUNK_BYTES", "SEGMENT_BYTES", "Stepper", "compile_all", "longest_chunk", "runs_of_lanes"]
 
 _CHUNK_SECONDS = 0.1
 _LONGEST_CHUNK = 5.0
 _FIRST_CHUNK = 2e7  # moved components, a few hundredths of a second; later chunks follow the clock
-_CHUNK_BYTES = 64_000_000  # of frames gathered by one chunk
+_TABLE_NUMBERS = 1_000_000  # of what changes from step to step, made for one chunk
+CHUNK_BYTES = 64_000_000  # of frames gathered by one chunk
+SEGMENT_BYTES = 128_000_000  # of frames between two `take`s
 
 
 class Stepper:
@@ -42,7 +45,7 @@ class Stepper:
         threads: int = 1,
         tile_width: int | None = None,
         most_frames: int | None = None,
-        most_bytes: float = 128e6,
+        most_bytes: float = SEGMENT_BYTES,
         warm_up: bool = True,
     ) -> None:
         """From the start, or from a snapshot made after `step`; with room for so much between two `take`s.
@@ -65,7 +68,8 @@ class Stepper:
         if snapshot is not None:
             self._guard.restore(snapshot)
             self._recorder.restore(snapshot)
-        self._chunk = max(1, int(_FIRST_CHUNK / (lanes * outline.moved)))
+        self._longest = longest_chunk(self.block)
+        self._chunk = min(self._longest, max(1, int(_FIRST_CHUNK / (lanes * outline.moved))))
         self._seconds = min(_LONGEST_CHUNK, max(_CHUNK_SECONDS, self._lanes.shortest))
         fitting = min(most_bytes / max(self._recorder.stored_bytes_per_frame, 1e-300), 1e18)
         self._most_frames = most_frames or max(1, int(fitting))
@@ -85,12 +89,13 @@ class Stepper:
             self._go_on_warming(self.warm_up)
             return 0
         start, begin = self.step, time.perf_counter()
-        room = max(1, _CHUNK_BYTES // max(1, self._recorder.bytes_per_frame))
+        room = max(1, CHUNK_BYTES // max(1, self._recorder.bytes_per_frame))
         room = min(room, self._most_frames - self._frames_gathered)
         stop = self._recorder.last_step_within(self.recorded, min(start + self._chunk, stop), room)
         self._advance_to(stop)
         elapsed = time.perf_counter() - begin
-        self._chunk = max(1, int((stop - start) * min(4.0, max(0.25, self._seconds / max(elapsed, 1e-6)))))
+        wanted = int((stop - start) * min(4.0, max(0.25, self._seconds / max(elapsed, 1e-6))))
+        self._chunk = min(self._longest, max(1, wanted))
         return stop - start
 
     def _go_on_warming(self, warm_up: WarmUp) -> None:
@@ -123,7 +128,9 @@ class Stepper:
         """
         taken = {name: self._stores[0][name][:count] for name, count in self._filled.items() if count}
         self._filled, self._frames_gathered = {}, 0
-        if taken:
+        if taken and self.recorded >= self.block.steps:
+            self._stores = []
+        elif taken:
             spare = self._stores[1:] or [self._recorder.store(self._most_frames)]
             self._stores = [*spare, self._stores[0]]
         return taken
@@ -152,6 +159,12 @@ def runs_of_lanes(outline: Outline, first_lane: int, lanes: int, most: int) -> l
     wanted = first_lane + np.arange(1, count) * lanes // count
     chosen = np.unique([first_lane, *edges[np.searchsorted(edges, wanted)], first_lane + lanes]).tolist()
     return [(a, b - a) for a, b in itertools.pairwise(chosen)]
+
+
+def longest_chunk(block: Block) -> int:
+    """Steps of the longest chunk: tables of what changes from step to step are made for all of it."""
+    columns = len(block.theta_hyper) + len(block.x_hyper) + block.parameters
+    return max(1, _TABLE_NUMBERS // max(1, columns))
 
 
 def compile_all(blocks: list[Outline]) -> None:

@@ -1,31 +1,28 @@
-"""How arrays are cut: chunks of the one file, and hyperslabs of whole chunks in which it is written."""
+"""How arrays are cut: chunks of the one file, what they come to with all that HDF5 adds, hyperslabs to write it in."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from thermosim import cohorts
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Manifest
 
-__all__ = ["chunks_of", "halved", "size_of_file", "slabs"]
+__all__ = ["State", "chunks_of", "chunks_of_state", "halved", "size_of_file", "size_of_segments", "slabs"]
 
-_BYTES_OF_HEADERS, _BYTES_OF_OBJECT = 65_536.0, 4_096.0  # case, settings, attributes, what HDF5 keeps of each object
 _MOST = {"step": 16, "replica": 512}
 _CHUNK_BYTES = 4_000_000
+_STATE_BYTES = 2**20
 _SLAB_BYTES = 16_000_000
+_HEADER = 12_000.0  # the root, its index, and attributes that every file has
+_OBJECT = 1_500.0  # header, names, attributes and references to dimensions of an array
+_INDEXED = 24.0  # of a chunk: address, size, filters, checksum
+_SEALED = 4_000.0  # headers of the two files of a segment
 
-
-def size_of_file(manifest: Manifest) -> float:
-    """Bytes of the variables and coordinates of a complete file: its chunks, which are whole even where they end."""
-    layout, total = Layout(manifest, reached=manifest.steps), _BYTES_OF_HEADERS
-    for dims, dtype, _ in layout.variables().values():
-        shape = layout.shape(dims)
-        chunks = chunks_of(layout.roles(dims), shape, dtype.itemsize) or ()
-        whole = math.prod(-(-size // chunk) * chunk for size, chunk in zip(shape, chunks))
-        total += whole * dtype.itemsize * bool(chunks) + _BYTES_OF_OBJECT
-    return total + 8.0 * sum(values.size for _, values, _ in layout.coordinates().values())
+# The arrays of the state of a block: shape without the last axis, the lanes, or cohorts where a name says so; item size
+State = Mapping[str, tuple[tuple[int, ...], int]]
 
 
 def chunks_of(roles: Sequence[str], shape: Sequence[int], itemsize: int) -> tuple[int, ...] | None:
@@ -40,6 +37,14 @@ def chunks_of(roles: Sequence[str], shape: Sequence[int], itemsize: int) -> tupl
     return halved(chunks, [[i for i, role in enumerate(roles) if role in group] for group in groups], itemsize)
 
 
+def chunks_of_state(shape: Sequence[int], itemsize: int) -> tuple[int, ...] | None:
+    """Chunks of an array whose last dimension is the long one, of a megabyte; None for one without values."""
+    if not all(shape):
+        return None
+    chunks = [*shape[:-1], min(shape[-1], max(1, _STATE_BYTES // (math.prod(shape[:-1]) * itemsize)))]
+    return halved(chunks, [range(len(shape))], itemsize)
+
+
 def halved(chunks: list[int], groups: Sequence[Sequence[int]], itemsize: int) -> tuple[int, ...]:
     """Halve the largest of a group of dimensions until a chunk is small enough, one group after another."""
     for dims in groups:
@@ -47,6 +52,61 @@ def halved(chunks: list[int], groups: Sequence[Sequence[int]], itemsize: int) ->
             largest = max(dims, key=lambda i: chunks[i])
             chunks[largest] = -(-chunks[largest] // 2)
     return tuple(chunks)
+
+
+def size_of_file(manifest: Manifest, states: Sequence[State], inputs: Iterable[float] = (), kept: bool = True) -> float:
+    """Bytes of a complete file, with the `states` of its blocks and copies of `inputs` of these sizes.
+
+    `kept` says whether it holds its frames, rather than views of them.
+    """
+    layout = Layout(manifest, reached=manifest.steps)
+    sizes, total = layout.dimension_sizes(), _HEADER
+    total += 2.0 * sum(len(str(value)) for value in layout.attributes(completed=True).values())
+    for array in layout.arrays():
+        chunks = chunks_of(array.roles, array.shape, array.itemsize)
+        total += _OBJECT + (_chunked(array.shape, chunks, array.itemsize) if kept or not array.framed else 0.0)
+    labelled = {*manifest.cadences, *(axis.name for axis in manifest.axes), "replica"}
+    own = {name: len(held.values) for name, held in manifest.coordinates.items() if name != "cohort_replicas"}
+    own |= {"cohort_replicas": sizes["cohort"]} if "cohort_replicas" in manifest.coordinates else {}
+    total += sum(_OBJECT + 8.0 * sizes[name] for name in labelled)
+    total += sum(_OBJECT + 40.0 * bool(name.endswith("_side")) + 8.0 * size for name, size in own.items())
+    lasts = _lasts(layout)
+    for state in states:
+        for name, (lead, itemsize) in state.items():
+            shape = (*lead, lasts[name.startswith("cohorts/")])
+            total += _OBJECT / 3 + _chunked(shape, chunks_of_state(shape, itemsize), itemsize)
+    for size in inputs:
+        total += _OBJECT + _chunked((int(size),), chunks_of_state((int(size),), 1), 1)
+    return total
+
+
+def size_of_segments(manifest: Manifest, states: Sequence[State], reached: int = -1) -> tuple[float, float]:
+    """Bytes of what is sealed of a run after step `reached`: its frames, and the state of every lane once."""
+    layout = Layout(manifest, reached=manifest.steps)
+    frames, lasts = sum(array.nbytes for array in layout.arrays() if array.framed), _lasts(layout)
+    if reached >= 0:
+        frames -= sum(array.nbytes for array in Layout(manifest, reached=reached).arrays() if array.framed)
+    state = sum(
+        float(math.prod(lead)) * lasts[name.startswith("cohorts/")] * itemsize
+        for block in states
+        for name, (lead, itemsize) in block.items()
+    )
+    return frames + _SEALED * len(states), state + _SEALED * len(states)
+
+
+def _lasts(layout: Layout) -> tuple[int, int]:
+    """Lanes and cohorts of a block of a run to which no replicas were added."""
+    lanes, replicas = layout.lanes(0), layout.manifest.replicas
+    return lanes, lanes // replicas * cohorts.per_point(replicas)
+
+
+def _chunked(shape: Sequence[int], chunks: Sequence[int] | None, itemsize: int) -> float:
+    """Bytes of an array in whole chunks, and of their index."""
+    if not chunks:
+        return 0.0
+    counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
+    number = float(math.prod(counts))
+    return number * (math.prod(chunks) * itemsize + 4.0 + _INDEXED)
 
 
 def slabs(shape: Sequence[int], chunks: Sequence[int], itemsize: int) -> Iterator[tuple[slice, ...]]:

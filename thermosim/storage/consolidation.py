@@ -18,7 +18,7 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from thermosim.storage.chunks import chunks_of, halved, slabs
+from thermosim.storage.chunks import chunks_of, chunks_of_state, halved, slabs
 from thermosim.storage.durable import StorageError, digest, reason, sync
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Output
@@ -105,7 +105,8 @@ def _declare(file: h5py.File, layout: Layout, virtual: bool) -> None:
         for name, (dims, values, attributes) in layout.coordinates().items():
             text = values.dtype == object
             kind = h5py.string_dtype() if text else values.dtype
-            checked = {} if text or not values.size else {"fletcher32": True, "chunks": values.shape}
+            cut = halved([*values.shape], [range(values.ndim)], values.dtype.itemsize)
+            checked = {} if text or not values.size else {"fletcher32": True, "chunks": cut}
             ensemble.create_variable(name, dims, kind, data=values, **checked).attrs.update(attributes)
         for name, (dims, dtype, attributes) in layout.variables().items():
             if virtual and layout.is_framed(name):
@@ -192,11 +193,9 @@ def _write_states(file: h5py.File, source: Folder, layout: Layout) -> None:
 
 def _create(file: h5py.File, path: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
     """An array whose last dimension is the long one, in chunks with checksums."""
-    if not all(shape):
-        return file.create_dataset(path, shape, dtype)
-    chunks = [*shape[:-1], min(shape[-1], max(1, 2**20 // (math.prod(shape[:-1]) * dtype.itemsize)))]
-    cut = halved(chunks, [range(len(shape))], dtype.itemsize)
-    return file.create_dataset(path, shape, dtype, chunks=cut, fletcher32=True)
+    chunks = chunks_of_state(shape, dtype.itemsize)
+    checked = {"chunks": chunks, "fletcher32": True} if chunks else {}
+    return file.create_dataset(path, shape, dtype, **checked)
 
 
 def _write_input(file: h5py.File, folder: Path, name: str) -> None:

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,27 @@ from thermosim import cohorts
 from thermosim.storage.coverage import Rectangle, frontier, partition
 from thermosim.storage.manifest import Manifest
 
-__all__ = ["Layout", "axis_values"]
+__all__ = ["Array", "Layout", "axis_values"]
 
 _STATUS = {
     "status": (np.int8, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
     "diverged_step": (np.int64, "first recorded step with a value that is not finite or has exploded, or -1"),
 }
+
+
+class Array(NamedTuple):
+    """A variable as storage sees it."""
+
+    name: str
+    shape: tuple[int, ...]
+    roles: list[str]  # of each dimension
+    itemsize: int
+    framed: bool  # whether it has frames
+
+    @property
+    def nbytes(self) -> float:
+        """Without chunks."""
+        return float(math.prod(self.shape)) * self.itemsize
 
 
 class Layout:
@@ -84,10 +99,13 @@ class Layout:
         sizes = self.dimension_sizes()
         return tuple(sizes[dim] for dim in dims)
 
-    @property
-    def nbytes(self) -> float:
-        """Bytes of all variables."""
-        return sum(float(math.prod(self.shape(dims))) * dtype.itemsize for dims, dtype, _ in self.variables().values())
+    def arrays(self) -> list[Array]:
+        """All variables, by their shapes."""
+        sizes = self.dimension_sizes()
+        return [
+            Array(name, tuple(sizes[dim] for dim in dims), self.roles(dims), dtype.itemsize, self.is_framed(name))
+            for name, (dims, dtype, _) in self.variables().items()
+        ]
 
     def roles(self, dims: Sequence[str]) -> list[str]:
         """What each dimension is: step, axis, replica or tail."""

@@ -147,6 +147,13 @@ class RamSegments:
         segments.append(Segment(**asdict(stretch), frames=of_frames, state=of_state))
         self.manifest = replace(self.manifest, segments=tuple(segments))
 
+    def forget(self, name: str) -> None:
+        """Let the frames of a variable go."""
+        self._arrays = {
+            file: {kept: array for kept, array in arrays.items() if kept != name}
+            for file, arrays in self._arrays.items()
+        }
+
     def read(self, file: SealedFile, group: str, names: Iterable[str] | None = None, at: At = ()) -> Arrays:
         """As `Source.read`."""
         return _chosen(self._arrays[file.name], names, at)

@@ -10,11 +10,11 @@ import numpy as np
 from thermosim.engines.engine import Take
 from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
 from thermosim.engines.lanes.link import addresses_of, booking
-from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, tile_width
+from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, shapes_of_tile, tile_width
 from thermosim.kernels.advance import advance
 from thermosim.kernels.compile import compiled
 from thermosim.kernels.signatures import argument_names, signature_of
-from thermosim.plan.block import Block
+from thermosim.plan.block import Block, rows_of_block
 
 __all__ = ["LanesEngine"]
 
@@ -47,13 +47,18 @@ class LanesEngine:
         """The part of a fingerprint that is the same for every block."""
         return engine_versions()
 
-    def bytes_per_lane(self, block: Block) -> float:
-        """State and work space, and as much again while a copy is sealed."""
-        return 16.0 * (rows_of_lane(block) + 8)
+    def lanes_taken(self, block: Block, lanes: int, threads: int) -> int:
+        """Whole tiles."""
+        width = tile_width(lanes, rows_of_lane(block), threads)
+        return -(-lanes // width) * width
 
-    def bytes_of_state(self, block: Block) -> float:
-        """What `state` holds of each lane."""
-        return 8.0 * rows_of_lane(block, STATE)
+    def bytes_per_lane(self, block: Block) -> float:
+        """State and work space, and what a tile copies of the block."""
+        return 8.0 * (rows_of_lane(block) + rows_of_block(block))
+
+    def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
+        """Theta, memory, x, and the ledgers of both."""
+        return {name: shape for name, shape in shapes_of_tile(block).items() if name in STATE}
 
     def open(self, block: Block, threads: int = 1, width: int | None = None) -> LanesOfTiles:
         """Tiles of `width` lanes, by default as wide as the cache allows."""

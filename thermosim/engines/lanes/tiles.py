@@ -11,7 +11,7 @@ from thermosim.engines.lanes.link import booking, work_rows
 from thermosim.kernels.aligned import aligned_zeros
 from thermosim.plan.block import Block
 
-__all__ = ["STATE", "Tile", "lanes_of_tile", "of_tile", "rows_of_lane", "tile_width"]
+__all__ = ["STATE", "Tile", "lanes_of_tile", "of_tile", "rows_of_lane", "shapes_of_tile", "tile_width"]
 
 LANES = 32  # widths are multiples of four vector registers, so that no loop has a remainder
 _STATE_BYTES = 400_000  # of a tile: it should stay in the second-level cache
@@ -20,7 +20,7 @@ _WIDEST = 1024
 STATE = ("theta", "memory", "x", "theta_path", "x_path")  # what stays from step to step
 
 
-def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
+def shapes_of_tile(block: Block) -> dict[str, tuple[int, ...]]:
     """Shapes without the lane axis of every array that a tile owns. A ledger without rows has one that nobody reads."""
     rows, samples, n = work_rows(block), block.samples, block.components
     theta_hyper, x_hyper = len(block.theta_hyper), len(block.x_hyper)
@@ -53,7 +53,7 @@ def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
 
 def rows_of_lane(block: Block, names: tuple[str, ...] = ()) -> int:
     """Numbers that one lane takes in the arrays of these names, by default all."""
-    shapes = _shapes(block)
+    shapes = shapes_of_tile(block)
     return sum(math.prod(shapes[name]) for name in names or shapes)
 
 
@@ -81,7 +81,7 @@ class Tile:
     def empty(cls, block: Block, first: int, width: int) -> Tile:
         """A tile whose state is zeros."""
         tile = cls(first, width, min(width, block.lanes - first), {})
-        for name, shape in _shapes(block).items():
+        for name, shape in shapes_of_tile(block).items():
             tile.arrays[name] = aligned_zeros((*shape, width))
         for name in ("constants", "theta_hyper", "x_hyper"):
             tile.arrays[name] = of_tile(getattr(block, name), tile)
