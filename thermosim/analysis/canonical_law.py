@@ -93,7 +93,7 @@ def canonical_law(ds: xr.Dataset, step: int | None = None) -> xr.Dataset:
     value, error = over("divergence", "part", "law")
     put(result, "divergence", value, error, "nat", "D(p || law) of the bins, bias removed", condition)
     value, error = over("temperature", "part")
-    put(result, "temperature", value, error, "kT", "T of the law", "noise of the move, and r C/2 of minibatches")
+    put(result, "temperature", value, error, "energy", "T of the law", "noise of the move, and r C/2 of minibatches")
     for name, meaning in (("chi_square", "sum (n - R/B)^2/(R/B)"), ("p_value", "probability of a larger chi^2")):
         result[name] = over(name, "law").assign_attrs(units="1", long_name=meaning, condition=condition)
     result["degrees_of_freedom"] = over("degrees_of_freedom").assign_attrs(units="1", long_name="bins less one")

@@ -18,6 +18,7 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.estimates import judged
 from thermosim.analysis.replicas import selected
 from thermosim.analysis.settings import axes
 
@@ -82,7 +83,7 @@ def of_survivors(function: Callable[Concatenate[xr.Dataset, P], xr.Dataset]) -> 
                 f"{function.__name__}: a matrix is singular to rounding ({error}); replicas that are far from all "
                 "others, or all alike, make it so"
             ) from error
-        return _told(result, ds, left)
+        return _told(judged(result), ds, left)
 
     return of_what_is_left
 

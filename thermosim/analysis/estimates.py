@@ -3,6 +3,10 @@
 The error is a standard error; `interval` gives the interval that covers the truth in 95 of 100 ensembles, which is not
 two errors wide where replicas are few or the estimate is skewed. An estimator says so in one of two ways: it gives
 `put` the degrees of freedom of its error, or the interval itself, kept as X_interval.
+
+The flags `valid` and `reliable` are never true where an estimate or its error is not finite (`judged`). An estimate X
+with a flag of its own, X_valid or X_reliable, answers to that one; one that says in its attribute `undefined` why it
+has no number there answers to none.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ __all__ = [
     "bounds_of",
     "gathered",
     "interval",
+    "judged",
     "put",
     "put_mean",
     "replica_mean",
@@ -30,6 +35,7 @@ __all__ = [
 ]
 
 LEVEL = 0.95  # of every interval
+FLAGS = ("valid", "reliable")
 
 MINIMUM_SAMPLE_SIZE = 100.0  # replicas that share what a single one would not tell
 
@@ -121,6 +127,40 @@ def bounds_of(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
     """An interval from its ends: their dims and bound (low, high)."""
     ends = xr.concat([low, high], "bound", coords="minimal", compat="override")
     return ends.assign_coords(bound=["low", "high"]).transpose(..., "bound")
+
+
+def judged(result: xr.Dataset) -> xr.Dataset:
+    """A result whose flags are false wherever one of its estimates, or its standard error, is not finite.
+
+    Along dimensions that a flag does not have, one such number is enough. `reason` names the estimate, if it is there.
+    """
+    for flag, of in _answers(result).items():
+        for name in of:
+            wrong = ~(np.isfinite(result[name]) & np.isfinite(result[f"{name}_error"]))
+            wrong = wrong.any([dim for dim in wrong.dims if dim not in result[flag].dims])
+            told = result[flag] & ~wrong
+            if flag == "valid" and "reason" in result:
+                silent = wrong & (result["reason"] == "")
+                text = result["reason"].astype(object).where(~silent, f"{name}, or its error, is not finite")
+                result["reason"] = text.astype(str).transpose(*result["reason"].dims)
+            result[flag] = told.transpose(*result[flag].dims, ...).assign_attrs(result[flag].attrs)
+    return result
+
+
+def _answers(result: xr.Dataset) -> dict[str, list[str]]:
+    """Of every flag the estimates that it answers for."""
+    estimates = [
+        str(name)
+        for name in result.data_vars
+        if f"{name}_error" in result and not {"undefined"} & {*result[name].attrs, *result[f"{name}_error"].attrs}
+    ]
+    found = {}
+    for flag in FLAGS:
+        own = {name for name in estimates if f"{name}_{flag}" in result}
+        found |= {f"{name}_{flag}": [name] for name in own}
+        if flag in result:
+            found[flag] = [name for name in estimates if name not in own]
+    return found
 
 
 def require(ds: xr.Dataset, *names: str) -> None:

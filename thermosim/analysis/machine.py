@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from thermosim.data import Data
     from thermosim.kernels.evaluate import Evaluator
 
-__all__ = ["Machine", "ensemble_model", "machines"]
+__all__ = ["Machine", "ensemble_model", "machines", "require_own_law"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,13 @@ class Machine:
     def x_move(self) -> Move:
         """The move of x; `NO_SAMPLES` where there is no x."""
         return X_MOVES[self.settings.x.dynamics] if self.settings.x else NO_SAMPLES
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of x; None where there is no x, or no single one: of components, or of all steps."""
+        given = self.settings.x.temperature if self.settings.x else None
+        values = set(given) if isinstance(given, list) else {given} if isinstance(given, (int, float)) else set()
+        return float(values.pop()) if len(values) == 1 else None
 
     @property
     def steps(self) -> np.ndarray:
@@ -143,6 +150,16 @@ def machines(ds: xr.Dataset) -> list[Machine]:
     examine(ds)
     model = ensemble_model(ds)
     return [Machine(index, here, model, ds.isel(index)) for index, here in each_point(ds)]
+
+
+def require_own_law(points: Sequence[Machine]) -> None:
+    """Raise ValueError where there are samples x of another law than p(x|theta) = exp(-phi)/Z, that of T = 1."""
+    for machine in points:
+        if machine.settings.x is not None and machine.temperature != 1.0:
+            raise ValueError(
+                f"x.temperature = {machine.settings.x.temperature!r}: p(x|theta) = exp(-phi)/Z is the law of samples "
+                "at temperature 1 only, where phi is a surprisal: run with x.temperature = 1"
+            )
 
 
 def ensemble_model(ds: xr.Dataset) -> Model:

@@ -111,7 +111,7 @@ def _lagging(ds: xr.Dataset) -> list[str]:
     gap, relative = (float(np.ravel(last[name].values)[most]) for name in ("gap", "relative"))
     where = f" at {int(lags.sum())} of {lags.size} points, at the worst" if lags.size > 1 else ""
     message = (
-        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} kT ({relative:+.2g} standard deviations"
+        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} ({relative:+.2g} standard deviations"
         ") from that of relaxed samples. Work and heat are those of this finite tau; what is said of p(x|theta) is not "
         "what these chains sample. More moves per step (x.tau) help."
     )

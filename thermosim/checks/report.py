@@ -65,7 +65,7 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     -------
     Report
         Its `comparisons` hold measured and exact values, standard errors from independent replicas and z, in the
-        units of the variable (energies in kT), arrays over the points of the sweep and what else is compared at once.
+        its `units`, arrays over the points of the sweep and what else is compared at once.
         `verdict` takes them together at a stated false-alarm rate and is None where nothing could be compared;
         `why_nothing` then says why: too few frames or replicas, a variable that was not recorded, nothing known, or
         more than fits in the memory of this machine. `left_out` names replicas that diverged, `notes` the rest.

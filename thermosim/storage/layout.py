@@ -17,8 +17,12 @@ from thermosim.storage.manifest import Manifest
 __all__ = ["Layout", "axis_values"]
 
 _STATUS = {
-    "status": (np.int8, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
-    "diverged_step": (np.int64, "first recorded step with a value that is not finite or has exploded, or -1"),
+    "status": (np.int8, {}, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
+    "diverged_step": (
+        np.int64,
+        {"units": "1"},
+        "first recorded step with a value that is not finite or has exploded, or -1",
+    ),
 }
 
 
@@ -111,8 +115,8 @@ class Layout:
             steps = (variable.cadence,) if variable.cadence else ()
             dims = (*steps, *self.axis_names, variable.over, *variable.dims)
             result[name] = (dims, np.dtype(variable.dtype), dict(variable.attributes))
-        for name, (kind, meaning) in _STATUS.items():
-            attributes = {"units": "1", "long_name": meaning, "equation": ""}
+        for name, (kind, units, meaning) in _STATUS.items():
+            attributes = {**units, "long_name": meaning, "equation": ""}
             result[name] = ((*self.axis_names, "replica"), np.dtype(kind), attributes)
         return result
 
