@@ -29,13 +29,15 @@ thermodynamics of learning parametric probabilistic models", Entropy 26, 112 (20
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "BOOK_ARGUMENTS",
     "EXPLODED",
     "FUNCTIONALS",
+    "SETTINGS",
     "UNITS",
     "VARIABLES",
     "Book",
@@ -44,6 +46,7 @@ __all__ = [
     "functionals_of",
     "row_names",
     "rows_booked",
+    "told_temperature",
     "variables_of",
 ]
 
@@ -60,6 +63,14 @@ UNITS: dict[str, int] = {
     "nat/time": 1,
     "energy/time": 2,
     "1/energy": -1,
+}
+# of the numbers of a case that have another unit than "1"
+SETTINGS: dict[str, str] = {
+    "x.temperature": "energy",
+    "theta.temperature": "energy",
+    "theta.weight_decay": "energy",
+    "x.time_step": "time",
+    "theta.learning_rate": "1/energy",
 }
 # book(theta, before, loss, gradient, constants, shared, total), compiled with the step loop: theta (m, L) after a move
 # and before it, loss (L) and gradient (m, L) of the minibatch at theta before, weight decay left out, constants (C, L)
@@ -198,6 +209,18 @@ def functionals_of(own: tuple[Functional, ...]) -> dict[str, Functional]:
 def variables_of(own: tuple[Functional, ...]) -> dict[str, Variable]:
     """Every variable that an ensemble of a model with functionals of its `own` can hold, but for its observables."""
     return VARIABLES | {functional.name: _of(functional) for functional in own}
+
+
+def told_temperature(given: float | Sequence[float] | Mapping[str, Any], swept: bool) -> float | str:
+    """What an ensemble says of x.temperature: a number where there is one; of components as text, "[1.0, 2.0]".
+
+    "schedule" where it changes along the run, "swept" where it is an axis: the numbers are in the settings.
+    """
+    if swept or isinstance(given, Mapping):
+        return "swept" if swept else "schedule"
+    if isinstance(given, Sequence):
+        return float(given[0]) if len(set(given)) == 1 else str([float(value) for value in given])
+    return float(given)
 
 
 def rows_booked(

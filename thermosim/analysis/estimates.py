@@ -19,7 +19,7 @@ import xarray as xr
 from scipy import stats
 
 from thermosim.analysis.replicas import examine
-from thermosim.analysis.settings import axes
+from thermosim.analysis.settings import axes, needs_frames
 
 __all__ = [
     "LEVEL",
@@ -136,7 +136,7 @@ def judged(result: xr.Dataset) -> xr.Dataset:
     """
     for flag, of in _answers(result).items():
         for name in of:
-            wrong = ~(np.isfinite(result[name]) & np.isfinite(result[f"{name}_error"]))
+            wrong = xr.DataArray(~(np.isfinite(result[name]) & np.isfinite(result[f"{name}_error"])))
             wrong = wrong.any([dim for dim in wrong.dims if dim not in result[flag].dims])
             told = result[flag] & ~wrong
             if flag == "valid" and "reason" in result:
@@ -154,7 +154,7 @@ def _answers(result: xr.Dataset) -> dict[str, list[str]]:
         for name in result.data_vars
         if f"{name}_error" in result and not {"undefined"} & {*result[name].attrs, *result[f"{name}_error"].attrs}
     ]
-    found = {}
+    found: dict[str, list[str]] = {}
     for flag in FLAGS:
         own = {name for name in estimates if f"{name}_{flag}" in result}
         found |= {f"{name}_{flag}": [name] for name in own}
@@ -168,7 +168,7 @@ def require(ds: xr.Dataset, *names: str) -> None:
     examine(ds)
     missing = [name for name in names if name not in ds]
     if missing:
-        raise ValueError(f"needs {', '.join(missing)} among the recorded variables: record.variables")
+        raise ValueError(needs_frames(ds, missing))
     apart = [name for name in names if "step" not in ds[name].dims]
     if apart:
         raise ValueError(

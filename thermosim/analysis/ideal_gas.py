@@ -182,7 +182,7 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
     """
     record = frames(ds)
     if record.direction is None:
-        raise ValueError("the entropy needs theta among the recorded variables")
+        raise ValueError("the entropy needs frames of theta: name it in record.variables")
     there, means = record.cells, thermodynamics(ds, angles=False)
     u, t, s, v, p = (means[name].to_numpy().ravel() for name in ("U", "T", "S", "V", "p"))
     sphere = there.protocol == "fixed-sphere"
@@ -224,7 +224,7 @@ def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
     The first is the estimate, which has the smaller bias; the scatter of the others gives its error.
     """
     if record.direction is None:
-        raise ValueError("the entropy needs theta among the recorded variables")
+        raise ValueError("the entropy needs frames of theta: name it in record.variables")
     groups, there = group_count(record), record.cells
     size = record.replicas // groups
     chosen = [slice(None)] + [slice(k * size, (k + 1) * size) for k in range(groups)]

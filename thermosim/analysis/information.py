@@ -28,6 +28,7 @@ from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
 from thermosim.analysis.machine import Machine, machines, require_own_law
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
 from thermosim.analysis.normality import SHARE
+from thermosim.analysis.settings import needs_frames
 from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, put_skewed_mean
 from thermosim.analysis.spreads import replica_spread, root_interval, square_deviations
 
@@ -286,7 +287,7 @@ def _drawn(machine: Machine, frame: int, samples: int | None) -> np.ndarray:
 def book(machine: Machine, name: str, frame: int) -> np.ndarray:
     """A variable of a frame, averaged over the samples of each replica (R,)."""
     if name not in machine.frames:
-        raise ValueError(f"needs {name} among the recorded variables: record.variables")
+        raise ValueError(needs_frames(machine.frames, [name]))
     values = machine.frames[name].isel(step=frame)
     return np.asarray(values.mean("sample") if "sample" in values.dims else values)
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.replicas import examine, own_addresses, place_of
-from thermosim.analysis.settings import as_run, each_point
+from thermosim.analysis.settings import as_run, each_point, needs_frames
 from thermosim.case.files import folder_outside, places_of_data
 from thermosim.case.settings import Settings
 from thermosim.case.theta import move_of
@@ -102,13 +102,13 @@ class Machine:
     def theta(self, frame: int) -> np.ndarray:
         """theta of a frame: (R, m). Raises ValueError when it was not recorded."""
         if "theta" not in self.frames:
-            raise ValueError("needs theta among the recorded variables: record.variables")
+            raise ValueError(needs_frames(self.frames, ["theta"]))
         return np.asarray(self.frames["theta"].isel(step=frame).transpose("replica", "theta_dim").values)
 
     def x(self, frame: int) -> np.ndarray:
         """x of a frame: (R, S, n). Raises ValueError when it was not recorded."""
         if "x" not in self.frames:
-            raise ValueError("needs x among the recorded variables: record.variables")
+            raise ValueError(needs_frames(self.frames, ["x"]))
         x = self.frames["x"].isel(step=frame)
         x = x if "sample" in x.dims else x.expand_dims("sample")
         return np.asarray(x.transpose("replica", "sample", "x_dim").values)

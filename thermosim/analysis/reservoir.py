@@ -29,7 +29,7 @@ import xarray as xr
 from scipy import special, stats
 
 from thermosim.analysis.diverged import of_survivors
-from thermosim.analysis.estimates import gathered, put
+from thermosim.analysis.estimates import gathered, put, require
 from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, noise_statistics
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
@@ -55,9 +55,7 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     residual dS_Theta + Q_X/T_X. Of learned parameters. Raises ValueError for too few replicas, without theta, heat or a
     single T_X, or where theta never varies in all directions.
     """
-    for name in ("theta", "heat"):
-        if name not in ds:
-            raise ValueError(f"needs {name} among the recorded variables: record.variables")
+    require(ds, "theta", "heat")
     points = machines(ds)
     if any(machine.temperature is None for machine in points):
         raise ValueError("x.temperature: Clausius' relation needs one temperature of x, constant in time")

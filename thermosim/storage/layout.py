@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from thermosim import cohorts
+from thermosim.ledger import SETTINGS, told_temperature
 from thermosim.storage.coverage import Rectangle, frontier, partition
-from thermosim.storage.manifest import Manifest
+from thermosim.storage.manifest import Axis, Manifest
 
 __all__ = ["Layout", "axis_values"]
 
@@ -99,7 +100,8 @@ class Layout:
         for name, cadence in self.manifest.cadences.items():
             result[name] = numbered(name, cadence.first + cadence.every * np.arange(sizes[name]), "step of theta")
         for axis in self.manifest.axes:
-            result[axis.name] = numbered(axis.name, axis_values(axis.values), axis.key, key=axis.key)
+            named = {"long_name": axis.key, "key": axis.key}
+            result[axis.name] = (axis.name,), axis_values(axis.values), _unit(axis) | named
         result["replica"] = numbered("replica", np.arange(sizes["replica"]), "replica of each point of the sweep")
         if "cohort" in sizes:
             meaning = "cohort: replicas of a point that are summed together"
@@ -122,14 +124,20 @@ class Layout:
 
     def attributes(self, completed: bool) -> dict[str, Any]:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
-        manifest = self.manifest
-        return manifest.origin.attributes() | {
-            "format": manifest.format,
-            "run": manifest.run,
-            "steps": manifest.steps,
-            "structural": json.dumps([axis.key for axis in manifest.axes if axis.structural]),
-            "completed": int(completed),
-        }
+        manifest, x = self.manifest, self.manifest.origin.settings.get("x")
+        swept = any(axis.key == "x.temperature" for axis in manifest.axes)
+        known = {"temperature": told_temperature(x["temperature"], swept)} if x else {}
+        return (
+            manifest.origin.attributes()
+            | known
+            | {
+                "format": manifest.format,
+                "run": manifest.run,
+                "steps": manifest.steps,
+                "structural": json.dumps([axis.key for axis in manifest.axes if axis.structural]),
+                "completed": int(completed),
+            }
+        )
 
     def is_framed(self, name: str) -> bool:
         """Whether a variable has frames, and not one value of the whole run."""
@@ -179,6 +187,14 @@ class Layout:
         structural, others = iter(self.manifest.blocks[block]), iter(lane_index)
         index = [next(structural) if axis.structural else next(others) for axis in self.manifest.axes]
         return (*index, next(others))
+
+
+def _unit(axis: Axis) -> dict[str, str]:
+    """The unit of the coordinate of an axis; none for words and for what is true or false."""
+    if any(isinstance(value, (str, bool)) for value in axis.values):
+        return {}
+    counted = any(isinstance(value, (list, dict)) for value in axis.values)
+    return {"units": "1" if counted else SETTINGS.get(axis.key, "1")}
 
 
 def axis_values(values: Sequence[Any]) -> np.ndarray:
