@@ -36,6 +36,7 @@ MOST_GROUPS = 32
 FEWEST_GROUPS = 8
 GROUP_SAMPLES = 32  # aimed at, per group of replicas
 MOST_SAMPLES = 4096  # of one cell, for the entropy
+FEWEST_SAMPLES = 4  # of a group
 DECORRELATION = 8.0  # frames for the entropy are this many relaxation times of the direction apart
 
 ABOUT = {
@@ -238,7 +239,7 @@ def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
         for k, replicas in enumerate(chosen):
             samples = record.direction[(picked, *cell, replicas)].reshape(-1, there.dimension)
             samples = samples[np.isfinite(samples[:, 0])]
-            if len(samples) > 3:
+            if len(samples) >= FEWEST_SAMPLES:
                 for name, estimator in estimators.items():
                     result[name][(*cell, k)] = estimator(samples)
     means = {n: np.stack([mean_of_finite(v[..., c]) for c in chosen]) for n, v in _means(record).items()}

@@ -29,4 +29,5 @@ def first_law(ds: xr.Dataset) -> Comparison:
         reference,
         tolerance=float(_STORED * stored * scale),
         scale=float(scale),
+        units="energy",
     )

@@ -195,6 +195,7 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
         "the two routes to the L-info (Eq. 44) agree" + ("" if fresh else ", within what the chains may lag"),
         np.zeros(here["difference"].shape) if fresh else _GAPS * gap.values,
         scale=float(abs(ds["phi"]).max()),
+        units="nat",
     )
     return [comparison] if np.any(comparison.standard_error > 0.0) else []
 
@@ -215,7 +216,7 @@ def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Compariso
         excess = ds[name].isel(step=-1) - averaged[name].isel(step=-1)
         reference = f"Eq. {equation} of Parsi 2024: exact for fresh samples"
         quantity = f"{name} less its average given the path of theta"
-        comparisons.append(mean_comparison(ds, quantity, excess, 0.0, reference, scale=scale))
+        comparisons.append(mean_comparison(ds, quantity, excess, 0.0, reference, scale=scale, units="energy"))
     return [comparison for comparison in comparisons if is_nearly_normal(comparison)]
 
 
