@@ -36,6 +36,7 @@ __all__ = [
 
 LEVEL = 0.95  # of every interval
 FLAGS = ("valid", "reliable")
+_OF_FLAGS = ("long_name", "condition", "method", "nominal_false_alarm_rate")  # attributes
 
 MINIMUM_SAMPLE_SIZE = 100.0  # replicas that share what a single one would not tell
 
@@ -95,8 +96,9 @@ def put(
     degrees_of_freedom: of the error, where its own uncertainty counts (Student's t); None for many.
     bounds: low and high end of the interval, where no multiple of the error gives it; kept as `NAME_interval`.
     """
+    value = value.drop_attrs(deep=False)
     result[name] = value.assign_attrs(units=units, long_name=long_name, condition=condition)
-    spread = xr.zeros_like(value, dtype=float) + error
+    spread = xr.DataArray(xr.zeros_like(value, dtype=float) + error).drop_attrs(deep=False)
     meaning = f"standard error: {long_name}"
     spread = spread.assign_attrs(units=units, long_name=meaning, condition=condition)
     if degrees_of_freedom is not None:
@@ -118,7 +120,7 @@ def interval(result: xr.Dataset, name: str) -> xr.DataArray:
         return result[f"{name}_interval"]
     error = result[f"{name}_error"]
     width = stats.t.ppf(0.5 * (1.0 + LEVEL), error.attrs.get("degrees_of_freedom", np.inf))
-    ends = bounds_of(result[name] - width * error, result[name] + width * error).drop_attrs()
+    ends = bounds_of(result[name] - width * error, result[name] + width * error).drop_attrs(deep=False)
     meaning = f"{100 * LEVEL:g} % interval: {result[name].attrs.get('long_name', name)}"
     return ends.assign_attrs(units=result[name].attrs.get("units", ""), long_name=meaning)
 
@@ -134,11 +136,14 @@ def judged(result: xr.Dataset) -> xr.Dataset:
 
     Along dimensions that a flag does not have, one such number is enough. `reason` names the estimate, if it is there.
     """
+    for variable in result.data_vars.values():
+        if variable.dtype.kind in "bOU":  # flags and words, made of numbers whose attributes are not theirs
+            variable.attrs = {key: value for key, value in variable.attrs.items() if key in _OF_FLAGS}
     for flag, of in _answers(result).items():
         for name in of:
             wrong = xr.DataArray(~(np.isfinite(result[name]) & np.isfinite(result[f"{name}_error"])))
             wrong = wrong.any([dim for dim in wrong.dims if dim not in result[flag].dims])
-            told = result[flag] & ~wrong
+            told = result[flag] & ~wrong.drop_attrs(deep=False)
             if flag == "valid" and "reason" in result:
                 silent = wrong & (result["reason"] == "")
                 text = result["reason"].astype(object).where(~silent, f"{name}, or its error, is not finite")

@@ -89,14 +89,14 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     """Variance, correlations and temperature of the noise of minibatches (Fig. 5.1): dims step, axes, theta_dim.
 
     variance C_ii(t, 0), mean_variance over parameters, variance_times_batch (one number for all batch sizes where C ~
-    1/B), temperature r C_ii/2 and group_temperature, mean and largest |grad U_B| for comparison, mean and variance of
-    U_B over replicas (both without ln Z where phi lacks it). autocorrelation: C_ii(l)/C_ii(0) averaged over frames, per
-    parameter, and (mean_autocorrelation) of all, at recorded lags up to `max_lag` steps (default 20 frames). `white`:
-    no lag of the mean is beyond the bound of Student's law that white noise passes in one of 10,000 ensembles, shared
-    out over all lags. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD recorded at every
-    step, which is rounding if these are the minibatches of the run. `reliable`, `loss_variance_reliable`: replicas are
-    enough for the intervals of the noise's variances, and of the variance of U_B.
-    Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
+    1/B), noise_temperature r C_ii/2 and group_temperature, mean and largest |grad U_B| for comparison, mean and
+    variance of U_B over replicas (both without ln Z where phi lacks it). autocorrelation: C_ii(l)/C_ii(0) averaged over
+    frames, per parameter, and (mean_autocorrelation) of all, at recorded lags up to `max_lag` steps (default 20
+    frames). `white`: no lag of the mean is beyond the bound of Student's law that white noise passes in one of 10,000
+    ensembles, shared out over all lags. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD
+    recorded at every step, which is rounding if these are the minibatches of the run. `reliable`,
+    `loss_variance_reliable`: replicas are enough for the intervals of the noise's variances, and of the variance of
+    U_B. Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
     """
     points = machines(ds)
     if not is_regular(ds["step"].values):
@@ -128,7 +128,7 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     scaled, equal = square.mean("theta_dim") * batch, "constant in B at equal theta"
     put_skewed_mean(result, "variance_times_batch", scaled, "energy^2", "B times mean of C_ii(t, 0)", equal)
     warm = "k_B T_i = r C_ii/2 of this step, of minibatches alone"
-    put_skewed_mean(result, "temperature", rate * square / 2.0, "energy", "temperature of the noise", warm)
+    put_skewed_mean(result, "noise_temperature", rate * square / 2.0, "energy", "temperature of the noise", warm)
     grouped = (rate * square / 2.0).groupby("group").mean().rename(group="parameter_group")
     put_skewed_mean(result, "group_temperature", grouped, "energy", "mean temperature of a parameter group", warm)
     pull = abs(over([record.pull for record in records], "theta_dim"))

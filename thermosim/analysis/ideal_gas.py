@@ -111,8 +111,10 @@ def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
     values = {name: (deviation, deviation * error, skewness)}
     result = there.dataset(values, ABOUT, freedom, first_step=int(record.step[0]))
     ends = [xr.DataArray(deviation * np.exp(sign * chances * error), dims=there.names) for sign in (-1.0, 1.0)]
-    result[f"{name}_interval"] = bounds_of(*ends)
-    result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]))
+    said = {"units": "1", "long_name": f"95 % interval: {ABOUT[name][1]}"}
+    result[f"{name}_interval"] = bounds_of(*ends).assign_attrs(said)
+    said = {"units": "1", "long_name": f"{ABOUT[name][1]}, to leading order in the step"}
+    result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]), said)
     return result
 
 
@@ -125,8 +127,12 @@ def radius_transient(ds: xr.Dataset) -> xr.Dataset:
     protocol, dimension, noise, rate, decay, _ = there.arguments
     exact = ideal_gas.radius_transient(protocol, dimension, noise, rate, decay, radius[0], elapsed)
     result = xr.Dataset(coords={"step": record.step} | {n: there.coords[n] for n in there.names})
-    for name, value in {"radius": radius, "radius_error": error, "radius_exact": exact}.items():
-        result[name] = (("step", *there.names), value)
+    for name, value, meaning in (
+        ("radius", radius, "mean radius"),
+        ("radius_error", error, "standard error: mean radius"),
+        ("radius_exact", exact, "radius by the closed form from the first frame"),
+    ):
+        result[name] = (("step", *there.names), value, {"units": "1", "long_name": meaning})
     result["radius_error"].attrs["degrees_of_freedom"] = float(record.replicas - 1)
     return result
 
@@ -148,8 +154,9 @@ def maxwell(ds: xr.Dataset) -> xr.Dataset:
                 continue
             label = axis if axis == "relation" else name.format(axis)
             slope, error = pooled(values)
+            said = {"units": "nat" if quantity == "S" else "1", "long_name": f"slope of {quantity} along ln {axis}"}
             freedom = {"degrees_of_freedom": float(group_count(record) - 1)}
-            result[label], result[f"{label}_error"] = ((), slope), ((), error, freedom)
+            result[label], result[f"{label}_error"] = ((), slope, said), ((), error, said | freedom)
             if quantity == "S" and axis in exact:
                 result[label].attrs["low_temperature"] = exact[axis]
     return result
@@ -197,10 +204,13 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
     distance = np.max([np.abs(a - b) for a, b in zip(lowest, wanted, strict=True)], axis=0)
     coords = {n: there.coords[n].to_numpy() for n in there.names}
     result = xr.Dataset(coords=coords | {f"target_{n}": c for n, c in coords.items()})
-    result["F" if sphere else "G"] = ((*there.names, *targets), potential.reshape(shape * 2))
+    said = {"units": "energy", "long_name": "potential of a state for a target"}
+    result["F" if sphere else "G"] = ((*there.names, *targets), potential.reshape(shape * 2), said)
     for name, index in zip(there.names, lowest, strict=False):
-        result[f"minimum_{name}"] = (targets, index.reshape(shape))
-    result["distance"] = (targets, distance.reshape(shape))
+        said = {"units": "1", "long_name": f"index on {name} of the state of the lowest potential"}
+        result[f"minimum_{name}"] = (targets, index.reshape(shape), said)
+    said = {"units": "1", "long_name": "largest distance of the lowest state from the target, in cells"}
+    result["distance"] = (targets, distance.reshape(shape), said)
     return result
 
 

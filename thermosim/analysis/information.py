@@ -218,9 +218,9 @@ def assembled(
 def described(result: xr.Dataset, meanings: Meanings, method: str, condition: str) -> xr.Dataset:
     """With the attributes of every variable: its unit, none for a flag or a word, and its meaning."""
     for name, (units, meaning) in meanings.items():
-        result[name] = result[name].assign_attrs(long_name=meaning, method=method, condition=condition)
-        if units:
-            result[name].attrs["units"] = units
+        unit = {"units": units} if units else {}
+        known = result[name] if units else result[name].drop_attrs(deep=False)
+        result[name] = known.assign_attrs(unit, long_name=meaning, method=method, condition=condition)
         if f"{name}_error" in result:
             attributes = {"units": units, "long_name": f"standard error: {meaning}", "method": method}
             result[f"{name}_error"] = result[f"{name}_error"].assign_attrs(attributes, condition=condition)

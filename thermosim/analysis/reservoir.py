@@ -39,6 +39,7 @@ from thermosim.analysis.still_directions import why_no_entropy
 __all__ = ["PREDICTIONS", "clausius", "gradient_noise", "naive_reservoir", "noise_statistics"]
 
 PREDICTIONS = ("naive", "own-temperatures", "linear")
+_MEASURED = ("covariance", "noise_temperature", "predicted", "residual")  # in the order of `_laws`
 FALSE_ALARMS = 1e-4  # probability that a stationary ensemble is called drifting
 _GROUPS = 40  # groups of replicas left out in turn
 _PARAMETERS = 256  # a covariance matrix has their square
@@ -98,8 +99,8 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
 
     covariance: measured at the frames from step `first` (default half the run) about the mean of each frame.
     predicted: "naive" T/H with one temperature, the mean of T_i (Eq. 22); "own-temperatures" sqrt(T_i T_j) (1/H)_ij;
-    "linear" V, exact where U_B is quadratic and C constant. residual: covariance - predicted. temperature: T_i, the
-    mean of r C_ii/2 + T_b; hessian: of U_B (and weight decay) at the mean of theta, by differences, without error.
+    "linear" V, exact where U_B is quadratic and C constant. residual: covariance - predicted. noise_temperature: T_i,
+    the mean of r C_ii/2 + T_b; hessian: of U_B (and weight decay) at the mean of theta, by differences, without error.
     `minimum`: H is positive and r H < 2, else nothing is predicted (NaN). `stationary`: first and last half of the
     frames have the same mean and variance. `reliable`: replicas are enough for the intervals. Raises ValueError for a
     schedule, momentum, contrast, several data sets, or more than 256 learned parameters.
@@ -129,7 +130,7 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     freedom = min(ds.sizes["replica"], _GROUPS) - 1
     for name, dims, units, what, condition in (
         ("covariance", matrix, "1", "covariance of theta over replicas", "stationary frames"),
-        ("temperature", ("theta_dim",), "energy", "T_i = r C_ii/2 + T_b", "mean over the frames"),
+        ("noise_temperature", ("theta_dim",), "energy", "T_i = r C_ii/2 + T_b", "mean over the frames"),
         ("predicted", ("prediction", *matrix), "1", "covariance by the law", law),
         ("residual", ("prediction", *matrix), "1", "measured less predicted covariance", law),
     ):
@@ -248,7 +249,7 @@ def _laws(machine: Machine, learned: np.ndarray) -> dict[str, np.ndarray]:
     whole = estimates(total)
     without = [estimates([a - b for a, b in zip(total, part)]) for part in sums]
     result = {"hessian": hessian, "minimum": np.array(np.isfinite(whole[2]).all())}
-    for name, value, left_out in zip(("covariance", "temperature", "predicted", "residual"), whole, zip(*without)):
+    for name, value, left_out in zip(_MEASURED, whole, zip(*without)):
         stack = np.stack(left_out)
         error = np.sqrt((number - 1) / number * ((stack - stack.mean(axis=0)) ** 2).sum(axis=0))
         result[name] = np.stack([value, error])
