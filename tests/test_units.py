@@ -179,6 +179,8 @@ def assert_scaled(one, other, c=C, but=()):
     for name, variable in one.drop_vars(but, errors="ignore").variables.items():
         there, here = other[name].values, variable.values
         if here.dtype.kind not in "fi" or name == "origin":  # a digest of the case
+            if name == "reason":  # whose words name temperatures
+                there, here = there == "", here == ""
             assert name == "origin" or np.array_equal(there, here), name
             continue
         power = UNITS[variable.attrs.get("units", "1")]
