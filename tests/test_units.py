@@ -1,5 +1,6 @@
 """Every number has a unit of the ledger, and grows as that says where energies are told in another unit."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -244,11 +245,11 @@ def test_units_and_flags_of_results(kind, name):
     if any(variable.attrs.get("units") == "energy" for variable in result.data_vars.values()) and kind != "sphere":
         x = analysis.machines(ds)[0].settings.of_x.temperature
         assert result.attrs["temperature"] == (x if not isinstance(x, list) else str(x))
-    try:
-        alone = of(few)
-    except ValueError:
-        return
-    assert_flags_tell(alone)
+    books = [one for one in ("phi", "work", "heat", "log_ratio_x", "theta") if one in ds]
+    broken = ds.assign({one: ds[one].where(ds.replica != ds.replica[1], np.inf) for one in books})
+    for part in (few, broken):
+        with contextlib.suppress(ValueError):  # which is as good
+            assert_flags_tell(of(part))
 
 
 def test_an_infinite_estimate_is_not_reliable():
@@ -366,6 +367,15 @@ def test_surprisals_belong_to_temperature_one(of, kind):
 def _warm():
     case, fixed, _ = CASES["machine"]
     return thermosim.simulate(thermosim.load_case(case, fixed | {"x.temperature": 2.0, "x.initial": "normal"}))
+
+
+def test_nothing_is_divided_by_a_temperature_of_zero():
+    """Work and heat are told, and what would be over T is left out or refused."""
+    cold = {"x.temperature": 0.0, "x.initial": "zero", "run.steps": 4, "record.every": 2, "ensemble.replicas": 4}
+    ds = thermosim.simulate(thermosim.load_case(TRAP, cold))
+    assert "shadow" not in analysis.work_and_heat(ds)
+    with pytest.raises(ValueError, match="above 0"):
+        analysis.jarzynski(ds)
 
 
 def test_what_an_ensemble_says_of_its_temperature():

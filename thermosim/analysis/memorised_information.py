@@ -58,7 +58,7 @@ def memory(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
     reservoir. Raises ValueError where theta has no spread at any frame, or replicas are too few for its dimension.
     """
     _known(method, ("gaussian", "nearest-neighbour"))
-    one_bath = all(machine.temperature is not None for machine in machines(ds))
+    one_bath = all(machine.temperature for machine in machines(ds))
     rows = [_memory(machine, method, one_bath) for machine in machines(ds)]
     flat = [bool(np.all(row["reason"] == FLAT)) for row in rows]
     for machine, row in zip(machines(ds), rows):
@@ -163,7 +163,7 @@ def _memory(machine: Machine, method: str, one_bath: bool) -> dict[str, np.ndarr
     both = [noise.plus(noises[reference]) for noise in noises]
     rows = {"entropy": (values, noises), "entropy_change": ([value - base for value in values], both)}
     if "heat" in machine.frames and one_bath:
-        temperature = machine.temperature or 1.0
+        temperature = float(machine.temperature or 0.0)  # which `one_bath` says is not 0
         heat = [book(machine, "heat", frame) / temperature for frame in range(len(values))]
         rows["clausius_entropy_change"] = ([heat[reference] - q for q in heat], [NO_NOISE] * len(heat))
         residual = [s + q - heat[reference] for s, q in zip(rows["entropy_change"][0], heat)]

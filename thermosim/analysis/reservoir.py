@@ -58,8 +58,9 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     """
     require(ds, "theta", "heat")
     points = machines(ds)
-    if any(machine.temperature is None for machine in points):
-        raise ValueError("x.temperature: Clausius' relation needs one temperature of x, constant in time")
+    baths = [machine.temperature for machine in points]
+    if not all(baths):
+        raise ValueError("x.temperature: Clausius' relation needs one temperature of x, above 0 and constant in time")
     learned = learned_parameters(points[0])[0]
     replicas, m = ds.sizes["replica"], len(learned)
     if replicas < m + 3:
@@ -75,10 +76,10 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
         known = f"the first recorded step from {first} on at which theta has an entropy is {steps[begin]}"
         raise ValueError(f"first = {first}: {known}; take that")
     columns = []
-    for machine, theta in zip(points, thetas):
+    for machine, theta, bath in zip(points, thetas, baths):
         heat = machine.frames["heat"].transpose("step", "replica", ...).values
         heat = heat.reshape(*heat.shape[:2], -1).mean(axis=2)
-        columns.append(_clausius(theta[begin:], heat[begin:], machine.temperature or 1.0))
+        columns.append(_clausius(theta[begin:], heat[begin:], float(bath or 0.0)))
     late = ds.isel(step=slice(begin, None))
     parts = gathered(late, columns, ("part", "step"))
     result = xr.Dataset(attrs={"first": int(steps[begin]), "parameters": m, "method": "normal with theta's covariance"})

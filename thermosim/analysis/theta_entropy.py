@@ -268,7 +268,7 @@ def _residuals(machine: Machine) -> tuple[Mapping[str, np.ndarray], int]:
         if (temperature := temperature_of_theta(machine)) is not None:
             energy = np.stack([potential(machine, frame) for frame in range(len(machine.steps))])
             found["detailed-balance"] = heat - energy / temperature
-    if "heat" in frames and machine.temperature is not None:
+    if "heat" in frames and machine.temperature:
         absorbed = frames["heat"].transpose("step", "replica", ...).values
         absorbed = absorbed.reshape(*absorbed.shape[:2], -1).mean(axis=2) / machine.temperature
         found["clausius"] = content + absorbed
