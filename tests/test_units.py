@@ -369,15 +369,6 @@ def _warm():
     return thermosim.simulate(thermosim.load_case(case, fixed | {"x.temperature": 2.0, "x.initial": "normal"}))
 
 
-def test_nothing_is_divided_by_a_temperature_of_zero():
-    """Work and heat are told, and what would be over T is left out or refused."""
-    cold = {"x.temperature": 0.0, "x.initial": "zero", "run.steps": 4, "record.every": 2, "ensemble.replicas": 4}
-    ds = thermosim.simulate(thermosim.load_case(TRAP, cold))
-    assert "shadow" not in analysis.work_and_heat(ds)
-    with pytest.raises(ValueError, match="above 0"):
-        analysis.jarzynski(ds)
-
-
 def test_what_an_ensemble_says_of_its_temperature():
     told = {kind: ensemble(kind).attrs.get("temperature") for kind in CASES}
     assert told == {"trap": "swept", "beads": "swept", "machine": 1.0, "batches": 1.0, "retraced": 1.0, "sphere": None}

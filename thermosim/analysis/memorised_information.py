@@ -163,7 +163,7 @@ def _memory(machine: Machine, method: str, one_bath: bool) -> dict[str, np.ndarr
     both = [noise.plus(noises[reference]) for noise in noises]
     rows = {"entropy": (values, noises), "entropy_change": ([value - base for value in values], both)}
     if "heat" in machine.frames and one_bath:
-        temperature = float(machine.temperature or 0.0)  # which `one_bath` says is not 0
+        temperature = float(machine.temperature or 0.0)  # `one_bath`: there is one
         heat = [book(machine, "heat", frame) / temperature for frame in range(len(values))]
         rows["clausius_entropy_change"] = ([heat[reference] - q for q in heat], [NO_NOISE] * len(heat))
         residual = [s + q - heat[reference] for s, q in zip(rows["entropy_change"][0], heat)]

@@ -60,7 +60,7 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     points = machines(ds)
     baths = [machine.temperature for machine in points]
     if not all(baths):
-        raise ValueError("x.temperature: Clausius' relation needs one temperature of x, above 0 and constant in time")
+        raise ValueError("x.temperature: Clausius' relation needs one temperature of x, constant in time")
     learned = learned_parameters(points[0])[0]
     replicas, m = ds.sizes["replica"], len(learned)
     if replicas < m + 3:

@@ -86,7 +86,7 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     require(ds, "work")
     temperature = _temperature(ds)
     if temperature is None:
-        raise ValueError("x.temperature: Jarzynski's equality needs one temperature, above 0 and constant in time")
+        raise ValueError("x.temperature: Jarzynski's equality needs one temperature, constant in time")
     average = exponential_average(-ds["work"] / temperature)
     reasons = [why_work_theorem_fails(machine) for machine in machines(ds)]
     condition = "x starts in equilibrium and moves leave the equilibrium of each theta invariant"
@@ -156,7 +156,7 @@ def crooks(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     for ds in (forward, backward):
         temperature = _temperature(ds)
         if temperature is None:
-            raise ValueError("x.temperature: Crooks' theorem needs one temperature, above 0 and constant in time")
+            raise ValueError("x.temperature: Crooks' theorem needs one temperature, constant in time")
         if int(ds["step"][-1]) != setting(ds, "run.steps"):
             raise ValueError("crooks needs the work of the whole protocol: record the last step")
         reduced = (ds["work"].isel(step=-1) / temperature).transpose(*names, "replica", ...)
@@ -256,11 +256,11 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
 
 
 def _temperature(ds: xr.Dataset) -> Any:
-    """The temperature, a number or an array over an axis; None for several of components, a schedule, or 0."""
+    """The temperature, a number or an array over an axis; None for several of components, or a schedule."""
     sweep = settings(ds).sweep
     given = sweep.get("x.temperature", [settings(ds).of_x.temperature])
     values = [value[0] if isinstance(value, list) and len(set(value)) == 1 else value for value in given]
-    if not all(isinstance(value, (int, float)) and value > 0.0 for value in values):
+    if not all(isinstance(value, (int, float)) for value in values):
         return None
     if "x.temperature" not in sweep:
         return float(values[0])
