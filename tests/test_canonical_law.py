@@ -75,7 +75,11 @@ def test_minibatches_are_a_bath_approximately() -> None:
     variance = float(machines(ds)[0].data.covariance()[0, 0])
     temperature = 0.5 * 0.1 * K**2 * variance / 4.0
     assert_within(
-        result.temperature, result.temperature_error, temperature, catches="T = r C", mistake=temperature / 2.0
+        result.noise_temperature,
+        result.noise_temperature_error,
+        temperature,
+        catches="T = r C",
+        mistake=temperature / 2.0,
     )
     assert float(result.divergence.sel(law="corrected")) < 0.003
 

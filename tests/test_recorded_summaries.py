@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import thermosim
-from thermosim import cohorts
+from thermosim import analysis, cohorts
+from thermosim.checks.admission import Unfit
+from thermosim.plots.picture import picture
 from thermosim.run.execution import Interrupted
 
 EVERYTHING = """
@@ -125,3 +127,57 @@ def test_a_diverged_replica_is_nan_in_its_own_summaries_only(trap):
     counted = ds.x_histogram.sum(["cohort", "x_bin"]) + ds.x_outside.sum(["cohort", "x_side"])
     assert (counted.sel(temperature=warm) == 34 * 200).all()
     assert (counted.sel(temperature=hot) < 34 * 200).all()
+
+
+SUMMARIES = """
+title = "summaries alone"
+[model]
+name = "gaussian"
+dimension = 1
+[theta]
+dynamics = "sgd"
+learning_rate = 0.1
+batch = 2
+spread = 0.2
+[x]
+dynamics = "exact"
+[data]
+source = "gaussian"
+rows = 20
+[ensemble]
+replicas = 150
+seed = 3
+[run]
+steps = 20
+[record]
+variables = []
+[record.theta]
+keep = ["mean", "variance", "ensemble_mean"]
+every = 5
+"""
+
+
+def test_summaries_alone_are_no_complaint():
+    """What was not to be recorded is not missed: what is there is compared, or it is said what to record."""
+    ds = thermosim.simulate(thermosim.load_case(SUMMARIES))
+    report = thermosim.check(ds)
+    assert report.verdict is None
+    assert report.why_nothing.startswith("Nothing to compare: no frames were kept")
+    assert "record.variables some of theta, x, phi, work, heat" in report.why_nothing
+    assert not report.notes
+    with pytest.raises(Unfit, match=r"no frames were kept .* name in record\.variables"):
+        picture(ds)
+    with pytest.raises(
+        ValueError, match=r"needs frames of theta, and of theta there is only what a table of \[record\]"
+    ):
+        analysis.memory(ds)
+    frames = {"record.variables": ["phi", "work", "heat"]}
+    report = thermosim.check(thermosim.simulate(thermosim.load_case(SUMMARIES, frames)))
+    assert report.consistent
+    assert {row.quantity for row in report.comparisons} >= {"largest first-law residual"}
+    assert not report.notes
+
+
+def test_nothing_that_can_be_compared_says_what_to_record():
+    ds = thermosim.simulate(thermosim.load_case(SUMMARIES, {"record.variables": ["minibatch_loss"]}))
+    assert "can also record theta, x, phi, work, heat" in thermosim.check(ds).why_nothing

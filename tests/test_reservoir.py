@@ -106,7 +106,7 @@ def test_selections_and_schedules_are_replayed() -> None:
     np.testing.assert_allclose(whole.rate, np.linspace(0.4, 0.1, STEPS + 1)[1:])
     assert float(noise_statistics(ds).replay_residual) < 1e-12
     result = noise_statistics(ds)
-    np.testing.assert_allclose(result.temperature[:, 0], 0.5 * whole.rate * result.variance[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(result.noise_temperature[:, 0], 0.5 * whole.rate * result.variance[:, 0], rtol=1e-12)
 
 
 def test_variance_and_temperature() -> None:
@@ -124,11 +124,13 @@ def test_variance_and_temperature() -> None:
             )
             mean, error = here.mean_variance, here.mean_variance_error
             assert_within(mean, error, variance.mean() / batch, catches="a trace in the place of a mean")
-            warm = here.temperature.mean("step")
+            warm = here.noise_temperature.mean("step")
             error = np.sqrt((here.temperature_error**2).sum("step")) / STEPS
             temperature = 0.5 * rate * variance / batch
             assert_within(warm, error, temperature, catches="r C in the place of r C/2", mistake=temperature)
-            np.testing.assert_allclose(here.group_temperature[:, 0], here.temperature.mean("theta_dim"), rtol=1e-12)
+            np.testing.assert_allclose(
+                here.group_temperature[:, 0], here.noise_temperature.mean("theta_dim"), rtol=1e-12
+            )
     scaled, error = result.variance_times_batch.mean("step"), result.variance_times_batch_error.mean("step")
     assert_within(scaled, error, variance.mean(), catches="noise that does not fall as 1/B", mistake=variance.mean())
     assert bool(result.white.all())
@@ -205,7 +207,9 @@ def test_canonical_law() -> None:
     size = np.abs(stationary).min()
     assert_within(linear.residual, linear.residual_error, 0.0, catches="no law at all", mistake=size)
     temperature = 0.5 * rate * np.diag(covariance)
-    assert_within(result.temperature, result.temperature_error, temperature, catches="T = r C", mistake=temperature)
+    assert_within(
+        result.noise_temperature, result.noise_temperature_error, temperature, catches="T = r C", mistake=temperature
+    )
     naive = result.sel(prediction="naive")
     for i in range(2):  # the mean temperature over the parameter's own curvature
         assert_within(
@@ -213,7 +217,7 @@ def test_canonical_law() -> None:
         )
         assert abs(float(naive.residual[i, i])) > 8.0 * float(naive.residual_error[i, i])
     own = result.sel(prediction="own-temperatures")
-    np.testing.assert_allclose(np.diag(own.predicted), result.temperature / h, rtol=1e-6)
+    np.testing.assert_allclose(np.diag(own.predicted), result.noise_temperature / h, rtol=1e-6)
     correlation = abs(float(own.residual[0, 1])) / float(own.residual_error[0, 1])
     assert correlation > 8.0  # the rows are correlated, the canonical law of a diagonal H is not
 

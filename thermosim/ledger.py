@@ -1,6 +1,13 @@
 """Signs and units of the path functionals that moves book, and every variable an ensemble can hold. Stated once.
 
-Everything is in units of kT. Heat > 0 is absorbed by the subsystem that moved, work > 0 is done on it. With theta
+phi, work and heat are in the unit of energy that phi(x, theta) is written in, which is "energy" in `units`. Boltzmann's
+constant is 1, so temperatures have this unit too; at temperature 1 it is kT, and at temperature T a work w is w/T kT. A
+loss is a mean of phi, so an energy as well; where phi = -ln p it is a negative log-likelihood. Logarithms of
+probabilities and their ratios, entropies and informations are in "nat": an energy adds to them only over T. Time is
+that of x.time_step at mobility 1, x' = x - h grad phi + sqrt(2 h T) xi. theta, x, numbers and ratios are plain, "1";
+what is true or false, a word or a code has no unit. `UNITS` are all there are.
+
+Heat > 0 is absorbed by the subsystem that moved, work > 0 is done on it. With theta
 frozen during a move of x and x frozen during a move of theta, the first law holds per replica, to rounding:
 
     phi(x_t, theta_t) - phi(x_0, theta_0) = work + heat
@@ -15,20 +22,23 @@ frozen during a move of x and x frozen during a move of theta, the first law hol
                   sum of ln p(theta'|theta, b) - ln p(theta|theta', b)
 
 A Gibbs sweep is a product of site moves, each in detailed balance; its reverse is the sweep in reverse order, and its
-log ratio -heat. All are running sums since step 0. S. S. Parsi, "Stochastic thermodynamics of learning parametric
-probabilistic models", Entropy 26, 112 (2024).
+log ratio -heat, for it samples exp(-phi), at T = 1. All are running sums since step 0. S. S. Parsi, "Stochastic
+thermodynamics of learning parametric probabilistic models", Entropy 26, 112 (2024).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "BOOK_ARGUMENTS",
     "EXPLODED",
     "FUNCTIONALS",
+    "SETTINGS",
+    "UNITS",
     "VARIABLES",
     "Book",
     "Functional",
@@ -36,10 +46,32 @@ __all__ = [
     "functionals_of",
     "row_names",
     "rows_booked",
+    "told_temperature",
     "variables_of",
 ]
 
 EXPLODED = 1e75  # a state beyond it, an energy or sum beyond its square, counts as not finite: see `run.guard`
+# every unit of a variable or a result, and by which power of c it grows where phi and temperatures grow by c, and time
+# and learning rates by 1/c, along the same path of theta and x
+UNITS: dict[str, int] = {
+    "1": 0,
+    "nat": 0,
+    "nat^2": 0,
+    "energy": 1,
+    "energy^2": 2,
+    "time": -1,
+    "nat/time": 1,
+    "energy/time": 2,
+    "1/energy": -1,
+}
+# of the numbers of a case that have another unit than "1"
+SETTINGS: dict[str, str] = {
+    "x.temperature": "energy",
+    "theta.temperature": "energy",
+    "theta.weight_decay": "energy",
+    "x.time_step": "time",
+    "theta.learning_rate": "1/energy",
+}
 # book(theta, before, loss, gradient, constants, shared, total), compiled with the step loop: theta (m, L) after a move
 # and before it, loss (L) and gradient (m, L) of the minibatch at theta before, weight decay left out, constants (C, L)
 # and shared (K,) of the model; it adds to total (L). Where theta does not learn, loss and gradient are 0.
@@ -92,33 +124,35 @@ _BOOKED = (
     Functional(
         "work",
         "x",
-        "kT",
+        "energy",
         "work done on x since step 0",
         "sum phi(x, theta') - phi(x, theta) + work of a drive",
     ),
     Functional(
         "heat",
         "x",
-        "kT",
+        "energy",
         "heat absorbed by x since step 0",
         "sum phi(x', theta) - phi(x, theta) - work of a drive",
     ),
-    Functional("log_ratio_x", "x", "1", "log path ratio of x since step 0", "sum ln p(x'|x) - ln p(x|x')"),
+    Functional("log_ratio_x", "x", "nat", "log path ratio of x since step 0", "sum ln p(x'|x) - ln p(x|x')"),
     Functional("accepted", "x", "1", "proposals of x accepted since step 0", "sum 1"),
-    Functional("loss_sum", "theta", "1", "sum of the loss over steps", "sum_t L(theta_t)"),
-    Functional("gradient_square", "theta", "1", "sum over steps of the squared gradient norm", "sum_t |w|^2 |g|^2"),
+    Functional("loss_sum", "theta", "energy", "sum of the loss over steps", "sum_t L(theta_t)"),
+    Functional(
+        "gradient_square", "theta", "energy^2", "sum over steps of the squared gradient norm", "sum_t |w|^2 |g|^2"
+    ),
     Functional("stretch", "theta", "1", "sum over steps of the relative step off the sphere", "sum_t |v|/r - 1"),
     Functional(
         "log_ratio_theta",
         "theta",
-        "1",
+        "nat",
         "log path ratio of theta since step 0",
         "sum ln p(theta'|theta, b) - ln p(theta|theta', b)",
     ),
     Functional(
         "minibatch_loss",
         "theta",
-        "1",
+        "energy",
         "loss of the last minibatch, before its step",
         "L_b(theta_{t-1})",
     ),
@@ -144,13 +178,13 @@ def _of(functional: Functional) -> Variable:
 VARIABLES: dict[str, Variable] = {
     "theta": Variable("theta", (), ("theta_dim",), "1", "parameters", "theta_t"),
     "x": Variable("x", (), ("sample", "x_dim"), "1", "samples", "x_t"),
-    "phi": Variable("phi", (), ("sample",), "kT", "surprisal", "phi_theta(x)"),
+    "phi": Variable("phi", (), ("sample",), "energy", "surprisal", "phi_theta(x)"),
     **{name: _of(functional) for name, functional in FUNCTIONALS.items()},
     "entropy_production": Variable(
         "x_path",
         ("log_ratio_x", "work", "heat"),
         ("sample",),
-        "1",
+        "nat",
         "stochastic entropy production of x given theta since step 0",
         "sum ln p(x'|x)/p(x|x') + phi_t(x_t) - phi_0(x_0)",
     ),
@@ -158,7 +192,7 @@ VARIABLES: dict[str, Variable] = {
         "x_path",
         ("log_ratio_x", "heat"),
         ("sample",),
-        "1",
+        "nat",
         "shadow term of x since step 0: error of the finite time step",
         "sum ln p(x'|x)/p(x|x') + heat",
     ),
@@ -175,6 +209,18 @@ def functionals_of(own: tuple[Functional, ...]) -> dict[str, Functional]:
 def variables_of(own: tuple[Functional, ...]) -> dict[str, Variable]:
     """Every variable that an ensemble of a model with functionals of its `own` can hold, but for its observables."""
     return VARIABLES | {functional.name: _of(functional) for functional in own}
+
+
+def told_temperature(given: float | Sequence[float] | Mapping[str, Any], swept: bool) -> float | str:
+    """What an ensemble says of x.temperature: a number where there is one; of components as text, "[1.0, 2.0]".
+
+    "schedule" where it changes along the run, "swept" where it is an axis: the numbers are in the settings.
+    """
+    if swept or isinstance(given, Mapping):
+        return "swept" if swept else "schedule"
+    if isinstance(given, Sequence):
+        return float(given[0]) if len(set(given)) == 1 else str([float(value) for value in given])
+    return float(given)
 
 
 def rows_booked(

@@ -83,7 +83,7 @@ class Observable:
 class Model:
     """A model. L is the number of lanes; functions that are missing are None and narrow what a case may ask for.
 
-    energy(x, theta, constants, shared, lane) -> float: the surprisal phi of one lane, units kT.
+    energy(x, theta, constants, shared, lane) -> float: phi of one lane, in the unit of energy of the model.
     force(i, x, theta, constants, shared, lane) -> float: -d phi / d x_i.
     drive(i, x, theta, constants, shared, lane) -> float: the part of the force that is no gradient.
     stochastic_gradient(theta, normal, constants, shared, loss, gradient, work): writes loss (L) and gradient (m, L);

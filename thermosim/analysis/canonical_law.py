@@ -71,8 +71,8 @@ class _Law:
 def canonical_law(ds: xr.Dataset, step: int | None = None) -> xr.Dataset:
     """Theta at a recorded step (default the last) against both laws: dims law and the sweep axes.
 
-    divergence with its error, chi_square, its degrees_of_freedom and p_value; temperature T: of the noise, plus the
-    mean of r C_ii/2 at this frame for minibatches. `exact` says for each law whether it is the stationary one: the
+    divergence with its error, chi_square, its degrees_of_freedom and p_value; noise_temperature T: of the noise, plus
+    the mean of r C_ii/2 at this frame for minibatches. `exact` says for each law whether it is the stationary one: the
     leading one for moves in detailed balance, the corrected one up to second order in r for Langevin moves on all data.
     `covered`: the grid holds the law. Raises ValueError unless one or two parameters learn from one data set at a
     constant rate and temperature, the others being the same in all replicas, or for momentum or too few replicas.
@@ -92,8 +92,9 @@ def canonical_law(ds: xr.Dataset, step: int | None = None) -> xr.Dataset:
     result = xr.Dataset(attrs={"step": int(ds["step"][-1]) if step is None else int(step)})
     value, error = over("divergence", "part", "law")
     put(result, "divergence", value, error, "nat", "D(p || law) of the bins, bias removed", condition)
-    value, error = over("temperature", "part")
-    put(result, "temperature", value, error, "kT", "T of the law", "noise of the move, and r C/2 of minibatches")
+    value, error = over("noise_temperature", "part")
+    what = "noise of the move, and r C/2 of minibatches"
+    put(result, "noise_temperature", value, error, "energy", "T of the law", what)
     for name, meaning in (("chi_square", "sum (n - R/B)^2/(R/B)"), ("p_value", "probability of a larger chi^2")):
         result[name] = over(name, "law").assign_attrs(units="1", long_name=meaning, condition=condition)
     result["degrees_of_freedom"] = over("degrees_of_freedom").assign_attrs(units="1", long_name="bins less one")
@@ -139,7 +140,7 @@ def _compared(machine: Machine, frame: int) -> dict[str, np.ndarray]:
     exact = [move.judges, move.density and (move.judges or all_of_it)]
     return {name: np.array(value) for name, value in result.items()} | {
         "divergence": np.array(divergence).T,
-        "temperature": np.array([temperature, error]),
+        "noise_temperature": np.array([temperature, error]),
         "degrees_of_freedom": np.array(freedom),
         "covered": np.array(covered),
         "exact": np.array(exact),

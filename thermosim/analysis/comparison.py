@@ -33,7 +33,8 @@ class Comparison:
     theory and where it holds. `tolerance` is a stated truncation of the reference itself; it is 0 for an exact one.
     `scale` is the size of the numbers that went into the measured value, where it is larger than that value: a
     difference of theirs is known to ROUNDING times `scale`. `skewness` is that of the estimate. Where the law of the
-    estimate is known, `score` is its deviation as that of a standard normal variable with the same probability.
+    estimate is known, `score` is its deviation as that of a standard normal variable with the same probability. `units`
+    are those of the ledger, "1" for a plain number.
     """
 
     quantity: str
@@ -46,6 +47,7 @@ class Comparison:
     scale: float | np.ndarray = 0.0
     skewness: float | np.ndarray = 0.0
     score: np.ndarray | None = None
+    units: str = "1"
 
     @property
     def z(self) -> np.ndarray:

@@ -18,8 +18,10 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis.estimates import judged
 from thermosim.analysis.replicas import selected
-from thermosim.analysis.settings import axes
+from thermosim.analysis.settings import axes, settings
+from thermosim.ledger import told_temperature
 
 __all__ = ["Survivors", "of_survivors", "survivors"]
 
@@ -82,7 +84,7 @@ def of_survivors(function: Callable[Concatenate[xr.Dataset, P], xr.Dataset]) -> 
                 f"{function.__name__}: a matrix is singular to rounding ({error}); replicas that are far from all "
                 "others, or all alike, make it so"
             ) from error
-        return _told(result, ds, left)
+        return _told(judged(result), ds, left)
 
     return of_what_is_left
 
@@ -134,6 +136,11 @@ def _told(result: xr.Dataset, ds: xr.Dataset, left: Survivors) -> xr.Dataset:
         result = _filled(result, name, left.values[name], ds.sizes[name])
         if name in ds.coords:
             result = result.assign_coords({name: ds[name]})
+    if any("energy" in variable.attrs.get("units", "") for variable in result.data_vars.values()):
+        case = settings(ds)
+        if case.x is not None:
+            swept = "x.temperature" in case.sweep
+            result.attrs.setdefault("temperature", told_temperature(case.x.temperature, swept))
     about = {"units": "1", "long_name": "replicas that the estimates are over"}
     if left.values or left.replicas:
         lost = int((ds["status"] != 0).sum())

@@ -3,6 +3,10 @@
 The error is a standard error; `interval` gives the interval that covers the truth in 95 of 100 ensembles, which is not
 two errors wide where replicas are few or the estimate is skewed. An estimator says so in one of two ways: it gives
 `put` the degrees of freedom of its error, or the interval itself, kept as X_interval.
+
+The flags `valid` and `reliable` are never true where an estimate or its error is not finite (`judged`). An estimate X
+with a flag of its own, X_valid or X_reliable, answers to that one; one that says in its attribute `undefined` why it
+has no number there answers to none.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import xarray as xr
 from scipy import stats
 
 from thermosim.analysis.replicas import examine
-from thermosim.analysis.settings import axes
+from thermosim.analysis.settings import axes, needs_frames
 
 __all__ = [
     "LEVEL",
@@ -23,6 +27,7 @@ __all__ = [
     "bounds_of",
     "gathered",
     "interval",
+    "judged",
     "put",
     "put_mean",
     "replica_mean",
@@ -30,6 +35,8 @@ __all__ = [
 ]
 
 LEVEL = 0.95  # of every interval
+FLAGS = ("valid", "reliable")
+_OF_FLAGS = ("long_name", "condition", "method", "nominal_false_alarm_rate")  # attributes
 
 MINIMUM_SAMPLE_SIZE = 100.0  # replicas that share what a single one would not tell
 
@@ -89,8 +96,9 @@ def put(
     degrees_of_freedom: of the error, where its own uncertainty counts (Student's t); None for many.
     bounds: low and high end of the interval, where no multiple of the error gives it; kept as `NAME_interval`.
     """
+    value = value.drop_attrs(deep=False)
     result[name] = value.assign_attrs(units=units, long_name=long_name, condition=condition)
-    spread = xr.zeros_like(value, dtype=float) + error
+    spread = xr.DataArray(xr.zeros_like(value, dtype=float) + error).drop_attrs(deep=False)
     meaning = f"standard error: {long_name}"
     spread = spread.assign_attrs(units=units, long_name=meaning, condition=condition)
     if degrees_of_freedom is not None:
@@ -112,7 +120,7 @@ def interval(result: xr.Dataset, name: str) -> xr.DataArray:
         return result[f"{name}_interval"]
     error = result[f"{name}_error"]
     width = stats.t.ppf(0.5 * (1.0 + LEVEL), error.attrs.get("degrees_of_freedom", np.inf))
-    ends = bounds_of(result[name] - width * error, result[name] + width * error).drop_attrs()
+    ends = bounds_of(result[name] - width * error, result[name] + width * error).drop_attrs(deep=False)
     meaning = f"{100 * LEVEL:g} % interval: {result[name].attrs.get('long_name', name)}"
     return ends.assign_attrs(units=result[name].attrs.get("units", ""), long_name=meaning)
 
@@ -123,12 +131,49 @@ def bounds_of(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
     return ends.assign_coords(bound=["low", "high"]).transpose(..., "bound")
 
 
+def judged(result: xr.Dataset) -> xr.Dataset:
+    """A result whose flags are false wherever one of its estimates, or its standard error, is not finite.
+
+    Along dimensions that a flag does not have, one such number is enough. `reason` names the estimate, if it is there.
+    """
+    for variable in result.data_vars.values():
+        if variable.dtype.kind in "bOU":  # flags and words, made of numbers whose attributes are not theirs
+            variable.attrs = {key: value for key, value in variable.attrs.items() if key in _OF_FLAGS}
+    for flag, of in _answers(result).items():
+        for name in of:
+            wrong = xr.DataArray(~(np.isfinite(result[name]) & np.isfinite(result[f"{name}_error"])))
+            wrong = wrong.any([dim for dim in wrong.dims if dim not in result[flag].dims])
+            told = result[flag] & ~wrong.drop_attrs(deep=False)
+            if flag == "valid" and "reason" in result:
+                silent = wrong & (result["reason"] == "")
+                text = result["reason"].astype(object).where(~silent, f"{name}, or its error, is not finite")
+                result["reason"] = text.astype(str).transpose(*result["reason"].dims)
+            result[flag] = told.transpose(*result[flag].dims, ...).assign_attrs(result[flag].attrs)
+    return result
+
+
+def _answers(result: xr.Dataset) -> dict[str, list[str]]:
+    """Of every flag the estimates that it answers for."""
+    estimates = [
+        str(name)
+        for name in result.data_vars
+        if f"{name}_error" in result and not {"undefined"} & {*result[name].attrs, *result[f"{name}_error"].attrs}
+    ]
+    found: dict[str, list[str]] = {}
+    for flag in FLAGS:
+        own = {name for name in estimates if f"{name}_{flag}" in result}
+        found |= {f"{name}_{flag}": [name] for name in own}
+        if flag in result:
+            found[flag] = [name for name in estimates if name not in own]
+    return found
+
+
 def require(ds: xr.Dataset, *names: str) -> None:
     """Raise ValueError unless `ds` is an ensemble whose frames have these variables."""
     examine(ds)
     missing = [name for name in names if name not in ds]
     if missing:
-        raise ValueError(f"needs {', '.join(missing)} among the recorded variables: record.variables")
+        raise ValueError(needs_frames(ds, missing))
     apart = [name for name in names if "step" not in ds[name].dims]
     if apart:
         raise ValueError(

@@ -12,8 +12,8 @@ Eq. 8 calls the second a free energy, though Eq. 6 defines the first. Both vanis
 other, and minimising one neither raises nor lowers the other in general: both are given, and no sign is claimed for
 Eq. 10. The loss of the data of the run is that of their empirical distribution; the target is the law they come from.
 
-Units: nats, kT. Source: S. S. Parsi, Entropy 26, 112 (2024), arXiv 2310.19802. Quantities of single replicas are exact
-for their theta, or come with the error of their samples; means come with the error over independent replicas.
+Units: as in the ledger. Source: S. S. Parsi, Entropy 26, 112 (2024), arXiv 2310.19802. Quantities of single replicas
+are exact for their theta, or come with the error of their samples; means come with the error over independent replicas.
 """
 
 from __future__ import annotations

@@ -89,14 +89,14 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     """Variance, correlations and temperature of the noise of minibatches (Fig. 5.1): dims step, axes, theta_dim.
 
     variance C_ii(t, 0), mean_variance over parameters, variance_times_batch (one number for all batch sizes where C ~
-    1/B), temperature r C_ii/2 and group_temperature, mean and largest |grad U_B| for comparison, mean and variance of
-    U_B over replicas (both without ln Z where phi lacks it). autocorrelation: C_ii(l)/C_ii(0) averaged over frames, per
-    parameter, and (mean_autocorrelation) of all, at recorded lags up to `max_lag` steps (default 20 frames). `white`:
-    no lag of the mean is beyond the bound of Student's law that white noise passes in one of 10,000 ensembles, shared
-    out over all lags. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD recorded at every
-    step, which is rounding if these are the minibatches of the run. `reliable`, `loss_variance_reliable`: replicas are
-    enough for the intervals of the noise's variances, and of the variance of U_B.
-    Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
+    1/B), noise_temperature r C_ii/2 and group_temperature, mean and largest |grad U_B| for comparison, mean and
+    variance of U_B over replicas (both without ln Z where phi lacks it). autocorrelation: C_ii(l)/C_ii(0) averaged over
+    frames, per parameter, and (mean_autocorrelation) of all, at recorded lags up to `max_lag` steps (default 20
+    frames). `white`: no lag of the mean is beyond the bound of Student's law that white noise passes in one of 10,000
+    ensembles, shared out over all lags. replay_residual: |theta_{t+1} - theta_t + r (g + weight decay)| of plain SGD
+    recorded at every step, which is rounding if these are the minibatches of the run. `reliable`,
+    `loss_variance_reliable`: replicas are enough for the intervals of the noise's variances, and of the variance of
+    U_B. Only learned parameters. Raises ValueError where theta does not learn from minibatches, or without two frames.
     """
     points = machines(ds)
     if not is_regular(ds["step"].values):
@@ -120,25 +120,27 @@ def noise_statistics(ds: xr.Dataset, max_lag: int | None = None) -> xr.Dataset:
     rate = over([np.broadcast_to(record.rate[:, None], record.loss.shape) for record in records])
     condition = "rows drawn with replacement: <eta> = 0 at any theta"
     result = xr.Dataset(attrs={"method": "minibatches drawn again by their addresses"})
-    put_skewed_mean(result, "variance", square, "1", "C_ii(t, 0)", condition)
-    put_skewed_mean(result, "mean_variance", square.mean("theta_dim"), "1", "mean over i of C_ii(t, 0)", condition)
+    put_skewed_mean(result, "variance", square, "energy^2", "C_ii(t, 0)", condition)
+    put_skewed_mean(
+        result, "mean_variance", square.mean("theta_dim"), "energy^2", "mean over i of C_ii(t, 0)", condition
+    )
     batch = gathered(some, [np.array(float(machine.settings.theta.batch)) for machine in points], ())
     scaled, equal = square.mean("theta_dim") * batch, "constant in B at equal theta"
-    put_skewed_mean(result, "variance_times_batch", scaled, "1", "B times mean of C_ii(t, 0)", equal)
+    put_skewed_mean(result, "variance_times_batch", scaled, "energy^2", "B times mean of C_ii(t, 0)", equal)
     warm = "k_B T_i = r C_ii/2 of this step, of minibatches alone"
-    put_skewed_mean(result, "temperature", rate * square / 2.0, "kT", "temperature of the noise", warm)
+    put_skewed_mean(result, "noise_temperature", rate * square / 2.0, "energy", "temperature of the noise", warm)
     grouped = (rate * square / 2.0).groupby("group").mean().rename(group="parameter_group")
-    put_skewed_mean(result, "group_temperature", grouped, "kT", "mean temperature of a parameter group", warm)
+    put_skewed_mean(result, "group_temperature", grouped, "energy", "mean temperature of a parameter group", warm)
     pull = abs(over([record.pull for record in records], "theta_dim"))
-    put_mean(result, "gradient", pull.mean("theta_dim"), "1", "mean of |d_i U_B|", "all of the data")
+    put_mean(result, "gradient", pull.mean("theta_dim"), "energy", "mean of |d_i U_B|", "all of the data")
     result["largest_gradient"] = pull.max(["replica", "theta_dim"], skipna=False).assign_attrs(
-        units="1", long_name="largest |d_i U_B|", condition="over replicas and parameters"
+        units="energy", long_name="largest |d_i U_B|", condition="over replicas and parameters"
     )
     loss = over([record.loss for record in records])
-    put_mean(result, "loss", loss, "nat", "mean of U_B", "all of the data")
+    put_mean(result, "loss", loss, "energy", "mean of U_B", "all of the data")
     size = loss.sizes["replica"]
     spread = (loss - loss.mean("replica", skipna=False)) ** 2 * (size / (size - 1))
-    put_skewed_mean(result, "loss_variance", spread, "nat^2", "variance of U_B over replicas", "all of the data")
+    put_skewed_mean(result, "loss_variance", spread, "energy^2", "variance of U_B over replicas", "all of the data")
     for name, fewest in (("reliable", FEWEST_FOR_MEAN), ("loss_variance_reliable", FEWEST_FOR_VARIANCE)):
         flag = gathered(some, [np.array(size >= fewest) for _ in points], ())
         result[name] = flag.assign_attrs(long_name=f"at least {fewest} replicas", condition="a flag, not a proof")
@@ -167,6 +169,7 @@ def _correlated(
     value, error = gathered(ds, columns[0], ("part", "lag", "theta_dim"), coords)
     freedom = records[0].noise.shape[1] - 1
     put(result, "autocorrelation", value, error, "1", "C_ii(l)/C_ii(0)", white, degrees_of_freedom=freedom)
+    result["autocorrelation"].attrs["undefined"] = "0/0 of a parameter whose gradient no row changes"
     value, error = gathered(ds, columns[1], ("part", "lag"), steps)
     what = "sum_i C_ii(l)/sum_i C_ii(0)"
     put(result, "mean_autocorrelation", value, error, "1", what, white, degrees_of_freedom=freedom)

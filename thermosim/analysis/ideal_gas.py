@@ -36,26 +36,27 @@ MOST_GROUPS = 32
 FEWEST_GROUPS = 8
 GROUP_SAMPLES = 32  # aimed at, per group of replicas
 MOST_SAMPLES = 4096  # of one cell, for the entropy
+FEWEST_SAMPLES = 4  # of a group
 DECORRELATION = 8.0  # frames for the entropy are this many relaxation times of the direction apart
 
 ABOUT = {
-    "U": ("loss", "internal energy", "<L>"),
-    "U_frames": ("loss", "mean loss of the recorded frames alone", "<1 + mu.w/|w|>"),
+    "U": ("energy", "internal energy", "<L>"),
+    "U_frames": ("energy", "mean loss of the recorded frames alone", "<1 + mu.w/|w|>"),
     "radius": ("1", "mean radius", "<r>"),
-    "T": ("loss", "temperature", "eta_eff sigma^2/2"),
-    "p": ("loss", "pressure", "lambda, or <|w'|/r - 1>/(eta_eff r^2)"),
+    "T": ("energy", "temperature", "eta_eff sigma^2/2"),
+    "p": ("energy", "pressure", "lambda, or <|w'|/r - 1>/(eta_eff r^2)"),
     "V": ("1", "volume", "<r^2>/2"),
     "pV_over_RT": ("1", "compressibility", "p V/(R T)"),
-    "gradient_square": ("1", "squared stochastic gradient on the unit sphere, per step", "<|w|^2 |g|^2>"),
-    "heat_capacity": ("1", "heat capacity from the fluctuations of the loss", "Var L/T^2"),
-    "H": ("loss", "enthalpy", "U + p V"),
-    "autocorrelation_time": ("step", "integrated autocorrelation time of the loss", "t Var(mean L)/(2 Var L)"),
+    "gradient_square": ("energy^2", "squared stochastic gradient on the unit sphere, per step", "<|w|^2 |g|^2>"),
+    "heat_capacity": ("nat", "heat capacity from the fluctuations of the loss", "Var L/T^2"),
+    "H": ("energy", "enthalpy", "U + p V"),
+    "autocorrelation_time": ("1", "integrated autocorrelation time of the loss, in steps", "t Var(mean L)/(2 Var L)"),
     "S_direction": ("nat", "entropy of w/|w|, cap estimator", "-int rho ln rho"),
     "S_direction_angles": ("nat", "entropy of w/|w|, angle estimator", "-int rho ln rho"),
     "S": ("nat", "entropy", "S(direction) + (d-1) <ln r>"),
-    "F": ("loss", "Helmholtz free energy", "U - T S"),
-    "G": ("loss", "Gibbs free energy", "U - T S + p V"),
-    "loss_drift": ("loss", "mean loss of the second half of the record less that of the first", "<L>_2 - <L>_1"),
+    "F": ("energy", "Helmholtz free energy", "U - T S"),
+    "G": ("energy", "Gibbs free energy", "U - T S + p V"),
+    "loss_drift": ("energy", "mean loss of the second half of the record less that of the first", "<L>_2 - <L>_1"),
     "log_radius_square_drift": ("1", "the same of ln r^2", "<ln r^2>_2 - <ln r^2>_1"),
     "log_radius_square_deviation": ("1", "standard deviation of ln r^2", "sqrt(Var ln r^2)"),
 }
@@ -110,8 +111,10 @@ def radius_fluctuations(ds: xr.Dataset) -> xr.Dataset:
     values = {name: (deviation, deviation * error, skewness)}
     result = there.dataset(values, ABOUT, freedom, first_step=int(record.step[0]))
     ends = [xr.DataArray(deviation * np.exp(sign * chances * error), dims=there.names) for sign in (-1.0, 1.0)]
-    result[f"{name}_interval"] = bounds_of(*ends)
-    result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]))
+    said = {"units": "1", "long_name": f"95 % interval: {ABOUT[name][1]}"}
+    result[f"{name}_interval"] = bounds_of(*ends).assign_attrs(said)
+    said = {"units": "1", "long_name": f"{ABOUT[name][1]}, to leading order in the step"}
+    result["leading_order"] = (there.names, ideal_gas.radius_fluctuation(*there.arguments[:-1]), said)
     return result
 
 
@@ -124,8 +127,12 @@ def radius_transient(ds: xr.Dataset) -> xr.Dataset:
     protocol, dimension, noise, rate, decay, _ = there.arguments
     exact = ideal_gas.radius_transient(protocol, dimension, noise, rate, decay, radius[0], elapsed)
     result = xr.Dataset(coords={"step": record.step} | {n: there.coords[n] for n in there.names})
-    for name, value in {"radius": radius, "radius_error": error, "radius_exact": exact}.items():
-        result[name] = (("step", *there.names), value)
+    for name, value, meaning in (
+        ("radius", radius, "mean radius"),
+        ("radius_error", error, "standard error: mean radius"),
+        ("radius_exact", exact, "radius by the closed form from the first frame"),
+    ):
+        result[name] = (("step", *there.names), value, {"units": "1", "long_name": meaning})
     result["radius_error"].attrs["degrees_of_freedom"] = float(record.replicas - 1)
     return result
 
@@ -147,8 +154,9 @@ def maxwell(ds: xr.Dataset) -> xr.Dataset:
                 continue
             label = axis if axis == "relation" else name.format(axis)
             slope, error = pooled(values)
+            said = {"units": "nat" if quantity == "S" else "1", "long_name": f"slope of {quantity} along ln {axis}"}
             freedom = {"degrees_of_freedom": float(group_count(record) - 1)}
-            result[label], result[f"{label}_error"] = ((), slope), ((), error, freedom)
+            result[label], result[f"{label}_error"] = ((), slope, said), ((), error, said | freedom)
             if quantity == "S" and axis in exact:
                 result[label].attrs["low_temperature"] = exact[axis]
     return result
@@ -182,7 +190,7 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
     """
     record = frames(ds)
     if record.direction is None:
-        raise ValueError("the entropy needs theta among the recorded variables")
+        raise ValueError("the entropy needs frames of theta: name it in record.variables")
     there, means = record.cells, thermodynamics(ds, angles=False)
     u, t, s, v, p = (means[name].to_numpy().ravel() for name in ("U", "T", "S", "V", "p"))
     sphere = there.protocol == "fixed-sphere"
@@ -196,10 +204,13 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
     distance = np.max([np.abs(a - b) for a, b in zip(lowest, wanted, strict=True)], axis=0)
     coords = {n: there.coords[n].to_numpy() for n in there.names}
     result = xr.Dataset(coords=coords | {f"target_{n}": c for n, c in coords.items()})
-    result["F" if sphere else "G"] = ((*there.names, *targets), potential.reshape(shape * 2))
+    said = {"units": "energy", "long_name": "potential of a state for a target"}
+    result["F" if sphere else "G"] = ((*there.names, *targets), potential.reshape(shape * 2), said)
     for name, index in zip(there.names, lowest, strict=False):
-        result[f"minimum_{name}"] = (targets, index.reshape(shape))
-    result["distance"] = (targets, distance.reshape(shape))
+        said = {"units": "1", "long_name": f"index on {name} of the state of the lowest potential"}
+        result[f"minimum_{name}"] = (targets, index.reshape(shape), said)
+    said = {"units": "1", "long_name": "largest distance of the lowest state from the target, in cells"}
+    result["distance"] = (targets, distance.reshape(shape), said)
     return result
 
 
@@ -224,7 +235,7 @@ def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
     The first is the estimate, which has the smaller bias; the scatter of the others gives its error.
     """
     if record.direction is None:
-        raise ValueError("the entropy needs theta among the recorded variables")
+        raise ValueError("the entropy needs frames of theta: name it in record.variables")
     groups, there = group_count(record), record.cells
     size = record.replicas // groups
     chosen = [slice(None)] + [slice(k * size, (k + 1) * size) for k in range(groups)]
@@ -238,7 +249,7 @@ def grouped(record: Frames, *, angles: bool) -> dict[str, np.ndarray]:
         for k, replicas in enumerate(chosen):
             samples = record.direction[(picked, *cell, replicas)].reshape(-1, there.dimension)
             samples = samples[np.isfinite(samples[:, 0])]
-            if len(samples) > 3:
+            if len(samples) >= FEWEST_SAMPLES:
                 for name, estimator in estimators.items():
                     result[name][(*cell, k)] = estimator(samples)
     means = {n: np.stack([mean_of_finite(v[..., c]) for c in chosen]) for n, v in _means(record).items()}

@@ -10,7 +10,7 @@ I and S_X = I + S_{X|Theta} are those of samples in equilibrium with their theta
 are. By Eq. 28 the joint entropy needs no law of X, only that of theta and the entropy of p(x|theta): what Eq. 29 misses
 is dS_{X,Theta}, whatever I is. That the machine is closed is a postulate; its noise and its data are outside.
 
-Units: nats, kT. All errors, those of differences too, are over the same independent replicas.
+Units: as in the ledger. All errors, those of differences too, are over the same independent replicas.
 Source: S. S. Parsi, Entropy 26, 112 (2024), arXiv 2310.19802.
 """
 
@@ -28,6 +28,7 @@ from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.normality import normal_reason
+from thermosim.analysis.still_directions import why_no_entropy
 
 __all__ = ["ideal_learning", "joint_entropy"]
 
@@ -44,7 +45,8 @@ def ideal_learning(ds: xr.Dataset, frames: int = 11, method: str = "auto") -> xr
     dissipated_deficit -Q_X - dI, stored_deficit dS_Theta + Q_X, memory_deficit dS_Theta - dI, their sum. method: as for
     `learned_information`; S_Theta is that of the normal with theta's covariance. `valid` is false, and `reason` says
     why, where that of the information is, or theta is seen not to be normal. Raises ValueError without theta and heat,
-    a theta without spread, or a model whose <phi> and ln Z are not to be had.
+    for a theta without spread, samples of another temperature than 1, or a model whose <phi> and ln Z are not to be
+    had.
     """
     require(ds, "theta", "heat")
     some, stored, conditional, reason = _contents(ds, frames)
@@ -94,7 +96,8 @@ def joint_entropy(ds: xr.Dataset, frames: int = 11, method: str = "auto") -> xr.
 def _table(values: Mapping[str, tuple[xr.DataArray, str, str]], ds: xr.Dataset) -> xr.Dataset:
     result = xr.Dataset(attrs={"first": int(ds["step"][0])})
     for name, (value, meaning, condition) in values.items():
-        put_mean(result, name, value, "nat", f"{meaning} since the first frame", condition)
+        units = "energy" if name == "released_heat" else "nat"
+        put_mean(result, name, value, units, f"{meaning} since the first frame", condition)
     return result
 
 
@@ -128,9 +131,9 @@ def _contents(ds: xr.Dataset, frames: int) -> tuple[xr.Dataset, xr.DataArray, xr
     regular = np.all([np.isfinite(values).all(axis=1) for values, _ in stored], axis=0)
     begin = int(np.argmax(regular))
     if not regular[begin:].all():
-        raise ValueError(
-            "theta does not vary in all its directions over replicas, so it has no entropy: give it a theta.spread"
-        )
+        point = next(i for i, (values, _) in enumerate(stored) if not np.isfinite(values[begin:]).all())
+        bad = begin + np.flatnonzero(~np.isfinite(stored[point][0][begin:]).all(axis=1))
+        raise ValueError(why_no_entropy(machines(some)[point], bad.tolist()))
     some = some.isel(step=slice(begin, None))
     own = [_conditional(machine) for machine in machines(some)]
     dims = ("step", "replica")

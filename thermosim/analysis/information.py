@@ -9,7 +9,8 @@ not uncertain in that ensemble, nor are several data sets with fixed numbers of 
 samples in equilibrium; `learning.relaxation` measures how far the chains are from it. The same number from heat and
 entropy is in `information_balance`.
 
-Units: nats, kT. Errors are over independent replicas. Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered.
+Units: as in the ledger. Errors are over independent replicas. Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as
+numbered.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.entropy import NO_NOISE, Noise
 from thermosim.analysis.estimates import gathered, put, replica_mean
 from thermosim.analysis.learning import INFORMATION, LAG, exact_samples
-from thermosim.analysis.machine import Machine, in_order_of_sets, machines
+from thermosim.analysis.machine import Machine, in_order_of_sets, machines, require_own_law
 from thermosim.analysis.mixtures import Surprisals, integrated, log_normalisers, support_size, surprisals_of
 from thermosim.analysis.normality import SHARE
+from thermosim.analysis.settings import needs_frames
 from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, put_skewed_mean
 from thermosim.analysis.spreads import replica_spread, root_interval, square_deviations
 
@@ -56,8 +58,8 @@ _POINTS = 4096  # samples for a mixture, at least; of each replica four, at leas
 
 Meanings = Mapping[str, tuple[str, str]]
 VERDICT = {
-    "valid": ("1", "whether the estimates are right within their errors, as far as they can tell"),
-    "reason": ("1", "why the estimates are not valid, empty where they are"),
+    "valid": ("", "whether the estimates are right within their errors, as far as they can tell"),
+    "reason": ("", "why the estimates are not valid, empty where they are"),
 }
 ALL = np.zeros(1, int)  # all replicas are one set
 
@@ -73,7 +75,8 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
     lower_bound and upper_bound hold on average over ensembles of this size. `valid` is false, and `reason` says why,
     where half their distance exceeds two standard errors, where the sum over x misses some of it, where chains are not
     known to have relaxed so far that it does not matter, or where they steer theta.
-    Raises ValueError for a single replica, theta not recorded or not finite, or a method that the model has not.
+    Raises ValueError for a single replica, theta not recorded or not finite, samples of another temperature than 1, or
+    a method that the model has not.
     """
     ds = in_order_of_sets(ds)
     rows = [
@@ -88,7 +91,10 @@ def learned_information(ds: xr.Dataset, method: str = "auto", samples: int | Non
         "replica_information": ("nat", "L-info of a replica, relative entropy of p(x|theta) and p_t"),
     }
     condition = "replicas are independent draws of the ensemble at the data of the run"
-    return assembled(ds, rows, meanings, " and ".join(sorted(names)), condition, _freedom(machines(ds)))
+    result = assembled(ds, rows, meanings, " and ".join(sorted(names)), condition, _freedom(machines(ds)))
+    if samples == 1 or (names == {"chains"} and "sample" not in ds["x"].dims):
+        result["replica_information_error"].attrs["undefined"] = "one sample of a replica has no error"
+    return result
 
 
 @of_survivors
@@ -211,8 +217,11 @@ def assembled(
 
 
 def described(result: xr.Dataset, meanings: Meanings, method: str, condition: str) -> xr.Dataset:
+    """With the attributes of every variable: its unit, none for a flag or a word, and its meaning."""
     for name, (units, meaning) in meanings.items():
-        result[name] = result[name].assign_attrs(units=units, long_name=meaning, method=method, condition=condition)
+        unit = {"units": units} if units else {}
+        known = result[name] if units else result[name].drop_attrs(deep=False)
+        result[name] = known.assign_attrs(unit, long_name=meaning, method=method, condition=condition)
         if f"{name}_error" in result:
             attributes = {"units": units, "long_name": f"standard error: {meaning}", "method": method}
             result[f"{name}_error"] = result[f"{name}_error"].assign_attrs(attributes, condition=condition)
@@ -264,6 +273,7 @@ def _method(machine: Machine, method: str) -> str:
     if not able[method]:
         has = {"exact": "sum over all x", "nested": "exact sampler", "chains": "recorded x"}[method]
         raise ValueError(f"method = {method!r}: model {machine.model.name!r} has no {has} here; choose another method")
+    require_own_law([machine])
     if method == "chains":
         require_own_bath(machine, flow=False)
     return method
@@ -278,7 +288,7 @@ def _drawn(machine: Machine, frame: int, samples: int | None) -> np.ndarray:
 def book(machine: Machine, name: str, frame: int) -> np.ndarray:
     """A variable of a frame, averaged over the samples of each replica (R,)."""
     if name not in machine.frames:
-        raise ValueError(f"needs {name} among the recorded variables: record.variables")
+        raise ValueError(needs_frames(machine.frames, [name]))
     values = machine.frames[name].isel(step=frame)
     return np.asarray(values.mean("sample") if "sample" in values.dims else values)
 
@@ -309,7 +319,7 @@ def lag(machine: Machine, frame: int, error: float) -> str:
     farthest = abs(mean) + gap_error
     if farthest == 0.0 or (spread > 0.0 and 0.5 * (farthest / spread) ** 2 <= SHARE * error):
         return ""
-    return f"chains have not relaxed, or cannot be seen to: phi is {mean:.2g} kT above its mean in equilibrium"
+    return f"chains have not relaxed, or cannot be seen to: phi is {mean:.2g} above its mean in equilibrium"
 
 
 def _equilibrium_average(machine: Machine, frame: int, theta: np.ndarray) -> np.ndarray:
@@ -322,8 +332,8 @@ def _equilibrium_average(machine: Machine, frame: int, theta: np.ndarray) -> np.
         return integrated(machine, theta, normaliser, ALL).own[:, 0] - normaliser
     if model.fresh is None:
         raise ValueError(
-            f"model {model.name!r} has no cross-entropy, sum over x or exact sampler to compare its chains with; judge "
-            "them by running longer, with a larger x.tau"
+            f"model {model.name!r} has no cross-entropy, sum over x or exact sampler to compare its chains with, "
+            "whatever x.tau is"
         )
     x = exact_samples(machine, frame, LAG, 4)
     phi = [machine.evaluator.surprisal(x[:, sample], theta) for sample in range(x.shape[1])]
@@ -340,9 +350,6 @@ def require_own_bath(machine: Machine, flow: bool = True) -> None:
     section = machine.settings.x
     if not section:
         raise ValueError("the ensemble has no samples x: its case has no [x]")
-    temperature = section.temperature
-    temperatures = set(temperature) if isinstance(temperature, list) else {temperature}
-    if temperatures != {1.0}:
-        raise ValueError(f"x.temperature = {temperature!r}: p(x|theta) is the law of samples at temperature 1 only")
+    require_own_law([machine])
     if flow and section.restart:
         raise ValueError("x.restart: a restart has no transition ratio, so its entropy production is not known")

@@ -13,7 +13,8 @@ with the information of the pair as it is, and not of a fresh sample. Where chai
 at the first, this is the change of the L-info; where they lag at this frame, it is a lower bound of I(X_t; Theta_t),
 and where they do at the first, what they were short of counts as learned.
 
-Units: nats, kT. Errors are over independent replicas. Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered.
+Units: as in the ledger. Errors are over independent replicas. Source: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as
+numbered.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def routes(
         "direct": ("nat", f"change of the L-info {since(ds)}, from densities"),
         "fluctuation": ("nat", f"change of the L-info {since(ds)}, from the fluctuation theorem (Eq. 44)"),
         "difference": ("nat", "direct less fluctuation"),
-        "agree": ("1", f"whether the difference is within {SIGMAS:g} standard errors"),
+        "agree": ("", f"whether the difference is within {SIGMAS:g} standard errors"),
     }
     method = f"{direct.attrs['method']} against {balance.attrs['method']} marginal entropy"
     return described(result, meanings, method, "equal where chains have relaxed")

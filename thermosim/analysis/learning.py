@@ -26,7 +26,7 @@ from thermosim.analysis import work
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import LEVEL, gathered, put, put_mean, replica_mean, require
 from thermosim.analysis.exponential_averages import exponential_average, put_reliability, why_work_theorem_fails
-from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.machine import Machine, machines, require_own_law
 from thermosim.analysis.replicas import since
 from thermosim.analysis.spreads import put_spread
 
@@ -77,11 +77,15 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     result = work.work_and_heat(ds)
     books = "any move, at any time step"
     energy = ds["phi"] - ds["phi"].isel(step=0)
-    put_mean(result, "energy_change", energy, "kT", f"mean change of phi {since(ds)}", books)
-    put_spread(result, "energy_change", energy, "kT", f"change of phi {since(ds)}", books)
-    for name, of, units in (("work", "work", "kT"), ("heat", "heat", "kT"), ("log_ratio", "log_ratio_x", "1")):
+    put_mean(result, "energy_change", energy, "energy", f"mean change of phi {since(ds)}", books)
+    put_spread(result, "energy_change", energy, "energy", f"change of phi {since(ds)}", books)
+    for name, of, units in (
+        ("work", "work", "energy"),
+        ("heat", "heat", "energy"),
+        ("log_ratio", "log_ratio_x", "nat"),
+    ):
         put_spread(result, name, ds[of], units, f"{name.replace('_', ' ')} since step 0", books)
-    if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
+    if any(machine.temperature != 1.0 for machine in machines(ds)):
         return result
     try:
         gain, uncertainty = _gains(ds, [normaliser_gain(machine) for machine in machines(ds)])
@@ -92,8 +96,8 @@ def learning_ledger(ds: xr.Dataset) -> xr.Dataset:
     meaning = f"mean stochastic entropy production of x given theta, {books}: that of the finite-step chain"
     error = xr.DataArray(np.hypot(error, uncertainty))
     freedom, what = ds.sizes["replica"] - 1, f"log ratio + ds {since(ds)}"
-    put(result, "entropy_production", mean, error, "1", f"mean of {what}", meaning, degrees_of_freedom=freedom)
-    put_spread(result, "entropy_production", sigma, "1", what, meaning)
+    put(result, "entropy_production", mean, error, "nat", f"mean of {what}", meaning, degrees_of_freedom=freedom)
+    put_spread(result, "entropy_production", sigma, "nat", what, meaning)
     return result
 
 
@@ -114,8 +118,7 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
         raise ValueError("the theorems need the surprisal at step 0: record.first = 0")
     parts, exact, gains = [], [], []
     for machine in machines(ds):
-        if machine.settings.of_x.temperature != 1.0:
-            raise ValueError("x.temperature: the surprisal belongs to temperature 1; use work.jarzynski for others")
+        require_own_law([machine])
         gains.append(normaliser_gain(machine))
         tests = [_average(exponent) for exponent in path_exponents(machine, gains[-1][0]).values()]
         parts.append(np.stack(tests, axis=1))
@@ -132,7 +135,7 @@ def fluctuation_theorems(ds: xr.Dataset) -> xr.Dataset:
     put(result, "average", average, xr.DataArray(np.hypot(error, of_gain)), "1", what, condition, bounds=bounds)
     mean_error = xr.DataArray(np.hypot(mean_error, uncertainty))
     freedom, what = ds.sizes["replica"] - 1, "<a>, not negative in theory"
-    put(result, "entropy_production", mean, mean_error, "1", what, condition, degrees_of_freedom=freedom)
+    put(result, "entropy_production", mean, mean_error, "nat", what, condition, degrees_of_freedom=freedom)
     put_reliability(result, size, reliable > 0.0)
     return result.assign_coords(
         theorem=list(THEOREMS), condition=("theorem", list(THEOREMS.values())), exact=gathered(ds, exact, ("theorem",))
@@ -145,7 +148,8 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
 
     expected: F(theta_N) - F(theta_0), 0 where phi = -ln p. The path of a learning machine is run both ways, at the same
     theta for all replicas, with theta.recording; a reversed run sweeps in the reverse order of components. Attribute
-    `exact`: moves are in detailed balance and both starts in equilibrium. Raises ValueError for other ensembles.
+    `exact`: moves are in detailed balance and both starts in equilibrium. Raises ValueError for other ensembles, and
+    for another temperature than 1, at which ln Z is not that of exp(-phi).
     """
     for ds in (forward, backward):
         if any(machine.theta_move.learns for machine in machines(ds)):
@@ -153,6 +157,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
                 "the reverse of a path of theta is defined for a given path: run one replica's again with "
                 'theta.dynamics = "protocol" and theta.recording, in both directions'
             )
+        require_own_law(machines(ds))
     if int(forward["step"][0]) != 0:
         raise ValueError("F(theta_N) - F(theta_0) needs theta at step 0 of the forward run: record.first = 0")
     result = work.crooks(forward, backward)
@@ -163,7 +168,7 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
     expected = gathered(forward, [0.0 - gain[0].mean("replica").values[-1] for gain in gains], ())
     uncertainty = gathered(forward, [gain[1][-1] for gain in gains], ())
     known = "0 for phi = -ln p, else from ln Z by enumeration or quadrature, or as the model estimates it"
-    put(result, "expected", expected, uncertainty, "kT", "F(theta_N) - F(theta_0)", known)
+    put(result, "expected", expected, uncertainty, "energy", "F(theta_N) - F(theta_0)", known)
     return result.assign_attrs(exact=int(not any(why_work_theorem_fails(machine) for machine in there + back)))
 
 
@@ -199,15 +204,13 @@ def retrace(ds: xr.Dataset) -> xr.Dataset:
 def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     """Whether chains have relaxed: mean of phi(x_t) less <phi> of their theta_t. dims step and the sweep axes.
 
-    gap, in kT; score: in standard errors; relative: in standard deviations of phi over samples. `relaxed`: the gap and
-    two standard errors lie within `tolerance` standard deviations, so that too small an ensemble is not called relaxed.
-    It is a necessary sign only. Raises ValueError where <phi> is not to be had: no closed form, support or sampler.
+    gap, an energy; score: in standard errors; relative: in standard deviations of phi over samples. `relaxed`: the gap
+    and two standard errors lie within `tolerance` standard deviations, so that too small an ensemble is not called
+    relaxed. It is a necessary sign only. Raises ValueError where <phi> is not to be had: no closed form, support or
+    sampler.
     """
     require(ds, "phi", "theta")
-    if any(machine.settings.of_x.temperature != 1.0 for machine in machines(ds)):
-        raise ValueError(
-            "x.temperature: <phi> is known at temperature 1, that of exp(-phi); run with x.temperature = 1"
-        )
+    require_own_law(machines(ds))
     if any(machine.settings.run.direction == "reversed" for machine in machines(ds)):
         raise ValueError("in a reversed run theta has moved on when a frame is taken: x belongs to the theta before")
     gaps, spreads, methods = [], [], []
@@ -227,7 +230,7 @@ def relaxation(ds: xr.Dataset, tolerance: float = _RELAXED) -> xr.Dataset:
     condition = f"0 for chains in equilibrium; <phi> by {' or '.join(dict.fromkeys(methods))}"
     result = xr.Dataset()
     freedom, what = ds.sizes["replica"] - 1, "mean of phi(x_t) - <phi> of theta_t"
-    put(result, "gap", gap, error, "kT", what, condition, degrees_of_freedom=freedom)
+    put(result, "gap", gap, error, "energy", what, condition, degrees_of_freedom=freedom)
     scale = spread.where(spread > 0.0, 1.0)  # where phi is the same for all x, nothing lags
     what = "gap in standard deviations of phi"
     put(result, "relative", gap / scale, error / scale, "1", what, condition, degrees_of_freedom=freedom)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.replicas import examine, numbering, own_addresses, place_of
-from thermosim.analysis.settings import as_run, each_point
+from thermosim.analysis.settings import as_run, each_point, needs_frames
 from thermosim.case.files import folder_outside, places_of_data
 from thermosim.case.settings import Settings
 from thermosim.case.theta import move_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from thermosim.data import Data
     from thermosim.kernels.evaluate import Evaluator
 
-__all__ = ["Machine", "ensemble_model", "in_order_of_sets", "machines"]
+__all__ = ["Machine", "ensemble_model", "in_order_of_sets", "machines", "require_own_law"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +83,13 @@ class Machine:
         return X_MOVES[self.settings.x.dynamics] if self.settings.x else NO_SAMPLES
 
     @property
+    def temperature(self) -> float | None:
+        """The temperature of x; None where there is no x, or no single one: of components, or of all steps."""
+        given = self.settings.x.temperature if self.settings.x else None
+        values = set(given) if isinstance(given, list) else {given} if isinstance(given, (int, float)) else set()
+        return float(values.pop()) if len(values) == 1 else None
+
+    @property
     def steps(self) -> np.ndarray:
         """Recorded steps (F,)."""
         return np.asarray(self.frames["step"].values)
@@ -95,13 +102,13 @@ class Machine:
     def theta(self, frame: int) -> np.ndarray:
         """theta of a frame: (R, m). Raises ValueError when it was not recorded."""
         if "theta" not in self.frames:
-            raise ValueError("needs theta among the recorded variables: record.variables")
+            raise ValueError(needs_frames(self.frames, ["theta"]))
         return np.asarray(self.frames["theta"].isel(step=frame).transpose("replica", "theta_dim").values)
 
     def x(self, frame: int) -> np.ndarray:
         """x of a frame: (R, S, n). Raises ValueError when it was not recorded."""
         if "x" not in self.frames:
-            raise ValueError("needs x among the recorded variables: record.variables")
+            raise ValueError(needs_frames(self.frames, ["x"]))
         x = self.frames["x"].isel(step=frame)
         x = x if "sample" in x.dims else x.expand_dims("sample")
         return np.asarray(x.transpose("replica", "sample", "x_dim").values)
@@ -151,6 +158,16 @@ def in_order_of_sets(ds: xr.Dataset) -> xr.Dataset:
     if run.data is None or run.data.sets == 1 or not run.ensemble.added:
         return ds
     return ds.isel(replica=np.argsort(machines(ds)[0].data_set(), kind="stable"))
+
+
+def require_own_law(points: Sequence[Machine]) -> None:
+    """Raise ValueError where there are samples x of another law than p(x|theta) = exp(-phi)/Z, that of T = 1."""
+    for machine in points:
+        if machine.settings.x is not None and machine.temperature != 1.0:
+            raise ValueError(
+                f"x.temperature = {machine.settings.x.temperature!r}: p(x|theta) = exp(-phi)/Z is the law of samples "
+                "at temperature 1 only, where phi is a surprisal: run with x.temperature = 1"
+            )
 
 
 def ensemble_model(ds: xr.Dataset) -> Model:

@@ -1,7 +1,7 @@
 """M-info, what the parameters hold: their entropy, and the information about the data set: Dataset in, Dataset out.
 
     M-info         S(Theta), differential entropy of what is learned, over replicas                           (14)
-    Clausius       dS_Theta = -Q_X, postulated for a closed system and a reversible reservoir                 (49)
+    Clausius       dS_Theta = -Q_X/T_X, postulated for a closed system and a reversible reservoir             (49)
     data set       I(Theta; B) = S(Theta) - <S(Theta|B)>,  I(X; B) = S(X) - <S(X|B)>                     (13, 15)
     data processing  I(X; B) <= I(Theta; B),  I(X; B) <= I(X; Theta),  as B -> Theta -> X is a Markov chain     (12, 13)
 
@@ -13,9 +13,9 @@ B is meant in two ways. To the law of data sets belongs the normal estimator: it
 anew, and has its error from the sets of the run. To the sets of the run belong the neighbours and the classifier: they
 ask which of the D sets a replica learned from, at most ln D nats, and have their errors from the replicas.
 
-Units: nats, kT. Sources: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered; D. Barber, F. Agakov, NIPS 2003, for
-the bound that a classifier gives; S. Weerahandi, J. Am. Stat. Assoc. 88, 899 (1993), for intervals from what may have
-made the data.
+Units: as in the ledger. Sources: S. S. Parsi, Entropy 26, 112 (2024), Eqs. as numbered; D. Barber, F. Agakov, NIPS
+2003, for the bound that a classifier gives; S. Weerahandi, J. Am. Stat. Assoc. 88, 899 (1993), for intervals from what
+may have made the data.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from thermosim.analysis.information import assembled, book, mean_and_error, para
 from thermosim.analysis.machine import Machine, in_order_of_sets, machines
 from thermosim.analysis.neighbours import FLAT, neighbour_entropy
 from thermosim.analysis.normality import SHARE, normal_reason
+from thermosim.analysis.still_directions import why_no_entropy
 
 __all__ = ["data_processing", "dataset_information", "memory"]
 
@@ -52,26 +53,28 @@ def memory(ds: xr.Dataset, method: str = "gaussian") -> xr.Dataset:
     why, where entropy is infinite, where values repeat, where replicas are seen not to be normal, component by
     component or jointly, or are too few to be seen to be, and where the bias of neighbours shows, or is not known.
     `change_valid` is whether both ends of entropy_change are.
-    With the heat recorded: clausius_entropy_change = -Q_X since the same step, Eq. 49, and clausius_residual =
-    entropy_change + Q_X, which is zero only for a closed system with a reversible reservoir.
-    Raises ValueError where theta has no spread at any frame, or replicas are too few for its dimension.
+    With the heat recorded, of x at one temperature T_X: clausius_entropy_change = -Q_X/T_X since the same step, Eq. 49,
+    and clausius_residual = entropy_change + Q_X/T_X, which is zero only for a closed system with a reversible
+    reservoir. Raises ValueError where theta has no spread at any frame, or replicas are too few for its dimension.
     """
     _known(method, ("gaussian", "nearest-neighbour"))
-    rows = [_memory(machine, method) for machine in machines(ds)]
-    if all(np.all(row["reason"] == FLAT) for row in rows):
-        raise ValueError(
-            "theta has no spread over replicas in some direction at any recorded frame, so its entropy is -inf: give "
-            "the start a theta.spread, theta a temperature, or SGD small minibatches and more steps"
-        )
+    one_bath = all(machine.temperature for machine in machines(ds))
+    rows = [_memory(machine, method, one_bath) for machine in machines(ds)]
+    flat = [bool(np.all(row["reason"] == FLAT)) for row in rows]
+    for machine, row in zip(machines(ds), rows):
+        if np.all(row["reason"] == FLAT):
+            row["reason"] = np.full(len(machine.steps), why_no_entropy(machine, range(len(machine.steps))))
+    if all(flat):
+        raise ValueError(str(rows[0]["reason"][0]))
     meanings = {
         "entropy": ("nat", "M-info, differential entropy S(Theta)"),
         "entropy_change": ("nat", "change of S(Theta) since reference_step"),
         "reference_step": ("1", "first recorded step at which S(Theta) is finite, -1 for none"),
-        "change_valid": ("1", "whether the entropy is valid here and at reference_step"),
+        "change_valid": ("", "whether the entropy is valid here and at reference_step"),
     }
     if "clausius_residual" in rows[0]:
-        meanings["clausius_entropy_change"] = ("nat", "-Q_X since reference_step: dS_Theta by Clausius (Eq. 49)")
-        meanings["clausius_residual"] = ("nat", "change of S(Theta) less -Q_X")
+        meanings["clausius_entropy_change"] = ("nat", "-Q_X/T_X since reference_step: dS_Theta by Clausius (Eq. 49)")
+        meanings["clausius_residual"] = ("nat", "change of S(Theta) less -Q_X/T_X")
     condition = "theta normal" if method == "gaussian" else "few parameters, many replicas"
     condition = f"{condition}; replicas independent at the data of the run"
     return assembled(ds, rows, meanings, method, condition, ds.sizes["replica"] - 1)
@@ -152,7 +155,7 @@ def _learned(machine: Machine, frame: int) -> np.ndarray:
     return theta[:, chosen]
 
 
-def _memory(machine: Machine, method: str) -> dict[str, np.ndarray]:
+def _memory(machine: Machine, method: str, one_bath: bool) -> dict[str, np.ndarray]:
     parts = [_entropy(_learned(machine, frame), method) for frame in range(len(machine.steps))]
     values, noises, reasons = zip(*parts)
     finite = [bool(np.isfinite(value).all()) for value in values]
@@ -160,8 +163,9 @@ def _memory(machine: Machine, method: str) -> dict[str, np.ndarray]:
     base = values[reference] if any(finite) else np.nan
     both = [noise.plus(noises[reference]) for noise in noises]
     rows = {"entropy": (values, noises), "entropy_change": ([value - base for value in values], both)}
-    if "heat" in machine.frames:
-        heat = [book(machine, "heat", frame) for frame in range(len(values))]
+    if "heat" in machine.frames and one_bath:
+        temperature = float(machine.temperature or 0.0)  # `one_bath`: there is one
+        heat = [book(machine, "heat", frame) / temperature for frame in range(len(values))]
         rows["clausius_entropy_change"] = ([heat[reference] - q for q in heat], [NO_NOISE] * len(heat))
         residual = [s + q - heat[reference] for s, q in zip(rows["entropy_change"][0], heat)]
         rows["clausius_residual"] = (residual, both)
@@ -241,7 +245,7 @@ def _normal_information(
     if freedom < m + 1:
         raise ValueError(
             f"replicas within data sets leave {freedom} degrees of freedom for the covariance of {m} parameters; raise "
-            "ensemble.replicas, lower data.sets, or use pooled=True"
+            f"ensemble.replicas, lower data.sets{'' if pooled else ', or use pooled=True'}"
         )
     means = np.add.reduceat(theta, starts, axis=0) / sizes[:, None]
     residual = theta - np.repeat(means, sizes, axis=0)

@@ -30,7 +30,7 @@ from scipy.special import logsumexp
 from thermosim.analysis import learning
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE, gathered, put, put_mean
-from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.machine import Machine, machines, require_own_law
 from thermosim.analysis.normality import SHARE
 from thermosim.analysis.replicas import since
 from thermosim.analysis.spreads import put_spread
@@ -39,6 +39,7 @@ __all__ = ["averaged_work_and_heat", "partial_entropies"]
 
 METHODS = ("auto", "closed-form", "support", "chains")
 _CHUNK = 1 << 22  # numbers held at a time
+_ONE_SAMPLE = "one sample of a replica has no error"
 _INTEGRAL = 1e-6  # how far from 1 a probability may integrate on the support
 
 
@@ -62,6 +63,7 @@ def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
     if way == "chains":
         result = _by_chains(ds)
     else:
+        require_own_law(points)
         steps = ds["step"].values
         if not np.array_equal(steps, np.arange(len(steps))):
             raise ValueError(
@@ -71,9 +73,9 @@ def averaged_work_and_heat(ds: xr.Dataset, method: str = "auto") -> xr.Dataset:
         result = _by_model(ds, points, way)
     for name, symbol in (("work", "W_X"), ("heat", "Q_X"), ("divergence", "sum D(p_{t-1} || p_t)")):
         if name in result:
-            condition = str(result[name].attrs["condition"])
-            put_mean(result, f"mean_{name}", result[name], "kT", f"mean of {symbol} over replicas", condition)
-            put_spread(result, name, result[name], "kT", symbol, condition, result[f"{name}_error"].fillna(0.0))
+            units, condition = (str(result[name].attrs[key]) for key in ("units", "condition"))
+            put_mean(result, f"mean_{name}", result[name], units, f"mean of {symbol} over replicas", condition)
+            put_spread(result, name, result[name], units, symbol, condition, result[f"{name}_error"].fillna(0.0))
     return result.assign_attrs(method=way)
 
 
@@ -88,8 +90,9 @@ def partial_entropies(ds: xr.Dataset, frames: int = 11, method: str = "auto", dr
     or where the mixture without the replica itself shows that I falls short by a good part of its error. X_spread is
     the standard deviation of X over replicas, less that of sampling: small beside mean_X where one computer tells of
     all (Eq. 24). `method` is that of `averaged_work_and_heat`, for Q_X. Raises ValueError without support, exact
-    sampler, or Q_X.
+    sampler, or Q_X, and for samples of another temperature than 1.
     """
+    require_own_law(machines(ds))
     heat = averaged_work_and_heat(ds, method)
     chosen = np.unique(np.linspace(0, ds.sizes["step"] - 1, max(2, frames)).round().astype(int))
     some = ds.isel(step=chosen)
@@ -142,10 +145,12 @@ def _productions(
     result = xr.Dataset(attrs={"method": how})
     condition = "p_t: the mixture over the recorded replicas"
     for name, (value, error, meaning) in values.items():
-        of_one = sampled if name != "heat" else None
-        put(result, name, value, error, "nat", f"{meaning} of a replica", condition, degrees_of_freedom=of_one)
-        put_mean(result, f"mean_{name}", value, "nat", f"mean over replicas of {meaning}", condition)
-        put_spread(result, name, value, "nat", meaning, condition, error.fillna(0.0))
+        of_one, units = (sampled, "nat") if name != "heat" else (None, "energy")
+        put(result, name, value, error, units, f"{meaning} of a replica", condition, degrees_of_freedom=of_one)
+        if bool(flow_error.isnull().all() & error.isnull().all()):
+            result[f"{name}_error"].attrs["undefined"] = _ONE_SAMPLE
+        put_mean(result, f"mean_{name}", value, units, f"mean over replicas of {meaning}", condition)
+        put_spread(result, name, value, units, meaning, condition, error.fillna(0.0))
     overlap = conditional.sizes["replica"] * np.exp(-result["mean_information"])
     result["overlap"] = xr.DataArray(overlap).assign_attrs(
         units="1", long_name="replicas that share a typical sample", condition=condition
@@ -185,7 +190,9 @@ def _by_chains(ds: xr.Dataset) -> xr.Dataset:
             error = value.std("sample", ddof=1, skipna=False) / np.sqrt(value.sizes["sample"])
             value = value.mean("sample", skipna=False)
         meaning = f"{symbol} of a replica since step 0, from its chains"
-        put(result, name, value, error, "kT", meaning, condition, degrees_of_freedom=freedom)
+        put(result, name, value, error, "energy", meaning, condition, degrees_of_freedom=freedom)
+        if freedom is None:
+            result[f"{name}_error"].attrs["undefined"] = _ONE_SAMPLE
     never = xr.zeros_like(result["work"].isel(replica=0, drop=True), dtype=bool)
     if any(m.settings.theta.gradient == "contrast" for m in points):
         valid, why = never, "learning by contrast: theta follows the samples"
@@ -222,10 +229,10 @@ def _by_model(ds: xr.Dataset, points: list[Machine], way: str) -> xr.Dataset:
         worst.append(np.array(np.abs(np.expm1(logarithm)).max() if machine.model.normalised else 0.0))
     result = xr.Dataset()
     condition = f"exact for its path of theta: {way}"
-    names = ("work", "W_X"), ("heat", "Q_X"), ("divergence", "sum D(p_{t-1} || p_t)")
-    for (name, symbol), column in zip(names, columns):
+    names = ("work", "W_X", "energy"), ("heat", "Q_X", "energy"), ("divergence", "sum D(p_{t-1} || p_t)", "nat")
+    for (name, symbol, units), column in zip(names, columns):
         value = gathered(ds, column, ("step", "replica"))
-        put(result, name, value, 0.0, "kT", f"{symbol} of a replica since step 0", condition)
+        put(result, name, value, 0.0, units, f"{symbol} of a replica since step 0", condition)
     value = gathered(ds, columns[3], ("step", "replica"))
     put(result, "conditional_entropy", value, 0.0, "nat", "S_{X|Theta}(theta_t)", condition)
     valid = gathered(ds, worst, ()) < _INTEGRAL

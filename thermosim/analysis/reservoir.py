@@ -1,7 +1,7 @@
 """Is Theta a heat reservoir? The canonical law it should have, and Clausius' relation between its entropy and heat.
 
     p_eq ~ exp(-U_B(theta)/T),   k_B T_i = r C_ii/2                                               [Eqs. 20, 22]
-    dS_Theta = -Q_X                                                                               [Eqs. 48, 49]
+    dS_Theta = -Q_X/T_X                                                                           [Eqs. 48, 49]
 
 In Eq. 22 T = 1 is the unit of energy r C/2: the law is that of U_B/T, not of U_B. Near a minimum with Hessian H it is a
 normal with covariance T/H. There the moves of theta are linear, theta' = theta - r H theta + r eta, so that the
@@ -29,15 +29,17 @@ import xarray as xr
 from scipy import special, stats
 
 from thermosim.analysis.diverged import of_survivors
-from thermosim.analysis.estimates import gathered, put
+from thermosim.analysis.estimates import gathered, put, require
 from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, noise_statistics
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
 from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN
+from thermosim.analysis.still_directions import why_no_entropy
 
 __all__ = ["PREDICTIONS", "clausius", "gradient_noise", "naive_reservoir", "noise_statistics"]
 
 PREDICTIONS = ("naive", "own-temperatures", "linear")
+_MEASURED = ("covariance", "noise_temperature", "predicted", "residual")  # in the order of `_laws`
 FALSE_ALARMS = 1e-4  # probability that a stationary ensemble is called drifting
 _GROUPS = 40  # groups of replicas left out in turn
 _PARAMETERS = 256  # a covariance matrix has their square
@@ -47,16 +49,18 @@ _SHIFT = 1e-4  # of theta, for second derivatives
 
 @of_survivors
 def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
-    """dS_Theta against -Q_X since step `first`, by default the first at which theta varies in all directions.
+    """dS_Theta against -Q_X/T_X since step `first`, by default the first at which theta varies in all directions.
 
-    dims step and the sweep axes: entropy (of the normal with theta's covariance, an upper bound, its small-sample bias
-    removed), entropy_change, released_heat -Q_X (mean of the ledger), residual dS_Theta + Q_X. Of learned parameters.
-    Raises ValueError for too few replicas, without theta and heat, or where theta never varies in all directions.
+    T_X is the temperature of x, 1 in the source. dims step and the sweep axes: entropy (of the normal with theta's
+    covariance, an upper bound, its small-sample bias removed), entropy_change, released_heat -Q_X (mean of the ledger),
+    residual dS_Theta + Q_X/T_X. Of learned parameters. Raises ValueError for too few replicas, without theta, heat or a
+    single T_X, or where theta never varies in all directions.
     """
-    for name in ("theta", "heat"):
-        if name not in ds:
-            raise ValueError(f"needs {name} among the recorded variables: record.variables")
+    require(ds, "theta", "heat")
     points = machines(ds)
+    baths = [machine.temperature for machine in points]
+    if not all(baths):
+        raise ValueError("x.temperature: Clausius' relation needs one temperature of x, constant in time")
     learned = learned_parameters(points[0])[0]
     replicas, m = ds.sizes["replica"], len(learned)
     if replicas < m + 3:
@@ -65,16 +69,17 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     regular = np.all([[_is_regular(frame) for frame in theta] for theta in thetas], axis=0)
     steps = ds["step"].values
     begin = int(np.argmax(regular & (steps >= (steps[0] if first is None else first))))
-    if not regular[begin:].all() or (first is not None and steps[begin] != first):
-        raise ValueError(
-            "theta does not vary in all its directions over replicas, so it has no entropy: name fewer groups in "
-            "theta.learn, start from a spread, or take a later `first`"
-        )
+    later = np.arange(len(steps)) >= (begin if regular[begin] else 0)
+    if bad := np.flatnonzero(later & ~regular).tolist():
+        raise ValueError(next(why for machine in points if (why := why_no_entropy(machine, bad))))
+    if first is not None and steps[begin] != first:
+        known = f"the first recorded step from {first} on at which theta has an entropy is {steps[begin]}"
+        raise ValueError(f"first = {first}: {known}; take that")
     columns = []
-    for machine, theta in zip(points, thetas):
+    for machine, theta, bath in zip(points, thetas, baths):
         heat = machine.frames["heat"].transpose("step", "replica", ...).values
         heat = heat.reshape(*heat.shape[:2], -1).mean(axis=2)
-        columns.append(_clausius(theta[begin:], heat[begin:]))
+        columns.append(_clausius(theta[begin:], heat[begin:], float(bath or 0.0)))
     late = ds.isel(step=slice(begin, None))
     parts = gathered(late, columns, ("part", "step"))
     result = xr.Dataset(attrs={"first": int(steps[begin]), "parameters": m, "method": "normal with theta's covariance"})
@@ -82,8 +87,8 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     for name, (value, error), units, what, condition in (
         ("entropy", parts[:2], "nat", "S_Theta", normal),
         ("entropy_change", parts[2:4], "nat", f"dS_Theta {since(late)}", normal),
-        ("released_heat", parts[4:6], "kT", f"-Q_X {since(late)}", "any move: the books are exact"),
-        ("residual", parts[6:], "nat", "dS_Theta + Q_X", postulate),
+        ("released_heat", parts[4:6], "energy", f"-Q_X {since(late)}", "any move: the books are exact"),
+        ("residual", parts[6:], "nat", "dS_Theta + Q_X/T_X", postulate),
     ):
         put(result, name, value, error, units, what, condition, degrees_of_freedom=replicas - 1)
     return result
@@ -95,8 +100,8 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
 
     covariance: measured at the frames from step `first` (default half the run) about the mean of each frame.
     predicted: "naive" T/H with one temperature, the mean of T_i (Eq. 22); "own-temperatures" sqrt(T_i T_j) (1/H)_ij;
-    "linear" V, exact where U_B is quadratic and C constant. residual: covariance - predicted. temperature: T_i, the
-    mean of r C_ii/2 + T_b; hessian: of U_B (and weight decay) at the mean of theta, by differences, without error.
+    "linear" V, exact where U_B is quadratic and C constant. residual: covariance - predicted. noise_temperature: T_i,
+    the mean of r C_ii/2 + T_b; hessian: of U_B (and weight decay) at the mean of theta, by differences, without error.
     `minimum`: H is positive and r H < 2, else nothing is predicted (NaN). `stationary`: first and last half of the
     frames have the same mean and variance. `reliable`: replicas are enough for the intervals. Raises ValueError for a
     schedule, momentum, contrast, several data sets, or more than 256 learned parameters.
@@ -126,14 +131,16 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     freedom = min(ds.sizes["replica"], _GROUPS) - 1
     for name, dims, units, what, condition in (
         ("covariance", matrix, "1", "covariance of theta over replicas", "stationary frames"),
-        ("temperature", ("theta_dim",), "kT", "T_i = r C_ii/2 + T_b", "mean over the frames"),
+        ("noise_temperature", ("theta_dim",), "energy", "T_i = r C_ii/2 + T_b", "mean over the frames"),
         ("predicted", ("prediction", *matrix), "1", "covariance by the law", law),
         ("residual", ("prediction", *matrix), "1", "measured less predicted covariance", law),
     ):
         value, error = over(name, "part", *dims)
         put(result, name, value, error, units, what, condition, degrees_of_freedom=freedom)
+        if "prediction" in dims:
+            result[name].attrs["undefined"] = "nothing is predicted where `minimum` is false"
     result["hessian"] = over("hessian", *matrix).assign_attrs(
-        units="nat", long_name="second derivatives of U_B", condition="at the mean of theta"
+        units="energy", long_name="second derivatives of U_B", condition="at the mean of theta"
     )
     result["reliable"] = gathered(
         ds, [np.array(ds.sizes["replica"] >= FEWEST_FOR_MEAN) for _ in points], ()
@@ -147,7 +154,7 @@ def naive_reservoir(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     return result
 
 
-def _clausius(theta: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def _clausius(theta: np.ndarray, heat: np.ndarray, temperature: float) -> np.ndarray:
     """Entropy, its change, released heat and residual, each with its jackknife error: (8, F) of theta (F, R, m)."""
     size = theta.shape[1]
     values, without = (np.array(part) for part in zip(*(_entropy(frame) for frame in theta)))
@@ -161,7 +168,7 @@ def _clausius(theta: np.ndarray, heat: np.ndarray) -> np.ndarray:
         return np.asarray(np.sqrt((size - 1) / size * (deviation**2).sum(axis=1)))
 
     parts = [values, error(without), change, error(change_without), mean, error(released_without)]
-    return np.stack([*parts, change - mean, error(change_without - released_without)])
+    return np.stack([*parts, change - mean / temperature, error(change_without - released_without / temperature)])
 
 
 def _entropy(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -243,7 +250,7 @@ def _laws(machine: Machine, learned: np.ndarray) -> dict[str, np.ndarray]:
     whole = estimates(total)
     without = [estimates([a - b for a, b in zip(total, part)]) for part in sums]
     result = {"hessian": hessian, "minimum": np.array(np.isfinite(whole[2]).all())}
-    for name, value, left_out in zip(("covariance", "temperature", "predicted", "residual"), whole, zip(*without)):
+    for name, value, left_out in zip(_MEASURED, whole, zip(*without)):
         stack = np.stack(left_out)
         error = np.sqrt((number - 1) / number * ((stack - stack.mean(axis=0)) ** 2).sum(axis=0))
         result[name] = np.stack([value, error])

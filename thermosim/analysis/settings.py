@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,17 @@ import xarray as xr
 
 from thermosim.case.settings import Settings
 
-__all__ = ["as_run", "axes", "each_point", "number", "places", "setting", "settings", "without_single_axes"]
+__all__ = [
+    "as_run",
+    "axes",
+    "each_point",
+    "needs_frames",
+    "number",
+    "places",
+    "setting",
+    "settings",
+    "without_single_axes",
+]
 
 _CLOSE = 1e-6  # relative: a coordinate that was rounded to float32
 
@@ -83,6 +93,16 @@ def each_point(ds: xr.Dataset) -> Iterator[tuple[dict[str, int], Settings]]:
     for index in itertools.product(*(range(len(values)) for values in sweep.values())):
         here = resolved.at({key: values[i] for (key, values), i in zip(sweep.items(), index, strict=True)})
         yield dict(zip(map(_name, sweep), index, strict=True)), here
+
+
+def needs_frames(ds: xr.Dataset, names: Iterable[str]) -> str:
+    """What to record, for an analysis of frames that an ensemble does not have: variables by name."""
+    names = list(names)
+    summarised = [name for name in names if name in as_run(ds).record.tables]
+    if not summarised:
+        return f"needs {', '.join(names)} among the recorded variables: record.variables"
+    kept = f"of {' and '.join(summarised)} there is only what a table of [record] keeps"
+    return f"needs frames of {', '.join(names)}, and {kept}: name in record.variables what is to have frames"
 
 
 def places(ds: xr.Dataset) -> dict[str, Any]:

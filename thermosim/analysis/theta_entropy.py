@@ -4,7 +4,7 @@
     sigma_theta = -q_theta + s_t - s_0,   s_t = -ln p_t(theta_t),   <exp(-sigma_theta)> = 1                    [Eq. 46]
     detailed balance   q_theta = d U/T,  U = U_B + lambda |theta|^2/2                                      [Eqs. 23, 47]
     reservoir          d s = q_theta,  sigma_theta = 0 on every path                                           [Eq. 47]
-    closed             q_x = -q_theta,  hence  d s = -q_x                                                      [Eq. 48]
+    closed             q_x/T_x = -q_theta,  hence  d s = -q_x/T_x                                              [Eq. 48]
 
 The text after Eq. 46 defines q_theta with the other sign; here it is that of Eq. 42, for which Eq. 47 holds.
 
@@ -34,6 +34,7 @@ from thermosim.analysis.exponential_averages import put_reliability
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.spreads import put_spread
+from thermosim.analysis.still_directions import why_no_entropy
 from thermosim.case.start import OtherRun
 from thermosim.data.sources import theta_of
 from thermosim.schedules import is_by_group, is_schedule
@@ -56,8 +57,8 @@ THEOREMS = {
 RELATIONS = {
     "detailed-balance": ("q_theta - dU/T", "Eq. 23: metropolis at any step, langevin for small steps, no minibatches"),
     "reservoir": ("ds - q_theta", "Eq. 47: an equilibrated, reversible reservoir; this is sigma_theta"),
-    "closed": ("q_x + q_theta", "a closed system of x and theta: a postulate"),
-    "clausius": ("ds + q_x", "Eq. 48: the reservoir of a closed system"),
+    "closed": ("q_x/T_x + q_theta", "a closed system of x and theta: a postulate"),
+    "clausius": ("ds + q_x/T_x", "Eq. 48: the reservoir of a closed system"),
 }
 
 
@@ -96,11 +97,11 @@ def theta_fluctuation_theorem(ds: xr.Dataset, end: End = "normal") -> xr.Dataset
     put(result, "average", average, error, "1", "<exp(-sigma)>, 1 in theory", condition, bounds=(low, high))
     sigma = gathered(ds, columns["sigma"], (*dims, "replica"))
     meaning = "sigma since step 0, not negative in theory"
-    put_mean(result, "entropy_production", sigma, "1", f"mean of {meaning}", condition)
-    put_spread(result, "entropy_production", sigma, "1", "sigma since step 0", condition)
+    put_mean(result, "entropy_production", sigma, "nat", f"mean of {meaning}", condition)
+    put_spread(result, "entropy_production", sigma, "nat", "sigma since step 0", condition)
     books = "any move with a density: the books are exact"
-    put_mean(result, "heat", -ds["log_ratio_theta"], "1", "mean of q_theta since step 0, over T", books)
-    put_spread(result, "heat", -ds["log_ratio_theta"], "1", "q_theta since step 0, over T", books)
+    put_mean(result, "heat", -ds["log_ratio_theta"], "nat", "mean of q_theta since step 0, over T", books)
+    put_spread(result, "heat", -ds["log_ratio_theta"], "nat", "q_theta since step 0, over T", books)
     size, reliable = (gathered(ds, columns[name], dims) for name in ("effective_sample_size", "reliable"))
     put_reliability(result, size, reliable)
     return result.assign_coords(
@@ -117,8 +118,8 @@ def pathwise_clausius(ds: xr.Dataset) -> xr.Dataset:
     residual: its mean over replicas; residual_spread: its standard deviation over them, 0 where the relation holds
     path by path. All since the first frame at which theta varies in all directions. s is of the normal with theta's
     covariance. Relations with q_theta need log_ratio_theta, those with q_x the heat, which
-    is averaged over samples; with dU/T one constant temperature. Raises ValueError where none is left, or theta has no
-    spread.
+    is averaged over samples, and one temperature T_x of x; with dU/T one constant temperature of theta. Raises
+    ValueError where none is left, or theta has no spread.
     """
     require(ds, "theta")
     columns = [_residuals(machine) for machine in machines(ds)]
@@ -260,9 +261,7 @@ def _residuals(machine: Machine) -> tuple[Mapping[str, np.ndarray], int]:
     regular = np.isfinite(content).all(axis=1)
     begin = int(np.argmax(regular))
     if not regular[begin:].all():
-        raise ValueError(
-            "theta does not vary in all its directions over replicas, so it has no entropy: give it a theta.spread"
-        )
+        raise ValueError(why_no_entropy(machine, (begin + np.flatnonzero(~regular[begin:])).tolist()))
     found = {}
     frames = machine.frames
     heat = None
@@ -272,9 +271,9 @@ def _residuals(machine: Machine) -> tuple[Mapping[str, np.ndarray], int]:
         if (temperature := temperature_of_theta(machine)) is not None:
             energy = np.stack([potential(machine, frame) for frame in range(len(machine.steps))])
             found["detailed-balance"] = heat - energy / temperature
-    if "heat" in frames:
+    if "heat" in frames and machine.temperature:
         absorbed = frames["heat"].transpose("step", "replica", ...).values
-        absorbed = absorbed.reshape(*absorbed.shape[:2], -1).mean(axis=2)
+        absorbed = absorbed.reshape(*absorbed.shape[:2], -1).mean(axis=2) / machine.temperature
         found["clausius"] = content + absorbed
         if heat is not None:
             found["closed"] = absorbed + heat

@@ -54,24 +54,24 @@ def work_and_heat(ds: xr.Dataset) -> xr.Dataset:
     """
     require(ds, "phi", "work", "heat", "log_ratio_x")
     result = xr.Dataset()
-    put_mean(result, "work", ds["work"], "kT", "mean work since step 0", _BOOKS)
-    put_mean(result, "heat", ds["heat"], "kT", "mean heat absorbed since step 0", _BOOKS)
-    put_mean(result, "log_ratio", ds["log_ratio_x"], "1", "mean log path ratio since step 0", _RATIO)
+    put_mean(result, "work", ds["work"], "energy", "mean work since step 0", _BOOKS)
+    put_mean(result, "heat", ds["heat"], "energy", "mean heat absorbed since step 0", _BOOKS)
+    put_mean(result, "log_ratio", ds["log_ratio_x"], "nat", "mean log path ratio since step 0", _RATIO)
     temperature = _temperature(ds)
     if temperature is not None:
         shadow = ds["log_ratio_x"] + ds["heat"] / temperature
-        put_mean(result, "shadow", shadow, "1", "log ratio + heat/T, zero for a move in detailed balance", _RATIO)
+        put_mean(result, "shadow", shadow, "nat", "log ratio + heat/T, zero for a move in detailed balance", _RATIO)
     result["first_law_residual"] = first_law_residual(ds)
     return result
 
 
 def first_law_residual(ds: xr.Dataset) -> xr.DataArray:
-    """Largest |d phi - work - heat| over replicas since the first frame: dims step and the sweep axes, kT."""
+    """Largest |d phi - work - heat| over replicas since the first frame: dims step and the sweep axes."""
     require(ds, "phi", "work", "heat")
     gap = ds["phi"] - ds["work"] - ds["heat"]
     residual = abs(gap - gap.isel(step=0)).max([d for d in ("replica", "sample") if d in gap.dims], skipna=False)
     return residual.assign_attrs(
-        units="kT", long_name=f"largest |d phi - work - heat| {since(ds)}", condition="rounding, at any step"
+        units="energy", long_name=f"largest |d phi - work - heat| {since(ds)}", condition="rounding, at any step"
     )
 
 
@@ -96,7 +96,7 @@ def jarzynski(ds: xr.Dataset) -> xr.Dataset:
     value, error = -temperature * (average.logarithm - average.bias), temperature * average.error
     bounds = -temperature * average.high, -temperature * average.low
     what = "F(theta_t) - F(theta_0)"
-    put(result, "free_energy_difference", value, error, "kT", what, condition, bounds=bounds)
+    put(result, "free_energy_difference", value, error, "energy", what, condition, bounds=bounds)
     put_reliability(result, average.sample_size, average.reliable)
     result["valid"] = gathered(ds, [np.array(not some) for some in reasons], ()).assign_attrs(
         long_name="whether Jarzynski's equality is exact", condition=condition
@@ -124,7 +124,7 @@ def integral_fluctuation_theorem(
     bounds = np.exp(found.low), np.exp(found.high)
     error = average * found.error
     put(result, "average", average, error, "1", "<exp(-Sigma)>, 1 in theory", condition, bounds=bounds)
-    put_mean(result, "entropy_production", entropy, "1", "mean Sigma, a relative entropy", condition)
+    put_mean(result, "entropy_production", entropy, "nat", "mean Sigma, a relative entropy", condition)
     return put_reliability(result, found.sample_size, found.reliable)
 
 
@@ -178,9 +178,9 @@ def _put_crooks(ds: xr.Dataset, estimates: np.ndarray, shared: np.ndarray, works
         "both ensembles start in equilibrium; moves in detailed balance (exact-ou: exact; ula: first order in h)"
     )
     meanings = {
-        "free_energy_difference": (scale, "kT", "dF, acceptance ratio"),
+        "free_energy_difference": (scale, "energy", "dF, acceptance ratio"),
         "slope": (1.0, "1", "T times the slope of ln P_F(w)/P_R(-w), 1 in theory"),
-        "crossing": (scale, "kT", "where P_F(w) = P_R(-w), dF in theory"),
+        "crossing": (scale, "energy", "where P_F(w) = P_R(-w), dF in theory"),
     }
     for (name, (unit, units, meaning)), numbers in zip(meanings.items(), estimates, strict=True):
         parts = [unit * xr.DataArray(n, dims=names, coords={axis: ds[axis] for axis in names}) for n in numbers]
@@ -214,7 +214,7 @@ def entropy_production(ds: xr.Dataset, first: int | None = None, last: int | Non
     rate = (ds["log_ratio_x"].sel(step=end) - ds["log_ratio_x"].sel(step=begin)) / time
     result = xr.Dataset()
     condition = f"steady state between the frames; {_RATIO}; reproduces the rate of the finite-step chain"
-    put_mean(result, "entropy_production_rate", rate, "1/time", "entropy production rate", condition)
+    put_mean(result, "entropy_production_rate", rate, "nat/time", "entropy production rate", condition)
     return result.assign_attrs(first=begin, last=end)
 
 
@@ -250,13 +250,13 @@ def heat_currents(ds: xr.Dataset, first: int | None = None, last: int | None = N
     condition = "steady state between the frames, linear forces, any time step"
     result = xr.Dataset(attrs={"first": begin, "last": end, "replicas": size})
     what = "heat absorbed from the bath per unit time"
-    put(result, "heat_current", arrays[0], arrays[1], "kT/time", what, condition, degrees_of_freedom=size - 1)
-    result["bath_temperature"] = arrays[2].assign_attrs(units="kT", long_name="temperature of the bath")
+    put(result, "heat_current", arrays[0], arrays[1], "energy/time", what, condition, degrees_of_freedom=size - 1)
+    result["bath_temperature"] = arrays[2].assign_attrs(units="energy", long_name="temperature of the bath")
     return result
 
 
 def _temperature(ds: xr.Dataset) -> Any:
-    """The temperature, a number or an array over an axis; None when the components have several, or it is scheduled."""
+    """The temperature, a number or an array over an axis; None for several of components, or a schedule."""
     sweep = settings(ds).sweep
     given = sweep.get("x.temperature", [settings(ds).of_x.temperature])
     values = [value[0] if isinstance(value, list) and len(set(value)) == 1 else value for value in given]

@@ -11,7 +11,8 @@ from thermosim.analysis.machine import ensemble_model
 from thermosim.analysis.replicas import examine
 from thermosim.analysis.settings import as_run, settings, without_single_axes
 from thermosim.case.faults import CaseError
-from thermosim.case.record import recordable
+from thermosim.case.record import RecordSection, frame_names, recordable
+from thermosim.case.settings import Settings
 from thermosim.model import Model
 from thermosim.run import machine
 from thermosim.run.footprint import SHARE_OF_MEMORY
@@ -21,11 +22,13 @@ from thermosim.storage.open import open_ensemble
 __all__ = [
     "Unfit",
     "at_common_steps",
+    "frame_variables",
     "in_memory",
     "known_model",
     "opened",
     "too_little",
     "why_missing",
+    "without_frames",
 ]
 
 
@@ -100,12 +103,32 @@ def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
 
 def too_little(ds: xr.Dataset) -> str:
     """Why an ensemble allows no statistics; empty when it does."""
+    if "step" not in ds.sizes and "step" not in ds.coords:
+        return ""  # no variable has any
     if ds.sizes.get("step", 1) < 3:
         frames = ds.sizes.get("step", 1)
         return f"{frames} frames are recorded, and three at least are needed (record.first, record.every)"
     if ds.sizes.get("replica", 1) < 2:
         return "one replica gives no error bars (ensemble.replicas)"
     return ""
+
+
+def without_frames(ds: xr.Dataset, model: Model, what: str) -> str:
+    """What to record, where a run was to keep no frames at the steps of [record]; empty where it kept some."""
+    if any({"step", "replica"} <= set(variable.dims) for variable in ds.data_vars.values()):
+        return ""
+    case = settings(ds)
+    tables = ", ".join(f"record.{name}" for name in case.record.tables)
+    kept = f", but what {tables} asked for" if tables else ""
+    return (
+        f"no frames were kept at the steps of [record]{kept}, and a {what} is made of frames; to have one, name in "
+        f"record.variables some of {', '.join(frame_variables(model, case))}"
+    )
+
+
+def frame_variables(model: Model, case: Settings) -> list[str]:
+    """The variables of which a case can record frames."""
+    return frame_names(RecordSection.model_validate({}), recordable(model, case))
 
 
 def why_missing(error: KeyError, model: Model, ds: xr.Dataset, what: str) -> str:

@@ -40,6 +40,7 @@ from thermosim.checks.means import (
     normal_variance,
 )
 from thermosim.exact import driven, linear_langevin
+from thermosim.ledger import VARIABLES
 from thermosim.moves import THETA_MOVES, X_MOVES
 
 __all__ = [
@@ -212,7 +213,8 @@ def _mean(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray, name: str, of:
     quantity = f"mean {of.replace('_', ' ')} to step {', '.join(map(str, steps))}"
     wanted = _table(ds, exact, lambda cell: getattr(cell.ledger, of)[steps])
     reference = f"linear Langevin moments, {_AT}"
-    return mean_comparison(ds, quantity, ds[name].isel(step=frames), wanted, reference, "step", scale=_energies(ds))
+    values, units = ds[name].isel(step=frames), VARIABLES[name].units
+    return mean_comparison(ds, quantity, values, wanted, reference, "step", scale=_energies(ds), units=units)
 
 
 def _shadow(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comparison]:
@@ -227,7 +229,7 @@ def _shadow(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comp
     if np.max(np.abs(wanted)) <= ROUNDING * scale:
         return []
     quantity, reference = f"mean shadow to step {', '.join(map(str, steps))}", f"linear Langevin moments, {_AT}"
-    return _nearly_normal(mean_comparison(ds, quantity, values, wanted, reference, "step", scale=scale))
+    return _nearly_normal(mean_comparison(ds, quantity, values, wanted, reference, "step", scale=scale, units="nat"))
 
 
 def _work(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comparison]:
@@ -264,8 +266,8 @@ def _variance_of_work(ds: xr.Dataset, exact: list[Exact], step: int) -> list[Com
     mean = xr.DataArray(_table(ds, exact, lambda cell: cell.ledger.work[step]), dims=axes(ds))
     deviation = ds["work"].sel(step=step) - mean
     if all(m.gaussian for m in moments):
-        return [normal_variance(ds, quantity, deviation, wanted, reference)]
-    squares = mean_comparison(ds, quantity, deviation**2, wanted, reference)
+        return [normal_variance(ds, quantity, deviation, wanted, reference, "energy^2")]
+    squares = mean_comparison(ds, quantity, deviation**2, wanted, reference, units="energy^2")
     return _nearly_normal(squares) if ds.sizes["replica"] >= _LEAST_FOR_SQUARES else []
 
 
@@ -305,7 +307,8 @@ def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     reference = f"exact moments of the finite-step chain (h -> 0, steady: {limit})"
     rates = _table(ds, exact, lambda cell: mean_rate(cell, first, last))
     quantity = f"entropy production rate, steps {first} to {last}"
-    comparisons = _nearly_normal(mean_comparison(ds, quantity, increments["log_ratio_x"] / time, rates, reference))
+    flow = increments["log_ratio_x"] / time
+    comparisons = _nearly_normal(mean_comparison(ds, quantity, flow, rates, reference, units="nat/time"))
     if "heat" not in ds or exact[0].protocol.center.shape[1] != 2 or any(len(set(baths(c))) < 2 for c in exact):
         return comparisons
     quantity = f"heat from the hot and the cold bath per unit time, steps {first} to {last}"
@@ -322,5 +325,5 @@ def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
 
     measured = xr.concat(currents(increments["heat"], increments["log_ratio_x"], hot, cold, time), "bath")
     return comparisons + _nearly_normal(
-        mean_comparison(ds, quantity, measured, _table(ds, exact, wanted), reference, "bath")
+        mean_comparison(ds, quantity, measured, _table(ds, exact, wanted), reference, "bath", units="energy/time")
     )

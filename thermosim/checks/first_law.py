@@ -14,7 +14,7 @@ _STORED = 8.0  # spacings of the numbers that are stored, which may be float32
 
 
 def first_law(ds: xr.Dataset) -> Comparison:
-    """The largest residual of any replica, in kT, against the rounding of its own books. Needs phi, work and heat."""
+    """The largest residual of any replica against the rounding of its own books. Needs phi, work and heat."""
     residual = first_law_residual(ds).max(skipna=False)
     scale = sum(abs(ds[name]).max(skipna=False) for name in ("phi", "work", "heat")) + 1.0
     stored = max(np.finfo(ds[name].dtype).eps for name in ("phi", "work", "heat"))
@@ -29,4 +29,5 @@ def first_law(ds: xr.Dataset) -> Comparison:
         reference,
         tolerance=float(_STORED * stored * scale),
         scale=float(scale),
+        units="energy",
     )

@@ -47,7 +47,8 @@ def free_energy_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Com
         rounding = _ROUNDING * (1.0 + np.abs(exact))
         reference = "exact moments of theta, and the law that the rows are drawn from"
         quantity = f"mean D({symbol}) at step {step}"
-        comparisons.append(Comparison(quantity, mean, error, exact, values.shape[-1] - 1, reference, rounding))
+        degrees = values.shape[-1] - 1
+        comparisons.append(Comparison(quantity, mean, error, exact, degrees, reference, rounding, units="nat"))
     return comparisons
 
 

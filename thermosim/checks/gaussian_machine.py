@@ -29,6 +29,7 @@ from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal, mean_compar
 from thermosim.data.sources import theta_of
 from thermosim.exact import gaussian_information, learning_machine
 from thermosim.exact.learning_machine import LearningMachine, Moments, Start
+from thermosim.ledger import VARIABLES
 from thermosim.schedules import is_by_group, is_schedule, schedule_values
 
 __all__ = ["exact_moments", "gaussian_comparisons", "has_own_precisions", "linear_machine"]
@@ -129,7 +130,8 @@ def gaussian_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Compar
         if name in ds:
             exact = _table(ds, theory, lambda m, of=of: getattr(m, of)[frames], "step")  # type: ignore[misc]
             what = f"mean {name.replace('_', ' ').replace('log ratio x', 'log ratio')} to step {steps}"
-            comparisons.append(_comparison(ds, what, ds[name].isel(step=frames), exact, "step", scale=scale))
+            row = _comparison(ds, what, ds[name].isel(step=frames), exact, "step", scale=scale)
+            comparisons.append(replace(row, units=VARIABLES[name].units))
     for name in ("theta", "x"):
         if name in ds:
             comparisons += _moments_of(ds, theory, name, n)
@@ -235,7 +237,8 @@ def _information(ds: xr.Dataset, everyone: list[Machine], theory: list[Moments])
         if np.all(negentropy <= _NEARLY_NORMAL * error.transpose(*axes(ds)).values):
             values, errors = (np.asarray(array.transpose(*axes(ds)).values) for array in (value, error))
             degrees = last.sizes["replica"] - 1
-            result.append(Comparison(quantity, values, errors, np.reshape(exact, shape), degrees, theory_))
+            wanted = np.reshape(exact, shape)
+            result.append(Comparison(quantity, values, errors, wanted, degrees, theory_, units="nat"))
     return result
 
 

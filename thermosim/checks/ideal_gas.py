@@ -29,6 +29,7 @@ from thermosim.checks.admission import at_common_steps
 from thermosim.checks.means import skewness_of_mean
 from thermosim.checks.sphere_start import start_excess
 from thermosim.exact import ideal_gas, sphere_chain, sphere_walk
+from thermosim.ledger import VARIABLES
 
 __all__ = ["advice", "check", "entropy_bias", "finite_step", "is_settled"]
 
@@ -192,20 +193,24 @@ def is_settled(ds: xr.Dataset) -> bool:
 def _row(name: str, means: xr.Dataset, exact: tuple[np.ndarray, np.ndarray], degrees: int) -> Comparison:
     value, tolerance = exact
     estimate, error, skewness = (means[f"{name}{part}"].to_numpy() for part in ("", "_error", "_skewness"))
-    return Comparison(name, estimate, error, value, degrees, FINITE_STEP, tolerance, skewness=skewness)
+    units = str(means[name].attrs["units"])
+    return Comparison(name, estimate, error, value, degrees, FINITE_STEP, tolerance, skewness=skewness, units=units)
 
 
 def _entropies(means: xr.Dataset, record: Frames, exact: Exact) -> list[Comparison]:
-    """Entropy of the direction and in all, and the slopes of the latter over the grid."""
+    """Entropy of the direction and in all, and the slopes of the latter over the grid; none without an error."""
     there, count = record.cells, int(means.attrs["groups"])
     samples = measured.entropy_frames(record) * record.replicas
+    if samples.min() // record.replicas * (record.replicas // count) < measured.FEWEST_SAMPLES:
+        return []
     bias, bias_error = entropy_bias(there, samples)
     reference = f"{FINITE_STEP} + bias of the estimator at {samples.min()} to {samples.max()} samples"
     rows = []
     for name in ("S_direction", "S"):
         value, truncation = exact[name]
         error = np.hypot(means[f"{name}_error"].to_numpy(), bias_error)
-        rows.append(Comparison(name, means[name].to_numpy(), error, value + bias, count - 1, reference, truncation))
+        estimate = means[name].to_numpy()
+        rows.append(Comparison(name, estimate, error, value + bias, count - 1, reference, truncation, units="nat"))
     if there.noise.size < FEWEST_CELLS:
         return rows
     value, truncation = exact["S"]
@@ -220,7 +225,7 @@ def _entropies(means: xr.Dataset, record: Frames, exact: Exact) -> list[Comparis
         error = np.sqrt(error**2 + sum(part.sum() ** 2 + np.square(part).sum() for part in uncertain))
         name = "Maxwell relation" if axis == "relation" else f"dS/dln {axis}"
         tolerance = float(np.abs(weight) @ np.ravel(truncation))
-        rows.append(Comparison(name, slope, error, wanted[axis][0], count - 1, reference, tolerance))
+        rows.append(Comparison(name, slope, error, wanted[axis][0], count - 1, reference, tolerance, units="nat"))
     return rows
 
 
@@ -278,5 +283,7 @@ def _course(ds: xr.Dataset, there: Cells) -> list[Comparison]:
         title = f"mean {name.replace('_', ' ')} at step {where}"
         degrees, mean = len(sides[0]) - 1, sides[0].mean(0)
         skewness = np.where(error > 0.0, skewness, 0.0)
-        rows.append(Comparison(title, mean, error, sides[1].mean(0), degrees, reference, skewness=skewness))
+        units = "energy" if name == "loss" else VARIABLES[name].units if name in VARIABLES else "1"
+        row = Comparison(title, mean, error, sides[1].mean(0), degrees, reference, skewness=skewness, units=units)
+        rows.append(row)
     return [row for row in rows if np.all(np.abs(row.skewness) < SKEWEST)]

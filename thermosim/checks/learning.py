@@ -78,7 +78,8 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
         )
     said += _of_starts(everyone)
     gaussians = [machine for machine in everyone if machine.model.name == "gaussian"]
-    if "theta" not in ds and any(has_own_precisions(machine) for machine in gaussians):
+    deliberate = "theta" in settings(ds).record.tables
+    if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in gaussians):
         said.append(
             "Replicas have precisions of their own, which the exact recursion needs: add theta to record.variables."
         )
@@ -126,7 +127,7 @@ def _lagging(ds: xr.Dataset) -> list[str]:
     gap, relative = (float(np.ravel(last[name].values)[most]) for name in ("gap", "relative"))
     where = f" at {int(lags.sum())} of {lags.size} points, at the worst" if lags.size > 1 else ""
     message = (
-        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} kT ({relative:+.2g} standard deviations"
+        f"Samples lag the model{where}: at the last step mean phi is {gap:+.3g} ({relative:+.2g} standard deviations"
         ") from that of relaxed samples. Work and heat are those of this finite tau; what is said of p(x|theta) is not "
         "what these chains sample. More moves per step (x.tau) help."
     )
@@ -208,6 +209,7 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
         "the two routes to the L-info (Eq. 44) agree" + ("" if fresh else ", within what the chains may lag"),
         np.zeros(here["difference"].shape) if fresh else _GAPS * gap.values,
         scale=float(abs(ds["phi"]).max()),
+        units="nat",
     )
     return [comparison] if np.any(comparison.standard_error > 0.0) else []
 
@@ -228,7 +230,7 @@ def _partial_averages(ds: xr.Dataset, everyone: list[Machine]) -> list[Compariso
         excess = ds[name].isel(step=-1) - averaged[name].isel(step=-1)
         reference = f"Eq. {equation} of Parsi 2024: exact for fresh samples"
         quantity = f"{name} less its average given the path of theta"
-        comparisons.append(mean_comparison(ds, quantity, excess, 0.0, reference, scale=scale))
+        comparisons.append(mean_comparison(ds, quantity, excess, 0.0, reference, scale=scale, units="energy"))
     return [comparison for comparison in comparisons if is_nearly_normal(comparison)]
 
 

@@ -38,6 +38,7 @@ def mean_comparison(
     reference: str,
     *tail: str,
     scale: float | np.ndarray = 0.0,
+    units: str = "1",
 ) -> Comparison:
     """Mean over replicas, dims the axes of the sweep and `tail`, against `exact` of that shape."""
     if "sample" in values.dims:
@@ -53,6 +54,7 @@ def mean_comparison(
         reference,
         scale=scale,
         skewness=skewness_of_mean(values.values),
+        units=units,
     )
 
 
@@ -72,15 +74,17 @@ def is_nearly_normal(comparison: Comparison) -> bool:
 
 
 def normal_variance(
-    ds: xr.Dataset, quantity: str, deviation: xr.DataArray, exact: np.ndarray, reference: str
+    ds: xr.Dataset, quantity: str, deviation: xr.DataArray, exact: np.ndarray, reference: str, units: str
 ) -> Comparison:
     """Variance of a normal variable about its known mean, independent in all samples: a chi-squared."""
     values = _flat(ds, deviation)
     count = values.shape[-1]
     measured = np.mean(values**2, axis=-1)
-    score = [_normal_score(count * m / e, count) for m, e in zip(measured.ravel(), exact.ravel(), strict=True)]
+    ratios = zip(measured.ravel(), exact.ravel(), strict=True)
+    score = np.array([_normal_score(count * m / e, count) for m, e in ratios])
     error = exact * np.sqrt(2.0 / count)
-    return Comparison(quantity, measured, error, exact, np.inf, reference, score=np.reshape(score, exact.shape))
+    score = np.reshape(score, exact.shape)
+    return Comparison(quantity, measured, error, exact, np.inf, reference, score=score, units=units)
 
 
 def _flat(ds: xr.Dataset, values: xr.DataArray, *tail: str) -> np.ndarray:

@@ -11,16 +11,18 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison, Verdict, judge
 from thermosim.analysis.diverged import Survivors, survivors
-from thermosim.analysis.settings import without_single_axes
+from thermosim.analysis.settings import settings, without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.checks.admission import (
     Unfit,
     at_common_steps,
+    frame_variables,
     in_memory,
     known_model,
     opened,
     too_little,
     why_missing,
+    without_frames,
 )
 from thermosim.checks.table import check_of
 from thermosim.model import Model
@@ -65,7 +67,7 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     -------
     Report
         Its `comparisons` hold measured and exact values, standard errors from independent replicas and z, in the
-        units of the variable (energies in kT), arrays over the points of the sweep and what else is compared at once.
+        its `units`, arrays over the points of the sweep and what else is compared at once.
         `verdict` takes them together at a stated false-alarm rate and is None where nothing could be compared;
         `why_nothing` then says why: too few frames or replicas, a variable that was not recorded, nothing known, or
         more than fits in the memory of this machine. `left_out` names replicas that diverged, `notes` the rest.
@@ -105,7 +107,7 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
         notes.append(f"{len(left_out)} of {replicas} replicas {what} and are not compared{rest}.")
         comparisons = tuple(_of_a_biased_sample(row, bias) for row in comparisons)
     row = check_of(model)
-    if row is not None and not too_little(kept):
+    if row is not None and not too_little(kept) and not without_frames(kept, model, "check"):
         # a variable that is missing is named by why_nothing
         with contextlib.suppress(KeyError), np.errstate(all="ignore"):
             notes += row.advise(kept)
@@ -147,6 +149,8 @@ def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Com
             f"Nothing to compare with an exact result: the model {model.name!r} brings no check of its own and does "
             "not learn."
         )
+    if model.check is None and (why := without_frames(ds, model, "check")):
+        return (), f"Nothing to compare: {why}."
     if why := too_little(ds):
         return (), f"Nothing can be compared: {why}."
     if kept.sizes["replica"] < 2:
@@ -165,4 +169,11 @@ def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Com
         raise CaseError(
             [f"its own check raised {type(error).__name__}: {error}"], f"the model {model.name!r}"
         ) from error
-    return comparisons, "" if comparisons else "Nothing to compare with an exact result."
+    return comparisons, "" if comparisons else _nothing(model, kept)
+
+
+def _nothing(model: Model, ds: xr.Dataset) -> str:
+    """Why nothing is compared, and what more could be recorded."""
+    more = [name for name in frame_variables(model, settings(ds)) if name not in ds]
+    remedy = f" This case can also record {', '.join(more)}: record.variables." if more and model.check is None else ""
+    return f"Nothing to compare with an exact result.{remedy}"

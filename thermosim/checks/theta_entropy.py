@@ -107,4 +107,4 @@ def _detailed_balance(ds: xr.Dataset, everyone: list[Machine]) -> list[Compariso
     reference = "q_theta = d U/T for every replica, to rounding (Eqs. 23, 47)"
     measured, error, exact = np.asarray(largest), np.asarray(bound), np.zeros(())
     freedom = max(ds.sizes["replica"] - 1, 1)
-    return [Comparison("largest |q of theta - dU/T|", measured, error, exact, freedom, reference, bound)]
+    return [Comparison("largest |q of theta - dU/T|", measured, error, exact, freedom, reference, bound, units="nat")]

@@ -24,7 +24,7 @@ Two beads tied to walls by springs k and to each other by c, at temperatures T_1
 
 Sources: O. Mazonka, C. Jarzynski, arXiv cond-mat/9912121 (dragged trap); C. Jarzynski, Phys. Rev. Lett. 78, 2690
 (1997); G. E. Crooks, Phys. Rev. E 60, 2721 (1999); J. Li, J. M. Horowitz, T. R. Gingrich, N. Fakhri, Nat. Commun. 10,
-1666 (2019) (two beads). Units: kT, mobility 1 unless given; signs as in the ledger.
+1666 (2019) (two beads). Units: as in the ledger, mobility 1 unless given; signs as in the ledger.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ and the mean ledger follows from u_i = <(x_i - m_i)^2>: mean phi = sum_i k_i u_i
 because the energy is quadratic (Parsi 2024, Eq. 26 and its transition density); otherwise it is -heat. With p =
 exp(-phi) normalised the surprisal change of the sample is d phi, and sigma = log ratio + d phi.
 
-Units: kT; temperature of x is 1. Signs as in the ledger.
+Units: as in the ledger; temperature of x is 1. Signs as in the ledger.
 Sources: S. S. Parsi, Entropy 26, 112 (2024), Eqs. 2, 26, 33, 41, 42, 51, 52; S. Mandt, M. D. Hoffman, D. M. Blei,
 J. Mach. Learn. Res. 18, 134 (2017), for SGD near a quadratic minimum.
 """

@@ -15,9 +15,9 @@ A Gaussian state stays Gaussian, so means of everything quadratic in (x, x') are
 For a linear force the trapezoidal Q_i of a quadratic energy is exact, so at fixed K, c, D the log ratio of ula differs
 from -sum_i Q_i/T_i by the difference of a function of state alone: in a stationary state their means agree at any h.
 
-Units: kT; mobility 1 unless given. Signs as in the ledger. Temperatures and mobilities are one per component, (n,),
-or a number.
-Sources: H. Risken, The Fokker-Planck Equation, ch. 6.5; S. S. Parsi, Entropy 26, 112 (2024), Eq. 26, for the move.
+Units: as in the ledger; mobility 1 unless given. Signs as in the ledger. Temperatures and mobilities are one per
+component, (n,), or a number. Sources: H. Risken, The Fokker-Planck Equation, ch. 6.5; S. S. Parsi, Entropy 26, 112
+(2024), Eq. 26, for the move.
 """
 
 from __future__ import annotations

@@ -332,7 +332,7 @@ MODEL = Model(
         "barrier": Observable(
             "theta",
             _barrier,
-            "kT",
+            "energy",
             "height of the barrier over the higher well, 0 for one well",
             "E(top) - max E(wells)",
         ),

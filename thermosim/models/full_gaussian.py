@@ -229,7 +229,9 @@ MODEL = Model(
     fresh_normals=lambda constants: int(constants["dimension"]),
     cross_entropy=cross_entropy,
     observables={
-        "sample_entropy": Observable("theta", _entropy, "1", "entropy of the samples", "(n/2) ln(2 pi e) - sum_i l_i"),
+        "sample_entropy": Observable(
+            "theta", _entropy, "nat", "entropy of the samples", "(n/2) ln(2 pi e) - sum_i l_i"
+        ),
         "condition_number": Observable("theta", _condition, "1", "condition number of the precision", "cond(A A')"),
     },
 )

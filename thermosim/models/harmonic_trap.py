@@ -2,7 +2,7 @@
 
     phi(x) = (x - c)' K (x - c)/2,     theta = (c, K),     K symmetric and positive definite
 
-phi is an energy in units of kT, not normalised: its free energy is F = -T ln Int exp(-phi/T) = (T/2) ln det K + const.
+phi is an energy, not normalised: its free energy is F = -T ln Int exp(-phi/T) = (T/2) ln det K + const.
 Dragging c with K at rest does Gaussian work with dF = 0; changing K does not.
 
 Sources: O. Mazonka, C. Jarzynski, arXiv cond-mat/9912121 (exact work of a dragged trap); H. Risken, The

@@ -137,7 +137,7 @@ MODEL = Model(
     initial_theta={"random": start_random, "stationary": start_stationary},
     validate=_validate,
     observables={
-        "loss": Observable("theta", _loss, "1", "loss of the frame", "L = 1 + mu.w/|w|"),
+        "loss": Observable("theta", _loss, "energy", "loss of the frame", "L = 1 + mu.w/|w|"),
         "radius": Observable("theta", _radius, "1", "radius", "r = |w|"),
     },
 )

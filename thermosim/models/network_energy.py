@@ -218,7 +218,9 @@ MODEL = Model(
     support=support,
     log_normaliser=log_normaliser,
     observables={
-        "strength": Observable("theta", _strength, "kT", "bound on the network's part of the energy", "sum_j |a_j|"),
+        "strength": Observable(
+            "theta", _strength, "energy", "bound on the network's part of the energy", "sum_j |a_j|"
+        ),
         "sharpness": Observable("theta", _sharpness, "1", "largest weight vector", "max_j |w_j|"),
     },
 )

@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from thermosim.analysis.diverged import survivors
 from thermosim.analysis.settings import without_single_axes
 from thermosim.case.faults import CaseError
-from thermosim.checks.admission import Unfit, at_common_steps, in_memory, known_model, opened, too_little, why_missing
+from thermosim.checks.admission import (
+    Unfit,
+    at_common_steps,
+    in_memory,
+    known_model,
+    opened,
+    too_little,
+    why_missing,
+    without_frames,
+)
 from thermosim.checks.table import LEARNS, row_of
 from thermosim.plots import driven, ideal_gas, learning
 from thermosim.storage import StorageError
@@ -43,7 +52,7 @@ def picture(ensemble: xr.Dataset | str | Path) -> Figure:
     if figure is None:
         raise Unfit(f"Nothing can be drawn: the model {model.name!r} brings no plot of its own and does not learn.")
     ds = at_common_steps(in_memory(ensemble))
-    if why := too_little(ds):
+    if why := (model.plot is None and without_frames(ds, model, "picture")) or too_little(ds):
         raise Unfit(f"Nothing can be drawn: {why}.")
     left = survivors(ds)
     if not left.ds.sizes.get("replica", 1):

@@ -130,7 +130,7 @@ def _late_heights(panel: Axes, values: np.ndarray) -> str:
 
 def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
     """C_ii(t, 0), mean over parameters, the size of the gradient it competes with, and the law 1/B."""
-    temperatures = noise["temperature"].mean(["step", "theta_dim"])
+    temperatures = noise["noise_temperature"].mean(["step", "theta_dim"])
     batches = [int(point.machine.settings.theta.batch) for point in chosen]
 
     def draw(panel: Axes) -> None:

@@ -34,6 +34,7 @@ class ComparisonDocument(_Part):
     """One quantity. Lists hold its points in the order of C; reshape them to `shape`."""
 
     quantity: str = Field(description="what was compared")
+    units: str = Field(description="of measured and exact values: energy, nat, ...; 1 for a plain number")
     consistent: bool = Field(description="whether no point of it is a deviation, given the number of all comparisons")
     shape: list[int] = Field(description="sizes of the array of points; empty for a single number")
     measured: list[Number] = Field(description="means or other estimates")
@@ -114,6 +115,7 @@ def _comparison(comparison: Comparison, consistent: bool) -> ComparisonDocument:
 
     return ComparisonDocument(
         quantity=comparison.quantity,
+        units=comparison.units,
         consistent=consistent,
         shape=list(z.shape),
         measured=flat(comparison.measured),

@@ -99,7 +99,7 @@ def _row(c: Comparison, accepted: bool) -> tuple[str, ...]:
     if not accepted:
         shown = f"[red]{shown}[/red]"
     return (
-        escape(c.quantity.replace("_", " ")),
+        escape(c.quantity.replace("_", " ") + (f" ({c.units})" if c.units != "1" else "")),
         f"{z.size:,}",
         number.format(measured[worst]),
         f"{error[worst]:.2g}",

@@ -11,14 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thermosim import cohorts
+from thermosim.ledger import SETTINGS, told_temperature
 from thermosim.storage.coverage import Rectangle, frontier, partition
-from thermosim.storage.manifest import Manifest
+from thermosim.storage.manifest import Axis, Manifest
 
 __all__ = ["Array", "Layout", "axis_values"]
 
 _STATUS = {
-    "status": (np.int8, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
-    "diverged_step": (np.int64, "first recorded step with a value that is not finite or has exploded, or -1"),
+    "status": (np.int8, {}, "0 fine; diverged in 1 theta, 2 x, 3 phi, 4 sums of theta, 5 ledger "),
+    "diverged_step": (
+        np.int64,
+        {"units": "1"},
+        "first recorded step with a value that is not finite or has exploded, or -1",
+    ),
 }
 
 
@@ -124,7 +129,8 @@ class Layout:
         for name, cadence in self.manifest.cadences.items():
             result[name] = numbered(name, cadence.first + cadence.every * np.arange(sizes[name]), "step of theta")
         for axis in self.manifest.axes:
-            result[axis.name] = numbered(axis.name, axis_values(axis.values), axis.key, key=axis.key)
+            named = {"long_name": axis.key, "key": axis.key}
+            result[axis.name] = (axis.name,), axis_values(axis.values), _unit(axis) | named
         result["replica"] = numbered("replica", np.arange(sizes["replica"]), "replica of each point of the sweep")
         if "cohort" in sizes:
             meaning = "cohort: replicas of a point that are summed together"
@@ -140,21 +146,27 @@ class Layout:
             steps = (variable.cadence,) if variable.cadence else ()
             dims = (*steps, *self.axis_names, variable.over, *variable.dims)
             result[name] = (dims, np.dtype(variable.dtype), dict(variable.attributes))
-        for name, (kind, meaning) in _STATUS.items():
-            attributes = {"units": "1", "long_name": meaning, "equation": ""}
+        for name, (kind, units, meaning) in _STATUS.items():
+            attributes = {**units, "long_name": meaning, "equation": ""}
             result[name] = ((*self.axis_names, "replica"), np.dtype(kind), attributes)
         return result
 
     def attributes(self, completed: bool) -> dict[str, Any]:
         """What the ensemble says of itself; xarray takes strings and numbers only."""
-        manifest = self.manifest
-        return manifest.origin.attributes() | {
-            "format": manifest.format,
-            "run": manifest.run,
-            "steps": manifest.steps,
-            "structural": json.dumps([axis.key for axis in manifest.axes if axis.structural]),
-            "completed": int(completed),
-        }
+        manifest, x = self.manifest, self.manifest.origin.settings.get("x")
+        swept = any(axis.key == "x.temperature" for axis in manifest.axes)
+        known = {"temperature": told_temperature(x["temperature"], swept)} if x else {}
+        return (
+            manifest.origin.attributes()
+            | known
+            | {
+                "format": manifest.format,
+                "run": manifest.run,
+                "steps": manifest.steps,
+                "structural": json.dumps([axis.key for axis in manifest.axes if axis.structural]),
+                "completed": int(completed),
+            }
+        )
 
     def is_framed(self, name: str) -> bool:
         """Whether a variable has frames, and not one value of the whole run."""
@@ -208,6 +220,14 @@ class Layout:
         index = [next(structural) if axis.structural else next(others) for axis in self.manifest.axes]
         last = next(others)
         return (*index, slice(last.start + start, last.stop + start))
+
+
+def _unit(axis: Axis) -> dict[str, str]:
+    """The unit of the coordinate of an axis; none for words and for what is true or false."""
+    if any(isinstance(value, (str, bool)) for value in axis.values):
+        return {}
+    counted = any(isinstance(value, (list, dict)) for value in axis.values)
+    return {"units": "1" if counted else SETTINGS.get(axis.key, "1")}
 
 
 def axis_values(values: Sequence[Any]) -> np.ndarray:
