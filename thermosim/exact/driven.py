@@ -64,43 +64,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class LinearProtocol:
-    """A linear system under a protocol, in the order its replicas live through it.
-
-    stiffness (N+1, n, n) and center (N+1, n) at steps 0..N as the run meets them (a reversed run: read backwards),
-    drive (n, n) constant. The time step and the temperature used by each step are numbers, or schedules with a first
-    axis of N+1: time_step (N+1), temperature (N+1, n) or (N+1, 1); one temperature per component is (n).
-    `x_first` is the order of a reversed run: tau moves at the old theta, then the jump.
-    """
-
-    stiffness: np.ndarray
-    center: np.ndarray
-    drive: np.ndarray
-    dynamics: str
-    time_step: ArrayLike
-    tau: int
-    temperature: ArrayLike
-    x_first: bool = False
-    mobility: ArrayLike = 1.0  # a number, or one per component (n)
-
-    @property
-    def steps(self) -> int:
-        """N."""
-        return len(self.center) - 1
-
-    def force(self, step: int) -> LinearForce:
-        """The force with theta as it is at this step."""
-        return LinearForce(self.stiffness[step], self.center[step], self.drive)
-
-    def bath(self, step: int) -> tuple[float, np.ndarray, np.ndarray]:
-        """Time step, temperatures (n) and mobilities (n) of the moves of this step."""
-        h, t = np.asarray(self.time_step, float), np.asarray(self.temperature, float)
-        t = t[step] if t.ndim == 2 else t
-        n = self.center.shape[1]
-        return float(h[step] if h.ndim else h), temperatures(t, n), temperatures(self.mobility, n)
-
-
-@dataclass(frozen=True)
 class Ledger:
     """Exact means at steps 0..N: mean (N+1, n) and covariance (N+1, n, n) of x, and the books, (N+1), cumulative."""
 
@@ -161,169 +124,81 @@ def free_energy_difference(stiffness: np.ndarray, temperature: float) -> np.ndar
     return np.asarray(0.5 * temperature * (logarithm - logarithm[0]))
 
 
-def ledger(protocol: LinearProtocol, start: Gaussian) -> Ledger:
-    """Mean books of a run that starts in the Gaussian state `start`."""
-    n, size = protocol.center.shape[1], protocol.steps + 1
-    mean, covariance = np.empty((size, n)), np.empty((size, n, n))
-    energy, books, heats = np.empty(size), np.zeros((3, size)), np.zeros((size, n))
-    state, force = start, protocol.force(0)
-    mean[0], covariance[0], energy[0] = state.mean, state.covariance, force.mean_energy(state)
-    for step in range(1, size):
-        jumped = protocol.force(step)
-        books[:, step], heats[step] = books[:, step - 1], heats[step - 1]
-        if not protocol.x_first:
-            books[0, step] += jumped.mean_energy(state) - force.mean_energy(state)
-            force = jumped
-        for _ in range(protocol.tau):
-            state, move = mean_books(state, force, protocol.dynamics, *protocol.bath(step))
-            books[:, step] += move.work, move.heat, move.log_ratio
-            heats[step] += move.heat_of_component
-        if protocol.x_first:
-            books[0, step] += jumped.mean_energy(state) - force.mean_energy(state)
-            force = jumped
-        mean[step], covariance[step], energy[step] = state.mean, state.covariance, force.mean_energy(state)
-    return Ledger(mean, covariance, energy, books[0], books[1], books[2], heats)
+def ledger(protocol: LinearProtocol, start: Gaussian, record: ArrayLike | None = None) -> Ledger:
+    """Mean books of a run that starts in the Gaussian state `start`, at the steps `record`, by default all of 0..N."""
+    steps = asked_steps(protocol, record)
+    course = stretches(protocol, steps)
+    mean, covariance = states(course, start)
+    (old, old_center, new, new_center), held = course.jump, course.held
+    before, after = (mean[:, :-1], covariance[..., :-1]), (mean[:, 1:], covariance[..., 1:])
+    moved = _energy(*held, *after) - _energy(*held, *before)
+    jumped = after if course.x_first else before
+    jump = _energy(new, new_center, *jumped) - _energy(old, old_center, *jumped)
+    if protocol.one_bath and not np.any(protocol.drive):
+        heats, heat = None, moved
+    else:
+        heats = heat_of_components(course, before)
+        heat = heats.sum(axis=0)
+    ratio = -(heat / course.temperature[0] if heats is None else np.sum(heats / course.temperature, axis=0))
+    if course.dynamics == "ula":
+        gain = _mean_square_force(course, *after) - _mean_square_force(course, *before)
+        ratio = ratio + np.sum(0.25 * course.time_step * gain / course.temperature, axis=0)
+    at = np.searchsorted(np.concatenate([[0], course.end]), steps)
+    work, heat, ratio = (_running(books)[..., at] for books in (jump + (moved - heat), heat, ratio))
+    of_component = None if heats is None else _running(heats)[..., at].T
+    energy = _energy(course.stiffness, course.center, mean, covariance)
+    return Ledger(
+        steps, mean.T[at], np.moveaxis(covariance, -1, 0)[at], energy[at], work, heat, ratio, of_component
+    )
 
 
-def work_moments(protocol: LinearProtocol, start: Gaussian) -> WorkMoments:
+def work_moments(protocol: LinearProtocol, start: Gaussian, record: ArrayLike | None = None) -> WorkMoments:
     """Mean, variance and exponential averages of the work of a trap without drive, at one temperature.
 
-    Raises ValueError for a driven system or several temperatures.
+    At the steps `record`, by default all of 0..N. Raises ValueError for a driven system or several temperatures.
     """
-    if np.any(protocol.drive) or len(np.unique(protocol.temperature)) > 1:
+    if np.any(protocol.drive) or not protocol.one_bath:
         raise ValueError("moments of the work need a system without drive, at one temperature")
     inverse = 1.0 / float(np.ravel(protocol.temperature)[0])
-    plain, tilts = _Spread(start), [_Tilt(start, power * inverse) for power in (1.0, 2.0, 3.0)]
-    walkers: tuple[_Spread | _Tilt, ...] = (plain, *tilts)
-    results = np.zeros((5, protocol.steps + 1))
-    if np.all(protocol.stiffness == protocol.stiffness[0]) and np.all(protocol.center == protocol.center[0]):
-        return WorkMoments(
-            results[0], results[1], results[2], results[3], results[4], gaussian=True
-        )  # nothing does work
-    for step in range(1, protocol.steps + 1):
-        before, now = protocol.force(step - 1), protocol.force(step)
-        held = before if protocol.x_first else now
-        move = transition(held, protocol.dynamics, *protocol.bath(step))
-        for walker in walkers:
-            if not protocol.x_first:
-                walker.jump(before, now)
-            for _ in range(protocol.tau):
-                walker.move(move)
-            if protocol.x_first:
-                walker.jump(before, now)
-        results[:, step] = plain.mean, plain.variance, *(tilt.logarithm for tilt in tilts)
+    steps = asked_steps(protocol, record)
     gaussian = bool(np.all(protocol.stiffness == protocol.stiffness[0]))
-    return WorkMoments(results[0], results[1], results[2], results[3], results[4], gaussian)
+    course = stretches(protocol, steps)
+    if gaussian and np.all(protocol.center == protocol.center[0]):  # nothing does work
+        return WorkMoments(steps, *np.zeros((5, len(steps))), gaussian=True)
+    mean, covariance = states(course, start)
+    met = slice(1, None) if course.x_first else slice(0, -1)
+    mean, covariance = mean[:, met], covariance[..., met]
+    big, small, constant = _jumps(course, mean)
+    matrix, _, noise = power(course.transitions(), np.maximum(course.moves, 1), moves)
+    variance = _variance(course.x_first, matrix, covariance, big, small)
+    # tilted by b = 1, 2, 3 over T, in terms of y = x - <x>
+    b = inverse * np.array([1.0, 2.0, 3.0])[:, None]
+    still, nothing = np.zeros((1, len(matrix), 1, 1)), np.zeros((len(matrix), len(matrix), 1, 1))
+    rest, no_weight = still[0], np.zeros((1, 1))
+    jump = (
+        np.eye(len(matrix))[..., None, None] + nothing,
+        rest,
+        nothing,
+        -b * small[:, None],
+        2.0 * b * big[:, :, None],
+        -b * constant,
+    )
+    move = (matrix[:, :, None], rest, noise[:, :, None], rest, nothing, no_weight)
+    whole = weighted_moves(move, jump) if course.x_first else weighted_moves(jump, move)
+    shape = (3, len(course.end))
+    whole = tuple(np.broadcast_to(part, (*part.shape[:-2], *shape)) for part in whole)
+    begin = (nothing, rest, start.covariance[..., None, None], rest, nothing, no_weight)
+    at = np.searchsorted(course.end, steps[steps > 0])
+    tilted = weighted_moves(begin, running_products(lambda s: tuple(p[..., s] for p in whole), shape[1], at, weighted_moves))
+    logarithms = np.zeros((3, len(steps)))
+    logarithms[:, steps > 0] = tilted[5]
+    at = np.searchsorted(np.concatenate([[0], course.end]), steps)
+    work = _running(constant + trace(big, covariance))[at]
+    return WorkMoments(steps, work, _running(variance)[at], *logarithms, gaussian)
 
 
-def _jump(before: LinearForce, now: LinearForce, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Q, q and the constant of phi_now - phi_before = y'Q y + q.y + constant, y = x - mean."""
-    pull_now, pull_before = now.stiffness @ (mean - now.center), before.stiffness @ (mean - before.center)
-    constant = 0.5 * ((mean - now.center) @ pull_now - (mean - before.center) @ pull_before)
-    return 0.5 * (now.stiffness - before.stiffness), pull_now - pull_before, float(constant)
-
-
-class _Spread:
-    """Mean and variance of the work, with its covariances with y, (n), and y y', (n, n)."""
-
-    def __init__(self, start: Gaussian) -> None:
-        self.state = start
-        self.mean = self.variance = 0.0
-        self.with_y, self.with_square = np.zeros_like(start.mean), np.zeros_like(start.covariance)
-
-    def jump(self, before: LinearForce, now: LinearForce) -> None:
-        big, small, constant = _jump(before, now, self.state.mean)
-        s = self.state.covariance
-        self.mean += constant + float(np.sum(big * s))
-        self.variance += 2.0 * float(np.sum(big * self.with_square) + small @ self.with_y)
-        self.variance += float(2.0 * np.sum((big @ s) * (big @ s).T) + small @ s @ small)
-        self.with_y = self.with_y + s @ small
-        self.with_square = self.with_square + 2.0 * s @ big @ s
-
-    def move(self, move: Transition) -> None:
-        self.state = after(self.state, move)
-        self.with_y = move.matrix @ self.with_y
-        self.with_square = move.matrix @ self.with_square @ move.matrix.T
-
-
-class _Tilt:
-    """ln <e^{-b w}> and the Gaussian state weighted with e^{-b w}."""
-
-    def __init__(self, start: Gaussian, inverse: float) -> None:
-        self.state, self.inverse, self.logarithm = start, inverse, 0.0
-
-    def jump(self, before: LinearForce, now: LinearForce) -> None:
-        b = self.inverse
-        big, small, constant = _jump(before, now, self.state.mean)
-        # S^{-1} + 2 b Q = S^{-1} (1 + 2 b S Q); its inverse also for a start without spread
-        factor = np.eye(len(small)) + 2.0 * b * self.state.covariance @ big
-        covariance = np.linalg.solve(factor, self.state.covariance)
-        covariance = 0.5 * (covariance + covariance.T)
-        if np.linalg.eigvals(factor).real.min() <= 0.0:
-            self.logarithm = np.nan
-        self.logarithm += -b * constant - 0.5 * np.linalg.slogdet(factor)[1] + 0.5 * b**2 * small @ covariance @ small
-        self.state = Gaussian(self.state.mean - b * covariance @ small, covariance)
-
-    def move(self, move: Transition) -> None:
-        self.state = after(self.state, move)
-
-
-def log_theorem_average(
-    protocol: LinearProtocol, start: Gaussian, ends: Sequence[Gaussian], power: float
-) -> np.ndarray:
-    """ln <e^{-b Sigma}> at steps 0..N, Sigma = sum ln p(x'|x)/p(x|x') + ln p_0(x_0) - ln p_t(x_t), b = `power`.
-
-    p_0 is `start`, p_t any density, one of `ends` (N+1) for each step. The integral fluctuation theorem says 0 at
-    b = 1; b = 2 gives the variance of that average. nan from where it diverges. Path weights p^{1-b} (reverse p)^b are
-    Gaussian for linear moves of any kind, so each x is integrated out in turn; the running weight is
-    exp(a + l.x - x.P x/2).
-    """
-    return log_theorem_averages(protocol, start, [ends], power)[0]
-
-
-def log_theorem_averages(
-    protocol: LinearProtocol, start: Gaussian, families: Sequence[Sequence[Gaussian]], power: float
-) -> np.ndarray:
-    """The same for several choices of p_t at once: (families, N+1)."""
-    b = power
-    a, linear, p = _log_weight(start, 1.0 - b)
-    results = np.zeros((len(families), protocol.steps + 1))
-    for step in range(1, protocol.steps + 1):
-        force = protocol.force(step - 1 if protocol.x_first else step)
-        move = transition(force, protocol.dynamics, *protocol.bath(step))
-        inverse = np.linalg.inv(move.noise)
-        m, pull, twice = move.matrix, inverse @ move.shift, move.matrix.T @ inverse @ move.matrix
-        constant = -0.5 * (
-            move.shift @ pull + np.linalg.slogdet(move.noise)[1]
-        )  # its 2 pi cancels that of the integral
-        for _ in range(protocol.tau):
-            old = p + (1.0 - b) * twice + b * inverse
-            cross = -(1.0 - b) * inverse @ m - b * m.T @ inverse
-            push = linear - (1.0 - b) * m.T @ pull + b * pull
-            a += constant + _log_integral(old, push, normalised=True)
-            p = (1.0 - b) * inverse + b * twice - cross @ np.linalg.solve(old, cross.T)
-            linear = (1.0 - b) * pull - b * m.T @ pull - cross @ np.linalg.solve(old, push)
-        for family, ends in enumerate(families):
-            end, pull, inverse = _log_weight(ends[step], b)
-            results[family, step] = a + end + _log_integral(p + inverse, linear + pull)
-    return results
-
-
-def _log_weight(state: Gaussian, power: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """p^b as exp(a + l.x - x.P x/2): a, l, P."""
-    inverse = np.linalg.inv(state.covariance)
-    constant = state.mean @ inverse @ state.mean + np.linalg.slogdet(2.0 * np.pi * state.covariance)[1]
-    return -0.5 * power * float(constant), power * inverse @ state.mean, power * inverse
-
-
-def _log_integral(precision: np.ndarray, push: np.ndarray, normalised: bool = False) -> float:
-    """ln of the integral of exp(l.x - x.P x/2), over (2 pi)^{n/2} if `normalised`; nan where it diverges."""
-    if np.linalg.eigvalsh(0.5 * (precision + precision.T)).min() <= 0.0:
-        return float("nan")
-    volume = 0.0 if normalised else len(push) * np.log(2.0 * np.pi)
-    return float(0.5 * (volume - np.linalg.slogdet(precision)[1] + push @ np.linalg.solve(precision, push)))
-
-
+def states(course: Stretches, start: Gaussian) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (n, G+1) and covariance (n, n, G+1) of x at the start and after each stretch."""
 def dragging_work(stiffness: np.ndarray, velocity: np.ndarray, time: ArrayLike) -> np.ndarray:
     """Mean work of dragging a trap from equilibrium at constant velocity v, in continuous time.
 
