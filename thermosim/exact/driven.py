@@ -3,11 +3,10 @@
 Time-dependent traps. theta_t = (c_t, K_t) is prescribed at steps t = 0..N. A step makes theta jump (work) and x move
 `tau` times (heat); a reversed run reads the protocol backwards and makes x move first. From a Gaussian start,
 
-    mean ledger        `ledger`            mean and covariance of x, carried exactly from move to move
-    variance of w      `work_moments`      with y = x - <x>, one jump adds y'Q y + q.y + const to w
-    ln <e^{-b w}>      `work_moments`      the same Gaussian, tilted: S^{-1} -> S^{-1} + 2 b Q
-    ln <e^{-b Sigma}>  `log_theorem_average`   the paths, weighted, integrated out one move after another
-    dF                 `free_energy_difference` = (T/2) ln(det K_N/det K_0)
+    mean ledger        `ledger`                   mean and covariance of x, carried exactly from stretch to stretch
+    variance of w      `work_moments`             a file of its own, as has
+    ln <e^{-b Sigma}>  `path_weights`
+    dF                 `free_energy_difference`   (T/2) ln(det K_N/det K_0)
 
 The work is Gaussian when only the center moves. Then <w> = dF + Var(w)/(2T) if the moves leave the equilibrium of
 each theta invariant (exact-ou), and not quite if they do not (ula); at finite step both sides are given here.
@@ -29,88 +28,47 @@ Sources: O. Mazonka, C. Jarzynski, arXiv cond-mat/9912121 (dragged trap); C. Jar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thermosim.exact.linear_langevin import (
-    Gaussian,
-    LinearForce,
-    Transition,
-    after,
-    mean_books,
-    temperatures,
-    transition,
-)
+from thermosim.exact.gaussian_products import product, quadratic, trace
+from thermosim.exact.linear_langevin import Gaussian
+from thermosim.exact.stretches import LinearProtocol, Stretches, asked_steps, running, stretches
 
 __all__ = [
     "Ledger",
-    "LinearProtocol",
-    "WorkMoments",
     "dragging_work",
     "equilibrium",
     "free_energy_difference",
     "ledger",
-    "log_theorem_average",
-    "log_theorem_averages",
     "rotational_trap_rate",
     "two_bead_current",
     "two_bead_rate",
-    "weight_skewness",
-    "work_moments",
 ]
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Exact means at steps 0..N: mean (N+1, n) and covariance (N+1, n, n) of x, and the books, (N+1), cumulative."""
+    """Exact means at F steps: mean (F, n) and covariance (F, n, n) of x, and the books since step 0, (F)."""
 
+    step: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
     energy: np.ndarray
     work: np.ndarray
     heat: np.ndarray
     log_ratio: np.ndarray
-    heat_of_component: np.ndarray  # (N+1, n)
+    heat_of_component: np.ndarray | None  # (F, n); None of a trap without drive in one bath
 
-    def state(self, step: int) -> Gaussian:
-        """The distribution of x at a step."""
-        return Gaussian(self.mean[step], self.covariance[step])
+    def state(self, row: int) -> Gaussian:
+        """The distribution of x at one of the steps."""
+        return Gaussian(self.mean[row], self.covariance[row])
 
     def shadow(self, temperature: float) -> np.ndarray:
-        """Log ratio less -heat/T: the part of the ratio that is an artefact of the time step, (N+1)."""
+        """Log ratio less -heat/T: the part of the ratio that is an artefact of the time step, (F)."""
         return np.asarray(self.log_ratio + self.heat / temperature)
-
-
-@dataclass(frozen=True)
-class WorkMoments:
-    """At steps 0..N: mean and variance of the work, and ln <e^{-b w/T}> of b = 1, 2, 3 (nan where it diverges)."""
-
-    mean: np.ndarray
-    variance: np.ndarray
-    log_average: np.ndarray
-    log_square: np.ndarray
-    log_cube: np.ndarray
-    gaussian: bool  # whether the distribution is exactly normal
-
-    def effective_fraction(self) -> np.ndarray:
-        """Expected effective sample size of the Jarzynski average per replica: <e^{-w/T}>^2/<e^{-2w/T}>, (N+1)."""
-        return np.exp(2.0 * self.log_average - self.log_square)
-
-    def skewness(self) -> np.ndarray:
-        """That of e^{-w/T}, (N+1)."""
-        return weight_skewness(self.log_average, self.log_square, self.log_cube)
-
-
-def weight_skewness(log_average: np.ndarray, log_square: np.ndarray, log_cube: np.ndarray) -> np.ndarray:
-    """Skewness of weights y > 0 from ln <y>, ln <y^2>, ln <y^3>: 0 for constant ones, infinite where one diverges."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        square, cube = np.exp(log_square - 2.0 * log_average), np.exp(log_cube - 3.0 * log_average)
-        variance = square - 1.0
-        skewness = np.where(variance > 1e-9, (cube - 3.0 * square + 2.0) / variance**1.5, 0.0)
-    return np.where(np.isfinite(log_square) & np.isfinite(log_cube) & np.isfinite(skewness), skewness, np.inf)
 
 
 def equilibrium(stiffness: np.ndarray, center: np.ndarray, temperature: float) -> Gaussian:
@@ -128,77 +86,40 @@ def ledger(protocol: LinearProtocol, start: Gaussian, record: ArrayLike | None =
     """Mean books of a run that starts in the Gaussian state `start`, at the steps `record`, by default all of 0..N."""
     steps = asked_steps(protocol, record)
     course = stretches(protocol, steps)
-    mean, covariance = states(course, start)
-    (old, old_center, new, new_center), held = course.jump, course.held
+    mean, covariance = course.states(start)
     before, after = (mean[:, :-1], covariance[..., :-1]), (mean[:, 1:], covariance[..., 1:])
-    moved = _energy(*held, *after) - _energy(*held, *before)
-    jumped = after if course.x_first else before
-    jump = _energy(new, new_center, *jumped) - _energy(old, old_center, *jumped)
-    if protocol.one_bath and not np.any(protocol.drive):
-        heats, heat = None, moved
-    else:
-        heats = heat_of_components(course, before)
-        heat = heats.sum(axis=0)
-    ratio = -(heat / course.temperature[0] if heats is None else np.sum(heats / course.temperature, axis=0))
+    old, new = course.jump
+    met = after if course.x_first else before
+    jump = _energy(*new, *met) - _energy(*old, *met)
+    gain = _energy(*course.held, *after) - _energy(*course.held, *before)
+    driven, heats, heat = np.any(protocol.drive), None, gain
+    if driven or not protocol.one_bath:
+        heats = course.heats(*before)
+        heat = heats.sum(axis=0) if driven else gain
+    ratio = -gain / course.temperature[0] if heats is None else -np.sum(heats / course.temperature, axis=0)
     if course.dynamics == "ula":
-        gain = _mean_square_force(course, *after) - _mean_square_force(course, *before)
-        ratio = ratio + np.sum(0.25 * course.time_step * gain / course.temperature, axis=0)
-    at = np.searchsorted(np.concatenate([[0], course.end]), steps)
-    work, heat, ratio = (_running(books)[..., at] for books in (jump + (moved - heat), heat, ratio))
-    of_component = None if heats is None else _running(heats)[..., at].T
-    energy = _energy(course.stiffness, course.center, mean, covariance)
-    return Ledger(
-        steps, mean.T[at], np.moveaxis(covariance, -1, 0)[at], energy[at], work, heat, ratio, of_component
-    )
+        squares = _mean_square_force(course, *after) - _mean_square_force(course, *before)
+        ratio = ratio + np.sum(0.25 * course.time_step * squares / course.temperature, axis=0)
+    at = course.rows(steps)
+    work, heat, ratio = (running(books)[at] for books in (jump + (gain - heat), heat, ratio))
+    of_component = None if heats is None else running(heats).T[at]
+    energy = _energy(course.stiffness, course.center, mean, covariance)[at]
+    return Ledger(steps, mean.T[at], np.moveaxis(covariance, -1, 0)[at], energy, work, heat, ratio, of_component)
 
 
-def work_moments(protocol: LinearProtocol, start: Gaussian, record: ArrayLike | None = None) -> WorkMoments:
-    """Mean, variance and exponential averages of the work of a trap without drive, at one temperature.
-
-    At the steps `record`, by default all of 0..N. Raises ValueError for a driven system or several temperatures.
-    """
-    if np.any(protocol.drive) or not protocol.one_bath:
-        raise ValueError("moments of the work need a system without drive, at one temperature")
-    inverse = 1.0 / float(np.ravel(protocol.temperature)[0])
-    steps = asked_steps(protocol, record)
-    gaussian = bool(np.all(protocol.stiffness == protocol.stiffness[0]))
-    course = stretches(protocol, steps)
-    if gaussian and np.all(protocol.center == protocol.center[0]):  # nothing does work
-        return WorkMoments(steps, *np.zeros((5, len(steps))), gaussian=True)
-    mean, covariance = states(course, start)
-    met = slice(1, None) if course.x_first else slice(0, -1)
-    mean, covariance = mean[:, met], covariance[..., met]
-    big, small, constant = _jumps(course, mean)
-    matrix, _, noise = power(course.transitions(), np.maximum(course.moves, 1), moves)
-    variance = _variance(course.x_first, matrix, covariance, big, small)
-    # tilted by b = 1, 2, 3 over T, in terms of y = x - <x>
-    b = inverse * np.array([1.0, 2.0, 3.0])[:, None]
-    still, nothing = np.zeros((1, len(matrix), 1, 1)), np.zeros((len(matrix), len(matrix), 1, 1))
-    rest, no_weight = still[0], np.zeros((1, 1))
-    jump = (
-        np.eye(len(matrix))[..., None, None] + nothing,
-        rest,
-        nothing,
-        -b * small[:, None],
-        2.0 * b * big[:, :, None],
-        -b * constant,
-    )
-    move = (matrix[:, :, None], rest, noise[:, :, None], rest, nothing, no_weight)
-    whole = weighted_moves(move, jump) if course.x_first else weighted_moves(jump, move)
-    shape = (3, len(course.end))
-    whole = tuple(np.broadcast_to(part, (*part.shape[:-2], *shape)) for part in whole)
-    begin = (nothing, rest, start.covariance[..., None, None], rest, nothing, no_weight)
-    at = np.searchsorted(course.end, steps[steps > 0])
-    tilted = weighted_moves(begin, running_products(lambda s: tuple(p[..., s] for p in whole), shape[1], at, weighted_moves))
-    logarithms = np.zeros((3, len(steps)))
-    logarithms[:, steps > 0] = tilted[5]
-    at = np.searchsorted(np.concatenate([[0], course.end]), steps)
-    work = _running(constant + trace(big, covariance))[at]
-    return WorkMoments(steps, work, _running(variance)[at], *logarithms, gaussian)
+def _energy(stiffness: np.ndarray, center: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Mean of phi in Gaussian states, (G)."""
+    gap = mean - center
+    return 0.5 * (quadratic(stiffness, gap, gap) + trace(stiffness, covariance))
 
 
-def states(course: Stretches, start: Gaussian) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (n, G+1) and covariance (n, n, G+1) of x at the start and after each stretch."""
+def _mean_square_force(course: Stretches, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """<F_i^2> while x moves, (n, G)."""
+    matrix, constant = course.force
+    force = product(matrix, mean) + constant
+    return force**2 + np.einsum("ij...,jk...,ik...->i...", matrix, covariance, matrix, optimize=True)
+
+
 def dragging_work(stiffness: np.ndarray, velocity: np.ndarray, time: ArrayLike) -> np.ndarray:
     """Mean work of dragging a trap from equilibrium at constant velocity v, in continuous time.
 

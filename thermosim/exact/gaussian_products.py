@@ -7,9 +7,8 @@ The last axis of all arrays counts maps; n components.
     weighted moves  exp(c + eta.x - x'J x/2) N(x'; A x + b, C)                              (A, b, C, eta, J, c)
     kernels         (2 pi)^{-n/2} exp(-z'F z/2), any F, noise or not                        (F,), z = (x, x', 1)
 
-A weighted move needs noise of positive covariance after any weight, which holds where weights are functions of the state
-before the move; a kernel holds any quadratic form of both, and is integrated where the form is positive definite: nan
-elsewhere. A composed weight is that of the tilted Gaussian, (1 + C J)^{-1} C = (C^{-1} + J)^{-1}, also for a singular C.
+The weight of a weighted move is a function of the state before it; noise may be singular, or none. A kernel holds any
+quadratic form of both states. Integrals are nan where the form is not positive definite.
 
 Source: S. Sarkka, A. F. Garcia-Fernandez, IEEE Trans. Autom. Control 66, 299 (2021), Lemma 8, for weighted moves.
 """
@@ -95,7 +94,7 @@ def kernels(first: Maps, second: Maps) -> Maps:
 
 
 def log_integral(form: np.ndarray) -> np.ndarray:
-    """ln of the integral of exp(-z'F z/2) over x/(2 pi)^{n/2}, z = (x, 1), F (n + 1, n + 1, S); nan where it diverges."""
+    """ln of the integral of exp(-z'F z/2)/(2 pi)^{n/2} over x, z = (x, 1), F (n + 1, n + 1, S); nan where infinite."""
     return np.asarray(-0.5 * _integrated(form, len(form) - 1)[0, 0])
 
 

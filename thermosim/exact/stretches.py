@@ -1,4 +1,4 @@
-"""A protocol as stretches of equal steps: what changes at every step has N of them, what rests as many as are asked for.
+"""A protocol as stretches of equal steps: N where it changes at every step, as many as are asked for where it rests.
 
 A stretch is a jump of theta and equal moves of x, in this order, or the other way round where x moves first. It ends
 where something changes or a step is asked for, so that a product over stretches (`exact.scan`) gives these steps.
@@ -6,16 +6,19 @@ where something changes or a step is asked for, so that a product over stretches
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thermosim.exact.gaussian_products import product
-from thermosim.exact.linear_langevin import LinearForce, exact_ou_moves, temperatures, transition
-from thermosim.exact.scan import Maps
+from thermosim.exact.gaussian_products import booked_moves, moves, product
+from thermosim.exact.linear_langevin import Gaussian, LinearForce, exact_ou_moves, temperatures, transition
+from thermosim.exact.scan import Maps, power, running_products
 
-__all__ = ["LinearProtocol", "Stretches", "asked_steps", "stretches"]
+__all__ = ["LinearProtocol", "Stretches", "asked_steps", "running", "stretches"]
+
+Theta = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,60 @@ class Stretches:
     x_first: bool
 
     @property
-    def jump(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def jump(self) -> tuple[Theta, Theta]:
         """Stiffness and center before and after each jump."""
-        return self.stiffness[..., :-1], self.center[..., :-1], self.stiffness[..., 1:], self.center[..., 1:]
+        return (self.stiffness[..., :-1], self.center[..., :-1]), (self.stiffness[..., 1:], self.center[..., 1:])
 
     @property
-    def held(self) -> tuple[np.ndarray, np.ndarray]:
+    def held(self) -> Theta:
         """Stiffness and center while x moves."""
-        chosen = slice(0, -1) if self.x_first else slice(1, None)
-        return self.stiffness[..., chosen], self.center[..., chosen]
+        return self.jump[0 if self.x_first else 1]
+
+    @property
+    def force(self) -> tuple[np.ndarray, np.ndarray]:
+        """A and g of the force A x + g while x moves."""
+        stiffness, center = self.held
+        return self.drive - stiffness, product(stiffness, center)
+
+    @functools.cached_property
+    def moved(self) -> Maps:
+        """All moves of each stretch as one: matrix, shift, noise."""
+        return power(self.transitions(), np.maximum(self.moves, 1), moves)
+
+    def rows(self, steps: np.ndarray) -> np.ndarray:
+        """Where the ends of stretches, and the start, are these steps: among 0..G."""
+        return np.searchsorted(np.concatenate([[0], self.end]), steps)
+
+    def states(self, start: Gaussian) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (n, G+1) and covariance (n, n, G+1) of x at the start and after each stretch."""
+        count, begin = (
+            len(self.end),
+            (np.zeros((*start.covariance.shape, 1)), start.mean[:, None], start.covariance[..., None]),
+        )
+        passed = running_products(
+            lambda at: tuple(part[..., at] for part in self.moved), count, np.arange(count), moves
+        )
+        _, mean, covariance = moves(begin, passed)
+        return np.concatenate([begin[1], mean], axis=1), np.concatenate([begin[2], covariance], axis=2)
+
+    def heats(self, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Mean heat of each component from its bath in each stretch, (n, G), from states before its moves.
+
+        One move books -(x'_i - x_i) (F_i + F'_i)/2, on average over the noise a quadratic function of x.
+        """
+        matrix, shift, noise = self.transitions()
+        slope, constant = self.force
+        one = np.eye(len(matrix))[..., None]
+        displacement = np.concatenate([matrix - one, shift[:, None]], axis=1)
+        total = product(slope, shift) + 2.0 * constant
+        forces = np.concatenate([product(slope, matrix + one), total[:, None]], axis=1)
+        books = -0.25 * (displacement[:, :, None] * forces[:, None] + forces[:, :, None] * displacement[:, None])
+        books[:, -1, -1] -= 0.5 * np.einsum("ij...,ji...->i...", slope, noise)
+        books = power((matrix, shift, noise, books), np.maximum(self.moves, 1), booked_moves)[3]
+        whole = np.concatenate([mean, np.ones_like(mean[:1])])
+        spread = np.einsum("rij...,ji...->r...", books[:, :-1, :-1], covariance)
+        heat = np.einsum("rij...,i...,j...->r...", books, whole, whole, optimize=True) + spread
+        return np.where(self.moves > 0, heat, 0.0)
 
     def transitions(self) -> Maps:
         """One move of x in each stretch: matrix (n, n, G), shift (n, G), noise (n, n, G)."""
@@ -98,6 +146,11 @@ class Stretches:
         matrix, noise = exact_ou_moves(np.moveaxis(stiffness, -1, 0), h[0], t[0])
         matrix, noise = np.moveaxis(matrix, 0, -1), np.moveaxis(noise, 0, -1)
         return matrix, center - product(matrix, center), noise
+
+
+def running(books: np.ndarray) -> np.ndarray:
+    """Sums since the start of what each stretch adds, from (..., G) to (..., G+1)."""
+    return np.concatenate([np.zeros_like(books[..., :1]), np.cumsum(books, axis=-1)], axis=-1)
 
 
 def asked_steps(protocol: LinearProtocol, record: ArrayLike | None) -> np.ndarray:
