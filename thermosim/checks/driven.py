@@ -41,6 +41,7 @@ from thermosim.checks.means import (
 )
 from thermosim.exact import driven, linear_langevin
 from thermosim.exact.linear_langevin import Gaussian
+from thermosim.exact.work_moments import WorkMoments
 from thermosim.moves import THETA_MOVES, X_MOVES
 
 __all__ = [
@@ -229,9 +230,12 @@ def _work(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Compar
     prescribed = all(THETA_MOVES[resolved.theta.dynamics].prescribed for _, resolved in each_point(ds))
     if not prescribed or not all(cell.in_one_bath for cell in exact):
         return []
-    moments, step = [cell.moments for cell in exact], int(ds["step"][-1])
-    comparisons = _variance_of_work(ds, exact) if all(m.variance[-1] > 0.0 for m in moments) else []
     replicas, steps = ds.sizes["replica"], ds["step"].values
+    many = replicas >= _SAMPLE_SIZE
+    moments = [cell.moments if many else cell.plain_moments for cell in exact]
+    comparisons = _variance_of_work(ds, exact, moments) if all(m.variance[-1] > 0.0 for m in moments) else []
+    if not many:
+        return comparisons
     sizes = replicas * np.min([m.effective_fraction() for m in moments], axis=0)
     skewness = np.max([m.skewness() for m in moments], axis=0) / np.sqrt(replicas)
     good = steps[(steps > 0) & (sizes >= _SAMPLE_SIZE) & (skewness < _SKEWEST_WEIGHTS)]
@@ -248,13 +252,14 @@ def _work(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Compar
     return [*comparisons, mean_comparison(ds, quantity, weights, expected, theory)]
 
 
-def _variance_of_work(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
+def _variance_of_work(ds: xr.Dataset, exact: list[Exact], moments: list[WorkMoments]) -> list[Comparison]:
     """In the last frame: exact for normal work, a chi-squared; otherwise only in ensembles large enough."""
-    wanted, step = _table(ds, exact, lambda cell: cell.moments.variance[-1]), int(ds["step"][-1])
+    wanted = np.reshape([m.variance[-1] for m in moments], [ds.sizes[name] for name in axes(ds)])
+    step = int(ds["step"][-1])
     quantity, reference = f"variance of the work to step {step}", f"second moments of the Gaussian path, {_AT}"
     mean = xr.DataArray(_table(ds, exact, lambda cell: cell.ledger.work[-1]), dims=axes(ds))
     deviation = ds["work"].isel(step=-1) - mean
-    if all(cell.moments.gaussian for cell in exact):
+    if all(m.gaussian for m in moments):
         return [normal_variance(ds, quantity, deviation, wanted, reference)]
     squares = mean_comparison(ds, quantity, deviation**2, wanted, reference)
     return _nearly_normal(squares) if ds.sizes["replica"] >= _LEAST_FOR_SQUARES else []

@@ -63,6 +63,11 @@ class Exact:
         """Of the work; raises ValueError where there are none."""
         return work_moments(self.protocol, self.start, self.steps)
 
+    @functools.cached_property
+    def plain_moments(self) -> WorkMoments:
+        """The same without exponential averages, which only many replicas can be compared with."""
+        return work_moments(self.protocol, self.start, self.steps, exponentials=False)
+
     @property
     def temperature(self) -> float:
         """The single temperature; meaningful in one bath."""

@@ -218,9 +218,9 @@ def stationary_samples(matrix: np.ndarray, temperature: np.ndarray, normal: np.n
 
 
 def square_root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric root C of a covariance: C C' = covariance, (n, n)."""
+    """The symmetric root C of covariances: C C' = covariance, (..., n, n)."""
     values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ vectors.swapaxes(-1, -2))
 
 
 def stationary_state(

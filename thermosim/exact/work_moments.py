@@ -59,18 +59,21 @@ def weight_skewness(log_average: np.ndarray, log_square: np.ndarray, log_cube: n
     return np.where(np.isfinite(log_square) & np.isfinite(log_cube) & np.isfinite(skewness), skewness, np.inf)
 
 
-def work_moments(protocol: LinearProtocol, start: Gaussian, record: ArrayLike | None = None) -> WorkMoments:
+def work_moments(
+    protocol: LinearProtocol, start: Gaussian, record: ArrayLike | None = None, exponentials: bool = True
+) -> WorkMoments:
     """Mean, variance and exponential averages of the work of a trap without drive, at one temperature.
 
-    At the steps `record`, by default all of 0..N. Raises ValueError for a driven system or several temperatures.
+    At the steps `record`, by default all of 0..N; exponential averages, which take longest, are nan unless asked for.
+    Raises ValueError for a driven system or several temperatures.
     """
     if np.any(protocol.drive) or not protocol.one_bath:
         raise ValueError("moments of the work need a system without drive, at one temperature")
     steps = asked_steps(protocol, record)
+    logs = np.zeros((len(_POWERS), len(steps)))
     gaussian = bool(np.all(protocol.stiffness == protocol.stiffness[0]))
     if gaussian and np.all(protocol.center == protocol.center[0]):  # nothing does work
-        none = np.zeros(len(steps))
-        return WorkMoments(steps, none, none, none, none, none, gaussian)
+        return WorkMoments(steps, logs[0], logs[0], logs[0], logs[1], logs[2], gaussian)
     course = stretches(protocol, steps)
     mean, covariance = course.states(start)
     met = slice(1, None) if course.x_first else slice(0, -1)
@@ -80,8 +83,10 @@ def work_moments(protocol: LinearProtocol, start: Gaussian, record: ArrayLike | 
     work = running(constant + trace(big, covariance))
     variance = running(_variance(course, jumps, covariance))
     inverse = 1.0 / float(np.ravel(protocol.temperature)[0])
-    logs = np.zeros((len(_POWERS), len(steps)))
-    logs[:, at > 0] = _logarithms(course, jumps, start, inverse * _POWERS, at[at > 0] - 1)
+    if exponentials:
+        logs[:, at > 0] = _logarithms(course, jumps, start, inverse * _POWERS, at[at > 0] - 1)
+    else:
+        logs[:] = np.nan
     return WorkMoments(steps, work[at], variance[at], logs[0], logs[1], logs[2], gaussian)
 
 
