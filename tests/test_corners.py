@@ -66,7 +66,7 @@ def test_a_reversed_run_reverses_its_schedules(dynamics):
     }
     ds = run(TRAP, overrides)
     case = thermosim.load_case(TRAP, overrides)
-    exact = driven.driven.ledger(driven.linear_protocol(case.settings), driven.exact_results(ds)[0].ledger.state(0))
+    exact = driven.driven.ledger(driven.linear_protocol(case.settings), driven.exact_results(ds)[0].start)
     work = ds.work.isel(step=-1).values
     error = work.std(ddof=1) / np.sqrt(work.size)
     forwards = run(TRAP, overrides | {"run.direction": "forward"}).work.isel(step=-1).mean().item()

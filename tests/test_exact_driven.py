@@ -14,8 +14,10 @@ from tests.driven_ensembles import trap
 from thermosim.case.settings import Settings
 from thermosim.checks.driven import linear_protocol, start_state
 from thermosim.exact import driven, linear_langevin
-from thermosim.exact.driven import LinearProtocol
 from thermosim.exact.linear_langevin import Gaussian, LinearForce
+from thermosim.exact.path_weights import log_theorem_average
+from thermosim.exact.stretches import LinearProtocol
+from thermosim.exact.work_moments import work_moments
 
 STIFF = np.array([[2.0, 0.7, 0.0], [0.7, 1.2, -0.4], [0.0, -0.4, 0.9]])
 TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
@@ -64,7 +66,7 @@ def test_work_moments_against_simulation(dynamics: str, direction: str) -> None:
     """Variance and exponential average of the work."""
     settings = trap(x__dynamics=dynamics, run__direction=direction, ensemble__replicas=20_000)
     protocol, start = _both(settings)
-    moments = driven.work_moments(protocol, start)
+    moments = work_moments(protocol, start)
     work = driven_ensembles.simulate(settings, seed=1)["work"].values[-1]
     mean, error = mean_and_error((work - moments.mean[-1]) ** 2)
     assert_within(mean, error, moments.variance[-1], catches="a factor 2 in Isserlis' theorem", mistake=0.3 * mean)
@@ -78,7 +80,7 @@ def test_ula_breaks_jarzynski_by_the_exact_amount() -> None:
     settings = trap(x__time_step=0.4, x__tau=1, run__steps=20, ensemble__replicas=20_000)
     settings["theta"]["protocol"]["stiffness"] = stiff
     protocol, start = _both(settings)
-    expected = np.exp(driven.work_moments(protocol, start).log_average[-1])
+    expected = np.exp(work_moments(protocol, start).log_average[-1])
     naive = np.exp(-driven.free_energy_difference(protocol.stiffness, 0.8)[-1] / 0.8)
     mean, error = mean_and_error(np.exp(-driven_ensembles.simulate(settings)["work"].values[-1] / 0.8))
     assert_within(mean, error, expected, catches="Jarzynski taken as exact for ula", mistake=abs(naive - expected))
@@ -88,13 +90,13 @@ def test_ula_breaks_jarzynski_by_the_exact_amount() -> None:
 def test_identities_of_the_exact_results(direction: str) -> None:
     """Three independent routes agree to rounding; each is broken by a theta index shifted by one."""
     protocol, start = _both(trap(x__dynamics="exact-ou", run__direction=direction))
-    ledger, moments = driven.ledger(protocol, start), driven.work_moments(protocol, start)
+    ledger, moments = driven.ledger(protocol, start), work_moments(protocol, start)
     free_energy = driven.free_energy_difference(protocol.stiffness, 0.8)
     np.testing.assert_allclose(moments.mean, ledger.work, atol=1e-13)
     np.testing.assert_allclose(ledger.energy - ledger.energy[0], ledger.work + ledger.heat, atol=1e-13)
     np.testing.assert_allclose(ledger.shadow(0.8), 0.0, atol=1e-13)
     np.testing.assert_allclose(-0.8 * moments.log_average, free_energy, atol=1e-13)
-    late = driven.work_moments(_shifted(protocol), start)
+    late = work_moments(_shifted(protocol), start)
     assert abs(-0.8 * late.log_average[-1] - free_energy[-1]) > 0.01
 
 
@@ -112,9 +114,10 @@ def test_fluctuation_theorem_is_an_identity(change: dict[str, Any]) -> None:
     """<exp(-Sigma)> = 1 exactly, for any move, drive, temperatures and any normalised p_end."""
     protocol, start = _both(trap(**change))
     states = driven.ledger(protocol, start)
-    other = [Gaussian(np.array([0.3, -0.2]), np.array([[0.6, 0.1], [0.1, 0.5]]))] * (protocol.steps + 1)
-    for ends in ([states.state(t) for t in range(protocol.steps + 1)], other):
-        np.testing.assert_allclose(driven.log_theorem_average(protocol, start, ends, 1.0)[1:], 0.0, atol=1e-12)
+    size = protocol.steps + 1
+    other = Gaussian(np.tile([0.3, -0.2], (size, 1)), np.tile([[0.6, 0.1], [0.1, 0.5]], (size, 1, 1)))
+    for ends in (Gaussian(states.mean, states.covariance), other):
+        np.testing.assert_allclose(log_theorem_average(protocol, start, ends, 1.0)[1:], 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reversed"])
@@ -122,13 +125,13 @@ def test_powers_of_the_fluctuation_theorem(direction: str) -> None:
     """<exp(-b Sigma)> of a simulation; b = 2 gives the expected effective sample size, others have smaller errors."""
     settings = trap(ensemble__replicas=20_000, run__direction=direction)
     protocol, start = _both(settings)
-    states = [driven.ledger(protocol, start).state(t) for t in range(protocol.steps + 1)]
+    exact = driven.ledger(protocol, start)
     ds = driven_ensembles.simulate(settings, seed=2)
     x, ratio = ds["x"].values, ds["log_ratio_x"].values[-1]
-    weight = np.exp(-(ratio + states[0].log_density(x[0]) - states[-1].log_density(x[-1])))
+    weight = np.exp(-(ratio + start.log_density(x[0]) - exact.state(-1).log_density(x[-1])))
     for power in (2.0, 0.5, -0.5):
         mean, error = mean_and_error(weight**power)
-        expected = np.exp(driven.log_theorem_average(protocol, start, states, power)[-1])
+        expected = np.exp(log_theorem_average(protocol, start, Gaussian(exact.mean, exact.covariance), power)[-1])
         mistake = expected - 1.0 if power < 1.0 else None
         assert_within(mean, error, expected, catches="a factor 2 in the exponent, another theta", mistake=mistake)
 
@@ -175,7 +178,7 @@ def test_work_of_one_jump_against_a_cubature() -> None:
     x = start.mean + grid @ np.linalg.cholesky(start.covariance).T
     before, after = (0.5 * np.einsum("ri,ij,rj->r", x - c, k, x - c) for k, c in zip(stiffness, center))
     work = after - before
-    moments, mean = driven.work_moments(protocol, start), share @ work
+    moments, mean = work_moments(protocol, start), share @ work
     np.testing.assert_allclose(moments.mean[1], mean, rtol=1e-12)
     np.testing.assert_allclose(moments.variance[1], share @ (work - mean) ** 2, rtol=1e-12)
     np.testing.assert_allclose(moments.log_average[1], np.log(share @ np.exp(-work / 1.6)), rtol=1e-6)
@@ -191,7 +194,7 @@ def test_dragging_at_constant_speed() -> None:
         protocol = LinearProtocol(stiffness, center, np.zeros((3, 3)), "ula", time / steps, 1, temperature)
         start = driven.equilibrium(STIFF, center[0], temperature)
         errors.append(driven.ledger(protocol, start).work[-1] - driven.dragging_work(STIFF, velocity, time))
-        exact_move = driven.work_moments(replace(protocol, dynamics="exact-ou"), start)
+        exact_move = work_moments(replace(protocol, dynamics="exact-ou"), start)
         np.testing.assert_allclose(exact_move.variance, 2.0 * temperature * exact_move.mean, atol=1e-12)
         assert exact_move.gaussian
         np.testing.assert_allclose(exact_move.log_average, 0.0, atol=1e-12)
@@ -282,7 +285,7 @@ def test_refusals() -> None:
         linear_langevin.transition(replace(force, drive=np.eye(3)), "exact-ou", 0.1, 1.0)
     protocol, start = _both(trap(x__temperature=[1.0, 2.0]))
     with pytest.raises(ValueError, match="one temperature"):
-        driven.work_moments(protocol, start)
+        work_moments(protocol, start)
 
 
 def test_nothing_that_stands_still_does_work() -> None:
@@ -295,7 +298,7 @@ def test_nothing_that_stands_still_does_work() -> None:
     )
     moved = still.center.copy()
     moved[-1] += 1e-9
-    barely, exact = (driven.work_moments(p, start) for p in (replace(still, center=moved), still))
+    barely, exact = (work_moments(p, start) for p in (replace(still, center=moved), still))
     for name in ("mean", "variance", "log_average", "log_square"):
         np.testing.assert_allclose(getattr(exact, name), 0.0)
         np.testing.assert_allclose(getattr(barely, name), 0.0, atol=1e-7)

@@ -89,8 +89,8 @@ class Model:
     stochastic_gradient(theta, normal, constants, shared, loss, gradient, work): writes loss (L) and gradient (m, L);
         work (4, L) is scratch.
     equilibrium(theta (m, R), constants, temperature (n, R), normal (n, R)) -> x (n, R): samples of exp(-phi/T).
-    propagator(theta (m,), constants, time_step, temperature) -> (mean (n, n), noise (n, n), center (n,)): the exact
-        transition x' = center + mean (x - center) + noise xi of the Langevin equation over one time step.
+    propagator(theta (S, m), constants, time_step, temperature) -> (mean (S, n, n), noise (S, n, n), center (S, n)): the
+        exact transition x' = center + mean (x - center) + noise xi of the Langevin equation over one time step.
     initial_theta: named starts; each (constants, hyper, normal (m + 1, R), uniform (R)) -> theta (m, R).
     check(ds) -> list of `thermosim.analysis.Comparison`; plot(ds) -> matplotlib Figure. Both are for users' files, and
         take an ensemble in memory, `check` without replicas that diverged. What is compared and drawn of the models

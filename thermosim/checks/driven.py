@@ -40,6 +40,8 @@ from thermosim.checks.means import (
     normal_variance,
 )
 from thermosim.exact import driven, linear_langevin
+from thermosim.exact.linear_langevin import Gaussian
+from thermosim.exact.work_moments import WorkMoments
 from thermosim.ledger import VARIABLES
 from thermosim.moves import THETA_MOVES, X_MOVES
 
@@ -87,10 +89,11 @@ def _log_densities(ds: xr.Dataset, end: str, exact: list[Exact]) -> tuple[xr.Dat
     begin, finish = xr.full_like(shape.isel(step=0, drop=True), np.nan), xr.full_like(shape, np.nan)
     for cell in exact:
         here = x.isel(cell.index).transpose("step", ..., "x_dim").values
-        begin[cell.index] = cell.ledger.state(0).log_density(here[0])
+        begin[cell.index] = cell.start.log_density(here[0])
         ends = cell.ends(end)
-        for frame, step in enumerate(steps):
-            finish[{**cell.index, "step": frame}] = ends[step].log_density(here[frame])
+        for frame, row in enumerate(cell.rows(steps)):
+            law = Gaussian(ends.mean[row], ends.covariance[row])
+            finish[{**cell.index, "step": frame}] = law.log_density(here[frame])
     return begin, finish
 
 
@@ -115,7 +118,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     if "x" in ds:
         last = int(ds["step"][-1])
         reference = f"linear Langevin moments (discrete Lyapunov recursion), {_AT}"
-        states = [cell.ledger.state(last) for cell in exact]
+        states = [cell.ledger.state(-1) for cell in exact]
         comparisons += normal_moments(ds, ds["x"].isel(step=-1), states, f"of x at step {last}", reference)
     if "work" in ds:
         comparisons += _work(ds, exact, frames)
@@ -135,7 +138,7 @@ def advice(ds: xr.Dataset) -> list[str]:
         said.append("x starts from a frame of another run, whose law is not known: only the first law is compared.")
     elif not has_linear_moves(ds):
         said.append("x moves by a rule that is not linear in x: only what holds for any move is compared.")
-    elif not all(cell.is_finite for cell in exact_results(ds)):
+    elif not all(cell.is_finite for cell in exact_results(ds, ds["step"].values[-1:])):
         said.append("x is far beyond the limit of stability, x.time_step too large: only the first law is compared.")
     elif ds.sizes["replica"] < LEAST_REPLICAS:
         said.append(
@@ -160,7 +163,7 @@ def starts_from_a_known_law(ds: xr.Dataset) -> bool:
 
 def _starts_with_a_density(exact: list[Exact]) -> bool:
     """Whether x at step 0 is nowhere confined to fewer dimensions."""
-    return all(np.linalg.eigvalsh(cell.ledger.state(0).covariance)[0] > 0.0 for cell in exact)
+    return all(np.linalg.eigvalsh(cell.start.covariance)[0] > 0.0 for cell in exact)
 
 
 def _nearly_normal(comparison: Comparison) -> list[Comparison]:
@@ -211,7 +214,7 @@ def _energies(ds: xr.Dataset) -> float:
 def _mean(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray, name: str, of: str) -> Comparison:
     steps = ds["step"].values[frames]
     quantity = f"mean {of.replace('_', ' ')} to step {', '.join(map(str, steps))}"
-    wanted = _table(ds, exact, lambda cell: getattr(cell.ledger, of)[steps])
+    wanted = _table(ds, exact, lambda cell: getattr(cell.ledger, of)[cell.rows(steps)])
     reference = f"linear Langevin moments, {_AT}"
     values, units = ds[name].isel(step=frames), VARIABLES[name].units
     return mean_comparison(ds, quantity, values, wanted, reference, "step", scale=_energies(ds), units=units)
@@ -219,10 +222,10 @@ def _mean(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray, name: str, of:
 
 def _shadow(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comparison]:
     """Mean log ratio + heat/T, the artefact of the time step, where there is one: without the noise of either."""
-    if any(cell.moments is None for cell in exact):
+    if not all(cell.in_one_bath for cell in exact):
         return []
     steps = ds["step"].values[frames]
-    wanted = _table(ds, exact, lambda cell: cell.ledger.shadow(cell.temperature)[steps])
+    wanted = _table(ds, exact, lambda cell: cell.ledger.shadow(cell.temperature)[cell.rows(steps)])
     inverse = xr.DataArray(_table(ds, exact, lambda cell: 1.0 / cell.temperature), dims=axes(ds))
     values = (ds["log_ratio_x"] + ds["heat"] * inverse).isel(step=frames)
     scale = _energies(ds) * float(inverse.max())
@@ -235,21 +238,23 @@ def _shadow(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comp
 def _work(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Comparison]:
     """Variance of the work and Jarzynski's average, in the last frame where theory promises enough replicas."""
     prescribed = all(THETA_MOVES[resolved.theta.dynamics].prescribed for _, resolved in each_point(ds))
-    moments = [cell.moments for cell in exact if cell.moments is not None]
-    if not prescribed or len(moments) < len(exact):
+    if not prescribed or not all(cell.in_one_bath for cell in exact):
         return []
-    step = int(ds["step"].values[frames[-1]])
-    comparisons = _variance_of_work(ds, exact, step) if all(m.variance[step] > 0.0 for m in moments) else []
     replicas, steps = ds.sizes["replica"], ds["step"].values
-    sizes = replicas * np.min([m.effective_fraction()[steps] for m in moments], axis=0)
-    skewness = np.max([m.skewness()[steps] for m in moments], axis=0) / np.sqrt(replicas)
+    many = replicas >= _SAMPLE_SIZE
+    moments = [cell.moments if many else cell.plain_moments for cell in exact]
+    comparisons = _variance_of_work(ds, exact, moments) if all(m.variance[-1] > 0.0 for m in moments) else []
+    if not many:
+        return comparisons
+    sizes = replicas * np.min([m.effective_fraction() for m in moments], axis=0)
+    skewness = np.max([m.skewness() for m in moments], axis=0) / np.sqrt(replicas)
     good = steps[(steps > 0) & (sizes >= _SAMPLE_SIZE) & (skewness < _SKEWEST_WEIGHTS)]
     if not len(good):
         return comparisons
     step = int(good[-1])
     inverse = xr.DataArray(_table(ds, exact, lambda cell: 1.0 / cell.temperature), dims=axes(ds))
     weights = xr.DataArray(np.exp(-ds["work"].sel(step=step) * inverse))
-    expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[step]))  # type: ignore[union-attr]
+    expected = _table(ds, exact, lambda cell: np.exp(cell.moments.log_average[cell.rows(step)]))
     balanced = all(X_MOVES[resolved.of_x.dynamics].invariant for _, resolved in each_point(ds))
     equality = balanced and _starts_in_equilibrium(ds)
     theory = "Jarzynski's equality, exp(-dF/T), at any time step" if equality else f"Gaussian integral, {_AT}"
@@ -258,13 +263,13 @@ def _work(ds: xr.Dataset, exact: list[Exact], frames: np.ndarray) -> list[Compar
     return [*comparisons, mean_comparison(ds, quantity, weights, expected, theory)]
 
 
-def _variance_of_work(ds: xr.Dataset, exact: list[Exact], step: int) -> list[Comparison]:
-    """Exact for normal work, a chi-squared; otherwise only in ensembles large enough for so skewed squares."""
-    moments = [cell.moments for cell in exact if cell.moments is not None]
-    wanted = _table(ds, exact, lambda cell: cell.moments.variance[step])  # type: ignore[union-attr]
+def _variance_of_work(ds: xr.Dataset, exact: list[Exact], moments: list[WorkMoments]) -> list[Comparison]:
+    """In the last frame: exact for normal work, a chi-squared; otherwise only in ensembles large enough."""
+    wanted = np.reshape([m.variance[-1] for m in moments], [ds.sizes[name] for name in axes(ds)])
+    step = int(ds["step"][-1])
     quantity, reference = f"variance of the work to step {step}", f"second moments of the Gaussian path, {_AT}"
-    mean = xr.DataArray(_table(ds, exact, lambda cell: cell.ledger.work[step]), dims=axes(ds))
-    deviation = ds["work"].sel(step=step) - mean
+    mean = xr.DataArray(_table(ds, exact, lambda cell: cell.ledger.work[-1]), dims=axes(ds))
+    deviation = ds["work"].isel(step=-1) - mean
     if all(m.gaussian for m in moments):
         return [normal_variance(ds, quantity, deviation, wanted, reference, "energy^2")]
     squares = mean_comparison(ds, quantity, deviation**2, wanted, reference, units="energy^2")
@@ -273,12 +278,12 @@ def _variance_of_work(ds: xr.Dataset, exact: list[Exact], step: int) -> list[Com
 
 def _theorem(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     """<exp(-Sigma)> = 1 in the last frame where theory promises enough replicas."""
-    if int(ds["step"][0]) != 0 or not _starts_with_a_density(exact):
-        return []
     steps, replicas = ds["step"].values, ds.sizes["replica"]
+    if int(steps[0]) != 0 or replicas < _SAMPLE_SIZE or not _starts_with_a_density(exact):
+        return []
     weights = [cell.theorem_weights() for cell in exact]
-    sizes = replicas * np.min([fraction[:, steps] for fraction, _ in weights], axis=0)
-    skewness = np.max([skew[:, steps] for _, skew in weights], axis=0) / np.sqrt(replicas)
+    sizes = replicas * np.min([fraction for fraction, _ in weights], axis=0)
+    skewness = np.max([skew for _, skew in weights], axis=0) / np.sqrt(replicas)
     good = (steps > 0) & (sizes >= _SAMPLE_SIZE) & (skewness < _SKEWEST_WEIGHTS)
     promised = {end: steps[row] for end, row in zip(ENDS, good, strict=True)}
     end = max(promised, key=lambda name: max(promised[name], default=0))
@@ -320,7 +325,7 @@ def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
         return [(heat / b + ratio) / (1.0 / b - 1.0 / a) / time for a, b in ((hot, cold), (cold, hot))]
 
     def wanted(cell: Exact) -> np.ndarray:
-        heat, ratio = (of[last] - of[first] for of in (cell.ledger.heat, cell.ledger.log_ratio))
+        heat, ratio = (np.diff(of[cell.rows([first, last])])[0] for of in (cell.ledger.heat, cell.ledger.log_ratio))
         return np.array(currents(heat, ratio, max(baths(cell)), min(baths(cell)), duration(cell, first, last)))
 
     measured = xr.concat(currents(increments["heat"], increments["log_ratio_x"], hot, cold, time), "bath")

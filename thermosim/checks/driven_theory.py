@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from thermosim.analysis.settings import each_point
 from thermosim.case.settings import Settings
 from thermosim.case.start import Start
-from thermosim.exact import driven, linear_langevin
-from thermosim.exact.driven import Ledger, LinearProtocol, WorkMoments
+from thermosim.exact import driven, gaussian_products, linear_langevin
+from thermosim.exact.driven import Ledger
 from thermosim.exact.linear_langevin import Gaussian, Transition
+from thermosim.exact.path_weights import log_theorem_averages
+from thermosim.exact.scan import power
+from thermosim.exact.stretches import LinearProtocol
+from thermosim.exact.work_moments import WorkMoments, weight_skewness, work_moments
 from thermosim.schedules import is_schedule, schedule_values
 
 __all__ = [
@@ -39,30 +44,54 @@ ENDS = ("state", "equilibrium", "narrow state", "narrow equilibrium")
 
 @dataclass(frozen=True)
 class Exact:
-    """Everything known exactly of one point of the sweep."""
+    """Everything known exactly of one point of the sweep, at F steps; worked out when it is asked for."""
 
     index: Mapping[str, int]
     protocol: LinearProtocol
-    ledger: Ledger
-    moments: WorkMoments | None  # None: driven, or several temperatures
+    start: Gaussian
+    steps: np.ndarray  # (F), in order
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """Means of x and of the books."""
+        return driven.ledger(self.protocol, self.start, self.steps)
+
+    @property
+    def in_one_bath(self) -> bool:
+        """Whether moments of the work are known: no drive, one temperature, a start that is no point."""
+        return self.protocol.one_bath and not np.any(self.protocol.drive) and bool(np.any(self.start.covariance))
+
+    @functools.cached_property
+    def moments(self) -> WorkMoments:
+        """Of the work; raises ValueError where there are none."""
+        return work_moments(self.protocol, self.start, self.steps)
+
+    @functools.cached_property
+    def plain_moments(self) -> WorkMoments:
+        """The same without exponential averages, which only many replicas can be compared with."""
+        return work_moments(self.protocol, self.start, self.steps, exponentials=False)
 
     @property
     def temperature(self) -> float:
-        """The single temperature; meaningful where `moments` is not None."""
+        """The single temperature; meaningful in one bath."""
         return float(np.ravel(self.protocol.temperature)[0])
 
-    def ends(self, end: str) -> list[Gaussian]:
-        """A density of x at steps 0..N: one of ENDS."""
-        of = self.ledger.state if end.endswith("state") else functools.partial(_stationary, self.protocol)
-        share = 0.5 if end.startswith("narrow") else 1.0
-        states = [of(step) for step in range(self.protocol.steps + 1)]
-        return [Gaussian(state.mean, share * state.covariance) for state in states] if share < 1.0 else states
+    def rows(self, steps: ArrayLike) -> np.ndarray:
+        """Where these steps are among those of the ledger and the moments."""
+        return np.searchsorted(self.steps, steps)
+
+    def ends(self, end: str) -> Gaussian:
+        """A density of x at the steps, one of ENDS: mean (F, n), covariance (F, n, n)."""
+        law = Gaussian(self.ledger.mean, self.ledger.covariance)
+        if not end.endswith("state"):
+            law = _stationary(self.protocol, self.steps)
+        return Gaussian(law.mean, 0.5 * law.covariance) if end.startswith("narrow") else law
 
     def theorem_weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of exp(-Sigma), for each of ENDS at steps 0..N: expected effective sample size per replica, and skewness."""
-        start, ends = self.ledger.state(0), [self.ends(end) for end in ENDS]
-        square, cube = (driven.log_theorem_averages(self.protocol, start, ends, power) for power in (2.0, 3.0))
-        return np.exp(-square), driven.weight_skewness(np.zeros_like(square), square, cube)
+        """Of exp(-Sigma), for each of ENDS at the steps: expected effective sample size per replica, and skewness."""
+        ends = [self.ends(end) for end in ENDS]
+        square, cube = (log_theorem_averages(self.protocol, self.start, ends, b, self.steps) for b in (2.0, 3.0))
+        return np.exp(-square), weight_skewness(np.zeros_like(square), square, cube)
 
     @property
     def is_finite(self) -> bool:
@@ -109,44 +138,27 @@ def start_state(protocol: LinearProtocol, initial: Any) -> Gaussian:
     if start.other is not None:
         raise ValueError(f"x starts from {start}, whose law is not known")
     if start.kind == "equilibrium":
-        law = _stationary(protocol, 0)
+        there = _stationary(protocol, np.zeros(1, int))
+        law = Gaussian(there.mean[0], there.covariance[0])
     else:
         mean, deviation = (np.zeros(n) + value for value in (start.mean, start.deviation))
         law = Gaussian(mean, np.diag(deviation**2))
     if not start.warm_up:
         return law
     move = linear_langevin.transition(protocol.force(0), protocol.dynamics, *protocol.bath(0))
-    return linear_langevin.after(law, _repeated(move, start.warm_up))
-
-
-def _repeated(move: Transition, times: int) -> Transition:
-    """So many of the same move as one, by squaring: the noise N + M N M' of two grows as their matrix does."""
-    n = len(move.shift)
-    result = Transition(np.eye(n), np.zeros(n), np.zeros((n, n)))
+    one = tuple(part[..., None] for part in (move.matrix, move.shift, move.noise))
     with np.errstate(over="ignore", invalid="ignore"):
-        while times:
-            result = _then(result, move) if times & 1 else result
-            move, times = _then(move, move), times >> 1
-    return result
+        matrix, shift, noise = power(one, np.array([start.warm_up]), gaussian_products.moves)
+    return linear_langevin.after(law, Transition(matrix[..., 0], shift[..., 0], noise[..., 0]))
 
 
-def _then(first: Transition, second: Transition) -> Transition:
-    """One move after another."""
-    matrix = second.matrix @ first.matrix
-    shift = second.matrix @ first.shift + second.shift
-    return Transition(matrix, shift, second.matrix @ first.noise @ second.matrix.T + second.noise)
-
-
-def exact_results(ds: xr.Dataset) -> list[Exact]:
-    """Exact results for every point of the sweep, in order."""
+def exact_results(ds: xr.Dataset, steps: np.ndarray | None = None) -> list[Exact]:
+    """Exact results for every point of the sweep, in order, at these steps, by default those of the frames."""
+    asked = np.unique(np.asarray(ds["step"].values if steps is None else steps, int))
     results = []
     for index, resolved in each_point(ds):
         protocol = linear_protocol(resolved)
-        start = start_state(protocol, resolved.of_x.initial)
-        one_bath = np.ndim(protocol.temperature) < 2 and len(np.unique(np.asarray(protocol.temperature))) == 1
-        known = one_bath and not np.any(protocol.drive) and np.any(start.covariance)
-        moments = driven.work_moments(protocol, start) if known and "work" in ds else None
-        results.append(Exact(index, protocol, driven.ledger(protocol, start), moments))
+        results.append(Exact(index, protocol, start_state(protocol, resolved.of_x.initial), asked))
     return results
 
 
@@ -160,7 +172,8 @@ def steady_frames(ds: xr.Dataset, exact: list[Exact]) -> tuple[int, int]:
 
 def mean_rate(cell: Exact, first: int, last: int) -> float:
     """Exact mean log path ratio per unit time between two steps."""
-    return float((cell.ledger.log_ratio[last] - cell.ledger.log_ratio[first]) / duration(cell, first, last))
+    begin, end = cell.ledger.log_ratio[cell.rows([first, last])]
+    return float((end - begin) / duration(cell, first, last))
 
 
 def continuous_rate(cell: Exact) -> float:
@@ -191,8 +204,15 @@ def _relaxation_rate(cell: Exact) -> float:
         return float(-cell.protocol.tau * np.log(np.abs(np.linalg.eigvals(move.matrix)).max()))
 
 
-def _stationary(protocol: LinearProtocol, step: int) -> Gaussian:
-    """The stationary state of continuous time at the theta and the baths of a step."""
-    temperature = protocol.bath(step)[1]
-    covariance = linear_langevin.stationary_covariance(protocol.force(step).matrix, temperature)
-    return Gaussian(protocol.center[step], covariance)
+def _stationary(protocol: LinearProtocol, steps: np.ndarray) -> Gaussian:
+    """The stationary states of continuous time at theta and baths of steps: mean (F, n), covariance (F, n, n)."""
+    stiffness, n = protocol.stiffness[steps], protocol.center.shape[1]
+    t = np.asarray(protocol.temperature, float)
+    t = np.broadcast_to(t[steps] if t.ndim == 2 else t, (len(steps), n))
+    if protocol.one_bath and not np.any(protocol.drive):
+        return Gaussian(protocol.center[steps], t[0, 0] * np.linalg.inv(stiffness))
+    distinct, which = np.unique(np.concatenate([stiffness.reshape(-1, n * n), t], axis=1), axis=0, return_inverse=True)
+    covariance = np.stack(
+        [linear_langevin.stationary_covariance(protocol.drive - r[: n * n].reshape(n, n), r[n * n :]) for r in distinct]
+    )
+    return Gaussian(protocol.center[steps], covariance[which.ravel()])

@@ -249,7 +249,8 @@ def _not_normal(machine: Machine) -> float:
     system, start = linear
     if system.momentum or system.batch is None:
         return 0.0
-    third, fourth = learning_machine.theta_cumulants(system, *learning_machine.row_cumulants(machine.data.values))
-    step = int(machine.steps[-1])
-    variance = np.diag(learning_machine.moments(system, start, [step]).theta_covariance[0])
-    return float(np.sum(gaussian_information.negentropy(variance, third[step], fourth[step])))
+    last = machine.steps[-1:]
+    rows = learning_machine.row_cumulants(machine.data.values)
+    third, fourth = learning_machine.theta_cumulants(system, *rows, last)
+    variance = np.diag(learning_machine.moments(system, start, last).theta_covariance[0])
+    return float(np.sum(gaussian_information.negentropy(variance, third[0], fourth[0])))

@@ -29,7 +29,6 @@ J. Mach. Learn. Res. 18, 134 (2017), for SGD near a quadratic minimum.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +36,7 @@ from numpy.typing import ArrayLike
 
 from thermosim.exact.gaussian_information import diagonal_cross_entropy, diagonal_entropy, diagonal_relative_entropy
 from thermosim.exact.linear_langevin import Gaussian
+from thermosim.exact.scan import Maps, power, running_products
 
 __all__ = [
     "LearningMachine",
@@ -52,6 +52,7 @@ __all__ = [
 X_DYNAMICS = ("ula", "exact-ou", "exact")
 _THETA, _VELOCITY, _X = 0, 1, 2
 _BLOCKS = 3
+_BOOKS = 2  # heat, and the log ratio less -heat
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ class LearningMachine:
     def components(self) -> int:
         """n."""
         return int(np.shape(self.precision)[-1])
+
+    @property
+    def columns(self) -> np.ndarray:
+        """The precision with components first and an axis of steps, (n, 1) or (n, R, 1)."""
+        return np.moveaxis(np.asarray(self.precision, float), -1, 0)[..., None]
 
     def rates(self) -> np.ndarray:
         """Learning rates of steps 1..N, (N)."""
@@ -157,28 +163,6 @@ class PartialAverages:
     divergence: np.ndarray
 
 
-@dataclass(frozen=True)
-class _State:
-    """z = (m, v, x): mean (..., 3, n), covariance (..., 3, n, 3, n), response d mean/d mu (..., 3, n, n)."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    response: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Move:
-    """z' = matrix z + shift + noise, componentwise: matrix (..., 3, 3, n), shift (..., 3, n).
-
-    noise (..., 3, n, 3, n) is its covariance; slope (..., 3, n) is d shift/d mu of the same component.
-    """
-
-    matrix: np.ndarray
-    shift: np.ndarray
-    slope: np.ndarray
-    noise: np.ndarray
-
-
 def moments(machine: LearningMachine, start: Start, record: ArrayLike | None = None) -> Moments:
     """Means, covariances and mean books at the steps `record`, by default all of 0..N.
 
@@ -187,27 +171,39 @@ def moments(machine: LearningMachine, start: Start, record: ArrayLike | None = N
     recorded = np.arange(machine.steps + 1) if record is None else np.unique(np.asarray(record, int))
     if recorded.size == 0 or recorded[0] < 0 or recorded[-1] > machine.steps:
         raise ValueError(f"recorded steps must be among 0..{machine.steps}, and at least one")
-    wanted = set(recorded.tolist())
-    state, books = _start(machine, start), np.zeros((3, *machine.precision.shape[:-1]))
-    energy, frames, sums = _energy(machine, state), [], []
-    rates, time_steps = machine.rates(), machine.time_steps()
-    for step in range(recorded[-1] + 1):
-        if step > 0:
-            state = _step(machine, float(rates[step - 1]), float(time_steps[step - 1]), state, books)
-        if step in wanted:
-            frames.append(state)
-            sums.append([_energy(machine, state) - energy, *books.copy()])
-    mean, covariance = np.stack([f.mean for f in frames]), np.stack([f.covariance for f in frames])
+    ends, rates, time_steps, repeats = _stretches(machine, recorded)
+    before = recorded[0] == 0
+    begin = _start(machine, start)
+    if len(ends):
+        whole = power(_steps(machine, rates, time_steps), repeats, _both)
+        at = np.searchsorted(ends, recorded[int(before) :])
+        passed = running_products(lambda s: tuple(part[..., s] for part in whole), len(ends), at, _both)
+        found = _both(begin, passed)
+        if before:
+            found = tuple(np.concatenate([one, more], axis=-1) for one, more in zip(begin, found, strict=True))
+    else:
+        found = begin
+    _, mean, response, covariance, _, _, books = found
+    energy = _energy(machine, mean, covariance)
+    change = energy - _energy(machine, *(begin[part] for part in (1, 3)))
+    heat, shadow = books
+    data_mean = machine.data_mean
     return Moments(
         recorded,
-        mean[..., _THETA, :],
-        covariance[..., _THETA, :, _THETA, :],
-        mean[..., _X, :],
-        covariance[..., _X, :, _X, :],
-        covariance[..., _THETA, :, _X, :],
-        np.stack([f.response[..., _THETA, :, :] for f in frames]),
-        *np.moveaxis(np.array(sums), 1, 0),
+        _frames_first(mean[_THETA], 1) + data_mean,
+        _frames_first(covariance[_THETA, :, _THETA], 2),
+        _frames_first(mean[_X], 1) + data_mean,
+        _frames_first(covariance[_X, :, _X], 2),
+        _frames_first(covariance[_THETA, :, _X], 2),
+        _frames_first(response[_THETA], 2),
+        *(_frames_first(of, 0) for of in (change, change - heat, heat, shadow - heat)),
     )
+
+
+def _frames_first(values: np.ndarray, components: int) -> np.ndarray:
+    """(n, ..., replicas, F) as (F, replicas, n, ...)."""
+    order = [values.ndim - 1, *range(components, values.ndim - 1), *range(components)]
+    return np.ascontiguousarray(values.transpose(order))
 
 
 def partial_averages(mean: np.ndarray, precision: np.ndarray) -> PartialAverages:
@@ -234,8 +230,10 @@ def row_cumulants(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.mean(deviation**3, axis=0), np.mean(deviation**4, axis=0) - 3.0 * variance**2
 
 
-def theta_cumulants(machine: LearningMachine, third: np.ndarray, fourth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Third and fourth cumulants of each theta_i at steps 0..N, (N+1, n) each, from a normal start.
+def theta_cumulants(
+    machine: LearningMachine, third: np.ndarray, fourth: np.ndarray, record: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Third and fourth cumulants of each theta_i at steps `record`, by default 0..N, (F, n) each, from a normal start.
 
     third, fourth (n) are those of a row of the data. Independent terms add, and the mean of B rows has kappa_j/B^(j-1):
 
@@ -245,113 +243,151 @@ def theta_cumulants(machine: LearningMachine, third: np.ndarray, fourth: np.ndar
     """
     if machine.momentum != 0.0:
         raise ValueError("cumulants of theta alone do not obey a recursion with momentum")
-    results = np.zeros((2, machine.steps + 1, machine.components))
-    if machine.batch is None:
+    recorded = np.arange(machine.steps + 1) if record is None else np.unique(np.asarray(record, int))
+    results = np.zeros((2, len(recorded), machine.components))
+    ends, rates, _, repeats = _stretches(machine, recorded)
+    if machine.batch is None or not len(ends):
         return results[0], results[1]
-    for step, rate in enumerate(machine.rates(), start=1):
-        keep, take = 1.0 - rate * (machine.precision + machine.weight_decay), rate * machine.precision
-        for row, (order, cumulant) in enumerate(((3, third), (4, fourth))):
-            fresh = take**order * cumulant / machine.batch ** (order - 1)
-            results[row, step] = keep**order * results[row, step - 1] + fresh
+    orders = np.array([3, 4])[:, None, None]
+    keep, take = 1.0 - rates * (machine.columns + machine.weight_decay), rates * machine.columns
+    fresh = take**orders * np.stack([third, fourth])[..., None] / machine.batch ** (orders - 1.0)
+
+    def both(first: Maps, second: Maps) -> Maps:
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    whole, later = power((keep**orders, fresh), repeats, both), recorded > 0
+    at = np.searchsorted(ends, recorded[later])
+    passed = running_products(lambda s: tuple(part[..., s] for part in whole), len(ends), at, both)
+    results[:, later] = np.moveaxis(passed[1], -1, 1)
     return results[0], results[1]
 
 
-def _start(machine: LearningMachine, start: Start) -> _State:
-    n, lead = machine.components, machine.precision.shape[:-1]
-    mean, covariance = np.zeros((*lead, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n, _BLOCKS, n))
-    spread = np.diag(np.broadcast_to(np.asarray(start.theta_spread, float), (n,)) ** 2)
-    mean[..., _THETA, :], covariance[..., _THETA, :, _THETA, :] = start.theta_mean, spread
+def _stretches(machine: LearningMachine, recorded: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Stretches of equal steps up to the last that is recorded: where each ends, its rate, time step and length."""
+    last = int(recorded[-1])
+    rates, time_steps = machine.rates()[:last], machine.time_steps()[:last]
+    is_end = np.zeros(last + 1, bool)
+    is_end[recorded] = True
+    is_end[1:last] |= (rates[1:] != rates[:-1]) | (time_steps[1:] != time_steps[:-1])
+    is_end[0] = False
+    ends = np.flatnonzero(is_end)
+    return ends, rates[ends - 1], time_steps[ends - 1], np.diff(ends, prepend=0)
+
+
+def _start(machine: LearningMachine, start: Start) -> Maps:
+    """The law of z at step 0 as a map from anything: moves of any sort may follow it."""
+    k, n = machine.columns, machine.components
+    lead, spread = k.shape[1:], np.diag(np.broadcast_to(np.asarray(start.theta_spread, float), (n,)) ** 2)
+    nothing = _nothing(n, lead)
+    mean, covariance = nothing[1], nothing[3]
+    spread = spread.reshape(n, n, *(1,) * len(lead))
+    mean[_THETA] = (start.theta_mean - machine.data_mean).reshape(n, *(1,) * len(lead))
+    covariance[_THETA, :, _THETA] = spread
     if start.x is None:
-        mean[..., _X, :] = start.theta_mean
-        covariance[..., _X, :, _X, :] = spread + np.eye(n) / machine.precision[..., None]
-        covariance[..., _X, :, _THETA, :] = covariance[..., _THETA, :, _X, :] = spread
+        mean[_X], covariance[_X, :, _X] = mean[_THETA], spread + _diagonal(1.0 / k)
+        covariance[_X, :, _THETA] = covariance[_THETA, :, _X] = spread
     else:
-        mean[..., _X, :], covariance[..., _X, :, _X, :] = start.x.mean, start.x.covariance
-    return _State(mean, covariance, np.zeros((*lead, _BLOCKS, n, n)))
+        mean[_X] = (start.x.mean - machine.data_mean).reshape(n, *(1,) * len(lead))
+        covariance[_X, :, _X] = start.x.covariance.reshape(spread.shape)
+    return nothing
 
 
-def _step(machine: LearningMachine, rate: float, time_step: float, state: _State, books: np.ndarray) -> _State:
-    """The state after one step; adds mean work, heat and log ratio to `books` (3, ...)."""
-
-    def theta(state: _State) -> _State:
-        new = _after(state, _theta_move(machine, rate))
-        books[0] += _energy(machine, new) - _energy(machine, state)
-        return new
-
-    def sample(state: _State) -> _State:
-        new = _after(state, _x_moves(machine, time_step))
-        heat = _energy(machine, new) - _energy(machine, state)
-        shadow = np.zeros_like(heat)
-        if machine.x_dynamics == "ula":
-            gain = _square_gap(new) - _square_gap(state)
-            shadow = 0.25 * time_step * np.sum(machine.precision**2 * gain, axis=-1)
-        books[1] += heat
-        books[2] += shadow - heat
-        return new
-
-    halves: tuple[Callable[[_State], _State], ...] = (sample, theta) if machine.x_first else (theta, sample)
-    for half in halves:
-        state = half(state)
-    return state
+def _steps(machine: LearningMachine, rates: np.ndarray, time_steps: np.ndarray) -> Maps:
+    """One step at each of these learning rates and time steps."""
+    theta, sample = _theta_moves(machine, rates), _x_moves(machine, time_steps)
+    return _both(sample, theta) if machine.x_first else _both(theta, sample)
 
 
-def _theta_move(machine: LearningMachine, rate: float) -> _Move:
-    n, k = machine.components, machine.precision
-    lead = k.shape[:-1]
-    matrix, noise = np.zeros((*lead, _BLOCKS, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n, _BLOCKS, n))
-    shift, slope = np.zeros((*lead, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n))
-    pull = rate * (k + machine.weight_decay)
-    kick = 2.0 * rate * np.diag(np.broadcast_to(np.asarray(machine.temperature, float), (n,)))
+def _theta_moves(machine: LearningMachine, rate: np.ndarray) -> Maps:
+    n, k = machine.components, machine.columns
+    pull, push = rate * (k + machine.weight_decay), rate * k
+    matrix, shift, response, noise, *books = _nothing(n, pull.shape[1:])
+    whole = (n, *(1,) * (k.ndim - 1))
+    kick = 2.0 * rate * _diagonal(np.broadcast_to(np.asarray(machine.temperature, float), (n,)).reshape(whole))
     if machine.batch is not None:
-        kick = kick + rate**2 * k[..., :, None] * k[..., None, :] * machine.data_covariance / machine.batch
+        rows = (machine.data_covariance / machine.batch).reshape(n, *whole)
+        kick = kick + push[:, None] * push[None, :] * rows
     for block in (_THETA, _VELOCITY):
-        matrix[..., block, _THETA, :], matrix[..., block, _VELOCITY, :] = -pull, machine.momentum
-        shift[..., block, :], slope[..., block, :] = rate * k * machine.data_mean, rate * k
+        matrix[block, _THETA], matrix[block, _VELOCITY] = -pull, machine.momentum
+        shift[block] = -rate * machine.weight_decay * machine.data_mean.reshape(whole)
+        response[block] = _diagonal(push)
         for other in (_THETA, _VELOCITY):
-            noise[..., block, :, other, :] = kick
-    matrix[..., _THETA, _THETA, :] += 1.0
-    matrix[..., _X, _X, :] = 1.0
-    return _Move(matrix, shift, slope, noise)
+            noise[block, :, other] = kick
+    matrix[_THETA, _THETA] += 1.0
+    matrix[_X, _X] = 1.0
+    return (matrix, shift, response, noise, *books)
 
 
-def _x_moves(machine: LearningMachine, time_step: float) -> _Move:
+def _x_moves(machine: LearningMachine, time_step: np.ndarray) -> Maps:
     """All tau moves of a step at once: x - m is multiplied by a each time, and independent noise added."""
-    n, k, tau = machine.components, machine.precision, machine.tau
+    n, k, tau = machine.components, machine.columns, machine.tau
     if machine.x_dynamics == "ula":
-        once = 1.0 - time_step * k
-        powers = 2 * np.arange(tau).reshape(-1, *(1,) * once.ndim)
-        variance = 2.0 * time_step * np.sum(once**powers, axis=0)
-        factor = once**tau
+        factor = (1.0 - time_step * k) ** tau
+        lost = time_step * k * (2.0 - time_step * k)  # 1 - a^2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            powers = np.where(lost == 0.0, float(tau), -np.expm1(tau * np.log1p(-lost)) / lost)  # sum of a^(2 j)
+        variance = 2.0 * time_step * (powers if tau else np.zeros_like(lost))
     else:
-        factor = np.exp(-time_step * k * tau) if machine.x_dynamics == "exact-ou" else np.zeros_like(k)
+        factor = np.exp(-time_step * k * tau) if machine.x_dynamics == "exact-ou" else 0.0 * time_step * k
         variance = (1.0 - factor**2) / k
-    lead = k.shape[:-1]
-    matrix = np.zeros((*lead, _BLOCKS, _BLOCKS, n))
-    matrix[..., _THETA, _THETA, :] = matrix[..., _VELOCITY, _VELOCITY, :] = 1.0
-    matrix[..., _X, _X, :], matrix[..., _X, _THETA, :] = factor, 1.0 - factor
-    noise, nothing = np.zeros((*lead, _BLOCKS, n, _BLOCKS, n)), np.zeros((*lead, _BLOCKS, n))
-    noise[..., _X, :, _X, :] = np.eye(n) * variance[..., None]
-    return _Move(matrix, nothing, nothing, noise)
+    matrix, shift, response, noise, books, *rest = _nothing(n, factor.shape[1:])
+    matrix[_THETA, _THETA] = matrix[_VELOCITY, _VELOCITY] = 1.0
+    matrix[_X, _X], matrix[_X, _THETA] = factor, 1.0 - factor
+    noise[_X, :, _X] = _diagonal(variance)
+    gap = np.zeros((_BLOCKS, _BLOCKS, *books.shape[3:]))  # (x_i - m_i)^2
+    gap[_X, _X] = gap[_THETA, _THETA] = 1.0
+    gap[_X, _THETA] = gap[_THETA, _X] = -1.0
+    shadow = 0.25 * time_step * k**2 if machine.x_dynamics == "ula" else 0.0 * time_step * k
+    for row, weight in enumerate((0.5 * k + 0.0 * time_step, shadow)):
+        books[row] = weight * (np.einsum("bai...,bci...,cdi...->adi...", matrix, gap, matrix, optimize=True) - gap)
+        rest[1][row] = np.sum(weight * variance, axis=0)
+    return (matrix, shift, response, noise, books, *rest)
 
 
-def _after(state: _State, move: _Move) -> _State:
-    left = np.einsum("...abi,...bicj->...aicj", move.matrix, state.covariance)
-    covariance = np.einsum("...aicj,...dcj->...aidj", left, move.matrix) + move.noise
-    response = np.einsum("...abi,...bij->...aij", move.matrix, state.response)
-    response += move.slope[..., None] * np.eye(move.slope.shape[-1])
-    return _State(np.einsum("...abi,...bi->...ai", move.matrix, state.mean) + move.shift, covariance, response)
+def _both(first: Maps, second: Maps) -> Maps:
+    """The map that does both, the books of the second averaged over the noise of the first."""
+    (a1, b1, r1, c1, *own), (a2, b2, r2, c2, square, linear, constant) = first, second
+    left = np.einsum("abi...,bicj...->aicj...", a2, c1)
+    pulled = 2.0 * np.einsum("rabi...,bi...->rai...", square, b1) + linear
+    spread = np.einsum("aibi...->abi...", c1)
+    return (
+        np.einsum("abi...,bci...->aci...", a2, a1),
+        np.einsum("abi...,bi...->ai...", a2, b1) + b2,
+        np.einsum("abi...,bij...->aij...", a2, r1) + r2,
+        np.einsum("aicj...,dcj...->aidj...", left, a2) + c2,
+        own[0] + np.einsum("bai...,rbci...,cdi...->radi...", a1, square, a1, optimize=True),
+        own[1] + np.einsum("bai...,rbi...->rai...", a1, pulled),
+        own[2]
+        + constant
+        + 0.5 * np.einsum("rai...,ai...->r...", pulled + linear, b1)
+        + np.einsum("rabi...,abi...->r...", square, spread),
+    )
 
 
-def _square_gap(state: _State) -> np.ndarray:
-    """<(x_i - m_i)^2>, (..., n)."""
-    variance = np.einsum("...aibi->...abi", state.covariance)
-    gap = variance[..., _X, _X, :] + variance[..., _THETA, _THETA, :] - 2.0 * variance[..., _X, _THETA, :]
-    return np.asarray(gap + (state.mean[..., _X, :] - state.mean[..., _THETA, :]) ** 2)
+def _nothing(n: int, lead: tuple[int, ...]) -> Maps:
+    """Zeros of the shapes of a map, without and with books."""
+    shapes = (
+        (_BLOCKS, _BLOCKS, n),
+        (_BLOCKS, n),
+        (_BLOCKS, n, n),
+        (_BLOCKS, n, _BLOCKS, n),
+        (_BOOKS, _BLOCKS, _BLOCKS, n),
+        (_BOOKS, _BLOCKS, n),
+        (_BOOKS,),
+    )
+    return tuple(np.zeros((*shape, *lead)) for shape in shapes)
 
 
-def _energy(machine: LearningMachine, state: _State) -> np.ndarray:
-    """Mean of phi, without its constant: (...)."""
-    return np.asarray(0.5 * np.sum(machine.precision * _square_gap(state), axis=-1))
+def _diagonal(values: np.ndarray) -> np.ndarray:
+    """(n, ...) as diagonal matrices (n, n, ...)."""
+    return np.eye(len(values)).reshape(len(values), len(values), *(1,) * (values.ndim - 1)) * values
+
+
+def _energy(machine: LearningMachine, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Mean of phi, without its constant."""
+    variance = np.einsum("aibi...->abi...", covariance)
+    gap = variance[_X, _X] + variance[_THETA, _THETA] - 2.0 * variance[_X, _THETA]
+    return np.asarray(0.5 * np.sum(machine.columns * (gap + (mean[_X] - mean[_THETA]) ** 2), axis=0))
 
 
 def _running(increments: np.ndarray) -> np.ndarray:

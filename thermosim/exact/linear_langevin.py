@@ -36,6 +36,7 @@ __all__ = [
     "Transition",
     "after",
     "entropy_production_rate",
+    "exact_ou_moves",
     "exact_ou_transition",
     "largest_time_step",
     "mean_books",
@@ -116,10 +117,22 @@ def exact_ou_transition(
 
     Raises ValueError when the components have different temperatures.
     """
+    matrix, noise = exact_ou_moves(stiffness, time_step, _one(temperature))
+    return Transition(matrix, center - matrix @ center, noise)
+
+
+def exact_ou_moves(
+    stiffness: np.ndarray, time_step: ArrayLike, temperature: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """exp(-K h) and the covariance of the noise of any number of such transitions, (..., n, n) each.
+
+    stiffness (..., n, n); time step and temperature are numbers or (...).
+    """
     values, vectors = np.linalg.eigh(stiffness)
-    matrix = (vectors * np.exp(-values * time_step)) @ vectors.T
-    variances = _one(temperature) * -np.expm1(-2.0 * values * time_step) / values
-    return Transition(matrix, center - matrix @ center, (vectors * variances) @ vectors.T)
+    h, turned = np.asarray(time_step, float)[..., None], vectors.swapaxes(-1, -2)
+    decay = np.exp(-values * h)[..., None, :]
+    variances = np.asarray(temperature, float)[..., None] * -np.expm1(-2.0 * values * h) / values
+    return (vectors * decay) @ turned, (vectors * variances[..., None, :]) @ turned
 
 
 def transition(
@@ -205,9 +218,9 @@ def stationary_samples(matrix: np.ndarray, temperature: np.ndarray, normal: np.n
 
 
 def square_root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric root C of a covariance: C C' = covariance, (n, n)."""
+    """The symmetric root C of covariances: C C' = covariance, (..., n, n)."""
     values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ vectors.swapaxes(-1, -2))
 
 
 def stationary_state(

@@ -59,11 +59,11 @@ def equilibrium(theta: np.ndarray, constants: Values, temperature: np.ndarray, n
 def propagator(
     theta: np.ndarray, constants: Values, time_step: float, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """exp(-K h), a square root of T K^{-1} (1 - exp(-2 K h)), and c: (n, n), (n, n), (n)."""
+    """exp(-K h), a square root of T K^{-1} (1 - exp(-2 K h)), and c, of theta (S, m): (S, n, n), (S, n, n), (S, n)."""
     n = int(constants["dimension"])
-    center, stiffness = theta[:n], theta[n:].reshape(n, n)
-    move = linear_langevin.exact_ou_transition(stiffness, center, time_step, temperature)
-    return move.matrix, linear_langevin.square_root(move.noise), center
+    center, stiffness = theta[:, :n], theta[:, n:].reshape(-1, n, n)
+    matrix, noise = linear_langevin.exact_ou_moves(stiffness, time_step, temperature)
+    return matrix, linear_langevin.square_root(noise), center
 
 
 def validate(constants: Values, settings: Any) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,8 +80,10 @@ class Timetable:
             return theta, np.zeros((1, 0))
         before = self.theta_values(first - 1, last - 1) if moving and self.reversed else theta
         name, source, constants, *bath = self.propagator
-        frozen = tuple(sorted((key, _hashable(value)) for key, value in constants.items()))
-        return theta, np.ascontiguousarray([_propagated(row.tobytes(), name, source, frozen, *bath) for row in before])
+        propagator = model_of(name, source).propagator
+        assert propagator is not None
+        mean, noise, center = propagator(before, constants, *bath)
+        return theta, np.concatenate([part.reshape(len(before), -1) for part in (center, mean, noise)], axis=1)
 
 
 def _factor(rows: tuple[Any, ...], steps: int, first: int, last: int) -> np.ndarray:
@@ -93,18 +94,3 @@ def _factor(rows: tuple[Any, ...], steps: int, first: int, last: int) -> np.ndar
     return np.ascontiguousarray(
         [schedule_values(value, steps, first, last) if is_schedule(value) else ones for value in rows]
     )
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
-
-
-@functools.lru_cache(maxsize=4096)
-def _propagated(
-    theta: bytes, name: str, source: str, constants: tuple[tuple[str, Any], ...], time_step: float, temperature: float
-) -> np.ndarray:
-    """Center, mean and noise of a model's exact transition, packed."""
-    propagator = model_of(name, source).propagator
-    assert propagator is not None
-    mean, noise, center = propagator(np.frombuffer(theta), dict(constants), time_step, temperature)
-    return np.concatenate([np.ravel(center), np.ravel(mean), np.ravel(noise)])

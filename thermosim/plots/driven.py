@@ -21,6 +21,7 @@ from thermosim.plots import any_move, style
 __all__ = ["figure"]
 
 _PANEL = (4.2, 2.9)  # inches
+_POINTS = 1000  # of a curve of theory in time, between the frames
 _MARKS = 12  # marks along a curve in time
 _BLACK = "#222222"
 
@@ -30,7 +31,8 @@ def figure(ds: xr.Dataset) -> Figure:
     ds["heat"]  # raises KeyError where it is not recorded, before theory is worked out
     if not (driven.has_linear_moves(ds) and driven.starts_from_a_known_law(ds)):
         return any_move.figure(ds)
-    exact = driven.exact_results(ds)
+    steps = np.unique(np.linspace(0, settings(ds).run.steps, _POINTS + 1).round().astype(int))
+    exact = driven.exact_results(ds, np.union1d(steps, ds["step"].values))
     resolved, first = settings(ds), exact[0]
     with style.style():
         title = resolved.title or resolved.model.name
@@ -70,10 +72,10 @@ def _distribution(panel: Axes, ds: xr.Dataset, cell: Exact, name: str, label: st
     edges = np.linspace(low, high, int(np.clip(np.sqrt(values.size) / 2.0, 10, 50)))
     density, _ = np.histogram(values, edges)
     panel.stairs(density / values.size / np.diff(edges), edges, fill=True, color=style.COLOURS[0], alpha=0.35)
-    mean = getattr(cell.ledger, {"log_ratio_x": "log_ratio"}.get(name, name))[step]
+    mean = getattr(cell.ledger, {"log_ratio_x": "log_ratio"}.get(name, name))[cell.rows(step)]
     panel.axvline(mean, color=_BLACK, lw=1.2, label=f"exact mean {mean:.4g}")
-    if name == "work" and cell.moments is not None and cell.moments.gaussian:
-        variance = cell.moments.variance[step]
+    if name == "work" and cell.in_one_bath and cell.moments.gaussian:
+        variance = cell.moments.variance[cell.rows(step)]
         w = np.linspace(low, high, 300)
         normal = np.exp(-0.5 * (w - mean) ** 2 / variance) / np.sqrt(2.0 * np.pi * variance)
         style.theory(panel, w, normal, color=style.COLOURS[1], label="exact normal law")
@@ -88,13 +90,13 @@ def _work_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
     chosen = style.pick(len(exact))
     colours = [style.COLOURS[0]] if len(chosen) == 1 else style.sequence(len(chosen))
     for colour, cell in zip(colours, (exact[i] for i in chosen), strict=True):
-        style.theory(panel, np.arange(cell.protocol.steps + 1), cell.ledger.work, color=colour)
+        style.theory(panel, cell.steps, cell.ledger.work, color=colour)
         label = r"$\langle w\rangle$" + _where(ds, cell)
         _marks(panel, ds, mean.isel(cell.index), error.isel(cell.index), colour, label)
-    if len(exact) == 1 and (moments := exact[0].moments) is not None:
-        steps, temperature = np.arange(exact[0].protocol.steps + 1), exact[0].temperature
+    if len(exact) == 1 and exact[0].in_one_bath:
+        steps, temperature, moments = exact[0].steps, exact[0].temperature, exact[0].moments
         estimate = work.jarzynski(ds)
-        free_energy = driven.free_energy_of(exact[0])
+        free_energy = driven.free_energy_of(exact[0])[steps]
         style.theory(panel, steps, free_energy, color=_BLACK, ls=":", label=r"free energy difference $\Delta F$")
         style.theory(panel, steps, -temperature * moments.log_average, color=style.COLOURS[1])
         value, spread = estimate["free_energy_difference"], estimate["free_energy_difference_error"]
@@ -109,9 +111,9 @@ def _entropy_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
     chosen = style.pick(len(exact))
     colours = [style.COLOURS[0]] if len(chosen) == 1 else style.sequence(len(chosen))
     for colour, cell in zip(colours, (exact[i] for i in chosen), strict=True):
-        steps = np.arange(cell.protocol.steps + 1)
-        rate = driven.continuous_rate(cell)
-        time = cell.protocol.tau * np.cumsum([0.0, *(cell.protocol.bath(step)[0] for step in steps[1:])])
+        steps, rate = cell.steps, driven.continuous_rate(cell)
+        time_steps = np.broadcast_to(np.asarray(cell.protocol.time_step, float), cell.protocol.steps + 1)
+        time = cell.protocol.tau * np.concatenate([[0.0], np.cumsum(time_steps[1:])])[steps]
         label = rf"continuous time, rate {rate:.4g}" if len(chosen) == 1 else ""
         style.theory(panel, steps, rate * time, color=style.GREY, ls=":", label=label)
         label = "exact, this time step" if len(chosen) == 1 else ""
@@ -143,12 +145,12 @@ def _rate_along_axis(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
 def _ledger(panel: Axes, ds: xr.Dataset, cell: Exact) -> None:
     """Mean work, heat and change of energy since the first frame, and the worst first-law residual of any replica."""
     begin = int(ds["step"][0])
-    steps = np.arange(begin, cell.protocol.steps + 1)
+    steps, since = cell.steps, cell.rows(begin)
     rows = (("work", "work", "work"), ("heat", "heat", "heat"), ("phi", "energy", r"$\Delta\varphi$"))
     panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
     for colour, (name, of, label) in zip((style.COLOURS[0], style.COLOURS[1], style.COLOURS[2]), rows, strict=True):
         theory = getattr(cell.ledger, of)
-        style.theory(panel, steps, theory[begin:] - theory[begin], color=colour)
+        style.theory(panel, steps[since:], theory[since:] - theory[since], color=colour)
         values = ds[name].isel(cell.index)
         mean, error = replica_mean(values - values.isel(step=0))
         _marks(panel, ds, mean, error, colour, label)
@@ -161,7 +163,7 @@ def _ledger(panel: Axes, ds: xr.Dataset, cell: Exact) -> None:
 def _heat_from_baths(panel: Axes, ds: xr.Dataset, cell: Exact) -> None:
     """Heat absorbed from each of two baths since step 0, from the total heat and the log ratio."""
     cold, hot = np.unique(cell.protocol.bath(0)[1])
-    steps = np.arange(cell.protocol.steps + 1)
+    steps = cell.steps
     panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
     for colour, own, other in ((style.COLOURS[1], hot, cold), (style.COLOURS[0], cold, hot)):
         weight = 1.0 / other - 1.0 / own
