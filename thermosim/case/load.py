@@ -6,12 +6,13 @@ the nearest valid name. Nothing is compiled or written before a case is whole.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import itertools
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,7 +29,8 @@ from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
 from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
-from thermosim.moves import X_MOVES
+from thermosim.models.blame import blamed
+from thermosim.moves import THETA_MOVES, X_MOVES
 
 __all__ = ["Case", "load_case"]
 
@@ -115,16 +117,51 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     ]
     faults += taken_names(axes, model)
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
-    settings, axes, more = _swept(raw, model, home, axes)
+    with _users_code(raw, name):
+        settings, axes, more = _swept(raw, model, home, axes)
     faults += more
     if not faults and settings is not None and settings.model.file is not None:
-        from thermosim.models.slopes import slope_faults  # compiles
-
-        faults += slope_faults(model, settings.model.constants)
+        faults += _examined(model, settings, raw, home, axes)
     if faults or settings is None:
         raise CaseError(faults, name)
     settings = replace(settings, sweep={axis.key: list(axis.values) for axis in axes}, title=title)
     return Case(title, text, dict(overrides or {}), raw, home, model, settings, tuple(axes))
+
+
+@contextlib.contextmanager
+def _users_code(raw: Raw, name: str) -> Iterator[None]:
+    """What functions of a user's model raise while a case is read is a fault of the case, with its line."""
+    file = raw.get("model", {}).get("file")
+    try:
+        yield
+    except Exception as error:
+        if not (said := blamed(error)):
+            raise
+        raise CaseError([f"model.file = {file!r}: {said}"], name) from error
+
+
+def _examined(model: Model, settings: Settings, raw: Raw, home: Path, axes: Sequence[Axis]) -> list[str]:
+    """What is wrong with a user's model at the constants of this case, at the ends of each axis of [model] too."""
+    from thermosim.models.examine import Start, examine  # compiles
+
+    constants: list[Mapping[str, Any]] = [settings.model.constants]
+    swept: list[str] = []
+    for axis in axes:
+        section, _, key = axis.key.partition(".")
+        if section == "model":
+            numbers = all(isinstance(value, (int, float)) for value in axis.values)
+            ends = (min(axis.values), max(axis.values)) if numbers else (axis.values[0], axis.values[-1])
+            resolved = [resolve(_changed(raw, {axis.key: value}), model, home)[0] for value in ends]
+            constants += [there.model.constants for there in resolved if there is not None]
+            swept += [] if axis.structural else [key]
+    constants = [values for i, values in enumerate(constants) if values not in constants[:i]]
+    theta, start = settings.theta, None
+    move = THETA_MOVES[theta.dynamics]
+    if model.initial_theta and move.learns:
+        hyper = {key: None if isinstance(value := getattr(theta, key), Mapping) else value for key in move.hyper}
+        start = Start(str(theta.initial or next(iter(model.initial_theta))), {**hyper, "constraint": theta.constraint})
+    found = examine(model, constants, swept=swept, start=start)
+    return [f"model.file = {settings.model.file!r}: {fault}" for fault in found.faults]
 
 
 def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settings | None, list[Axis], list[str]]:
@@ -139,13 +176,17 @@ def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settin
     steady = any(X_MOVES[name].steady for name in moves if name in X_MOVES)
     axes = [replace(axis, structural=is_structural(axis, model, steady)) for axis in axes]
     everywhere = recordable(model, settings) if settings is not None and not faults else []
+    computed: set[str] = set()
     for axis in axes:
         for value in axis.values[1:]:
             there, wrong = resolve(_changed(raw, {axis.key: value}), model, home)
             faults += wrong
             if there is not None and not wrong:
+                if settings is not None and _moves_others(model, axis, settings, there):
+                    computed.add(axis.key)
                 names = recordable(model, there)
                 everywhere = [name for name in everywhere if name in names]
+    axes = [replace(axis, structural=axis.structural or axis.key in computed) for axis in axes]
     if faults or settings is None:
         return None, axes, faults
     record = settings.record.model_copy(update={"variables": frame_names(settings.record, everywhere)})
@@ -160,6 +201,17 @@ def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settin
         for key, value in lane_values:
             faults += resolve(_changed(raw, {**together, key: value}), model, home)[1]
     return settings, axes, faults
+
+
+def _moves_others(model: Model, axis: Axis, here: Settings, there: Settings) -> bool:
+    """Whether constants, or defaults of theta, are computed from the constant of this axis: lanes cannot differ in them."""
+    section, _, key = axis.key.partition(".")
+    if section != "model":
+        return False
+    a, b = here.model.constants, there.model.constants
+    if any(a[name] != b[name] for name in a if name != key):
+        return True
+    return any(not np.array_equal(group.default(a), group.default(b)) for group in model.parameters)
 
 
 def _whole(table: Raw, model: Model, prefix: str = "") -> Raw:

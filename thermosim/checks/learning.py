@@ -74,8 +74,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
             "Learning by contrast lets x steer theta: fluctuation theorems and routes to the L-info hold without "
             "feedback only, and are not compared."
         )
-    gaussians = [machine for machine in everyone if machine.model.name == "gaussian"]
-    if "theta" not in ds and any(has_own_precisions(machine) for machine in gaussians):
+    if "theta" not in ds and any(has_own_precisions(machine) for machine in everyone):
         said.append(
             "Replicas have precisions of their own, which the exact recursion needs: add theta to record.variables."
         )
