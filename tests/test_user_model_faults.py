@@ -72,21 +72,37 @@ DRIVEN_FAULTS = {
     # slopes
     "sign of force": ("return -constants[STIFF", "return constants[STIFF", r"force\(\d, ...\) = .* minus the slope"),
     "factor of force": ("return -constants[STIFF", "return -1.001 * constants[STIFF", r"force\(\d, ...\) = "),
-    "one component": ("    return -constants[STIFF, lane] * q\n\ndef d", ("    return -constants[STIFF, lane] * q * "
-                      "(1.0 if i == 0 else 2.0)\n\ndef d"), r"force\(1, ...\) = "),
-    "theta left out": ("q = x[i, lane] - theta[CENTRE + i, lane] - shared[SHIFT + i]\n    return",
-                       "q = x[i, lane] - shared[SHIFT + i]\n    return", r"force\(\d, ...\) = "),
-    "shared left out": ("q = x[i, lane] - theta[CENTRE + i, lane] - shared[SHIFT + i]\n    return",
-                        "q = x[i, lane] - theta[CENTRE + i, lane]\n    return", r"force\(\d, ...\) = "),
+    "one component": (
+        "    return -constants[STIFF, lane] * q\n\ndef d",
+        ("    return -constants[STIFF, lane] * q * (1.0 if i == 0 else 2.0)\n\ndef d"),
+        r"force\(1, ...\) = ",
+    ),
+    "theta left out": (
+        "q = x[i, lane] - theta[CENTRE + i, lane] - shared[SHIFT + i]\n    return",
+        "q = x[i, lane] - shared[SHIFT + i]\n    return",
+        r"force\(\d, ...\) = ",
+    ),
+    "shared left out": (
+        "q = x[i, lane] - theta[CENTRE + i, lane] - shared[SHIFT + i]\n    return",
+        "q = x[i, lane] - theta[CENTRE + i, lane]\n    return",
+        r"force\(\d, ...\) = ",
+    ),
     # lanes
-    "lane of theta": ("theta[CENTRE + i, lane] - shared[SHIFT + i]\n        total", ("theta[CENTRE + i, 0] - "
-                      "shared[SHIFT + i]\n        total"), "depends on other lanes"),
+    "lane of theta": (
+        "theta[CENTRE + i, lane] - shared[SHIFT + i]\n        total",
+        ("theta[CENTRE + i, 0] - shared[SHIFT + i]\n        total"),
+        "depends on other lanes",
+    ),
     "lane of a constant": ("0.5 * constants[STIFF, lane]", "0.5 * constants[STIFF, 0]", "depends on other lanes"),
     "mean over lanes": ("return total", "return total + 0.0 * lane + x[0].mean()", "depends on other lanes|line 1"),
     "lane of the drive": ("x[1 - i, lane] * (1.0", "x[1 - i, lane - 1] * (1.0", "drive: a lane depends"),
     # indices
     "past the end of x": ("x[1 - i, lane] * (1", "x[2 - i, lane] * (1", r"mine.py, line \d+, in drive: IndexError"),
-    "past theta": ("theta[CENTRE + i, lane] - shared[SHIFT + i]\n    r", "theta[CENTRE + i + 1, lane]\n    r", "IndexError"),
+    "past theta": (
+        "theta[CENTRE + i, lane] - shared[SHIFT + i]\n    r",
+        "theta[CENTRE + i + 1, lane]\n    r",
+        "IndexError",
+    ),
     "past shared": ("shared[SHIFT + i]\n    r", "shared[SHIFT + 2 * i]\n    r", "IndexError.*past the end"),
     # errors and results
     "no such name": ("return -constants[STIFF", "return -constants[STIF", r"line \d+, in force: NameError.*STIF"),
@@ -98,13 +114,21 @@ DRIVEN_FAULTS = {
     "writes to x": ("\n    return -c", "\n    x[i, lane] += 0.0\n    return -c", r"line \d+, in force.*read-only"),
     "endless": ("    return total", "    while True:\n        total += 0.0", "still running after"),
     # arguments and fields
-    "arguments of energy": ("def energy(x, theta, ", "def energy(x, ", r"energy takes .*mine.py, line \d+.*called as energy"),
+    "arguments of energy": (
+        "def energy(x, theta, ",
+        "def energy(x, ",
+        r"energy takes .*mine.py, line \d+.*called as energy",
+    ),
     "arguments of drive": ("def drive(i, x,", "def drive(x,", "drive takes"),
     "arguments of equilibrium": ("temperature, normal):\n    shift", "temperature):\n    shift", "equilibrium takes"),
     "arguments of an observable": ("lambda x, c: x[..., 0] > 0", "lambda x: x", "observable 'right' takes"),
     "no force": ("energy=energy, force=force", "energy=energy", "has an energy and no force"),
     "no energy": ("energy=energy, force=force, drive=drive", "force=force", "has a force and no energy"),
-    "a list": ("    energy=energy", "    derived=[],\n    energy=energy", r"derived of MODEL is list \[\]; expected a tuple"),
+    "a list": (
+        "    energy=energy",
+        "    derived=[],\n    energy=energy",
+        r"derived of MODEL is list \[\]; expected a tuple",
+    ),
     "a class": ("energy=energy, force", "energy=Observable, force", "energy of MODEL is the class Observable"),
     "a number": ("components=lambda c: 2", "components=2", "components of MODEL is int 2; expected a function"),
     "components": ("components=lambda c: 2", "components=lambda c: 2.5", "components gives 2.5"),
@@ -114,16 +138,22 @@ DRIVEN_FAULTS = {
     "default": ("lambda c: np.zeros(2)", "lambda c: np.array([0, np.nan])", "expected finite numbers"),
     "levels": ("    energy=energy", "    levels=1,\n    energy=energy", "levels of MODEL"),
     "name": ('name="mine"', "name=3", "name of MODEL is int 3; expected text"),
-    "of": ('Observable("x", l', 'Observable("phi", l', "expected \"theta\" or \"x\""),
+    "of": ('Observable("x", l', 'Observable("phi", l', 'expected "theta" or "x"'),
     # names
     "a constant twice": ('Constant("turn", 0.4', 'Constant("stiff", 0.4', "both called 'stiff'"),
     "a constant as a parameter": ('Parameter("centre"', 'Parameter("turn"', "so TURN would mean both"),
-    "parameters twice": ('parameters=(', 'parameters=(Parameter("centre", "", lambda c: (1,), lambda c: np.zeros(1)),',
-                         "both called 'centre'"),
+    "parameters twice": (
+        "parameters=(",
+        'parameters=(Parameter("centre", "", lambda c: (1,), lambda c: np.zeros(1)),',
+        "both called 'centre'",
+    ),
     "a name of the ledger": ('Constant("turn", 0.4', 'Constant("heat", 0.4', "HEAT has a meaning"),
     "a name of the engine": ('Constant("turn", 0.4', 'Constant("restart", 0.4', "RESTART has a meaning"),
-    "a global of the engine": ("def energy(x, theta, constants, shared, lane):\n    total = 0.0", ("BATCH = 0.0\ndef energy("
-                               "x, theta, constants, shared, lane):\n    total = BATCH"), "'BATCH' of its file"),
+    "a global of the engine": (
+        "def energy(x, theta, constants, shared, lane):\n    total = 0.0",
+        ("BATCH = 0.0\ndef energy(x, theta, constants, shared, lane):\n    total = BATCH"),
+        "'BATCH' of its file",
+    ),
     "no name": ('Constant("turn", 0.4', 'Constant("", 0.4', "expected a plain word"),
     "a slash": ('{"right"', '{"right/left"', "expected a plain word"),
     "a space": ('Functional("drift"', 'Functional("my drift"', "expected a plain word"),
@@ -137,8 +167,11 @@ DRIVEN_FAULTS = {
     "observable over replicas": ("x[..., 0] > 0", "x[..., 0] - x[..., 0].mean()", "depends on other replicas"),
     "observable writes": ("x[..., 0] > 0", "x.sort() or x[..., 0]", "read-only"),
     "equilibrium without theta": ("return theta + shift", "return shift", "equilibrium does not sample"),
-    "equilibrium without a root": ("np.sqrt(temperature / constants[\"stiff\"])", "temperature / constants[\"stiff\"]",
-                                   r"<x_0 d phi/dx_0> is .* gives 0.25"),
+    "equilibrium without a root": (
+        'np.sqrt(temperature / constants["stiff"])',
+        'temperature / constants["stiff"]',
+        r"<x_0 d phi/dx_0> is .* gives 0.25",
+    ),
     "equilibrium of a shape": ("return theta + shift", "return theta.T + shift.T", "equilibrium"),
     "equilibrium raises": ("    shift = np.array(c", "    1 / 0\n    shift = np.array(c", "equilibrium"),
     "equilibrium over replicas": ("* normal", "* (normal - normal.mean(axis=1, keepdims=True))", "other replicas"),
@@ -158,13 +191,171 @@ DRIVEN_FAULTS = {
     "asks": ("MODEL = Model(", "input()\nMODEL = Model(", "EOFError"),
     "no MODEL": ("MODEL = Model(", "THING = Model(", "defines no MODEL"),
     "helper beside": ("import math", "import math, beside_it", "imports 'beside_it', a file beside it"),
-    "prints in a kernel": ("    return total", "    print(total)\n    return total", r"energy \(mine.py, line \d+\) prints"),
+    "prints in a kernel": (
+        "    return total",
+        "    print(total)\n    return total",
+        r"energy \(mine.py, line \d+\) prints",
+    ),
     # the compiler
     "makes an array": ("total = 0.0", "total = np.zeros(3).sum()", r"mine.py, line \d+: cannot be compiled"),
-    "a helper not marked": ("@inlined\ndef square", "def square", r"energy calls square \(mine.py, line \d+\): mark it"),
-    "try": (
-        "total = 0.0", "try:\n        total = 0.0\n    except ValueError:\n        total = 1.0", "cannot be compiled"
+    "a helper not marked": (
+        "@inlined\ndef square",
+        "def square",
+        r"energy calls square \(mine.py, line \d+\): mark it",
     ),
+    "try": (
+        "total = 0.0",
+        "try:\n        total = 0.0\n    except ValueError:\n        total = 1.0",
+        "cannot be compiled",
+    ),
+}
+
+
+LEARNING = """
+import math
+import numpy as np
+from thermosim import Constant, Derived, Model, Parameter
+from thermosim.kernels.elementary import exp
+
+def prepare(theta, constants, shared, derived, scratch):
+    for i in range(COMPONENTS):
+        for lane in range(theta.shape[1]):
+            derived[CENTER + i, lane] = theta[MEAN + i, lane]
+            derived[RATE + i, lane] = constants[SCALE, lane] * exp(theta[LOG_RATE + i, lane])
+
+def surprisal_and_force(x, derived, constants, shared, phi, force, scratch):
+    for lane in range(x.shape[1]):
+        phi[lane] = 0.0
+        for i in range(COMPONENTS):
+            d = x[i, lane] - derived[CENTER + i, lane]
+            k = derived[RATE + i, lane]
+            phi[lane] += 0.5 * k * d * d + 0.5 * math.log(2.0 * math.pi / k)
+            force[i, lane] = -k * d
+
+def parameter_gradient(x, derived, constants, shared, factor, loss, gradient, scratch):
+    for lane in range(x.shape[1]):
+        for i in range(COMPONENTS):
+            d = x[i, lane] - derived[CENTER + i, lane]
+            k = derived[RATE + i, lane]
+            loss[lane] += factor * (0.5 * k * d * d + 0.5 * math.log(2.0 * math.pi / k))
+            gradient[MEAN + i, lane] -= factor * k * d
+            gradient[LOG_RATE + i, lane] += factor * (0.5 * k * d * d - 0.5)
+
+def fresh(x, derived, constants, shared, normal, uniform, scratch):
+    for i in range(COMPONENTS):
+        for lane in range(x.shape[1]):
+            x[i, lane] = derived[CENTER + i, lane] + normal[i, lane] / math.sqrt(derived[RATE + i, lane])
+
+def cross_entropy(a, b, constants):
+    k = constants["scale"]
+    ka, kb = k * np.exp(a[..., 2:]), k * np.exp(b[..., 2:])
+    return (0.5 * kb * (1 / ka + (a[..., :2] - b[..., :2]) ** 2) + 0.5 * np.log(2 * np.pi / kb)).sum(axis=-1)
+
+def two(c):
+    return (2,)
+
+def zeros(c):
+    return np.zeros(2)
+
+MODEL = Model(
+    name="mine", summary="a test", source="a test",
+    constants=(Constant("scale", 1.5, "scale", minimum=0.0, exclusive=True),),
+    components=lambda c: 2,
+    parameters=(Parameter("mean", "", two, zeros), Parameter("log_rate", "", two, zeros)),
+    derived=(Derived("center", two), Derived("rate", two)),
+    prepare=prepare, surprisal_and_force=surprisal_and_force, parameter_gradient=parameter_gradient,
+    fresh=fresh, fresh_normals=lambda c: 2, cross_entropy=cross_entropy, normalised=True,
+)
+"""
+LEARNING_FAULTS = {
+    "sign": ("-= factor * k * d\n", "+= factor * k * d\n", "parameter_gradient gives .* slope of phi"),
+    "at other theta only": ("- 0.5)\n", "- 0.5 * (1.0 + derived[CENTER + i, lane]))\n", "parameter_gradient gives"),
+    "writes to the gradient": (
+        "gradient[MEAN + i, lane] -= f",
+        "gradient[MEAN + i, lane] = -f",
+        "gradient what it must",
+    ),
+    "writes to the loss": ("loss[lane] += f", "loss[lane] = f", "parameter_gradient"),
+    "no factor": ("gradient[MEAN + i, lane] -= factor * k", "gradient[MEAN + i, lane] -= k", "by factor"),
+    "a loss of its own": ("loss[lane] += factor * (0.5", "loss[lane] += factor * (0.7", "it must add phi"),
+    "adds to phi": ("        phi[lane] = 0.0\n", "", "phi is not finite at any"),
+    "adds to the force": ("force[i, lane] = -k", "force[i, lane] += -k", "force.* is nan"),
+    "one component only": ("            force[i, lane] = -k * d", "        force[0, lane] = -k * d", "force"),
+    "derived left out": ("            derived[RATE + i", "            if i: derived[RATE + i", "phi is not finite"),
+    "scratch not declared": ("phi[lane] = 0.0", "scratch[0, lane] = phi[lane] = 0.0", "IndexError"),
+    "mean over lanes": ("d = x[i, lane] - derived", "d = x[i, 0] - derived", "depends on other lanes"),
+    "force of another lane": (
+        "force[i, lane] = -k * d",
+        ("force[i, lane] = -k * (x[i, lane - 1] - derived[CENTER + i, lane - 1])"),
+        "depends on other lanes",
+    ),
+    "no normaliser": (" + 0.5 * math.log(2.0 * math.pi / k)", "", "normalised = True, but|parameter_gradient gives"),
+    "writes to derived": (
+        "            k = derived[RATE + i, lane]\n            phi",
+        "            derived[RATE + i, lane] += 0.0\n            k = 1.0\n            phi",
+        "read-only",
+    ),
+    "fresh without a root": (
+        "/ math.sqrt(derived[RATE + i, lane])",
+        "/ derived[RATE + i, lane]",
+        "fresh does not sample",
+    ),
+    "fresh without theta": ("x[i, lane] = derived[CENTER + i, lane] + n", "x[i, lane] = n", "fresh does not sample"),
+    "fresh of too few normals": ("fresh_normals=lambda c: 2", "fresh_normals=lambda c: 1", "in fresh: IndexError"),
+    "cross entropy": ("a[..., 2:]), k * np.exp(b", "b[..., 2:]), k * np.exp(a", "are a and b mixed up"),
+    "shape of a cross entropy": (".sum(axis=-1)", "", r"cross_entropy gives shape \(4, 2\), expected \(4,\)"),
+    "no prepare": ("prepare=prepare, ", "", "derived rows and no prepare"),
+    "no derived": ('    derived=(Derived("center", two), Derived("rate", two)),\n', "", "no derived rows"),
+    "no surprisal": ("surprisal_and_force=surprisal_and_force, ", "", "parameter_gradient and no surprisal_and_force"),
+    "discrete": ("normalised=True", "normalised=True, discrete=True", "is discrete and has surprisal_and_force"),
+    "a name twice": ('Derived("rate"', 'Derived("mean"', "so MEAN would mean both"),
+}
+
+SPINS = """
+import numpy as np
+from thermosim import Constant, Model, Parameter
+from thermosim.kernels.elementary import exp
+
+def surprisal(x, derived, constants, shared, phi, scratch):
+    for lane in range(x.shape[1]):
+        phi[lane] = -constants[FIELD, lane] * x[0, lane]
+        for i in range(COMPONENTS - 1):
+            phi[lane] -= derived[COUPLING + i, lane] * x[i, lane] * x[i + 1, lane]
+
+def resample(x, x_new, derived, constants, shared, uniform, scratch):
+    for lane in range(x.shape[1]):
+        for i in range(COMPONENTS):
+            x_new[i, lane] = x[i, lane]
+        for place in range(COMPONENTS):
+            i = COMPONENTS - 1 - place if BACKWARD else place
+            field = constants[FIELD, lane] if i == 0 else derived[COUPLING + i - 1, lane] * x_new[i - 1, lane]
+            if i + 1 < COMPONENTS:
+                field += derived[COUPLING + i, lane] * x_new[i + 1, lane]
+            x_new[i, lane] = 1.0 if uniform[i, lane] * (1.0 + exp(-2.0 * field)) <= 1.0 else -1.0
+
+def parameter_gradient(x, derived, constants, shared, factor, loss, gradient, scratch):
+    for lane in range(x.shape[1]):
+        loss[lane] -= factor * constants[FIELD, lane] * x[0, lane]
+        for i in range(COMPONENTS - 1):
+            loss[lane] -= factor * derived[COUPLING + i, lane] * x[i, lane] * x[i + 1, lane]
+            gradient[COUPLING + i, lane] -= factor * x[i, lane] * x[i + 1, lane]
+
+MODEL = Model(
+    name="spins", summary="a test", source="a test", constants=(Constant("field", 0.3, "field"),),
+    components=lambda c: 4,
+    parameters=(Parameter("coupling", "", lambda c: (3,), lambda c: np.array([0.5, -0.4, 0.6])),),
+    discrete=True, levels=(-1.0, 1.0), surprisal=surprisal, resample=resample,
+    resample_uniforms=lambda c: 4, parameter_gradient=parameter_gradient,
+)
+"""
+SPINS_FAULTS = {
+    "odds": ("exp(-2.0 * field)", "exp(-1.0 * field)", "resample does not sample|resample"),
+    "old neighbours": ("* x_new[i + 1, lane]", "* x_new[i - 1, lane]", "resample.* does not sample exp"),
+    "levels": ("levels=(-1.0, 1.0)", "levels=(0.0, 1.0)", "values other than levels"),
+    "uniforms": ("resample_uniforms=lambda c: 4", "resample_uniforms=lambda c: 3", "in resample: IndexError"),
+    "gradient": ("gradient[COUPLING + i, lane] -=", "gradient[COUPLING + i, lane] +=", "parameter_gradient gives"),
+    "in place": ("            x_new[i, lane] = x[i, lane]", ("            x_new[i, lane] = x[i, lane]\n            "
+                 "x[i, lane] = 1.0"), "in resample: .*read-only"),
 }  # fmt: skip
 
 
@@ -179,22 +370,28 @@ def said_of(path) -> list[str]:
     if model is None:
         return faults
     constants, faults = trial_constants({}, model)
-    return faults + functional_faults(model) or examine(model, [constants]).faults
+    compiles = model.drive is not None  # of one kind only, to be quick
+    return faults + functional_faults(model) or examine(model, [constants], compile_too=compiles).faults
 
 
-def test_the_file_without_a_fault_passes(tmp_path):
+FILES = {"driven": (DRIVEN, DRIVEN_FAULTS), "learning": (LEARNING, LEARNING_FAULTS), "spins": (SPINS, SPINS_FAULTS)}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_without_a_fault_passes(tmp_path, kind):
     path = tmp_path / "mine.py"
-    path.write_text(DRIVEN)
+    path.write_text(FILES[kind][0])
     assert not said_of(path)
 
 
-@pytest.mark.parametrize("fault", DRIVEN_FAULTS)
-def test_a_fault_of_a_driven_model_is_named(tmp_path, fault):
-    old, new, said = DRIVEN_FAULTS[fault]
-    assert old in DRIVEN
+@pytest.mark.parametrize(("kind", "fault"), [(kind, fault) for kind in FILES for fault in FILES[kind][1]])
+def test_a_fault_is_named(tmp_path, kind, fault):
+    text, faults = FILES[kind]
+    old, new, said = faults[fault]
+    assert old in text
     path = tmp_path / "mine.py"
-    path.write_text(DRIVEN.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1 if kind == "driven" else -1))
     (tmp_path / "beside_it.py").write_text("")
     found = said_of(path)
-    assert found and re.search(said, "\n".join(found), re.DOTALL), found
+    assert re.search(said, "\n".join(found) or "nothing", re.DOTALL), found
     assert all("\n" not in sentence and len(sentence) < 700 for sentence in found)

@@ -204,7 +204,7 @@ def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settin
 
 
 def _moves_others(model: Model, axis: Axis, here: Settings, there: Settings) -> bool:
-    """Whether constants, or defaults of theta, are computed from the constant of this axis: lanes cannot differ in them."""
+    """Whether constants, or defaults of theta, which lanes share, are computed from the constant of this axis."""
     section, _, key = axis.key.partition(".")
     if section != "model":
         return False

@@ -38,7 +38,24 @@ def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> Exit:
         open_ensemble(file).close()  # or says what else it is
         print(f"{file} is complete: there is nothing to go on with. For more steps: thermosim extend {file} --steps N")
         return Exit.FINE
+    _tell_of_an_edited_model(file)
     return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), picture, False)
+
+
+def _tell_of_an_edited_model(file: Path) -> None:
+    """A run goes on with the text of the user's model that it began with; say so where the file is another now."""
+    from thermosim.storage import parts_folder, read_manifest
+
+    folder = parts_folder(file)
+    if not folder.is_dir():
+        return
+    origin = read_manifest(folder).origin
+    name = str(origin.settings["model"].get("file") or "")
+    for path in {(place / name).resolve() for place in (file.parent, Path.cwd())} if origin.model_source else ():
+        if path.is_file() and path.read_text("utf-8-sig", errors="replace") != origin.model_source:
+            print(
+                f"{path} has changed since the run began, which goes on with the text it began with.", file=sys.stderr
+            )
 
 
 def extend(file: Path, steps: int, picture: bool, how: Mapping[str, Any]) -> Exit:

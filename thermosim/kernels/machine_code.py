@@ -69,7 +69,7 @@ def compile_part(template: Part, signature: types.Signature, cached_as: str | No
 
 
 def _said(text: str, template: Part) -> str:
-    """What the compiler says of a user's function: the file, the line, and the first line that says why; else nothing."""
+    """What the compiler says of a user's function: file, line, and the first line that says why; else nothing."""
     text = re.sub(r"\x1b\[\d*m", "", text)
     places = [(Path(file).resolve(), line) for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)]
     users = [f"{file.name}, line {line}" for file, line in places if _is_users(file)]

@@ -15,7 +15,7 @@ MODULE = "thermosim_user_"  # how the names of modules begin that are made of a 
 
 
 def blamed(error: BaseException) -> str:
-    """Place and error, as in `my_model.py, line 12, in force: NameError: ...`; empty where no user's file is involved."""
+    """Place and error, as in `my_model.py, line 12, in force: NameError: ...`; empty where no user's file has part."""
     if isinstance(error, CompileError):
         return str(error)
     frames = [frame for frame in traceback.walk_tb(error.__traceback__) if _is_users(frame[0].f_globals)]

@@ -226,8 +226,10 @@ def _noise_faults(plain: Plain) -> list[str]:
             exact = finite_difference(mean_loss, row, direction, abs(mean))
             if exact.decided and abs(mean - exact.value) > 6.0 * error + 20.0 * exact.error + 1e-6 * abs(mean):
                 return [
-                    f"stochastic_gradient: along a random direction its mean over the noise is {mean:.6g} and the slope "
-                    f"of its loss is {exact.value:.6g}: mend one of the two."
+                    (
+                        f"stochastic_gradient: along a random direction its mean over the noise is {mean:.6g} and the "
+                        f"slope of its loss is {exact.value:.6g}: mend one of the two."
+                    )
                 ]
     return []
 

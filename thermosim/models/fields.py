@@ -207,28 +207,40 @@ def _needs(model: Model) -> Iterator[str]:
         (has["drive"] and not has["energy"], "has a drive and no energy: give an energy and its force (0.0 if none)."),
         (has["energy"] and of_tile, f"has phi twice, as energy and as {phi}: keep one form."),
         (has["surprisal"] and has["surprisal_and_force"], "has surprisal and surprisal_and_force: keep one form."),
-        (has["surprisal"] and not model.discrete, "has a surprisal without force and x is not discrete: give "
-         "surprisal_and_force, or set discrete=True."),
+        (
+            has["surprisal"] and not model.discrete,
+            ("has a surprisal without force and x is not discrete: give surprisal_and_force, or set discrete=True."),
+        ),
         (has["surprisal_and_force"] and model.discrete, "is discrete and has surprisal_and_force: give surprisal."),
         (has["energy"] and model.discrete, "is discrete and has energy and force: give surprisal for a tile."),
         (has["parameter_gradient"] and not of_tile, f"has a parameter_gradient and no {phi}."),
-        (has["parameter_gradient"] and has["stochastic_gradient"], "has parameter_gradient and stochastic_gradient: "
-         "theta learns by one of them."),
+        (
+            has["parameter_gradient"] and has["stochastic_gradient"],
+            ("has parameter_gradient and stochastic_gradient: theta learns by one of them."),
+        ),
         (has["fresh"] and not of_tile, f"has fresh and no {phi}."),
         (has["resample"] and not has["surprisal"], "has resample and no surprisal (with discrete=True)."),
         (has["equilibrium"] and not has["energy"] and not of_tile, "has equilibrium and no energy."),
         (has["propagator"] and not has["energy"] and not of_tile, "has a propagator and no energy."),
         (has["prepare"] and not model.derived, "has prepare and no derived rows for it to write."),
         (bool(model.derived) and not has["prepare"], "has derived rows and no prepare to write them."),
-        (has["prepare"] and has["energy"], "has prepare beside energy and force, which read theta itself: give "
-         "surprisal_and_force."),
-        ((has["parameter_gradient"] or has["stochastic_gradient"]) and not model.parameters, "has a gradient and no "
-         "parameters."),
-        (any(o.of == "x" for o in model.observables.values()) and not (has["energy"] or of_tile), "has an observable of "
-         "x and no energy, so no x."),
-        (not has["energy"] and not of_tile and not has["stochastic_gradient"], "has neither an energy nor a gradient: "
-         "nothing could move."),
-    )  # fmt: skip
+        (
+            has["prepare"] and has["energy"],
+            ("has prepare beside energy and force, which read theta itself: give surprisal_and_force."),
+        ),
+        (
+            (has["parameter_gradient"] or has["stochastic_gradient"]) and not model.parameters,
+            ("has a gradient and no parameters."),
+        ),
+        (
+            any(o.of == "x" for o in model.observables.values()) and not (has["energy"] or of_tile),
+            ("has an observable of x and no energy, so no x."),
+        ),
+        (
+            not has["energy"] and not of_tile and not has["stochastic_gradient"],
+            ("has neither an energy nor a gradient: nothing could move."),
+        ),
+    )
     return (f"MODEL {said}" for wrong, said in rules if wrong)
 
 
@@ -250,12 +262,11 @@ def _engine_names(model: Model) -> Iterator[str]:
             its_own = used in own and getattr(model, used) is known
             if known is not None and used in _BINDS and not its_own:
                 yield f"{name} uses {used!r} of its file, a name that the engine binds to its own: rename it."
-            elif isinstance(known, FunctionType) and known.__module__ == function.__module__:
-                if not is_inlined(known) and not its_own:
-                    yield (
-                        f"{name} calls {used} ({place_of(known)}): mark it @inlined, from thermosim.kernels.declare, so "
-                        "that it is compiled too."
-                    )
+            elif not isinstance(known, FunctionType) or is_inlined(known) or its_own:
+                continue
+            elif known.__module__ == function.__module__:
+                marked = "mark it @inlined, from thermosim.kernels.declare, so that it is compiled too"
+                yield f"{name} calls {used} ({place_of(known)}): {marked}."
 
 
 def _globals_of(function: FunctionType) -> set[str]:

@@ -50,8 +50,10 @@ def alone(name: str, function: Callable[[slice], tuple[np.ndarray, ...]], lanes:
                 continue
             k = int(np.argmax(~np.isclose(here, apart, rtol=_ROUNDING, atol=1e-300, equal_nan=True)))
             return [
-                f"{name}: a lane depends on other lanes: the same state gives {here[k]:.6g} among {lanes} lanes and "
-                f"{apart[k]:.6g} alone. Index every array by the lane, as in x[i, lane], and sum over components only."
+                (
+                    f"{name}: a lane depends on other lanes: the same state gives {here[k]:.6g} among {lanes} and "
+                    f"{apart[k]:.6g} alone. Index every array by the lane, as in x[i, lane], and sum over components."
+                )
             ]
     return []
 
@@ -61,25 +63,29 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=_ROUNDING, atol=_ROUNDING * size, equal_nan=True))
 
 
-def _written(name: str, plain: Plain, states: States) -> list[str]:
+def _written(phi_name: str, plain: Plain, states: States) -> list[str]:
     """phi and force must be written, and nothing read that was not: both hold NaN before, and scratch too."""
     x, theta = states.x.T, states.theta.T
     phi, force = plain.phi_and_force(x, theta, plain.columns(x.shape[1]))
+    name = "force" if plain.model.energy is not None else phi_name
     if not np.isfinite(phi).all():  # alone it was finite
         return [f"{name}: phi is not finite in a tile of several lanes: is every lane written?"]
     if plain.model.discrete or np.isfinite(force).all():
         return []
     i, lane = np.argwhere(~np.isfinite(force))[0]
     return [
-        f"{'force' if plain.model.energy is not None else name}: the force on component {i} is {force[i, lane]:.6g} "
-        "at a random state where phi is finite: it must be written, not added to, for every component and lane."
+        (
+            f"{name}: component {i} of the force is {force[i, lane]:.6g} at "
+            "a random state where phi is finite: it must be written, not added to, for every component and lane."
+        )
     ]
 
 
 def _sum_faults(plain: Plain, x: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> list[str]:
     """parameter_gradient adds factor phi to loss and factor d phi/d theta to gradient."""
     lanes, random, name = x.shape[1], np.random.default_rng(4), "parameter_gradient"
-    loss, slope = random.normal(size=lanes), random.normal(size=theta.shape)
+    loss = random.normal(size=(lanes,))
+    slope: np.ndarray = random.normal(size=theta.shape)
 
     def added(factor: float, lane: slice) -> tuple[np.ndarray, np.ndarray]:
         total, gradient = loss[lane].copy(), slope[:, lane].copy()

@@ -17,6 +17,7 @@ _FRAMES = (2, 3)
 _TIME_STEP, _TEMPERATURE = 0.1, 0.6
 _POINTS = 4096  # of a support whose sum is made here
 _LEEWAY = 0.01  # of ln Z by a rule of integration
+_DRAWN, _SIGMAS = 1500, 6.0
 _REACH, _NODES = 14.0, 1401  # of a grid in asinh x
 
 
@@ -146,8 +147,10 @@ def _support(plain: Plain, states: States | None) -> list[str]:
     if abs(log_z) <= _LEEWAY:
         return []
     return [
-        f"normalised = True, but exp(-phi) sums to {np.exp(log_z):.4g} over the support at its default theta; it must "
-        "be 1: phi lacks ln Z, or the support is too small or coarse."
+        (
+            f"normalised = True, but exp(-phi) sums to {np.exp(log_z):.4g} over the support at its default theta, "
+            "not 1: phi lacks ln Z, or the support is too small or coarse."
+        )
     ]
 
 
@@ -182,7 +185,14 @@ def _cross_entropy(plain: Plain, states: States | None) -> list[str]:
         return [
             "cross_entropy(a, b) is below cross_entropy(a, a), which no normalised phi allows: are a and b mixed up?"
         ]
-    return []
+    if model.fresh is None:
+        return []
+    phi = plain.phi_of_many(plain.fresh_of_many(theta[:1].T, _DRAWN), other[:1].T)
+    mean, error = float(phi.mean()), float(phi.std(ddof=1) / np.sqrt(_DRAWN))
+    if abs(mean - cross[0]) <= _SIGMAS * error + 1e-9 * (1.0 + abs(mean)):
+        return []
+    said = f"the mean of phi_b over {_DRAWN} fresh samples of a is {mean:.6g} +- {error:.2g}"
+    return [f"cross_entropy(a, b) is {cross[0]:.6g} where {said}: are a and b mixed up?"]
 
 
 def _log_normaliser(plain: Plain, states: States | None) -> list[str]:

@@ -93,7 +93,7 @@ class Plain:
         return _read(derived)
 
     def phi_and_force(self, x: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """phi (L) and -d phi/dx (n, L), which stays NaN where the model has none; theta of one column serves all lanes."""
+        """phi (L) and -d phi/dx (n, L), NaN where the model has none; theta of one column serves all lanes."""
         phi, force = np.full(x.shape[1], np.nan), np.full(x.shape, np.nan)
         if self.model.energy is not None:
             energy, slope = self.function("energy"), self.function("force")

@@ -24,7 +24,8 @@ _SIGMAS = 6.0
 _SAMPLES = 1500
 _STATES = 6  # components of discrete x whose states are enumerated
 _TEMPERATURE = 0.25  # far from 1, its root and its square
-_FAR, _HIGH = 30.0, 20.0  # phi is confining where it is higher than this (kT) so many times further out
+_FAR, _HIGH, _PROBES = 30.0, 20.0, 6  # phi is confining where it is so much higher (kT) so many spreads further out
+_COMPONENTS = 32  # that are looked at one by one
 
 Draw = Callable[[np.ndarray, int], np.ndarray]  # theta (m,), how many -> x (n, R)
 
@@ -123,7 +124,7 @@ def _virial(plain: Plain, name: str, x: np.ndarray, theta: np.ndarray, temperatu
     if not _confining(plain, x, theta[:, None], temperature):
         return ""
     slope = -plain.force_of_many(x, theta[:, None])
-    for i in range(min(plain.components, 32)):
+    for i in range(min(plain.components, _COMPONENTS)):
         for what, values, exact in (
             (f"<x_{i} d phi/dx_{i}>", x[i] * slope[i], temperature),
             (f"<d phi/dx_{i}>", slope[i], 0.0),
@@ -149,20 +150,28 @@ def _score(plain: Plain) -> list[str]:
     if abs(slope[worst].mean()) <= _SIGMAS * error[worst] + 1e-9 * (1.0 + np.abs(slope[worst]).max()):
         return []
     return [
-        f"normalised = True, but over {_SAMPLES} samples of fresh <d phi/d theta_{worst}> is {slope[worst].mean():.4g} +- "
-        f"{error[worst]:.2g}, which is 0 for phi = -ln p: phi lacks ln Z, or fresh does not sample exp(-phi)."
+        (
+            f"normalised = True, but over {_SAMPLES} samples of fresh <d phi/d theta_{worst}> is "
+            f"{slope[worst].mean():.4g} +- {error[worst]:.2g}, which is 0 for phi = -ln p: "
+            "phi lacks ln Z, or fresh does not sample exp(-phi)."
+        )
     ]
 
 
 def _confining(plain: Plain, x: np.ndarray, theta: np.ndarray, temperature: float) -> bool:
-    """Whether phi rises on all sides far out, so that nothing is left at the edge in an integration by parts."""
-    few = slice(0, 12)
-    center, spread = x.mean(axis=1, keepdims=True), x.std(axis=1, keepdims=True)
-    away = np.random.default_rng(7).choice([-1.0, 1.0], size=x[:, few].shape) * spread
-    here, there = plain.phi_of_many(x[:, few], theta), plain.phi_of_many(center + _FAR * away, theta)
-    if not (np.isfinite(here).all() and np.isfinite(there).all()):
-        return False
-    return bool((there - here.max() > _HIGH * temperature).all())
+    """Whether phi rises along every component far out, so that an integration by parts leaves nothing at the edge."""
+    spread = x.std(axis=1)
+    for i in range(min(plain.components, _COMPONENTS)):
+        heights = []
+        for far in (0.0, _FAR, 2.0 * _FAR):
+            moved = np.concatenate([x[:, :_PROBES], x[:, :_PROBES]], axis=1)
+            moved[i] += np.repeat([far, -far], _PROBES) * spread[i]
+            heights.append(plain.phi_of_many(moved, theta))
+        here, there, beyond = heights
+        risen = (there - here > _HIGH * temperature) & (beyond > there)
+        if not (np.isfinite(beyond).all() and risen.all()):
+            return False
+    return True
 
 
 def _enumerated(plain: Plain, name: str, x: np.ndarray, theta: np.ndarray, temperature: float) -> str:

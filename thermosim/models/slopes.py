@@ -1,7 +1,7 @@
 """A model's slopes against finite differences of its energy, at random states.
 
-A slope along v is D(h) = (4 g(h/2) - g(h))/3 of central differences g(h) = (phi(+h v) - phi(-h v))/2h, whose error is of
-order h^4 (L. F. Richardson, Phil. Trans. R. Soc. A 210, 307 (1911)). Of a ladder of steps that pair of neighbours is
+A slope along v is D(h) = (4 g(h/2) - g(h))/3 of central differences g(h) = (phi(+h v) - phi(-h v))/2h, whose error is
+of order h^4 (L. F. Richardson, Phil. Trans. R. Soc. A 210, 307 (1911)). Of a ladder of steps that pair of neighbours is
 taken which agree best: large steps fail where phi bends, small ones where phi is large and its digits few. What they
 differ by, and the rounding of phi, is the error that a right slope may show; where no pair agrees, as across a kink,
 nothing is decided.
