@@ -174,7 +174,7 @@ def _cross_entropy(plain: Plain, states: States | None) -> list[str]:
     model = plain.model
     if model.cross_entropy is None:
         return []
-    theta = thetas(model, plain.values, 4)
+    theta = thetas(model, plain.values, 4, lambda moves: 3.0 * moves)  # far apart, so that a and b are told apart
     own = check_outputs(
         "cross_entropy", outcome("cross_entropy", model.cross_entropy, theta, theta, plain.values), (4,)
     )

@@ -49,18 +49,18 @@ def defaults(model: Model, values: Values) -> list[tuple[str, np.ndarray]]:
 
 
 def thetas(
-    model: Model, values: Values, count: int, sign: Callable[[np.ndarray], np.ndarray] = np.asarray
+    model: Model, values: Values, count: int, moved: Callable[[np.ndarray], np.ndarray] = np.asarray
 ) -> np.ndarray:
     """theta (count, m): groups of zeros moved by normal numbers, any other multiplied by one factor each.
 
-    The factor keeps what a matrix may have to be, symmetric or positive definite; `sign` is applied to the moves.
+    The factor keeps what a matrix may have to be, symmetric or positive definite; `moved` makes another move of each.
     """
     random, rows = np.random.default_rng(1), []
     for _, default in defaults(model, values):
         if np.any(default):
-            rows.append(default * np.exp(_SPREAD * sign(random.normal(size=(count, 1)))))
+            rows.append(default * np.exp(_SPREAD * moved(random.normal(size=(count, 1)))))
         else:
-            rows.append(_SPREAD * sign(random.normal(size=(count, default.size))))
+            rows.append(_SPREAD * moved(random.normal(size=(count, default.size))))
     return np.concatenate([*rows, np.zeros((count, 0))], axis=1)
 
 
