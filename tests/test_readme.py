@@ -1,21 +1,23 @@
-"""What the README shows, runs: its files are written, its commands and its Python executed, in order."""
+"""What the README and the page of models show, runs: files are written, commands and Python executed, in order."""
 
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+from thermosim.model import Model
+
+ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_readme(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    names, printed = {}, []
-    commands = 0
-    for kind, name, text in BLOCK.findall(README):
+def run_page(page, folder, capsys):
+    """Write its files, run its commands and Python in a folder: how many commands, and what each block printed."""
+    names, printed, commands = {}, [], 0
+    for kind, name, text in BLOCK.findall((ROOT / page).read_text("utf-8")):
         if name:
-            (tmp_path / name).write_text(text)
+            (folder / name).write_text(text)
         elif kind == "sh":
             for line in text.splitlines():
                 assert line.startswith("thermosim ")
@@ -24,10 +26,34 @@ def test_readme(tmp_path, monkeypatch, capsys):
                 assert result.returncode == 0, line + result.stdout + result.stderr
                 commands += 1
         elif kind == "python":
-            exec(compile(text, "README.md", "exec"), names)
+            exec(compile(text, page, "exec"), names)
             printed.append(capsys.readouterr().out.splitlines())
+    return commands, [lines for lines in printed if lines]
+
+
+def test_models_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands, (ring, logistic) = run_page("docs/models.md", tmp_path, capsys)
+    assert commands == 3
+    soft, stiff = (float(number) for number in re.findall(r"[0-9.]+", ring[0]))
+    assert abs(stiff - 1.5) < 0.1 < abs(soft - 1.5) < 0.5
+    assert abs(float(ring[1]) - 3.0) < 1e-9
+    assert float(ring[2]) < 1e-10
+    found = [float(number) for number in re.findall(r"-?[0-9.]+", logistic[0])]
+    for value, exact in zip(found, (1.0, -2.0, 0.5, 1.5), strict=True):
+        assert abs(value - exact) < 0.25  # three errors of the 400 rows themselves, of the widest component
+
+
+def test_every_field_of_a_model_is_on_its_page():
+    table = (ROOT / "docs/models.md").read_text("utf-8").partition("## The fields of `Model`")[2]
+    assert not [field.name for field in fields(Model) if f"`{field.name}`" not in table]
+
+
+def test_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands, printed = run_page("README.md", tmp_path, capsys)
     assert commands == 6
-    learning, drag, *_, equilibrium, well = (lines for lines in printed if lines)
+    learning, drag, *_, equilibrium, well = printed
     assert float(learning[0].strip("[]")) > 0.0
     assert "difference_error" in "".join(learning)
     work = [float(number) for number in re.findall(r"[0-9.]+", drag[0])]

@@ -97,7 +97,7 @@ def test_a_constant_of_a_users_model_can_be_swept(tmp_path):
         ("return -slope", "return slope", r"finite differences"),
         ("shared[CENTRE + i]\n    slope", "shared[CENTER + i]\n    slope", r"NameError.*CENTER"),
         ("MODEL = Model", "THING = Model", r"defines no MODEL"),
-        ("import numpy", "import numpie", r"cannot be imported: ModuleNotFoundError"),
+        ("import numpy", "import numpie", r"cannot be imported: quartic.py, line 2: ModuleNotFoundError"),
     ],
 )
 def test_refusals(tmp_path, old, new, message):

@@ -5,6 +5,8 @@ they use for their own constants are bound when they are compiled: a constant `d
 array constant `direction` starts at `shared[DIRECTION]`, a group of parameters `center` starts at row `CENTER` of
 theta, and COMPONENTS, PARAMETERS and DERIVED are the lengths n of x, m of theta and D of what is derived from it.
 
+docs/models.md has examples, and what each field enables.
+
 Energies come in two forms. A model with few components writes them for one lane (`energy`, `force`), which is inlined
 into the moves. Any other writes them for a tile (`surprisal_and_force`, or `surprisal` where x is discrete); what
 depends on theta alone is then computed once a step by `prepare` into the rows of `derived`.

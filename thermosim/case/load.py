@@ -6,12 +6,13 @@ the nearest valid name. Nothing is compiled or written before a case is whole.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import itertools
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,7 +29,8 @@ from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
 from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
-from thermosim.moves import X_MOVES
+from thermosim.models.blame import blamed
+from thermosim.moves import THETA_MOVES, X_MOVES
 
 __all__ = ["Case", "load_case"]
 
@@ -110,17 +112,53 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     ]
     faults += taken_names(axes, model)
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
-    settings, axes, of_blocks, more = _swept(raw, model, home, axes)
+    with _users_code(raw, name):
+        settings, axes, of_blocks, more = _swept(raw, model, home, axes)
     faults += more
     if not faults and settings is not None and settings.model.file is not None:
-        from thermosim.models.slopes import slope_faults  # compiles
-
-        faults += slope_faults(model, settings.model.constants)
+        faults += _examined(model, settings, raw, home, axes)
     if faults or settings is None:
         raise CaseError(faults, name)
     settings = replace(settings, sweep={axis.key: list(axis.values) for axis in axes}, title=title)
     of_blocks = of_blocks if any(axis.structural for axis in axes) else [settings]
     return Case(title, text, dict(overrides or {}), raw, home, model, settings, tuple(axes), tuple(of_blocks))
+
+
+@contextlib.contextmanager
+def _users_code(raw: Raw, name: str) -> Iterator[None]:
+    """What functions of a user's model raise while a case is read is a fault of the case, with its line."""
+    file = raw.get("model", {}).get("file")
+    try:
+        yield
+    except Exception as error:
+        if not (said := blamed(error)):
+            raise
+        raise CaseError([f"model.file = {file!r}: {said}"], name) from error
+
+
+def _examined(model: Model, settings: Settings, raw: Raw, home: Path, axes: Sequence[Axis]) -> list[str]:
+    """What is wrong with a user's model at the constants of this case, at the ends of each axis of [model] too."""
+    from thermosim.models.examine import Start, examine  # compiles
+
+    constants: list[Mapping[str, Any]] = [settings.model.constants]
+    swept: list[str] = []
+    for axis in axes:
+        section, _, key = axis.key.partition(".")
+        if section == "model":
+            numbers = all(isinstance(value, (int, float)) for value in axis.values)
+            ends = (min(axis.values), max(axis.values)) if numbers else (axis.values[0], axis.values[-1])
+            resolved = [resolve(_changed(raw, {axis.key: value}), model, home)[0] for value in ends]
+            constants += [there.model.constants for there in resolved if there is not None]
+            swept += [] if axis.structural else [key]
+    constants = [values for i, values in enumerate(constants) if values not in constants[:i]]
+    theta, start = settings.theta, None
+    move = THETA_MOVES[theta.dynamics]
+    if model.initial_theta and move.learns:
+        hyper = {key: None if isinstance(value := getattr(theta, key), Mapping) else value for key in move.hyper}
+        named = theta.initial if isinstance(theta.initial, str) else next(iter(model.initial_theta))
+        start = Start(named, {**hyper, "constraint": theta.constraint})
+    found = examine(model, constants, swept=swept, start=start)
+    return [f"model.file = {settings.model.file!r}: {fault}" for fault in found.faults]
 
 
 def _swept(
@@ -136,12 +174,8 @@ def _swept(
     moves = moves.union(*(axis.values for axis in axes if axis.key == "x.dynamics"))
     steady = any(X_MOVES[name].steady for name in moves if name in X_MOVES)
     axes = [replace(axis, structural=is_structural(axis, model, steady)) for axis in axes]
-    structural = [number for number, axis in enumerate(axes) if axis.structural]
-    blocks = math.prod(len(axes[number].values) for number in structural)
-    if blocks > _MOST_BLOCKS:
-        named = ", ".join(f"{axes[number].key} ({len(axes[number].values):,})" for number in structural)
-        too_many = f"sweep: the values of {named} run one after another, {blocks:,} runs; {_MOST_BLOCKS:,} at most."
-        return None, axes, [], [*faults, too_many]
+    if too_many := _too_many_blocks(axes):
+        return None, axes, [], faults + too_many
 
     @functools.cache
     def at(point: tuple[tuple[int, int], ...]) -> tuple[Settings | None, list[str]]:
@@ -150,18 +184,25 @@ def _swept(
         return resolve(_changed(raw, values), model, home)
 
     everywhere = recordable(model, settings) if settings is not None and not faults else []
+    computed: set[int] = set()
     for number, axis in enumerate(axes):
         for position in range(1, len(axis.values)) if axis.structural else _tried(axis, _MOST_TRIED):
             there, wrong = at(((number, position),))
             faults += wrong
             if there is not None and not wrong:
+                if settings is not None and _moves_others(model, axis, settings, there):
+                    computed.add(number)
                 names = recordable(model, there)
                 everywhere = [name for name in everywhere if name in names]
+    axes = [replace(axis, structural=axis.structural or number in computed) for number, axis in enumerate(axes)]
+    faults += _too_many_blocks(axes)
     if faults or settings is None:
         return None, axes, [], faults
     record = settings.record.model_copy(update={"variables": frame_names(settings.record, everywhere)})
     settings = replace(settings, record=record)
     faults += name_faults(settings, {axis.name: axis.key for axis in axes})
+    structural = [number for number, axis in enumerate(axes) if axis.structural]
+    blocks = math.prod(len(axes[number].values) for number in structural)
     of_blocks = []
     for index in itertools.product(*(range(len(axes[number].values)) for number in structural)) if structural else ():
         point = tuple((number, position) for number, position in zip(structural, index) if position)
@@ -174,9 +215,29 @@ def _swept(
     return settings, axes, of_blocks, faults
 
 
+def _too_many_blocks(axes: list[Axis]) -> list[str]:
+    structural = [axis for axis in axes if axis.structural]
+    blocks = math.prod(len(axis.values) for axis in structural)
+    if blocks <= _MOST_BLOCKS:
+        return []
+    named = ", ".join(f"{axis.key} ({len(axis.values):,})" for axis in structural)
+    return [f"sweep: the values of {named} run one after another, {blocks:,} runs; {_MOST_BLOCKS:,} at most."]
+
+
 def _tried(axis: Axis, most: int) -> list[int]:
     """Numbers of the values after the first, or some of them, with the last."""
     return np.unique(np.linspace(1, len(axis.values) - 1, max(1, min(most, len(axis.values) - 1))).astype(int)).tolist()
+
+
+def _moves_others(model: Model, axis: Axis, here: Settings, there: Settings) -> bool:
+    """Whether constants, or defaults of theta, which lanes share, are computed from the constant of this axis."""
+    section, _, key = axis.key.partition(".")
+    if section != "model":
+        return False
+    a, b = here.model.constants, there.model.constants
+    if any(a[name] != b[name] for name in a if name != key):
+        return True
+    return any(not np.array_equal(group.default(a), group.default(b)) for group in model.parameters)
 
 
 def _whole(table: Raw, model: Model, prefix: str = "") -> Raw:

@@ -19,7 +19,7 @@ from thermosim.model import Constant, Model
 from thermosim.models import MODELS
 from thermosim.models.user import load_user_model
 
-__all__ = ["find_model", "functional_faults", "resolved_model"]
+__all__ = ["find_model", "functional_faults", "resolved_model", "trial_constants"]
 
 
 _MOST_NUMBERS = 2**23  # of an array constant
@@ -34,7 +34,9 @@ def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list
     if "file" in section:
         if "name" in section:
             return None, ["model: has both name and file; keep one of them."]
-        return load_user_model(folder / str(section["file"]))
+        if not isinstance(section["file"], str):
+            return None, [f"model.file = {section['file']!r}: expected the name of a file in quotes."]
+        return load_user_model(folder / section["file"])
     name = section["name"]
     if not isinstance(name, str) or name not in MODELS:
         near = difflib.get_close_matches(str(name), list(MODELS), 1, cutoff=0.4)
@@ -72,6 +74,25 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
             faults.append(f"model.{constant.name} = {value!r}: {fault}")
         values[constant.name] = np.asarray(value, float).tolist() if constant.is_array and not fault else value
     return ModelSettings(model.name, values, given.get("file")), faults + functionals
+
+
+def trial_constants(given: Mapping[str, Any], model: Model) -> tuple[dict[str, Any], list[str]]:
+    """Every constant of a model without a case: as given, its default, or where it has none a number it allows."""
+    values: dict[str, Any] = dict(given)
+    for constant in model.constants:
+        if constant.default is None and constant.name not in values:
+            values[constant.name] = _allowed(constant, values)
+    settings, faults = resolved_model(values, model)
+    return dict(settings.constants), faults
+
+
+def _allowed(constant: Constant, values: Mapping[str, Any]) -> Any:
+    low = -np.inf if constant.minimum is None else constant.minimum
+    high = np.inf if constant.maximum is None else constant.maximum
+    number = next((n for n in (1.0, 2.0, low + 0.5 * (high - low), low + 1.0, high - 1.0) if low < n <= high), low)
+    if constant.shape is not None:
+        return np.full(constant.shape(values), number).tolist()
+    return int(np.ceil(number)) if constant.integer else float(number)
 
 
 def functional_faults(model: Model) -> list[str]:

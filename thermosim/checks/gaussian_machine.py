@@ -30,6 +30,7 @@ from thermosim.data.sources import theta_of
 from thermosim.exact import gaussian_information, learning_machine
 from thermosim.exact.learning_machine import LearningMachine, Moments, Start
 from thermosim.ledger import VARIABLES
+from thermosim.models import gaussian
 from thermosim.schedules import is_by_group, is_schedule, schedule_values
 
 __all__ = ["exact_moments", "gaussian_comparisons", "has_own_precisions", "linear_machine"]
@@ -50,7 +51,7 @@ def linear_machine(machine: Machine, precision: np.ndarray | None = None) -> tup
     precision (R, n) is that of each replica; without it there is none where replicas have precisions of their own.
     """
     theta, x, data = machine.settings.theta, machine.settings.x, machine.settings.data
-    if machine.model.name != "gaussian" or x is None or data is None or not machine.theta_move.descent:
+    if machine.model is not gaussian.MODEL or x is None or data is None or not machine.theta_move.descent:
         return None
     linear = theta.learn == ["mean"] and theta.gradient == "likelihood" and data.sets == 1
     plain = x.dynamics in learning_machine.X_DYNAMICS and x.temperature == 1.0 and not x.restart
@@ -84,8 +85,8 @@ def linear_machine(machine: Machine, precision: np.ndarray | None = None) -> tup
 
 
 def has_own_precisions(machine: Machine) -> bool:
-    """Whether replicas of a Gaussian start with precisions that differ."""
-    return bool(np.any(np.asarray(_spread(machine, "log_precision"), float) != 0.0))
+    """Whether this is the Gaussian, not a user's model of that name, and replicas start with precisions that differ."""
+    return machine.model is gaussian.MODEL and bool(np.any(np.asarray(_spread(machine, "log_precision"), float) != 0.0))
 
 
 def _spread(machine: Machine, group: str) -> Any:
@@ -108,7 +109,7 @@ def gaussian_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Compar
     """Ledger, moments and information of every point of the sweep; none unless all of them are linear machines."""
     if ds.sizes["replica"] < LEAST_REPLICAS or ds.sizes["step"] < 2:
         return []
-    own = any(has_own_precisions(machine) for machine in everyone if machine.model.name == "gaussian")
+    own = any(has_own_precisions(machine) for machine in everyone)
     if own and "theta" not in ds:
         return []
     n = int(everyone[0].constants.get("dimension", 0))

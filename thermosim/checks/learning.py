@@ -77,9 +77,8 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
             "feedback only, and are not compared."
         )
     said += _of_starts(everyone)
-    gaussians = [machine for machine in everyone if machine.model.name == "gaussian"]
     deliberate = "theta" in settings(ds).record.tables
-    if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in gaussians):
+    if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in everyone):
         said.append(
             "Replicas have precisions of their own, which the exact recursion needs: add theta to record.variables."
         )

@@ -72,11 +72,17 @@ def main() -> None:
     except BrokenPipeError:  # the reader has gone, as in `thermosim check out.h5 | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.BROKEN_PIPE)
+    except SystemExit as error:
+        from thermosim.models.blame import blamed
+
+        if not blamed(error):
+            raise
+        sys.exit(_explain(error))
     except Exception as error:
         sys.exit(_explain(error))
 
 
-def _explain(error: Exception) -> Exit:
+def _explain(error: BaseException) -> Exit:
     if "--debug" in sys.argv:
         raise error
     if isinstance(error, typer.Abort):
@@ -230,13 +236,17 @@ def torture(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model, for its constants.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A model, for its constants; or your own, FILE.py.")] = None,
+    sets: Sets = None,
     debug: Debug = False,
 ) -> None:
-    """The models there are, or one model's constants and parameters."""
+    """The models there are, or one model's constants and parameters; FILE.py is checked too, as a case would check it.
+
+    Exit code 0: nothing is wrong with it; 2: something is.
+    """
     from thermosim.cli import listings
 
-    raise typer.Exit(listings.models(name))
+    raise typer.Exit(listings.models(name, _overrides(sets)))
 
 
 @app.command()

@@ -19,14 +19,17 @@ class Exit(IntEnum):
     BROKEN_PIPE = 141
 
 
-def explained(error: Exception) -> tuple[str, Exit]:
+def explained(error: BaseException) -> tuple[str, Exit]:
     """A paragraph for an error, and the exit code."""
     from thermosim.case.faults import CaseError
     from thermosim.data import DataError
+    from thermosim.models.blame import blamed
     from thermosim.storage import StorageError
 
     if isinstance(error, (CaseError, DataError, StorageError)):
         return str(error), Exit.REFUSED
+    if said := blamed(error):
+        return f"{said}\nThis arose in the user's model; --debug shows the way there.", Exit.REFUSED
     if isinstance(error, OSError) and error.strerror:  # the machine's, not ours: a full disk, a name too long
         return f"{error.filename or 'output'}: {error.strerror}.", Exit.REFUSED
     message = f"{type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where."

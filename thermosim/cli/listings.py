@@ -147,8 +147,8 @@ def _faults(target: Path) -> list[str]:
     return faults
 
 
-def models(name: str | None) -> Exit:
-    """List the models, or the keys of one."""
+def models(name: str | None, overrides: dict[str, Any] | None = None) -> Exit:
+    """List the models, or the keys of one; one that is a user's file is looked at too."""
     from rich.table import Table
 
     from thermosim.case.faults import CaseError
@@ -162,9 +162,42 @@ def models(name: str | None) -> Exit:
             table.add_row(model.name, f"{model.summary} [dim]({model.source})[/dim]")
         console.print(table)
         return Exit.FINE
+    if name.endswith(".py"):
+        return _users_model(Path(name), overrides or {})
     if name not in MODELS:
-        raise CaseError([f"no such model. There are: {', '.join(MODELS)}."], name)
-    model = MODELS[name]
+        raise CaseError([f"no such model. There are: {', '.join(MODELS)}. Your own: a file that ends in .py."], name)
+    _describe(MODELS[name])
+    return Exit.FINE
+
+
+def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
+    """Describe the model of a file, then say what of it was checked; exit code 2 where something is wrong."""
+    from thermosim.case.faults import CaseError
+    from thermosim.case.model import trial_constants
+    from thermosim.models.examine import examine
+    from thermosim.models.user import load_user_model
+
+    model, faults = load_user_model(path)
+    if model is None:
+        raise CaseError(faults, str(path))
+    given = {key.removeprefix("model."): value for key, value in overrides.items()}
+    constants, faults = trial_constants(given, model)
+    if faults:
+        raise CaseError(faults, str(path))
+    found = examine(model, [constants])
+    if found.faults:
+        raise CaseError([f"model.file = {path.name!r}: {fault}" for fault in found.faults], str(path))
+    _describe(model)
+    chosen = ", ".join(f"{name} = {value}" for name, value in constants.items()) or "no constants"
+    make_console().print(f"\n[bold]checked:[/bold] {'; '.join(found.checked) or 'its fields'}; with {chosen}")
+    return Exit.FINE
+
+
+def _describe(model: Model) -> None:
+    """What a model is, what a case may ask of it, and its keys."""
+    from rich.table import Table
+
+    console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
     console.print(f"[bold]{model.name}[/bold]: {model.summary}\n{model.source}\n")
     for what, has in _abilities(model):
         console.print(f"[bold]{what}[/bold] {has}")
@@ -187,7 +220,6 @@ def models(name: str | None) -> Exit:
             f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning
         )
     console.print(table)
-    return Exit.FINE
 
 
 def _abilities(model: Model) -> list[tuple[str, str]]:

@@ -34,7 +34,7 @@ def compiled(template: Callable[..., Any], signature: Signature, **bindings: Any
 
     Functions among the bindings see the numbers and the functions before them.
 
-    Raises numba's errors when the function does not compile.
+    Raises CompileError when a user's function does not compile, and numba's errors when one of ours does not.
     """
     scope = scope_of(bindings)
     if _interpreted():

@@ -14,9 +14,24 @@ from typing import Any, TypeVar
 
 from thermosim.kernels.types import Signature
 
-__all__ = ["INTERPRETED", "FunctionAt", "Part", "bound", "function_at", "inlined", "is_inlined", "scope_of"]
+__all__ = [
+    "INTERPRETED",
+    "CompileError",
+    "FunctionAt",
+    "Part",
+    "bound",
+    "function_at",
+    "inlined",
+    "is_inlined",
+    "scope_of",
+]
 
 INTERPRETED: dict[int, Callable[..., Any]] = {}  # by address, where the compiler is switched off
+
+
+class CompileError(Exception):
+    """A user's function that the compiler refuses: file, line and why, in one sentence."""
+
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Callable
+from pathlib import Path
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import llvmlite.binding
 import numba
 from numba.core.compiler import Compiler
+from numba.core.errors import NumbaError
 
 from thermosim.kernels import disk_cache, types
-from thermosim.kernels.declare import FunctionAt, Part, is_inlined
+from thermosim.kernels.declare import CompileError, FunctionAt, Part, is_inlined
 from thermosim.kernels.identity import identity_of, named, names_of
 from thermosim.kernels.intrinsics import INTRINSICS, function_at
 
@@ -41,21 +44,60 @@ llvmlite.binding.set_option("thermosim", "-vectorize-memory-check-threshold=1000
 
 _made: dict[Any, tuple[Part, Any]] = {}  # helpers and bound functions, once for all that name them
 _numbers = itertools.count()
+_NO_USERS = (Path(__file__).resolve().parents[1], Path(numba.__file__).resolve().parent)
+_SAYS_NOTHING = ("Failed in nopython mode", "During:", "File ", "<source elided>")
 
 
 def compile_part(template: Part, signature: types.Signature, cached_as: str | None) -> Any:
     """Machine code of a template for one signature, from the disk cache if it is there under this name.
 
-    Raises numba's errors when it does not compile.
+    Raises CompileError when a user's function does not compile, and numba's errors when one of ours does not.
     """
     function = _empty(template, cached_as or f"only_{next(_numbers)}")
     _fill(function, template)
     dispatcher = numba.njit(**_FLAGS)(function)
     if cached_as is not None:
         dispatcher._cache = disk_cache.KernelCache(function, cached_as)
-    dispatcher.compile(numba_signature(signature))
+    try:
+        dispatcher.compile(numba_signature(signature))
+    except NumbaError as error:
+        if said := _said(str(error), template):
+            raise CompileError(said) from error
+        raise
     dispatcher.disable_compile()
     return dispatcher
+
+
+def _said(text: str, template: Part) -> str:
+    """What the compiler says of a user's function: file, line, and the first line that says why; else nothing."""
+    text = re.sub(r"\x1b\[\d*m", "", text)
+    places = [(Path(file).resolve(), line) for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)]
+    users = [f"{file.name}, line {line}" for file, line in places if _is_users(file)]
+    codes = [part.function.__code__ for part in _parts(template)]  # type: ignore[attr-defined]
+    users = users or [Path(code.co_filename).name for code in codes if _is_users(Path(code.co_filename).resolve())]
+    if not users:
+        return ""
+    lines = [line.strip() for line in text.splitlines()]
+    why = next((line for line in lines if line and not line.startswith(_SAYS_NOTHING)), "see numba").rstrip(":. ")
+    why += next((line.replace(">>>", ":") for line in lines if line.startswith(">>>")), "")
+    return f"{users[-1]}: cannot be compiled: {why}. {_remedy(why)}"
+
+
+def _remedy(why: str) -> str:
+    if "Untyped global name" in why:
+        return "Mark helpers with @inlined of thermosim.kernels.declare; other names must be numbers or tuples of them."
+    return (
+        "Such functions know numbers, views of their arrays, loops and `math`: no new arrays, text, objects or `try`."
+    )
+
+
+def _parts(template: Part) -> list[Part]:
+    inner = [part for value in template.scope.values() if isinstance(value, Part) for part in _parts(value)]
+    return [template, *inner]
+
+
+def _is_users(file: Path) -> bool:
+    return not any(home in file.parents for home in _NO_USERS)
 
 
 @functools.cache
