@@ -42,7 +42,7 @@ SYMBOLS = {
     "noise": r"noise $\sigma$",
 }
 SHORT = {"learning_rate": r"\eta", "weight_decay": r"\lambda", "radius": "r", "noise": r"\sigma"}
-_LINES = "Lines: exact, at the step of the run (solid); von Mises-Fisher (dashed grey); ideal gas of low temperature (dotted)."
+_LINES = "Lines: exact, at the run's step (solid); von Mises-Fisher (dashed); ideal gas of low temperature (dotted)."
 FINE = 17  # points of a theoretical line
 _UNBIASED_DIMENSION = 8  # above, the bias of the estimator shows at a few thousand samples
 

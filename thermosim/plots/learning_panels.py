@@ -74,7 +74,7 @@ def collected(makers: Iterable[tuple[str, Callable[[], Draw | None]]]) -> tuple[
 
 def why_not(name: str, error: Exception) -> str:
     """A sentence: what there is none of, and the reason, without advice on calls and keys, which is not for paper."""
-    clauses = re.split(r"(?<=[;.])\s+", " ".join(str(error).split()))
+    clauses = re.split(r"(?<=[;:.])\s+", " ".join(str(error).split()))
     reason = " ".join(clause for clause in clauses if not _ADVICE.search(clause)).rstrip(" ;.:")
     reason = textwrap.shorten(reason or "it is not to be had from what is recorded", _REASON, placeholder=" ...")
     return f"No {name}: {plain(reason)}."

@@ -13,12 +13,14 @@ from matplotlib.legend import Legend
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox, Transform
 
+from thermosim.plots import style
+
 __all__ = ["legend", "place"]
 
 _FILLING = 17  # points of a segment, and of a side of a box, that are looked at
 _CORNERS = {"upper left": (0, 1), "upper right": (1, 1), "lower right": (1, 0), "lower left": (0, 0)}
 _WANTED = "legend "  # label of a panel that has one, before its heading
-_GAP = 2.0  # points
+_GAP, _TICK = 2.0, 3.0  # points; the uppermost tick label stands out of the axes by half its height
 
 
 def legend(panel: Axes, title: str = "") -> None:
@@ -74,18 +76,22 @@ def _in_corner(panel: Axes) -> bool:
 def _above(panel: Axes) -> float:
     """Make the legend above the axes, in as many columns as fit, and room for it under the title; its height."""
     assert panel.figure is not None
-    around, axes, count = panel.get_tightbbox(), panel.get_window_extent(), len(panel.get_legend_handles_labels()[1])
-    assert around is not None
-    left = (around.x0 - axes.x0) / axes.width
+    axes, raised = panel.get_window_extent(), _TICK * panel.figure.dpi / 72.0
+    label, count = panel.yaxis.label.get_window_extent(), len(set(panel.get_legend_handles_labels()[1]))
+    left, bar = min(label.x1 if label.y1 > axes.y1 - 2.0 else label.x0, axes.x0), style.bar_of(panel)
+    if bar is not None:
+        raised += bar.ax.xaxis.label.get_window_extent().y1 - axes.y1
+    corner = (left - axes.x0) / axes.width, 1.0 + raised / axes.height
     for columns in range(min(count, 4), 0, -1):
-        made, box = _made(panel, loc="lower left", bbox_to_anchor=(left, 1.0), ncols=columns, borderaxespad=0.0)
-        if box.width <= around.width or columns == 1:
+        made, box = _made(panel, loc="lower left", bbox_to_anchor=corner, ncols=columns, borderaxespad=0.0)
+        if box.width <= axes.x1 - left or columns == 1:
             break
         made.remove()
-    height = box.height / panel.figure.dpi
+    titled = panel if bar is None else bar.ax
+    height = (box.height + (raised if bar is None else _TICK)) / panel.figure.dpi
     for where in ("left", "center", "right"):
-        if text := panel.get_title(loc=where):
-            panel.set_title(text, loc=where, pad=72.0 * height + _GAP)
+        if text := titled.get_title(loc=where):
+            titled.set_title(text, loc=where, pad=72.0 * height + _GAP)
     return float(height)
 
 

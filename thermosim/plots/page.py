@@ -6,15 +6,14 @@ letters, legends, powers of ten, lines that are long, and what points, bands and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
-from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from thermosim.plots import legends, style
 from thermosim.plots.labels import letters, plain, wrapped
@@ -57,7 +56,7 @@ def page(
     if lines:
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=_NOTE, color="0.3")
     beside = 0.17 * (heading.count("\n") + 1) + 0.13 * len(lines) + 0.1
-    bars = _BAR * len({k // columns for k, panel in enumerate(panels) if bar_of(panel) is not None})
+    bars = _BAR * len({k // columns for k, panel in enumerate(panels) if style.bar_of(panel) is not None})
     if panels:
         _finish(figure, panels, columns, beside + bars)
     else:
@@ -68,13 +67,9 @@ def page(
 def colour_bar(panel: Axes, image: ScalarMappable, words: str, **more: str) -> None:
     """A colour bar above a map, as wide as the map; the page puts the panel's title above both."""
     assert panel.figure is not None
-    bar = panel.figure.colorbar(image, ax=panel, location="top", pad=0.03, aspect=30, **more)  # type: ignore[arg-type]
+    place = panel.inset_axes((0.0, 1.04, 1.0, 0.06))
+    bar = panel.figure.colorbar(image, cax=place, orientation="horizontal", ticklocation="top", **more)  # type: ignore[arg-type]
     bar.set_label(words.replace("\n", " "))
-
-
-def bar_of(panel: Axes) -> Colorbar | None:
-    """The colour bar of a map."""
-    return next((part.colorbar for part in panel.collections if part.colorbar is not None), None)
 
 
 def _key(panels: Sequence[Axes], over: str, exact: str) -> list[str]:
@@ -98,11 +93,12 @@ def _finish(figure: Figure, panels: list[Axes], columns: int, beside: float) -> 
     row = max(min(_HEIGHT, (_TALLEST - beside) / rows), _LOWEST)
     figure.set_size_inches(width, row * rows + beside)
     figure.draw_without_rendering()
-    for axes in figure.axes:
+    bars = [bar.ax for panel in panels if (bar := style.bar_of(panel)) is not None]
+    for axes in (*panels, *bars):
         _name_powers(axes)
     for letter, panel in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
         room = int(panel.get_window_extent().width / figure.dpi * 72 / 7.5 / _LETTER) - 5
-        title, bar = wrapped(panel.get_title(loc="right"), room), bar_of(panel)
+        title, bar = wrapped(panel.get_title(loc="right"), room), style.bar_of(panel)
         panel.set_title("", loc="right")
         on = panel if bar is None else bar.ax
         on.set_title(title, loc="right")
@@ -122,13 +118,10 @@ def _finish(figure: Figure, panels: list[Axes], columns: int, beside: float) -> 
 def _name_powers(axes: Axes) -> None:
     """Write the power of ten of an axis with its unit, where it collides with nothing."""
     for axis in (axes.xaxis, axes.yaxis):
-        formatter = axis.get_major_formatter()
-        if not isinstance(formatter, ScalarFormatter) or not axis.get_visible():
+        power, label = re.search(r"10\^\{(-?\d+)\}", axis.get_offset_text().get_text()), axis.get_label_text()
+        if power is None or not label:
             continue
-        power, label = getattr(formatter, "orderOfMagnitude", 0), axis.get_label_text()
-        if not power or not label:
-            continue
-        factor = f"$10^{{{power}}}$"
+        factor = f"$10^{{{power[1]}}}$"
         name, bracket, unit = label.rpartition("(")
         inside = bool(bracket) and label.endswith(")") and letters(unit) < 40
         axis.set_label_text(f"{name}({factor} {unit}" if inside else f"{label} ({factor})")

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "WORK",
     "Look",
     "band",
+    "bar_of",
     "data",
     "is_logarithmic",
     "log_ticks",
@@ -48,7 +50,7 @@ class Look(NamedTuple):
 
 
 # P. Tol, Colour Schemes (2021), "bright" and "muted": safe for the common kinds of colour blindness
-WORK, HEAT, ENERGY, ENTROPY = Look("#4477AA", "o"), Look("#EE6677", "s"), Look("#228833", "^"), Look("#AA3377", "D")
+WORK, HEAT, ENERGY, ENTROPY = Look("#4477AA", "o"), Look("#EE6677", "s"), Look("#228833", "^"), Look("#AA3377", "+")
 INFORMATION, MEMORY, LOSS, OTHER = (
     Look("#997700", "o"),
     Look("#44AA99", "v"),
@@ -87,7 +89,7 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
-    "axes.formatter.limits": (-3, 4),
+    "axes.formatter.limits": (-3, 5),
     "axes.formatter.use_mathtext": True,
     "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5,
@@ -122,7 +124,7 @@ def style() -> Iterator[None]:
 def data(axes: Axes, x: Any, y: Any, error: Any = None, *, look: Look = WORK, label: str = "", **more: Any) -> None:
     """Measured points with bars of one standard error."""
     options: dict[str, Any] = {"mfc": "white", "mew": 1.0, "ms": 4, "elinewidth": 1.0, "zorder": 3}
-    options |= {"fmt": look.mark, "color": look.color} | more
+    options |= {"fmt": look.mark, "color": look.color} | ({"ms": 6} if look.mark == "+" else {}) | more
     axes.errorbar(np.asarray(x), np.asarray(y), yerr=error, label=label or None, **options)
 
 
@@ -131,6 +133,11 @@ def theory(axes: Axes, x: Any, y: Any, *, color: str = GREY, label: str = "", **
     exact = not label and more.get("ls", "-") == "-"
     options = {"lw": 1.2, "zorder": 2} | more
     axes.plot(np.asarray(x), np.asarray(y), color=color, label=label or (EXACT if exact else None), **options)
+
+
+def bar_of(panel: Axes) -> Colorbar | None:
+    """The colour bar of a map."""
+    return next((part.colorbar for part in panel.collections if part.colorbar is not None), None)
 
 
 def band(panel: Axes, step: Any, values: np.ndarray, look: Look, label: str = "") -> None:
@@ -143,7 +150,7 @@ def band(panel: Axes, step: Any, values: np.ndarray, look: Look, label: str = ""
     if values.shape[1] > 1:
         low, high = np.nanquantile(values, [0.05, 0.95], axis=1)
         panel.fill_between(step, low, high, color=look.color, alpha=0.2, lw=0, label=BAND)
-    mark = {"marker": look.mark, "ms": 3} if len(step) == 1 else {}
+    mark: dict[str, Any] = {"marker": look.mark, "ms": 3} if len(step) == 1 else {}
     mean = np.nanmean(values, axis=1)
     (line,) = panel.plot(step, mean, color=look.color, ls=look.dashes, label=label or None, **mark)
     line.sticky_edges.y.append(0.0)  # the margin of what is positive stays so
