@@ -66,7 +66,8 @@ def of_variable(ds: xr.Dataset, name: str) -> str:
     units = str(attributes.get("units", "1"))
     if units == "1" and any(part in name for part in _NAMES_OF_NATS):
         units = "nat"
-    words = plain(str(attributes.get("long_name", name)).rpartition(": ")[2].removesuffix(" since step 0"))
+    words = str(attributes.get("long_name", name)).removeprefix("mean over the replicas of a cohort: ")
+    words = plain(words.removesuffix(" since step 0"))
     return label(_NAMES.get(name, words), units, temperature_of(ds))
 
 

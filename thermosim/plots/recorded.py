@@ -155,6 +155,7 @@ def _course(
     if not time or curves[0].sizes[time] < 2:
         return None
     several: list[Look] = style.looks(len(curves)) if len(curves) > 1 else [OTHER]
+    title = title or ("cohorts, not replicas" if _members(curves[0]) == "cohort" else "")
 
     def draw(panel: Axes) -> None:
         for values, name, look in zip(curves, names, several, strict=True):
