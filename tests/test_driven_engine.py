@@ -196,11 +196,11 @@ def test_refused_cases() -> None:
     ],
 )
 def test_figures(name: str, changes: dict[str, Any]) -> None:
-    """Every kind of figure draws four panels with something in each."""
+    """Every kind of figure draws four panels with something in each, and a map over two axes."""
     small = {"ensemble.replicas": 64, "run.steps": 20, "record.every": 2}
     ds = _run(name, small | changes)
     figure = driven_picture(ds)
-    assert len(figure.axes) == 4
-    assert all(panel.lines for panel in figure.axes)
+    assert len(figure.axes) == 4 + (len(changes.get("sweep", {})) == 2)
+    assert all(panel.lines for panel in figure.axes[:4])
     figure.canvas.draw()
     assert judge(analysis.check(ds)).tests > 0

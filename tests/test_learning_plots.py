@@ -16,14 +16,20 @@ from thermosim.exact.learning_machine import partial_averages
 from thermosim.plots import learning, style
 from thermosim.plots.learning_points import points, spread
 from thermosim.plots.legends import legend
+from thermosim.plots.page import page
 from thermosim.plots.samples import _mixture
 
 CASES = Path(__file__).parent.parent / "cases" / "learning"
 SHRUNK = {"ensemble.replicas": 12, "run.steps": 40, "record.every": 10, "record.first": 0}
 
-LEDGER, INFORMATION, MEMORY, BALANCE = "mean ledger", "L-info", "change since step", "entropy production (nat)"
+LEDGER, INFORMATION, MEMORY, BALANCE = (
+    "since the first frame",
+    "learned information",
+    "memory",
+    "entropy production (nat",
+)
 LOSS, SAMPLES, IMAGES = "loss", ("$x$", "$x_1$", "component 1", "state"), "samples: one chain a column"
-TOTALS = ("mean total work", "mean entropy production", "mean total heat", "mean work since step 0")
+TOTALS = ("mean total work", "mean entropy production", "mean total heat", "mean work since")
 
 EXPECTED = {
     "boltzmann_machine": (LEDGER, INFORMATION, BALANCE, LOSS, "state", "magnetisation"),
@@ -40,7 +46,7 @@ EXPECTED = {
 
 def words(figure: Figure) -> list[str]:
     """Labels and titles of each panel."""
-    shown = [panel for panel in figure.axes if panel.get_visible()]
+    shown = [panel for panel in figure.axes if panel.get_label() != "<colorbar>"]
     return ["\n".join((p.get_xlabel(), p.get_ylabel(), p.get_title(loc="right"))) for p in shown]
 
 
@@ -72,7 +78,7 @@ def test_cases(path):
     assert len(found) == len(EXPECTED[path.stem]), (found, notes(figure))
     for expected in EXPECTED[path.stem]:
         assert any(expected in text for text in found), (expected, found)
-    assert ("No M-info" in notes(figure)) == (
+    assert ("No memory" in notes(figure)) == (
         path.stem in ("mixture", "network_ring", "rbm_digits", "boltzmann_machine")
     )
 
@@ -222,25 +228,30 @@ def test_mean_density_is_normalised(name):
 
 
 @pytest.mark.parametrize("curve", ["rising", "falling", "hump", "band", "noise"])
-def test_legends_cover_nothing(curve):
+def test_legends_cover_and_stretch_nothing(curve):
     x = np.linspace(0.0, 1.0, 40)
     y = {"rising": x**2, "falling": -x, "hump": np.sin(np.pi * x), "band": 0 * x, "noise": np.cos(999 * x)}[curve]
-    with style.style():
-        figure, panels = style.new_figure(2, 2, panel=(3.6, 2.8))
-        panel = panels[0, 0]
+
+    def draw(panel):
         style.data(panel, x, y, 0.1 * np.ones_like(x), label="measured values")
         style.data(panel, x, y, label="not valid")
         if curve == "band":
             panel.fill_between(x, y - 1.0, y + 1.0, label="one standard deviation")
         panel.plot(x, y, label=r"theory, $\Sigma_{X|\Theta}$")
         panel.set(xlabel="x", ylabel="y")
+        limits.append(panel.get_ylim())
         legend(panel)
-        drawn(figure)
+
+    limits = []
+    with style.style():
+        figure = drawn(page("", [draw] * 4))
+    panel = figure.axes[0]
     box = panel.get_legend().get_window_extent()
     pixels = panel.transData.transform(np.stack([x, y + (1.0 if curve == "band" else 0.1)], axis=1))
     assert not any(box.contains(*pixel) for pixel in pixels)
-    assert panel.bbox.padded(5.0).contains(box.x0, box.y0)
-    assert panel.bbox.padded(5.0).contains(box.x1, box.y1)
+    assert panel.get_ylim() == limits[0]
+    assert figure.bbox.contains(box.x0, box.y0)
+    assert figure.bbox.contains(box.x1, box.y1)
     assert panel.get_legend().get_texts()[-1].get_text() == "not valid"
 
 

@@ -31,7 +31,7 @@ from thermosim.checks.driven_theory import (
     steady_frames,
 )
 from thermosim.checks.exponential import exponential_average
-from thermosim.checks.first_law import first_law
+from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.means import (
     LEAST_REPLICAS,
     is_nearly_normal,
@@ -101,7 +101,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     """Everything these models know exactly, at the time step of the run, in every point of the sweep."""
     if not {"x", "work", "heat", "log_ratio_x"} & set(ds):
         raise KeyError("heat")  # before theory is worked out step by step, to compare with nothing
-    comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
+    comparisons = [first_law(ds)] if set(ds) >= BOOKS else []
     if _follows_a_recording(ds) or (has_linear_moves(ds) and not starts_from_a_known_law(ds)):
         return comparisons
     if not has_linear_moves(ds):

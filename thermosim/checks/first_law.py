@@ -8,13 +8,15 @@ import xarray as xr
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.work import first_law_residual
 
-__all__ = ["first_law"]
+__all__ = ["BOOKS", "first_law"]
+
+BOOKS = {"phi", "work", "heat"}
 
 _STORED = 8.0  # spacings of the numbers that are stored, which may be float32
 
 
 def first_law(ds: xr.Dataset) -> Comparison:
-    """The largest residual of any replica against the rounding of its own books. Needs phi, work and heat."""
+    """The largest residual of any replica, an energy, against the rounding of its books. Needs phi, work and heat."""
     residual = first_law_residual(ds).max(skipna=False)
     scale = sum(abs(ds[name]).max(skipna=False) for name in ("phi", "work", "heat")) + 1.0
     stored = max(np.finfo(ds[name].dtype).eps for name in ("phi", "work", "heat"))

@@ -32,7 +32,7 @@ from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.checks.exponential import exponential_average
-from thermosim.checks.first_law import first_law
+from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
@@ -50,7 +50,7 @@ _NOISE_FRAMES, _NOISE_REPLICAS, _NOISE_LEAST, _NOISE_LAGS = 31, 256, 40, 5
 def check(ds: xr.Dataset) -> list[Comparison]:
     """Everything known exactly of a learning machine, in every point of the sweep."""
     everyone = machines(ds)
-    comparisons = [first_law(ds)] if {"phi", "work", "heat"} <= set(ds) else []
+    comparisons = [first_law(ds)] if set(ds) >= BOOKS else []
     if _starts_in_equilibrium(ds):
         comparisons += _theorems(ds)
     comparisons += gaussian_comparisons(ds, everyone) + free_energy_comparisons(ds, everyone)

@@ -24,6 +24,7 @@ from thermosim.checks.admission import (
     why_missing,
     without_frames,
 )
+from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.table import check_of
 from thermosim.model import Model
 
@@ -144,10 +145,10 @@ def _lost_values(ds: xr.Dataset, left: Survivors) -> list[str]:
 def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Comparison, ...], str]:
     """Comparisons of the replicas that are `kept` of `ds`, or none and a sentence why."""
     what = check_of(model)
-    if what is None:
+    if what is None and not set(kept) >= BOOKS:
         return (), (
             f"Nothing to compare with an exact result: the model {model.name!r} brings no check of its own and does "
-            "not learn."
+            "not learn, and phi, work and heat, whose first law holds for any model, are not all recorded."
         )
     if model.check is None and (why := without_frames(ds, model, "check")):
         return (), f"Nothing to compare: {why}."
@@ -158,7 +159,9 @@ def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Com
         return (), f"Nothing can be compared: {left} left that did not diverge."
     try:
         with np.errstate(all="ignore"):  # what overflows is no number in the comparison, and counts as a deviation
-            comparisons = tuple(what.compare(kept))
+            comparisons = tuple(what.compare(kept)) if what is not None else ()
+            if (what is None or model.check is not None) and set(kept) >= BOOKS:
+                comparisons = first_law(kept), *comparisons
     except KeyError as error:
         return (), why_missing(error, model, kept, "check")
     except np.linalg.LinAlgError as error:

@@ -188,14 +188,18 @@ def check(
 def plot(
     file: Annotated[Path, typer.Argument(help="Ensemble file.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Picture; default FILE's name with .png.")
+        Path | None, typer.Option("-o", "--output", help="Picture, .png, .pdf or .svg; default FILE's name with .png.")
+    ] = None,
+    variable: Annotated[
+        str | None, typer.Option("--variable", metavar="NAME", help="Draw one recorded variable or observable.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Draw the pictures this model's papers show."""
+    """Draw the pictures this model's papers show, or one variable: its course, distribution, map over a sweep."""
     from thermosim.cli import results
 
-    raise typer.Exit(results.plot(file, output or file.with_suffix(".png")))
+    name = file.with_suffix(".png") if variable is None else file.with_name(f"{file.stem}_{variable}.png")
+    raise typer.Exit(results.plot(file, output or name, variable))
 
 
 @app.command()

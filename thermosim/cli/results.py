@@ -50,9 +50,9 @@ def code_of(report: Report) -> Exit:
     return Exit.FINE if report.consistent else Exit.FAILED
 
 
-def plot(file: Path, output: Path) -> Exit:
-    """Draw the picture of an ensemble."""
-    if why := draw(file, output):
+def plot(file: Path, output: Path, variable: str | None = None) -> Exit:
+    """Draw the picture of an ensemble, or of one variable."""
+    if why := draw(file, output, variable):
         print(why)
         print("No picture was drawn; the ensemble opens in xarray for your own.")
         return Exit.REFUSED
@@ -60,8 +60,8 @@ def plot(file: Path, output: Path) -> Exit:
     return Exit.FINE
 
 
-def draw(ensemble: Any, output: Path) -> str:
-    """Save the picture of an ensemble (a Dataset or a path); where there is none, say why."""
+def draw(ensemble: Any, output: Path, variable: str | None = None) -> str:
+    """Save the picture of an ensemble (a Dataset or a path), or of a variable; where there is none, say why."""
     import matplotlib
 
     matplotlib.use("Agg")  # a user's model may draw with pyplot
@@ -69,7 +69,7 @@ def draw(ensemble: Any, output: Path) -> str:
     from thermosim.plots.picture import picture, save
 
     try:
-        save(picture(ensemble), output)
+        save(picture(ensemble, variable), output)
     except Unfit as why:
         return str(why)
     return ""

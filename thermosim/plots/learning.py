@@ -7,30 +7,27 @@ Panels show what the run has recorded and the model can tell; what is left out i
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis.settings import settings, without_single_axes
 from thermosim.plots import learning_panels, learning_sweep, reservoir, retrace, samples, style
-from thermosim.plots.learning_panels import Draw
 from thermosim.plots.learning_points import Point, points
+from thermosim.plots.page import Draw, page
 
 __all__ = ["figure"]
 
-_PANEL = (3.6, 2.8)  # inches
-_CHARACTERS = 64  # of a small line, for each column
+_MOST = 8  # panels
 
 # the panels of one run, in order; each gives None where the run is not about it, and raises where it cannot be told
 _RUN: dict[str, Callable[[Point], Draw | None]] = {
     "ledger": learning_panels.ledger,
-    "L-info": learning_panels.information,
-    "M-info": learning_panels.memory,
-    "balance of Eq. 44": learning_panels.entropies,
+    "learned information": learning_panels.information,
+    "memory": learning_panels.memory,
+    "balance of entropy productions": learning_panels.entropies,
     "loss": learning_panels.loss,
     "samples": samples.panel,
 }
@@ -45,10 +42,10 @@ def figure(ds: xr.Dataset) -> Figure:
         everything = points(ds)
         size = ds.sizes["replica"] * len(everything)
         lost = size - sum(point.ds.sizes["replica"] for point in everything)
-        notes = [f"{lost} of {size} replicas diverged and are left out"] if lost else []
+        notes = [f"{lost} of {size} replicas diverged and are left out."] if lost else []
         everything = [point for point in everything if point.ds.sizes["replica"]]
         if not everything:
-            return _arranged(title, [], notes)
+            return page(title, [], notes)
         if resolved.run.direction == "there-and-back":
             draws, why = retrace.panels(everything)
         elif not resolved.x:
@@ -57,32 +54,11 @@ def figure(ds: xr.Dataset) -> Figure:
             draws, why = learning_sweep.panels(ds, everything)
         else:
             draws, why = _run(everything[0])
-        return _arranged(title, draws, notes + why)
+        return page(title, draws, notes + why, f"{ds.sizes['replica']} replicas")
 
 
 def _run(point: Point) -> tuple[list[Draw], list[str]]:
     """What can be drawn of one run, and why the rest cannot."""
     draws, why = learning_panels.collected([(name, partial(make, point)) for name, make in _RUN.items()])
-    spare = 1 if len(draws) == 3 else -len(draws) % max(1, _columns(len(draws)))
-    own = learning_panels.observables(point)[:spare]
+    own = learning_panels.observables(point)[: _MOST - len(draws)]
     return (draws[:-1] + own + draws[-1:] if draws else own), why
-
-
-def _columns(count: int) -> int:
-    return count if count < 4 else 2 if count == 4 else 3
-
-
-def _arranged(title: str, draws: Sequence[Draw], notes: list[str]) -> Figure:
-    columns = max(1, _columns(len(draws)))
-    rows = max(1, -(-len(draws) // columns))
-    result, grid = style.new_figure(rows, columns, title=title, panel=_PANEL)
-    panels: list[Axes] = list(grid.flat)
-    for panel, draw in zip(panels, draws):
-        draw(panel)
-    for panel in panels[len(draws) :]:
-        panel.set_visible(False)
-    style.label_panels(panels[: len(draws)])
-    if notes:
-        lines = [line for note in notes for line in textwrap.wrap(note, _CHARACTERS * columns)]
-        result.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=style.GREY)
-    return result

@@ -6,6 +6,7 @@ about it. Raises ValueError, with the reason, where it is but cannot be told.
 
 from __future__ import annotations
 
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -27,12 +28,14 @@ from thermosim.data.tables import DataError
 from thermosim.exact import gaussian_information
 from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style
+from thermosim.plots.energies import largest_residual
+from thermosim.plots.labels import label, of_variable, plain, temperature_of
 from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
+from thermosim.plots.page import Draw
+from thermosim.plots.style import ENERGY, ENTROPY, HEAT, INFORMATION, LOSS, MEMORY, OTHER, WORK, Look
 
 __all__ = [
-    "Draw",
-    "band",
     "collected",
     "entropies",
     "exact_line",
@@ -40,19 +43,18 @@ __all__ = [
     "judged",
     "ledger",
     "loss",
+    "loss_label",
     "marks",
     "memory",
     "observables",
+    "why_not",
 ]
 
-Draw = Callable[[Axes], None]
-
-_BLUE, _RED, _GREEN, _PURPLE, _CYAN = style.COLOURS[:5]
 _BOOKS = {"phi", "work", "heat", "log_ratio_x"}
 _NEIGHBOURS = 10  # parameters, at most, for nearest neighbours
 _REASON = 220  # characters
+_ADVICE = re.compile(r"\w\(\w*\)|\b[a-z_]+\.[a-z_]+\b|\w = |\brecord\b")  # calls, keys of a case
 _VISIBLE = 0.01  # distance of bounds, in heights of the panel
-_WORDS = 24  # characters of a line of a label
 
 
 def collected(makers: Iterable[tuple[str, Callable[[], Draw | None]]]) -> tuple[list[Draw], list[str]]:
@@ -64,10 +66,18 @@ def collected(makers: Iterable[tuple[str, Callable[[], Draw | None]]]) -> tuple[
                 warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing: they are NaN, and not drawn
                 draw = make()
         except (ValueError, CaseError, DataError) as error:
-            why.append(f"No {name}: {textwrap.shorten(str(error), _REASON, placeholder=' ...')}")
+            why.append(why_not(name, error))
         else:
             draws += [] if draw is None else [draw]
     return draws, why
+
+
+def why_not(name: str, error: Exception) -> str:
+    """A sentence: what there is none of, and the reason, without advice on calls and keys, which is not for paper."""
+    clauses = re.split(r"(?<=[;:.])\s+", " ".join(str(error).split()))
+    reason = " ".join(clause for clause in clauses if not _ADVICE.search(clause)).rstrip(" ;.:")
+    reason = textwrap.shorten(reason or "it is not to be had from what is recorded", _REASON, placeholder=" ...")
+    return f"No {name}: {plain(reason)}."
 
 
 def ledger(point: Point) -> Draw | None:
@@ -79,30 +89,29 @@ def ledger(point: Point) -> Draw | None:
     books = learning_ledger(point.few) if model.normalised or support_size(point.machine) else _books(point.few)
     worst = float(work.first_law_residual(point.ds).max())
     rows = (
-        ("work", "work", r"work $\langle w\rangle$", _BLUE, "o"),
-        ("heat", "heat", r"heat $\langle q\rangle$", _RED, "o"),
-        ("energy_change", "energy_change", r"$\Delta\langle\varphi\rangle$", _GREEN, "o"),
-        ("entropy_production", "entropy_production", r"entropy production $\langle\sigma\rangle$", _PURPLE, "+"),
+        ("work", r"work $\langle w\rangle$", WORK),
+        ("heat", r"heat $\langle q\rangle$", HEAT),
+        ("energy_change", r"energy $\Delta\langle\varphi\rangle$", ENERGY),
+        ("entropy_production", r"entropy production $\langle\sigma\rangle$", ENTROPY),
     )
 
     def draw(panel: Axes) -> None:
         panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
-        for name, of, label, colour, mark in rows:
-            if name not in books:
-                continue
-            exact_line(panel, point.moments, attrgetter(of), colour, change=True)
-            start = books[name].isel(step=0)
-            more = {"fmt": mark, "ms": 6 if mark == "+" else 4}
-            marks(panel, books[name] - start, books[f"{name}_error"], colour, label, **more)
-        panel.set_title(rf"largest $|\Delta\varphi - w - q|$: {worst:.0e} kT", loc="right")
-        panel.set(xlabel="step", ylabel="mean ledger (kT)")
+        for name, words, look in rows:
+            if name in books:
+                exact_line(panel, point.moments, attrgetter(name), look, change=True)
+                start = books[name].isel(step=0)
+                marks(panel, books[name] - start, books[f"{name}_error"], look, words)
+        temperature = temperature_of(point.ds)
+        panel.set(xlabel="step", ylabel=label("since the first frame", "energy", temperature))
+        panel.set_title(largest_residual(worst), loc="right")
         legend(panel)
 
     return draw
 
 
 def information(point: Point) -> Draw | None:
-    """L-info by densities with its bounds, and by the fluctuation theorem added to the value of the first frame."""
+    """L-info by densities with its bounds, and by the fluctuation theorem, Eq. 44, added to that of the first frame."""
     if "theta" not in point.ds or not point.machine.settings.x:
         return None
     direct = point.information
@@ -114,22 +123,22 @@ def information(point: Point) -> Draw | None:
         if theorem is not None:
             moved = theorem["learned_information_change"] + float(value[0])
             error = theorem["learned_information_change_error"]
-            judged(panel, moved, error, theorem["valid"], _RED, r"fluctuation theorem, $\Sigma_X-\Sigma_{X|\Theta}$")
-            exact_line(panel, point.moments, _exact_change, _RED)
-        judged(panel, value, direct["learned_information_error"], direct["valid"], _BLUE, "densities")
-        exact_line(panel, point.moments, lambda m: _exact_information(point, m), _BLUE)
-        panel.set(xlabel="step", ylabel=r"L-info $I(X;\Theta)$ (nat)")
+            judged(panel, moved, error, theorem["valid"], ENTROPY, r"from $\Sigma_X-\Sigma_{X|\Theta}$")
+            exact_line(panel, point.moments, _exact_change, ENTROPY, ls=(0, (5, 1.5)))
+        judged(panel, value, direct["learned_information_error"], direct["valid"], INFORMATION, "from densities")
+        exact_line(panel, point.moments, lambda m: _exact_information(point, m), INFORMATION)
+        panel.set(xlabel="step", ylabel=label(r"learned information $I(X;\Theta)$", "nat"))
         panel.set_title(title, loc="right")
         bottom, top = panel.get_ylim()
         if np.nanmax(high - low) > _VISIBLE * (top - bottom):
-            panel.fill_between(step, low, high, color=_BLUE, alpha=0.2, lw=0, label="bounds")
+            panel.fill_between(step, low, high, color=INFORMATION.color, alpha=0.2, lw=0, label="bounds")
         legend(panel)
 
     return draw
 
 
 def memory(point: Point) -> Draw | None:
-    """Change of S(Theta), and the heat that the samples gave off, which Clausius would have it equal."""
+    """Change of S(Theta), and the heat that the samples gave off, which Clausius would have it equal (Eq. 49)."""
     if "theta" not in point.ds or not point.machine.settings.data:
         return None
     _two_frames(point)
@@ -139,20 +148,20 @@ def memory(point: Point) -> Draw | None:
 
     def draw(panel: Axes) -> None:
         panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
-        for result, colour, label, mark in (
-            (normal, _BLUE, r"$\Delta S_\Theta$, normal", "o"),
-            (near, _CYAN, r"$\Delta S_\Theta$, nearest neighbours", "s"),
+        for result, look, words in (
+            (normal, MEMORY, r"$\Delta S_\Theta$, normal law"),
+            (near, MEMORY._replace(mark="x"), r"$\Delta S_\Theta$, nearest neighbours"),
         ):
             if result is not None:
                 change = result["entropy_change"].where(np.isfinite(result["entropy_change"]))
-                judged(panel, change, result["entropy_change_error"], result["valid"], colour, label, fmt=mark)
-        exact_line(panel, point.moments, lambda m: _since(m, reference, _entropy(m)), _BLUE)
+                judged(panel, change, result["entropy_change_error"], result["valid"], look, words)
+        exact_line(panel, point.moments, lambda m: _since(m, reference, _entropy(m)), MEMORY)
         if "clausius_entropy_change" in normal:
             released = normal["clausius_entropy_change"].where(normal["step"] >= reference)
-            marks(panel, released, normal["clausius_entropy_change_error"], _RED, r"heat given off, $-Q_X$")
-            exact_line(panel, point.moments, lambda m: _since(m, reference, -m.heat), _RED)
-            panel.set_title("Eq. 49; not equal in general", loc="right")
-        panel.set(xlabel="step", ylabel=f"change since step {reference} (nat)")
+            marks(panel, released, normal["clausius_entropy_change_error"], HEAT, r"heat given off, $-Q_X$")
+            exact_line(panel, point.moments, lambda m: _since(m, reference, -m.heat), HEAT)
+            panel.set_title("Clausius: not equal in general", loc="right")
+        panel.set(xlabel="step", ylabel=label(f"memory: change since step {reference}", "nat"))
         legend(panel)
 
     return draw
@@ -164,94 +173,106 @@ def entropies(point: Point) -> Draw | None:
         return None
     _two_frames(point)
     balance = point.balance
-    rows: tuple[tuple[str, str, str, str, Callable[[Moments], Any]], ...] = (
-        ("marginal_entropy_production", r"$\Sigma_X$", _BLUE, "o", lambda m: _samples_entropy(m) + m.log_ratio),
-        ("conditional_entropy_production", r"$\Sigma_{X|\Theta}$", _RED, "+", attrgetter("entropy_production")),
-        ("learned_information_change", r"difference $\Delta I$", _GREEN, "s", _exact_change),
+    rows: tuple[tuple[str, str, Look, Callable[[Moments], Any]], ...] = (
+        (
+            "marginal_entropy_production",
+            r"of samples, $\Sigma_X$",
+            OTHER._replace(mark="s"),
+            lambda m: _samples_entropy(m) + m.log_ratio,
+        ),
+        (
+            "conditional_entropy_production",
+            r"given parameters, $\Sigma_{X|\Theta}$",
+            ENTROPY,
+            attrgetter("entropy_production"),
+        ),
+        ("learned_information_change", r"difference $\Delta I$", INFORMATION, _exact_change),
     )
 
     def draw(panel: Axes) -> None:
         panel.axhline(0.0, color="0.85", lw=0.8, zorder=0)
-        for name, label, colour, mark, exact in rows:
-            exact_line(panel, point.moments, exact, colour, change=True)
+        for name, words, look, exact in rows:
+            exact_line(panel, point.moments, exact, look, change=True)
             sound = balance["valid"] | (name == "conditional_entropy_production")
-            size = 6 if mark == "+" else 4
-            judged(panel, balance[name], balance[f"{name}_error"], sound, colour, label, fmt=mark, ms=size)
-        panel.set(xlabel="step", ylabel="entropy production (nat)")
-        panel.set_title(f"$S_X$: {balance.attrs['method']}", loc="right")
+            judged(panel, balance[name], balance[f"{name}_error"], sound, look, words)
+        panel.set(xlabel="step", ylabel=label("entropy production", "nat"))
+        panel.set_title(f"$S_X$: {balance.attrs['method']} estimate", loc="right")
         legend(panel)
 
     return draw
 
 
 def loss(point: Point) -> Draw | None:
-    """Loss of the last minibatch: mean and standard deviation over replicas."""
+    """Loss of the last minibatch: mean and spread over replicas."""
     if "minibatch_loss" not in point.ds:
         return None
     values = point.ds["minibatch_loss"]
     values = values.sel(step=values["step"] > 0).transpose("step", "replica")  # no minibatch before the first step
     if values.sizes["step"] < 2:
-        raise ValueError("one frame; record more")
-    theta, model = point.machine.settings.theta, point.machine.model
-    label = r"loss $\langle\varphi\rangle$ of the minibatch (nat)"
-    if theta.gradient == "contrast":
-        label = "$\\langle\\varphi\\rangle$ of the minibatch\nless that of samples (kT)"
-    elif not model.normalised:
-        label = r"loss without $\ln Z$ (kT)"
+        raise ValueError("one frame is no course in time")
+    batch = point.machine.settings.theta.batch
+    words = loss_label(point)
 
     def draw(panel: Axes) -> None:
-        band(panel, values["step"].values, values.values, _BLUE, "mean of replicas", "one standard deviation")
-        panel.set(xlabel="step", ylabel=label)
-        panel.set_title("" if theta.batch == "all" else f"batch {theta.batch}", loc="right")
-        legend(panel)
+        style.band(panel, values["step"].values, values.values, LOSS)
+        panel.set(xlabel="step", ylabel=words)
+        panel.set_title("" if batch == "all" else f"batch size {batch}", loc="right")
 
     return draw
 
 
+def loss_label(point: Point) -> str:
+    """What the loss of a minibatch is, with its unit."""
+    if point.machine.settings.theta.gradient == "contrast":
+        return label("energy of minibatch less that of samples", "energy", temperature_of(point.ds))
+    if not point.machine.model.normalised:
+        return label(r"loss of minibatch, without $\ln Z$", "energy", temperature_of(point.ds))
+    return label("loss of minibatch", "nat")
+
+
 def observables(point: Point) -> list[Draw]:
-    """The model's own observables, as recorded: mean and standard deviation over replicas."""
+    """The model's own observables, as recorded: mean and spread over replicas."""
     result = []
-    for name, declared in point.machine.model.observables.items():
+    for name in point.machine.model.observables:
         if name in point.ds and point.ds.sizes["step"] > 1:
             values = point.ds[name].transpose("step", "replica", ...)
-            result.append(_observable(values.mean("sample") if "sample" in values.dims else values, declared.long_name))
+            values = values.mean("sample") if "sample" in values.dims else values
+            result.append(_observable(values, of_variable(point.ds, name)))
     return result
 
 
-def marks(panel: Axes, mean: xr.DataArray, error: xr.DataArray | None, colour: str, label: str, **more: Any) -> None:
+def marks(panel: Axes, mean: xr.DataArray, error: xr.DataArray | None, look: Look, words: str, **more: Any) -> None:
     """Measured values at the steps of `mean`."""
     bars = None if error is None else error.values
-    style.data(panel, mean["step"].values, mean.values, bars, color=colour, label=label, **more)
+    style.data(panel, mean["step"].values, mean.values, bars, look=look, label=words, **more)
 
 
 def judged(
-    panel: Axes, mean: xr.DataArray, error: xr.DataArray, valid: xr.DataArray, colour: str, label: str, **more: Any
+    panel: Axes, mean: xr.DataArray, error: xr.DataArray, valid: xr.DataArray, look: Look, words: str, **more: Any
 ) -> None:
     """Measured values in colour where they are valid, else in grey."""
     sound = np.asarray(valid.values, bool)
     if sound.any() or not np.isfinite(mean.values).any():
-        marks(panel, mean.where(sound), error, colour, label, **more)
+        marks(panel, mean.where(sound), error, look, words, **more)
     doubtful = ~sound & np.isfinite(mean.values)
     if doubtful.any():
-        words = f"{label}, not valid" if not sound.any() else "not valid"
-        marks(panel, mean.where(doubtful), error, "0.7", words, **({"zorder": 2.5} | more))
-
-
-def band(panel: Axes, step: np.ndarray, values: np.ndarray, colour: str, label: str = "", of: str = "") -> None:
-    """Mean over replicas of (steps, replicas) as a line in a band of one standard deviation."""
-    mean = values.mean(axis=1)
-    spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else np.zeros_like(mean)
-    panel.fill_between(step, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0, label=of or None)
-    panel.plot(step, mean, color=colour, lw=1.0, label=label or None)
+        words = f"{words}, not valid" if not sound.any() else "not valid"
+        grey = look._replace(color=style.DOUBTFUL)
+        marks(panel, mean.where(doubtful), error, grey, words, **({"zorder": 2.5} | more))
 
 
 def exact_line(
-    panel: Axes, moments: Moments | None, value: Callable[[Moments], Any], colour: str, change: bool = False
+    panel: Axes,
+    moments: Moments | None,
+    value: Callable[[Moments], Any],
+    look: Look,
+    change: bool = False,
+    **more: Any,
 ) -> None:
     """A line at the recorded steps of a machine that is exactly known; of the change since the first of them."""
     if moments is not None and len(moments.step) > 1:
         values = np.asarray(value(moments))
-        style.theory(panel, moments.step, values - values[0] if change else values, color=colour)
+        style.theory(panel, moments.step, values - values[0] if change else values, color=look.color, **more)
 
 
 def _books(ds: xr.Dataset) -> xr.Dataset:
@@ -263,15 +284,15 @@ def _books(ds: xr.Dataset) -> xr.Dataset:
 
 def _two_frames(point: Point) -> None:
     if point.ds.sizes["step"] < 2:
-        raise ValueError("one frame is no course in time; record more")
+        raise ValueError("one frame is no course in time")
 
 
 def _if_possible(point: Point) -> tuple[xr.Dataset | None, str]:
-    """The balance of Eq. 44, if there is one, and a title."""
+    """The balance of entropy productions, if there is one, and a title."""
     if not set(point.ds) >= _BOOKS | {"x"} or point.ds.sizes["step"] < 2:
         return None, ""
     try:
-        return point.balance, "equal where samples have relaxed"
+        return point.balance, "equal once samples relax"
     except ValueError:
         return None, ""  # its own panel says why
 
@@ -287,11 +308,10 @@ def _neighbours(point: Point) -> xr.Dataset | None:
     return result if bool(result["valid"].any()) else None
 
 
-def _observable(values: xr.DataArray, label: str) -> Draw:
+def _observable(values: xr.DataArray, words: str) -> Draw:
     def draw(panel: Axes) -> None:
-        band(panel, values["step"].values, values.values, _BLUE, "mean of replicas", "one standard deviation")
-        panel.set(xlabel="step", ylabel=textwrap.fill(label, _WORDS))
-        legend(panel)
+        style.band(panel, values["step"].values, values.values, OTHER)
+        panel.set(xlabel="step", ylabel=words)
 
     return draw
 

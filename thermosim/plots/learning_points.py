@@ -13,13 +13,14 @@ from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
-from thermosim.analysis.settings import axes, each_point, settings
+from thermosim.analysis.settings import each_point
 from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style
+from thermosim.plots.labels import named
 
-__all__ = ["Point", "named", "points", "spread"]
+__all__ = ["Point", "points", "spread"]
 
 MARKS = 12  # frames of a curve in time
 SLOW_MARKS = 7  # where every frame needs the normaliser of the energy
@@ -72,7 +73,7 @@ class Point:
         """The same at some frames of this point."""
         size = support_size(self.machine)
         if not self.machine.model.normalised and size == 0:
-            raise ValueError("ln Z of this energy can only be estimated, which takes minutes: learned_information(ds)")
+            raise ValueError("ln Z of this energy can only be estimated, which takes minutes")
         most = min(_PAIRS, max(_FEWEST, _SUMMED // max(size, 1)))
         return learned_information(frames.isel(replica=style.pick(frames.sizes["replica"], most)))
 
@@ -83,7 +84,7 @@ class Point:
         if not x.starts_in_equilibrium:
             raise ValueError(f"chains start from {x.start}: until they relax it is not the L-info that changes")
         if not self.machine.model.normalised and self.machine.model.log_normaliser is not None:
-            raise ValueError("ln Z of every replica takes minutes: information_balance(ds)")
+            raise ValueError("ln Z of every replica takes minutes")
         return information_balance(self.some)
 
 
@@ -102,13 +103,3 @@ def spread(length: int, most: int) -> list[int]:
         if (length - 1) % stride == 0:
             return list(range(0, length, stride))
     return style.pick(length, most)
-
-
-def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:
-    """A point of the sweep in words, such as "tau 4", by its index on these axes."""
-    parts = []
-    for values, name in zip(settings(ds).sweep.values(), axes(ds)):
-        if name in index:
-            value = values[index[name]]
-            parts.append(f"{name.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, (int, float)) else value}")
-    return ", ".join(parts)

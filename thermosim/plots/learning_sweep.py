@@ -20,39 +20,36 @@ from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.learning import learning_ledger
 from thermosim.analysis.mixtures import support_size
 from thermosim.analysis.partial_averages import averaged_work_and_heat
-from thermosim.analysis.settings import axes, settings
 from thermosim.analysis.work import work_and_heat
 from thermosim.checks.gaussian_machine import linear_machine
 from thermosim.exact import learning_machine
 from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style
-from thermosim.plots.learning_panels import Draw, collected, exact_line, marks
-from thermosim.plots.learning_points import Point, named
+from thermosim.plots.labels import label, named, of_variable, shown, temperature_of
+from thermosim.plots.learning_panels import collected, exact_line, loss_label, marks
+from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
+from thermosim.plots.maps import SweptAxis, map_of, swept_axes
+from thermosim.plots.page import Draw
+from thermosim.plots.style import ENTROPY, HEAT, INFORMATION, LOSS, WORK, Look
 
 __all__ = ["panels"]
 
-_BLUE, _RED, _GREEN, _PURPLE = style.COLOURS[:4]
 _LINES = 4  # points whose course in time is shown
 _FINE = 33  # points of an exact line
 _RECURSIONS = 20_000  # steps of them together
 _AVERAGED = 1 << 28  # numbers of averages over all x
 _REPLICAS = 512  # whose paths of theta are averaged
 _INFORMED = 12  # points whose L-info is worth the time
-_TICK = 12  # characters
+_MAPS = 4  # of observables, beside those of work and loss
 _BOOKS = {"phi", "work", "heat", "log_ratio_x"}
+_FLAGS = {"status", "diverged_step"}
 
-# name in the ledger, in the exact moments, in the averages over paths; label; of the averages; colour
+# name in the ledger, in the averages over paths; label, unit; look
 _TOTALS = {
-    "work": ("work", "work", "mean_work", "mean total work (kT)", _BLUE),
-    "entropy production": (
-        "entropy_production",
-        "entropy_production",
-        "mean_divergence",
-        "mean entropy production (nat)",
-        _PURPLE,
-    ),
-    "heat": ("heat", "heat", "mean_heat", "mean total heat (kT)", _RED),
+    "work": ("work", "mean_work", "mean total work", "energy", WORK),
+    "entropy production": ("entropy_production", "mean_divergence", "mean entropy production", "nat", ENTROPY),
+    "heat": ("heat", "mean_heat", "mean total heat absorbed", "energy", HEAT),
 }
 
 
@@ -60,11 +57,20 @@ _TOTALS = {
 class _Line:
     """The points along one axis, at the first value of every other, and where to draw them."""
 
-    name: str
+    axis: SweptAxis
     points: list[Point]
-    x: np.ndarray
-    ticks: list[str]  # of values that are no numbers
     fixed: str  # the others
+    temperature: float | None  # of all points
+
+    @property
+    def name(self) -> str:
+        """Of the axis."""
+        return self.axis.name
+
+    @property
+    def x(self) -> np.ndarray:
+        """Where the points are drawn."""
+        return np.array([self.axis.places[point.index[self.name]] for point in self.points])
 
     @functools.cached_property
     def ledgers(self) -> list[xr.Dataset]:
@@ -80,28 +86,49 @@ class _Line:
 
 
 def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[str]]:
-    """Work, entropy production and heat of the whole run, L-info and loss along the axis; work in time at some."""
+    """Work, entropy production and heat of the whole run, L-info and loss along the axis; work in time at some.
+
+    Over two axes also maps, of the work, the loss and what the model observes.
+    """
     line = _line(ds, everything)
     makers: list[tuple[str, Callable[[], Draw | None]]] = []
     if set(ds) >= _BOOKS:
         makers += [(name, partial(_total, line, name)) for name in _TOTALS]
         makers += [("work in time", partial(_in_time, line))]
     if line.name != "tau":
-        makers += [("L-info", partial(_information, line)), ("loss", partial(_loss, line))]
+        makers += [("learned information", partial(_information, line)), ("loss", partial(_loss, line))]
+    makers += [(f"map of {name}", partial(_map, ds, everything, name)) for name in _mapped(ds, everything[0])]
     return collected(makers)
 
 
+def _mapped(ds: xr.Dataset, point: Point) -> list[str]:
+    """Variables of which there is a map: work and loss, and the model's observables; where there are none, others."""
+    own = [name for name in point.machine.model.observables if name in ds][:_MAPS]
+    known = [name for name in ("work", "minibatch_loss") if name in ds] + own
+    return known or [str(name) for name in ds.data_vars if "replica" in ds[name].dims and name not in _FLAGS][:1]
+
+
+def _map(ds: xr.Dataset, everything: list[Point], name: str) -> Draw | None:
+    """Mean over the replicas that did not diverge, in the last frame, over two axes."""
+    means = xr.full_like(ds["status"].isel(replica=0, drop=True), np.nan, dtype=float) if "status" in ds else None
+    if means is None:
+        return None
+    for point in everything:
+        last = point.ds[name].isel(step=-1) if "step" in point.ds[name].dims else point.ds[name]
+        vectors = [str(dim) for dim in last.dims if dim not in ("replica", "sample")]
+        means[dict(point.index)] = float(last.isel(dict.fromkeys(vectors, 0)).mean())
+    words = loss_label(everything[0]) if name == "minibatch_loss" else of_variable(ds, name)
+    return map_of(ds, means, words, f"step {int(ds['step'][-1])}")
+
+
 def _line(ds: xr.Dataset, everything: list[Point]) -> _Line:
-    name = "tau" if "tau" in axes(ds) else axes(ds)[0]
+    swept = swept_axes(ds)
+    axis = next((axis for axis in swept if axis.name == "tau"), swept[0])
     others = everything[0].index
+    name = axis.name
     chosen = [point for point in everything if all(point.index[key] == others[key] for key in others if key != name)]
-    swept = dict(zip(axes(ds), settings(ds).sweep.values()))[name]
-    values = [swept[point.index[name]] for point in chosen]
     fixed = named(ds, {key: value for key, value in others.items() if key != name})
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        return _Line(name, chosen, np.asarray(values, float), [], fixed)
-    ticks = [str(value) if len(str(value)) <= _TICK else f"{k + 1}." for k, value in enumerate(values)]
-    return _Line(name, chosen, np.arange(len(chosen), dtype=float), ticks, fixed)
+    return _Line(axis, chosen, fixed, temperature_of(ds))
 
 
 def _fresh(point: Point) -> xr.Dataset | None:
@@ -121,12 +148,12 @@ def _fresh(point: Point) -> xr.Dataset | None:
 
 def _total(line: _Line, quantity: str) -> Draw | None:
     """A total of the whole run along the axis, with the exact line, and that of fresh samples."""
-    name, of, averaged, label, colour = _TOTALS[quantity]
+    name, averaged, words, units, look = _TOTALS[quantity]
     if any(name not in ledger for ledger in line.ledgers):
         return None
     value = np.array([float(ledger[name]) for ledger in line.ledgers])
     error = np.array([float(ledger[f"{name}_error"]) for ledger in line.ledgers])
-    exact = _exact(line, of)
+    exact = _exact(line, name)
     fresh = None
     if not any(result is None for result in line.fresh):
         fresh = np.array([float(result[averaged][-1]) for result in line.fresh if result is not None])
@@ -134,13 +161,14 @@ def _total(line: _Line, quantity: str) -> Draw | None:
     def draw(panel: Axes) -> None:
         if fresh is not None:
             sums = averaged == "mean_divergence" or (averaged == "mean_work" and _normalised(line))
-            words = r"$\Sigma_i\,$KL$(p_{i-1}\,|\,p_i)$"
-            style.theory(panel, line.x, fresh, ls="--", label=f"fresh samples, {words}" if sums else "fresh samples")
+            divergences = r"$\Sigma_i\,$KL$(p_{i-1}\,|\,p_i)$"
+            told = f"fresh samples, {divergences}" if sums else "fresh samples"
+            style.theory(panel, line.x, fresh, ls="--", label=told)
         if exact is not None:
-            style.theory(panel, *exact, color=colour, label="exact")
-        style.data(panel, line.x, value, error, color=colour, label="measured")
+            style.theory(panel, *exact, color=look.color)
+        style.data(panel, line.x, value, error, look=look, label="measured")
         _along(panel, line)
-        panel.set(ylabel=label)
+        panel.set(ylabel=label(words, units, line.temperature))
         legend(panel)
 
     return draw
@@ -154,16 +182,18 @@ def _in_time(line: _Line) -> Draw | None:
     fresh = line.fresh[-1] if line.name == "tau" else None
     works = [replica_mean(point.few["work"]) for point in chosen]
 
+    left = f"{len(chosen)} of {len(line.points)} values drawn" if len(chosen) < len(line.points) else ""
+
     def draw(panel: Axes) -> None:
         if fresh is not None:
-            style.theory(
-                panel, fresh["step"], fresh["mean_work"], ls="--", label="fresh samples", color="0.2", zorder=4
-            )
-        for colour, point, work in zip(style.sequence(len(chosen)), chosen, works):
-            exact_line(panel, point.moments, lambda m: m.work, colour)
-            marks(panel, *work, colour, point.label)
-        panel.set(xlabel="step", ylabel="mean work since step 0 (kT)")
-        legend(panel)
+            work = fresh["mean_work"]
+            style.theory(panel, fresh["step"], work, label="fresh samples", ls="--", color="0.2", zorder=4)
+        for look, point, mean in zip(style.looks(len(chosen)), chosen, works):
+            exact_line(panel, point.moments, lambda m: m.work, look)
+            marks(panel, *mean, look, shown(line.axis.values[point.index[line.name]]))
+        panel.set(xlabel="step", ylabel=label("mean work since step 0", "energy", line.temperature))
+        panel.set_title(", ".join(part for part in (left, line.fixed) if part), loc="right")
+        legend(panel, line.axis.words)
 
     return draw
 
@@ -177,12 +207,14 @@ def _information(line: _Line) -> Draw | None:
     valid = np.array([bool(r["valid"]) for r in results])
 
     def draw(panel: Axes) -> None:
-        for mask, colour, label in ((valid, _GREEN, "densities"), (~valid, "0.7", "not valid")):
+        doubtful: Look = INFORMATION._replace(color=style.DOUBTFUL)
+        for mask, look, words in ((valid, INFORMATION, "measured"), (~valid, doubtful, "not valid")):
             if mask.any():
-                style.data(panel, line.x[mask], value[mask], error[mask], color=colour, label=label)
+                style.data(panel, line.x[mask], value[mask], error[mask], look=look, label=words)
         _along(panel, line)
-        panel.set(ylabel=r"L-info $I(X;\Theta)$ (nat)")
-        legend(panel)
+        panel.set(ylabel=label(r"learned information $I(X;\Theta)$", "nat"))
+        if not valid.all():
+            legend(panel)
 
     return draw
 
@@ -195,9 +227,9 @@ def _loss(line: _Line) -> Draw | None:
     value, error = (np.array([float(part) for part in column]) for column in zip(*results))
 
     def draw(panel: Axes) -> None:
-        style.data(panel, line.x, value, error, color=_BLUE)
+        style.data(panel, line.x, value, error, look=LOSS)
         _along(panel, line)
-        panel.set(ylabel="mean loss of the last minibatch")
+        panel.set(ylabel=loss_label(line.points[0]))
 
     return draw
 
@@ -236,12 +268,6 @@ def _normalised(line: _Line) -> bool:
 
 
 def _along(panel: Axes, line: _Line) -> None:
-    """Label the axis, with a logarithmic scale where its numbers span one."""
-    symbol = r"moves per step $\tau$" if line.name == "tau" else line.name.replace("_", " ")
-    panel.set(xlabel=symbol)
-    if line.fixed:
-        panel.set_title(line.fixed, loc="right")
-    if line.ticks:
-        panel.set_xticks(line.x, line.ticks)
-    elif np.all(line.x > 0.0) and line.x.max() > 4.0 * line.x.min():
-        style.log_ticks(panel, "x")
+    """Label the axis, and say at what values of the others."""
+    line.axis.along(panel)
+    panel.set_title(line.fixed, loc="right")

@@ -1,67 +1,106 @@
-"""Legends that do not cover what they explain: in a free corner, or above the data, for which room is made."""
+"""Legends that cover nothing, nor stretch the axes: in a free corner, or where there is none above the panel."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
+from matplotlib.container import ErrorbarContainer
+from matplotlib.legend import Legend
 from matplotlib.path import Path
-from matplotlib.transforms import Transform
+from matplotlib.transforms import Bbox, Transform
 
 from thermosim.plots import style
 
-__all__ = ["legend"]
+__all__ = ["legend", "place"]
 
-_LINE, _LETTER, _HANDLE = 11.5, 4.3, 30.0  # points: height of an entry, width of a letter, and of what precedes it
-_EDGE = 8.0  # points between axes and entries
 _FILLING = 17  # points of a segment, and of a side of a box, that are looked at
-_CORNERS = {2: (0, 1), 1: (1, 1), 4: (1, 0), 3: (0, 0)}  # matplotlib's number: right and top
+_CORNERS = {"upper left": (0, 1), "upper right": (1, 1), "lower right": (1, 0), "lower left": (0, 0)}
+_WANTED = "legend "  # label of a panel that has one, before its heading
+_GAP, _TICK = 2.0, 3.0  # points; the uppermost tick label stands out of the axes by half its height
 
 
-def legend(panel: Axes, size: tuple[float, float] = (205.0, 145.0)) -> None:
-    """Every label once, doubtful values last. size: of the axes, about, in points."""
+def legend(panel: Axes, title: str = "") -> None:
+    """Have a legend of all labels; where it stands is settled when the page is laid out (`place`)."""
+    panel.set_label(_WANTED + title)
+
+
+def place(panels: Sequence[Axes]) -> dict[Axes, float]:
+    """Make the legends of panels that want one; the height in inches of each that stands above its axes.
+
+    The figure must have been laid out.
+    """
+    wanted = [panel for panel in panels if str(panel.get_label()).startswith(_WANTED)]
+    return {panel: _above(panel) for panel in wanted if not _in_corner(panel)}
+
+
+def _made(panel: Axes, **where: Any) -> tuple[Legend, Bbox]:
+    """A legend of every label once, what is measured first and doubtful values last; and its box in pixels."""
     handles, labels = panel.get_legend_handles_labels()
     entries = dict(reversed(list(zip(labels, handles))))
-    order = sorted(dict.fromkeys(labels), key=lambda label: label == "not valid")
-    if not order:
-        return
-    shown = [entries[label] for label in order]
+    measured = {label for handle, label in zip(handles, labels) if isinstance(handle, ErrorbarContainer)}
+    order = sorted(entries, key=lambda label: (label == "not valid", label not in measured, labels.index(label)))
+    heading = str(panel.get_label()).removeprefix(_WANTED) or None
+    made = panel.legend(
+        [entries[label] for label in order], order, title=heading, alignment="left", columnspacing=1.0, **where
+    )
+    return made, made.get_window_extent(_renderer(panel))
+
+
+def _renderer(panel: Axes) -> Any:
+    assert panel.figure is not None
+    return panel.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+
+
+def _in_corner(panel: Axes) -> bool:
+    """Make the legend in a free corner, in one column or two; False where none is free."""
+    labels = set(panel.get_legend_handles_labels()[1])
+    if not labels:
+        return True
     taken = np.concatenate([*_taken(panel), np.empty((0, 2))])
-    for columns in (1, 2):
-        width, height = _box(order, columns, size)
-        for corner, (right, top) in _CORNERS.items():
-            left, bottom = right * (1.0 - width), top * (1.0 - height)
-            if width <= 1.0 and _free(panel, taken, left, bottom, width, height):
-                panel.legend(shown, order, loc=corner, ncols=columns, columnspacing=1.0, borderaxespad=0.2)
-                return
-    columns = 2 if _box(order, 2, size)[0] <= 1.0 else 1
-    height = _box(order, columns, size)[1]
-    style.headroom(panel, height / (1.0 - height))
-    panel.legend(shown, order, loc="upper left", ncols=columns, columnspacing=1.0, borderaxespad=0.2)
+    whole = panel.get_window_extent().padded(2.0)
+    for columns in (1, 2) if len(labels) > 2 else (1,):
+        for corner in _CORNERS:
+            made, box = _made(panel, loc=corner, ncols=columns, borderaxespad=0.3)
+            inside = whole.contains(box.x0, box.y0) and whole.contains(box.x1, box.y1)
+            if inside and _free(panel, taken, box.transformed(panel.transAxes.inverted())):
+                made.set_in_layout(False)
+                return True
+            made.remove()
+    return False
 
 
-def _box(labels: list[str], columns: int, size: tuple[float, float]) -> tuple[float, float]:
-    """Width and height of a legend, as fractions of the axes."""
-    rows = -(-len(labels) // columns)
-    widths = [max(map(_letters, labels[k : k + rows])) for k in range(0, len(labels), rows)]
-    width = sum(_HANDLE + _LETTER * letters for letters in widths)
-    return (width + _EDGE) / size[0], (rows * _LINE + _EDGE) / size[1]
+def _above(panel: Axes) -> float:
+    """Make the legend above the axes, in as many columns as fit, and room for it under the title; its height."""
+    assert panel.figure is not None
+    axes, raised = panel.get_window_extent(), _TICK * panel.figure.dpi / 72.0
+    label, count = panel.yaxis.label.get_window_extent(), len(set(panel.get_legend_handles_labels()[1]))
+    left, bar = min(label.x1 if label.y1 > axes.y1 - 2.0 else label.x0, axes.x0), style.bar_of(panel)
+    if bar is not None:
+        raised += bar.ax.xaxis.label.get_window_extent().y1 - axes.y1
+    corner = (left - axes.x0) / axes.width, 1.0 + raised / axes.height
+    for columns in range(min(count, 4), 0, -1):
+        made, box = _made(panel, loc="lower left", bbox_to_anchor=corner, ncols=columns, borderaxespad=0.0)
+        if box.width <= axes.x1 - left or columns == 1:
+            break
+        made.remove()
+    titled = panel if bar is None else bar.ax
+    height = (box.height + (raised if bar is None else _TICK)) / panel.figure.dpi
+    for where in ("left", "center", "right"):
+        if text := titled.get_title(loc=where):
+            titled.set_title(text, loc=where, pad=72.0 * height + _GAP)
+    return float(height)
 
 
-def _letters(label: str) -> int:
-    """Length of a label as it is drawn: a TeX command is one sign."""
-    return len(re.sub(r"[${}_^]|\\[,!]", "", re.sub(r"\\[A-Za-z]+", "x", label)))
-
-
-def _free(panel: Axes, taken: np.ndarray, left: float, bottom: float, width: float, height: float) -> bool:
+def _free(panel: Axes, taken: np.ndarray, box: Bbox) -> bool:
     """Whether nothing is drawn in a box, in fractions of the axes."""
-    inside = (taken >= (left, bottom)) & (taken <= (left + width, bottom + height))
-    if inside.all(axis=1).any():
+    inside = (taken >= (box.x0 - 0.01, box.y0 - 0.02)) & (taken <= (box.x1 + 0.01, box.y1 + 0.02))
+    if inside.all(axis=1).any() or any(isinstance(part, QuadMesh) for part in panel.collections):
         return False
-    u, v = np.meshgrid(left + width * np.linspace(0, 1, _FILLING), bottom + height * np.linspace(0, 1, _FILLING))
+    u, v = np.meshgrid(np.linspace(box.x0, box.x1, _FILLING), np.linspace(box.y0, box.y1, _FILLING))
     pixels = panel.transAxes.transform(np.stack([u.ravel(), v.ravel()], axis=1))
     return not any(path.contains_points(pixels, transform=how).any() for path, how in _areas(panel))
 
@@ -75,7 +114,7 @@ def _areas(panel: Axes) -> Iterator[tuple[Path, Transform]]:
 
 
 def _taken(panel: Axes) -> Iterator[np.ndarray]:
-    """Points of all lines and marks, in fractions of the axes; the long segments of lines are filled."""
+    """Points of all lines, marks and words, in fractions of the axes; the long segments of lines are filled."""
     panel.get_xlim(), panel.get_ylim()  # brings pending automatic limits up to date
     to_axes = panel.transAxes.inverted()
     for line in panel.lines:
@@ -94,6 +133,8 @@ def _taken(panel: Axes) -> Iterator[np.ndarray]:
     outlines = [(patch.get_path(), patch.get_transform()) for patch in panel.patches]
     for path, transform in [*_areas(panel), *outlines]:
         yield _filled(to_axes.transform(transform.transform(np.asarray(path.vertices, float))))
+    for text in panel.texts:
+        yield to_axes.transform(text.get_window_extent(_renderer(panel)).corners())
 
 
 def _filled(points: np.ndarray) -> np.ndarray:

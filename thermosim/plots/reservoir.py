@@ -20,9 +20,12 @@ from thermosim.analysis.mixtures import support_size
 from thermosim.case.faults import CaseError
 from thermosim.data.tables import DataError
 from thermosim.plots import learning_panels, style
-from thermosim.plots.learning_panels import Draw, collected, marks
+from thermosim.plots.labels import label
+from thermosim.plots.learning_panels import collected, marks
 from thermosim.plots.learning_points import Point, spread
 from thermosim.plots.legends import legend
+from thermosim.plots.maps import swept_axes
+from thermosim.plots.page import Draw
 from thermosim.plots.retrace import moved_most
 
 __all__ = ["panels"]
@@ -41,18 +44,18 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
     """The four panels of Fig. 5.1 for a few points of a sweep, and why some are not there."""
     chosen = [everything[k] for k in style.pick(len(everything), _CURVES)]
     if ds.sizes["step"] < 2:
-        return [], ["One frame is no course in time; record more"]
+        return [], ["One frame is no course in time."]
     try:
         along, late = _noise(ds, everything)
         why = []
     except (ValueError, CaseError, DataError) as error:
-        along, late, why = None, None, [f"No noise of minibatches: {' '.join(str(error).split())}"]
+        along, late, why = None, None, [learning_panels.why_not("noise of minibatches", error)]
     draws, reasons = collected(
         [("realisations", partial(_realisations, chosen)), ("loss", partial(_loss, chosen, along))]
     )
     if along is not None and late is not None:
         draws += [_variance(chosen, along), _autocorrelation(chosen, late)]
-    return draws, reasons + why
+    return draws, [*reasons, *why, *filter(None, [_left_out(ds, chosen, everything)])]
 
 
 def _noise(ds: xr.Dataset, everything: list[Point]) -> tuple[xr.Dataset, xr.Dataset]:
@@ -85,14 +88,14 @@ def _realisations(chosen: list[Point]) -> Draw | None:
     row = moved_most(chosen[0])
 
     def draw(panel: Axes) -> None:
-        for colour, point in zip(style.COLOURS, chosen):
+        for look, point in zip(_looks(chosen), chosen):
             theta = point.ds["theta"].isel(theta_dim=row).transpose("step", "replica").values
             for k in range(min(_REPLICAS, theta.shape[1])):
-                label = point.label if k == 0 else None
-                panel.plot(point.machine.steps, theta[:, k], color=colour, lw=0.7, label=label, zorder=2)
+                words = point.label if k == 0 else None
+                panel.plot(point.machine.steps, theta[:, k], color=look.color, lw=0.7, label=words, zorder=2)
         panel.set(xlabel="step", ylabel=rf"parameter $\theta_{{{row}}}$")
-        shown = f"{min(_REPLICAS, chosen[0].ds.sizes['replica'])} replicas"
-        panel.set_title(f"{shown} each" if len(chosen) > 1 else shown, loc="right")
+        told = f"{min(_REPLICAS, chosen[0].ds.sizes['replica'])} single replicas"
+        panel.set_title(f"{told} each" if len(chosen) > 1 else told, loc="right")
         legend(panel)
 
     return draw
@@ -105,27 +108,35 @@ def _loss(chosen: list[Point], noise: xr.Dataset | None) -> Draw | None:
     normalised = chosen[0].machine.model.normalised
 
     def draw(panel: Axes) -> None:
-        for colour, point in zip(style.COLOURS, chosen):
+        least, most = np.inf, -np.inf
+        for look, point in zip(_looks(chosen), chosen):
             here = noise[["loss", "loss_variance"]].isel(point.index)
             step, mean, spread = here["step"].values, here["loss"].values, np.sqrt(here["loss_variance"].values)
-            panel.fill_between(step, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
-            panel.plot(step, mean, color=colour, lw=1.0, label=point.label)
-        label = "loss on all data $U_B$ (nat)" if normalised else r"$U_B$ without $\ln Z$ (kT)"
-        panel.set(xlabel="step", ylabel=label)
-        words = _late_heights(panel, noise["loss"].transpose("step", ...).values)
-        panel.set_title(words or "mean and standard deviation", loc="right")
+            panel.fill_between(step, mean - spread, mean + spread, color=look.color, alpha=0.2, lw=0)
+            panel.plot(step, mean, color=look.color, ls=look.dashes, label=point.label)
+            least, most = min(least, np.nanmin(mean - spread)), max(most, np.nanmax(mean + spread))
+        name = "loss on all data $U_B$"
+        words = label(name, "nat") if normalised else label(rf"{name}, without $\ln Z$", "energy", 1.0)
+        panel.set(xlabel="step", ylabel=words)
+        panel.set_title("bands: one standard deviation of replicas", loc="right")
+        if least > 0.0 and most > 2.0 * least:  # the fall at the start would flatten what follows
+            style.log_ticks(panel, "y")
         legend(panel)
 
     return draw
 
 
-def _late_heights(panel: Axes, values: np.ndarray) -> str:
-    """Heights of the axis for what comes after the first drop; a word on where it began."""
-    late = values[len(values) // 20 + 1 :]
-    if not len(late) or not values[0].max() > late.max() + 2.0 * np.ptp(late):
+def _looks(chosen: list[Point]) -> list[style.Look]:
+    """Of the points drawn, in their order."""
+    return style.looks(len(chosen))
+
+
+def _left_out(ds: xr.Dataset, chosen: list[Point], everything: list[Point]) -> str:
+    """How many points of the sweep are drawn, where not all are."""
+    if len(chosen) == len(everything):
         return ""
-    panel.set_ylim(top=late.max() + 0.3 * np.ptp(late))
-    return f"mean and deviation; {values[0].max():.3g} at the start"
+    over = " and ".join(axis.words for axis in swept_axes(ds))
+    return f"{len(chosen)} of {len(everything)} points drawn of the sweep over {over}."
 
 
 def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
@@ -135,20 +146,20 @@ def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
 
     def draw(panel: Axes) -> None:
         reference = noise["mean_variance"].isel(chosen[0].index)
-        for k, (colour, point, batch) in enumerate(zip(style.COLOURS, chosen, batches)):
+        for k, (look, point, batch) in enumerate(zip(_looks(chosen), chosen, batches)):
             here = noise.isel(point.index)
-            label = point.label or "$C_{ii}(t,0)$, mean over $i$"
-            marks(panel, here["mean_variance"], here["mean_variance_error"], colour, label, ms=3)
+            words = point.label or "$C_{ii}(t,0)$, mean over $i$"
+            marks(panel, here["mean_variance"], here["mean_variance_error"], look, words, ms=3)
             if batch != batches[0]:
                 law = f"$1/B$, from batch {batches[0]}" if k == 1 else ""
                 style.theory(panel, here["step"], reference * batches[0] / batch, label=law)
-            style.theory(panel, here["step"], here["gradient"], color=colour, ls="--", lw=1.0)
-            style.theory(panel, here["step"], here["largest_gradient"], color=colour, ls=":", lw=1.0)
+            style.theory(panel, here["step"], here["gradient"], color=look.color, ls="--", lw=1.0)
+            style.theory(panel, here["step"], here["largest_gradient"], color=look.color, ls=":", lw=1.0)
         panel.plot([], [], color="0.3", ls="--", lw=1.0, label=r"mean $|\partial_i U_B|$")
         panel.plot([], [], color="0.3", ls=":", lw=1.0, label=r"largest $|\partial_i U_B|$")
-        panel.set(xlabel="step", ylabel="variance $C_{ii}(t,0)$; gradient", yscale="log")
+        panel.set(xlabel="step", ylabel="variance $C_{ii}(t,0)$ of noise;\ngradient $|\\partial_i U_B|$", yscale="log")
         values = ", ".join(f"{float(temperatures.isel(point.index)):.2g}" for point in chosen)
-        panel.set_title(f"$T = rC/2$: {values} kT", loc="right", fontsize=8)
+        panel.set_title(f"temperature $rC/2$: {values}", loc="right")
         legend(panel)
 
     return draw
@@ -161,18 +172,18 @@ def _autocorrelation(chosen: list[Point], noise: xr.Dataset) -> Draw:
         panel.axhline(0.0, color=style.GREY, lw=1.0, zorder=1)
         lags = noise["lag"].values
         width = 0.15 * (lags[1] - lags[0] if len(lags) > 1 else 1.0)
-        for k, (colour, point) in enumerate(zip(style.COLOURS, chosen)):
+        for k, (look, point) in enumerate(zip(_looks(chosen), chosen)):
             here = noise.isel(point.index)
             shift = width * (k - 0.5 * (len(chosen) - 1))
             error = here["mean_autocorrelation_error"].values
-            style.data(panel, lags + shift, here["mean_autocorrelation"].values, error, color=colour, label=point.label)
+            style.data(panel, lags + shift, here["mean_autocorrelation"].values, error, look=look, label=point.label)
         values, errors = noise["mean_autocorrelation"], noise["mean_autocorrelation_error"]
         worst = float(abs(values / errors).where(errors > 0.0).max())
-        panel.set(xlabel="lag $l$ (steps)", ylabel=r"$\langle\eta(t)\,\eta(t+l)\rangle/\langle\eta^2\rangle$")
-        panel.set_title(f"1 at lag 0; farthest from 0: {worst:.1f} errors", loc="right")
-        height = float((abs(values) + 2.0 * errors).max())
-        if np.isfinite(height) and height > 0.0:
-            panel.set_ylim(-1.2 * height, 1.2 * height)
+        panel.set(
+            xlabel="lag $l$ (steps)",
+            ylabel="autocorrelation of noise\n$\\langle\\eta(t)\\,\\eta(t+l)\\rangle/\\langle\\eta^2\\rangle$",
+        )
+        panel.set_title(f"1 at lag 0; at most {worst:.1f} errors from 0", loc="right")
         legend(panel)
 
     return draw

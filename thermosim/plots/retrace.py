@@ -17,9 +17,10 @@ from thermosim.analysis.estimates import replica_mean
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.learning import retrace
 from thermosim.plots import style
-from thermosim.plots.learning_panels import Draw, collected
+from thermosim.plots.learning_panels import collected
 from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
+from thermosim.plots.page import Draw
 
 __all__ = ["moved_most", "panels"]
 
@@ -58,7 +59,7 @@ def _path(point: Point) -> Draw | None:
         step = theta["step"].values
         there, back = 2 * step <= last, 2 * step >= last
         for k in range(min(_REPLICAS, theta.sizes["replica"])):
-            colour = style.COLOURS[k]
+            colour = style.looks(_REPLICAS)[k].color
             labels = ("there", "back") if k == 0 else (None, None)
             panel.plot(step[there], theta.values[there, k], color=colour, label=labels[0])
             panel.plot(last - step[back], theta.values[back, k], color=colour, ls="--", label=labels[1])
@@ -72,18 +73,17 @@ def _path(point: Point) -> Draw | None:
 def _mismatch(chosen: list[Point]) -> Draw:
     """Mean length of theta(N - t) - theta(t), and that of theta(t) - theta(0)."""
     results = [(point, retrace(point.ds), _distance(point.ds)) for point in chosen]
-    colours = [style.COLOURS[0]] if len(chosen) == 1 else style.sequence(len(chosen))
 
     def draw(panel: Axes) -> None:
-        for colour, (point, gap, far) in zip(colours, results):
+        for look, (point, gap, far) in zip(style.looks(len(chosen)), results):
             frames = style.pick(gap.sizes["step"], _MARKS)
             here, there = gap.isel(step=frames), far.sel(step=gap["step"]).isel(step=frames)
             error = here["norm_error"].values
             label = r"$|\theta(N-t)-\theta(t)|$" + (f", {point.label}" if point.label else "")
-            style.data(panel, here["step"].values, _visible(here["norm"].values), error, color=colour, label=label)
+            style.data(panel, here["step"].values, _visible(here["norm"].values), error, look=look, label=label)
             label = r"$|\theta(t)-\theta(0)|$" if point is chosen[0] else ""
-            panel.plot(there["step"].values, _visible(there.values), "x", ms=3.5, color=colour, label=label)
-        panel.set(xlabel="step $t$", ylabel="mean distance", yscale="log")
+            panel.plot(there["step"].values, _visible(there.values), "x", ms=3.5, color=look.color, label=label)
+        panel.set(xlabel="step $t$", ylabel="mean distance of parameters", yscale="log")
         legend(panel)
 
     return draw

@@ -14,13 +14,13 @@ from thermosim.analysis.mixtures import log_normalisers
 from thermosim.data.section import PACKAGED
 from thermosim.data.tables import DataError
 from thermosim.plots import style
-from thermosim.plots.learning_panels import Draw
 from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
+from thermosim.plots.page import Draw
 
 __all__ = ["panel"]
 
-_BLUE, _RED, _GREEN = style.COLOURS[:3]
+_BLUE, _RED = style.SAMPLES.color, style.MODEL.color
 _ROWS, _COLUMNS = 5, 10  # of images
 _DOTS = 1000
 _MIXTURE = 256  # replicas of a mean density
@@ -89,7 +89,7 @@ def _line(panel: Axes, point: Point) -> None:
     density = _mixture(point, grid[:, None])
     if density is not None:
         style.theory(panel, grid, density, color=_RED, label="mean density of the models")
-    panel.set(xlabel="$x$", ylabel="density")
+    panel.set(xlabel="$x$", ylabel="probability density")
     _finish(panel, point)
 
 
@@ -114,7 +114,7 @@ def _plane(panel: Axes, point: Point) -> None:
         _contours(panel, point)
         panel.set(xlabel="$x_1$", ylabel="$x_2$")
     else:
-        panel.set(xlabel="principal component 1", ylabel="component 2")
+        panel.set(xlabel="principal component 1", ylabel="principal component 2")
     panel.set_title(f"step {point.machine.steps[-1]}", loc="right")
     panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=1.5).set_in_layout(False)
 

@@ -8,74 +8,91 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis import ideal_gas as measured
-from thermosim.analysis.sphere_frames import Cells, frames, mean_of_finite
+from thermosim.analysis.sphere_frames import Cells, frames
 from thermosim.checks.ideal_gas import finite_step
 from thermosim.exact import ideal_gas, sphere_chain
 from thermosim.plots import style
+from thermosim.plots.labels import plain
+from thermosim.plots.legends import legend
+from thermosim.plots.page import Draw, page
+from thermosim.plots.style import LOSS, MEMORY, Look
 
 __all__ = ["stationary", "transient"]
 
 BINS = 30
 MOST_CELLS = 5
 MOST_POINTS = 24
+RADIUS = MEMORY
 
 
 def stationary(ds: xr.Dataset, there: Cells, title: str) -> Figure:
     """Mean loss and radius against step, and the distributions of z and of ln r^2."""
-    sphere = there.protocol == "fixed-sphere"
-    figure, axes = style.new_figure(1 if sphere else 2, 2, title=title)
     exact = finite_step(there)
     whole, settled = frames(ds, settle=False), frames(ds)
-    name = "loss $L$"
-    _course(axes[0, 0], whole.step, whole.loss, float(exact["U"][0]), name)
-    _cosine(axes[0, 1], 1.0 - settled.loss[1:].ravel(), there)
-    if not sphere:
-        _course(axes[1, 0], whole.step, np.exp(whole.log_square / 2), float(exact["radius"][0]), "radius $r$")
-        _log_radius(axes[1, 1], settled.log_square[1:].ravel(), exact)
-    style.label_panels(list(axes.flat))
-    return figure
+    draws: list[Draw] = [
+        lambda a: _course(a, whole.step, whole.loss, float(exact["U"][0]), LOSS, "loss $L$"),
+        lambda a: _cosine(a, 1.0 - settled.loss[1:].ravel(), there),
+    ]
+    if there.protocol != "fixed-sphere":
+        radius = np.exp(whole.log_square / 2)
+        draws += [
+            lambda a: _course(a, whole.step, radius, float(exact["radius"][0]), RADIUS, "radius $r$"),
+            lambda a: _log_radius(a, settled.log_square[1:].ravel(), exact),
+        ]
+    return page(title, draws, ["Histograms: settled frames of all replicas."])
 
 
 def transient(ds: xr.Dataset, there: Cells, title: str) -> Figure:
     """Mean radius against step with the closed form, for a few cells; and the mean loss."""
-    figure, axes = style.new_figure(1, 2, title=title)
     course, record = measured.radius_transient(ds), frames(ds, settle=False)
     flat = list(np.ndindex(there.noise.shape))
     shown = [flat[i] for i in style.pick(len(flat), MOST_CELLS)]
-    colours = style.sequence(len(shown)) if len(shown) > 1 else [style.COLOURS[0]]
-    fine = np.linspace(record.step[0], record.step[-1], 300)
-    for k, (cell, colour) in enumerate(zip(shown, colours, strict=True)):
-        index = (slice(None), *cell)
-        named = zip(there.names, cell, strict=True)
-        label = ", ".join(f"{n.replace('_', ' ')} {float(there.coords[n][i]):.3g}" for n, i in named) or "measured"
-        noise, rate, decay = (values[cell] for values in there.arguments[2:5])
-        start, elapsed = float(course["radius"].to_numpy()[0][cell]), fine - fine[0]
-        exact = ideal_gas.radius_transient(there.protocol, there.dimension, noise, rate, decay, start, elapsed)
-        style.theory(axes[0, 0], fine, exact, color=colour, label="closed form" if k == 0 else "")
-        radius, error = course["radius"].to_numpy()[index], course["radius_error"].to_numpy()[index]
-        few = style.pick(len(radius), MOST_POINTS)
-        style.data(axes[0, 0], record.step[few], radius[few], error[few], color=colour, label=label)
-        loss = record.loss[index]
-        style.data(axes[0, 1], record.step, loss.mean(-1), loss.std(-1) / np.sqrt(record.replicas), color=colour)
-    axes[0, 0].set(xlabel="step", ylabel=r"mean radius $\langle r\rangle$")
-    axes[0, 1].set(xlabel="step", ylabel=r"mean loss $\langle L\rangle$", yscale="log")
-    style.headroom(axes[0, 0], 0.25)
-    axes[0, 0].legend(loc="upper left", ncols=2, columnspacing=1.0)
-    style.label_panels(list(axes.flat))
-    return figure
+    looks = style.looks(len(shown))
+    swept = [n for n in there.names if len(there.coords[n]) > 1]
+    words = [
+        ", ".join(f"{float(there.coords[n][i]):.3g}" for n, i in zip(there.names, cell, strict=True) if n in swept)
+        for cell in shown
+    ]
+    heading = ", ".join(plain(n.replace("_", " ")) for n in swept)
+    left_out = f"{len(shown)} of {len(flat)} points drawn" if len(shown) < len(flat) else ""
+
+    def radii(panel: Axes) -> None:
+        fine = np.linspace(record.step[0], record.step[-1], 300)
+        for cell, look, name in zip(shown, looks, words, strict=True):
+            noise, rate, decay = (values[cell] for values in there.arguments[2:5])
+            start, elapsed = float(course["radius"].to_numpy()[0][cell]), fine - fine[0]
+            exact = ideal_gas.radius_transient(there.protocol, there.dimension, noise, rate, decay, start, elapsed)
+            style.theory(panel, fine, exact, color=look.color)
+            index = (slice(None), *cell)
+            radius, error = course["radius"].to_numpy()[index], course["radius_error"].to_numpy()[index]
+            few = style.pick(len(radius), MOST_POINTS)
+            style.data(panel, record.step[few], radius[few], error[few], look=look, label=name or "measured")
+        panel.set(xlabel="step", ylabel=r"mean radius $\langle r\rangle$")
+        panel.set_title(left_out, loc="right")
+        legend(panel, heading)
+
+    def losses(panel: Axes) -> None:
+        for cell, look, name in zip(shown, looks, words, strict=True):
+            loss = record.loss[(slice(None), *cell)]
+            few = style.pick(len(loss), MOST_POINTS)
+            error = loss.std(-1) / np.sqrt(record.replicas)
+            style.data(panel, record.step[few], loss.mean(-1)[few], error[few], look=look, label=name)
+        panel.set(xlabel="step", ylabel=r"mean loss $\langle L\rangle$")
+        style.log_ticks(panel, "y")
+        legend(panel, heading)
+
+    lines = "Lines: closed form, to leading order in the step."
+    return page(title, [radii, losses], [f"Dimension {there.dimension}."], exact=lines)
 
 
-def _course(axes: Axes, step: np.ndarray, values: np.ndarray, exact: float, label: str) -> None:
-    """Mean over replicas with a band of one standard error, a few replicas behind, the exact mean as a line."""
-    mean = mean_of_finite(values)
-    error = np.sqrt(mean_of_finite((values - mean[..., None]) ** 2) / values.shape[-1])
+def _course(axes: Axes, step: np.ndarray, values: np.ndarray, exact: float, look: Look, label: str) -> None:
+    """Mean over replicas in a band, a few replicas behind, the exact mean as a line."""
     for k in range(min(3, values.shape[-1])):
-        axes.plot(step, values[:, k], color="0.8", lw=0.6, zorder=1, label="single replicas" if k == 0 else None)
-    axes.fill_between(step, mean - error, mean + error, color=style.COLOURS[0], alpha=0.3, lw=0)
-    axes.plot(step, mean, color=style.COLOURS[0], lw=1.0, label="mean of replicas")
-    axes.axhline(exact, color="black", ls="--", lw=1.0, label="exact, finite step", zorder=4)
+        axes.plot(step, values[:, k], color="0.7", lw=0.6, zorder=1, label="single replicas" if k == 0 else None)
+    style.band(axes, step, values, look, "mean of replicas")
+    axes.axhline(exact, color="black", ls="--", lw=1.0, label="exact mean, at this step size", zorder=4)
     axes.set(xlabel="step", ylabel=label)
-    axes.legend(loc="best")
+    legend(axes)
 
 
 def _cosine(axes: Axes, cosine: np.ndarray, there: Cells) -> None:
@@ -83,19 +100,20 @@ def _cosine(axes: Axes, cosine: np.ndarray, there: Cells) -> None:
     step = there.learning_rate * (there.weight_decay if there.protocol == "fixed-lr" else 1.0)
     law = sphere_chain.stationary_law(there.protocol, there.dimension, float(there.noise), float(step))
     low = float(np.quantile(cosine[np.isfinite(cosine)], 1e-3))
-    axes.hist(cosine, BINS, range=(low, 1.0), density=True, color=style.COLOURS[0], alpha=0.35, label="measured")
+    color = LOSS.color
+    axes.hist(cosine, BINS, range=(low, 1.0), density=True, color=color, alpha=0.35, label="measured")
     z = np.linspace(low, 1.0, 401)[1:-1]
-    axes.plot(z, sphere_chain.cosine_density(law, there.dimension, z), color="black", label="exact, finite step")
-    axes.set(xlabel=r"$z = -\mu\cdot\bar w$", ylabel="density")
-    axes.legend(loc="upper left")
+    axes.plot(z, sphere_chain.cosine_density(law, there.dimension, z), color="black", label="exact, at this step size")
+    axes.set(xlabel=r"cosine $z = -\mu\cdot\bar w = 1 - L$", ylabel="probability density")
+    legend(axes)
 
 
 def _log_radius(axes: Axes, log_square: np.ndarray, exact: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """Histogram of ln r^2 with the Gaussian of its exact mean and deviation."""
     mean, deviation = 2 * float(exact["log_radius"][0]), float(exact["log_radius_square_deviation"][0])
     y = mean + deviation * np.linspace(-4, 4, 200)
-    axes.hist(log_square, BINS, range=(y[0], y[-1]), density=True, color=style.COLOURS[0], alpha=0.35, label="measured")
+    axes.hist(log_square, BINS, range=(y[0], y[-1]), density=True, color=RADIUS.color, alpha=0.35, label="measured")
     bell = np.exp(-((y - mean) ** 2) / (2 * deviation**2)) / np.sqrt(2 * np.pi * deviation**2)
-    axes.plot(y, bell, color="black", label="Gaussian, exact\nmean and spread")
-    axes.set(xlabel=r"$\ln r^2$", ylabel="density")
-    axes.legend(loc="upper left")
+    axes.plot(y, bell, color="black", label="normal law, exact mean and spread")
+    axes.set(xlabel=r"$\ln r^2$", ylabel="probability density")
+    legend(axes)

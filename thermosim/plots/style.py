@@ -1,50 +1,98 @@
-"""The look shared by all figures: quiet, safe for colour-blind readers; theory a line, data a mark with its error."""
+"""The look shared by all figures: quiet, safe for colour-blind readers and in grey; theory a line, data marks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.colorbar import Colorbar
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = [
-    "COLOURS",
+    "BAND",
+    "DOUBTFUL",
+    "ENERGY",
+    "ENTROPY",
+    "EXACT",
     "GREY",
+    "HEAT",
+    "INFORMATION",
+    "LOSS",
+    "MEMORY",
+    "MODEL",
+    "OTHER",
+    "SAMPLES",
+    "WORK",
+    "Look",
+    "band",
+    "bar_of",
     "data",
-    "headroom",
-    "label_panels",
+    "is_logarithmic",
     "log_ticks",
-    "new_figure",
+    "looks",
     "pick",
-    "sequence",
     "style",
     "theory",
 ]
 
-# P. Tol, Colour Schemes (2021), "bright": safe for the common kinds of colour blindness
-COLOURS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#CCBB44")
-GREY = "#777777"
-PANEL = (3.3, 2.6)  # inches
+
+class Look(NamedTuple):
+    """Colour, mark and dashes of a quantity, or of one of several curves: two of them differ in grey too."""
+
+    color: str
+    mark: str
+    dashes: Any = "-"
+
+
+# P. Tol, Colour Schemes (2021), "bright" and "muted": safe for the common kinds of colour blindness
+WORK, HEAT, ENERGY, ENTROPY = Look("#4477AA", "o"), Look("#EE6677", "s"), Look("#228833", "^"), Look("#AA3377", "+")
+INFORMATION, MEMORY, LOSS, OTHER = (
+    Look("#997700", "o"),
+    Look("#44AA99", "v"),
+    Look("#332288", "o"),
+    Look("#555555", "o"),
+)
+SAMPLES, MODEL = Look("#4477AA", "o"), Look("#CC3311", "")
+GREY = "#777777"  # of theory that holds in a limit
+DOUBTFUL = "0.65"
+EXACT, BAND = "_exact", "_band"  # labels of what is explained once for all panels
+_MARKS = ("o", "s", "^", "D", "v", "P")
+_DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1.2, 1.2)), (0, (7, 1, 1, 1, 1, 1)), (0, (2, 2)))
 
 SETTINGS: dict[str, Any] = {
     "figure.dpi": 110,
-    "savefig.dpi": 160,
-    "figure.constrained_layout.use": True,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+    "savefig.dpi": 200,
+    "savefig.bbox": None,
+    "pdf.fonttype": 42,  # fonts stay text
+    "text.usetex": False,
+    "text.color": "black",
+    "axes.labelcolor": "black",
+    "axes.edgecolor": "black",
+    "xtick.color": "black",
+    "ytick.color": "black",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 7.5,
+    "axes.titlepad": 4.0,
+    "axes.labelsize": 8,
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=COLOURS),
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.use_mathtext": True,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
     "xtick.direction": "out",
     "ytick.direction": "out",
     "xtick.major.width": 0.7,
@@ -55,10 +103,14 @@ SETTINGS: dict[str, Any] = {
     "lines.markersize": 4,
     "errorbar.capsize": 0,
     "legend.frameon": False,
-    "legend.fontsize": 7.5,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "legend.handletextpad": 0.5,
     "legend.handlelength": 1.8,
+    "legend.labelspacing": 0.3,
     "mathtext.fontset": "dejavusans",
     "image.cmap": "viridis",
+    "axes.prop_cycle": cycler(color=[look.color for look in (WORK, HEAT, ENERGY, ENTROPY)]),
 }
 
 
@@ -69,25 +121,50 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(rows: int, columns: int, *, title: str = "", panel: tuple[float, float] = PANEL) -> tuple[Figure, Any]:
-    """A figure without pyplot (nothing is shown or kept), and its axes as an array (rows, columns)."""
-    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
-    if title:
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def data(
-    axes: Axes, x: Any, y: Any, error: Any = None, *, color: str = COLOURS[0], label: str = "", **more: Any
-) -> None:
+def data(axes: Axes, x: Any, y: Any, error: Any = None, *, look: Look = WORK, label: str = "", **more: Any) -> None:
     """Measured points with bars of one standard error."""
-    options: dict[str, Any] = {"fmt": "o", "mfc": "white", "mew": 1.0, "ms": 4, "elinewidth": 1.0, "zorder": 3} | more
-    axes.errorbar(np.asarray(x), np.asarray(y), yerr=error, color=color, label=label or None, **options)
+    options: dict[str, Any] = {"mfc": "white", "mew": 1.0, "ms": 4, "elinewidth": 1.0, "zorder": 3}
+    options |= {"fmt": look.mark, "color": look.color} | ({"ms": 6} if look.mark == "+" else {}) | more
+    axes.errorbar(np.asarray(x), np.asarray(y), yerr=error, label=label or None, **options)
 
 
 def theory(axes: Axes, x: Any, y: Any, *, color: str = GREY, label: str = "", **more: Any) -> None:
-    """A theoretical line."""
-    axes.plot(np.asarray(x), np.asarray(y), color=color, label=label or None, **({"lw": 1.2, "zorder": 2} | more))
+    """A theoretical line. A solid one without a label is exact for marks of its colour: the page says so once."""
+    exact = not label and more.get("ls", "-") == "-"
+    options = {"lw": 1.2, "zorder": 2} | more
+    axes.plot(np.asarray(x), np.asarray(y), color=color, label=label or (EXACT if exact else None), **options)
+
+
+def bar_of(panel: Axes) -> Colorbar | None:
+    """The colour bar of a map."""
+    return next((part.colorbar for part in panel.collections if part.colorbar is not None), None)
+
+
+def band(panel: Axes, step: Any, values: np.ndarray, look: Look, label: str = "") -> None:
+    """Mean over replicas of (steps, replicas) as a line, in a band of 5 to 95 % of them where there are several."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    known = np.isfinite(values).any(axis=1)
+    step, values = np.asarray(step)[known], values[known]
+    if not len(step):
+        return
+    if values.shape[1] > 1:
+        low, high = np.nanquantile(values, [0.05, 0.95], axis=1)
+        panel.fill_between(step, low, high, color=look.color, alpha=0.2, lw=0, label=BAND)
+    mark: dict[str, Any] = {"marker": look.mark, "ms": 3} if len(step) == 1 else {}
+    mean = np.nanmean(values, axis=1)
+    (line,) = panel.plot(step, mean, color=look.color, ls=look.dashes, label=label or None, **mark)
+    line.sticky_edges.y.append(0.0)  # the margin of what is positive stays so
+
+
+def is_logarithmic(values: Any) -> bool:
+    """Whether numbers are spread evenly on a logarithmic axis rather than on a linear one, over a factor 4 or more."""
+    values = np.unique(np.asarray(values, float))
+    if values.size < 2 or not values[0] > 0.0 or values[-1] < 4.0 * values[0]:
+        return False
+    if values.size == 2:
+        return bool(values[-1] >= 10.0 * values[0])
+    even, steps = np.diff(np.log(values)), np.diff(values)
+    return bool(even.std() / even.mean() < steps.std() / steps.mean())
 
 
 def log_ticks(axes: Axes, which: str = "xy") -> None:
@@ -97,22 +174,10 @@ def log_ticks(axes: Axes, which: str = "xy") -> None:
         getattr(axes, f"set_{letter}scale")("log")
         low, high = sorted(axis.get_view_interval())
         if high / max(low, 1e-300) < 30.0:
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
-
-
-def headroom(axes: Axes, fraction: float) -> None:
-    """Raise the upper end of the y axis by this fraction of its height, for a legend above the data."""
-    transform = axes.yaxis.get_transform()
-    low, high = transform.transform(np.asarray(axes.get_ylim()))
-    axes.set_ylim(top=float(transform.inverted().transform(np.asarray([high + fraction * (high - low)]))[0]))
-
-
-def label_panels(axes: Sequence[Axes]) -> None:
-    """(a), (b), ... in the upper left corner, outside the frame."""
-    for letter, panel in zip("abcdefghijkl", axes, strict=False):
-        panel.set_title(f"({letter})", loc="left", fontweight="bold", fontsize=9)
+            short = high / max(low, 1e-300) < 3.0
+            axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if short else (1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def pick(length: int, most: int = 4) -> list[int]:
@@ -120,7 +185,9 @@ def pick(length: int, most: int = 4) -> list[int]:
     return sorted(set(np.linspace(0, length - 1, min(most, length)).round().astype(int).tolist()))
 
 
-def sequence(count: int) -> list[str]:
-    """Colours for ordered values, dark to light."""
-    colormap = mpl.colormaps["viridis"]
-    return [mpl.colors.to_hex(colormap(v)) for v in np.linspace(0.05, 0.8, count)]
+def looks(count: int) -> list[Look]:
+    """Of curves of ordered values, dark to light; of a single one, that of a first quantity."""
+    if count == 1:
+        return [WORK]
+    colours = [mpl.colors.to_hex(mpl.colormaps["viridis"](v)) for v in np.linspace(0.05, 0.78, count)]
+    return [Look(colour, _MARKS[k % 6], _DASHES[k % 6]) for k, colour in enumerate(colours)]
