@@ -10,6 +10,7 @@ import copy
 import difflib
 import itertools
 import math
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from thermosim.moves import X_MOVES
 __all__ = ["Case", "load_case"]
 
 Raw = dict[str, Any]
+_DEEPEST = 12  # tables and lists in each other
+_LARGEST = 8_000_000  # bytes
 _TOP = ("title", "model", *SECTIONS, "sweep")
 
 
@@ -90,14 +93,15 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     """
     text, home, name = _read(source)
     home = home if folder is None else Path(folder)
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CaseError([f"not valid TOML: {error}. Strings need quotes, tables [brackets]."], name) from None
+    raw = _parsed(text, name)
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
+    if _is_deep(raw):
+        raise CaseError(
+            [f"tables or lists lie more than {_DEEPEST} deep in each other; no key of a case needs that."], name
+        )
 
-    faults = [unknown(key, raw[key], _TOP) for key in raw if key not in _TOP]
+    faults = [unknown("", key, raw[key], _TOP) for key in raw if key not in _TOP]
     axes, axis_faults = axes_of(raw.pop("sweep", {}))
     title = raw.pop("title", Path(name).stem)
     if not isinstance(title, str):
@@ -206,8 +210,18 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
     path = Path(source)
     try:
         found = path if path.exists() else library.find(path) or path
+        status = found.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
+            raise CaseError(["is no file but a pipe, a device or a socket; save the case to a file."], str(path))
+        if status.st_size > _LARGEST:
+            size = f"has {status.st_size / 1e6:.0f} MB, a case at most {_LARGEST / 1e6:.0f}"
+            raise CaseError([f"{size}; put its numbers in a file of [data]."], str(path))
         return found.read_text("utf-8-sig"), found.resolve().parent, str(path)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise CaseError(
+                [f"is a link to {path.readlink()}, which is not there; mend the link."], str(path)
+            ) from None
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], 1)
         meant = path.parent / near[0] if near else library.suggestion(path)
         hint = f" Did you mean {meant}?" if meant else " `thermosim cases` lists those that come with it."
@@ -215,7 +229,33 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
     except UnicodeDecodeError:
         raise CaseError([f"{why_not_text(found.read_bytes())}."], str(path)) from None
     except OSError as error:
-        raise CaseError([f"cannot be read: {error}"], str(path)) from None
+        why = error.strerror or error
+        raise CaseError([f"cannot be read: {why}. Name a case file, or one of `thermosim cases`."], str(path)) from None
+    except ValueError as error:  # no name of a file
+        raise CaseError([f"cannot be read: {error}. Name a case file."], repr(str(path))) from None
+
+
+def _parsed(text: str, name: str) -> Raw:
+    """The tables of a case. Raises CaseError."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise CaseError(["not valid TOML: brackets in brackets without end. Close them."], name) from None
+    except ValueError as error:
+        raise CaseError([f"not valid TOML: {error}. Strings need quotes, tables [brackets]."], name) from None
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether tables and lists lie deeper in each other than in any case."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            part
+            for one in level
+            if isinstance(one, (dict, list))
+            for part in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
 
 
 def _put(raw: Raw, key: str, value: Any) -> None:

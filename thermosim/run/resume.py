@@ -20,6 +20,7 @@ from thermosim.run.simulate import complete, tidied
 from thermosim.schedules import KINDS, is_schedule
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
+from thermosim.storage.durable import command
 from thermosim.storage.manifest import Base, Origin, SealedFile
 from thermosim.storage.open import open_ensemble
 from thermosim.storage.verification import verify_file
@@ -44,7 +45,8 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
     if not folder.is_dir() or clear_remnant(folder):
         if output.is_file():
             return open_ensemble(output)
-        raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
+        start = command("run", "CASE", "-o", output)
+        raise StorageError(f"{output}: there is no interrupted run here. `{start}` starts one.")
     parts = Parts.reopen(output)
     with tidied(parts):
         virtual = execution.pop("virtual", False) or parts.manifest.virtual
@@ -77,8 +79,8 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
     folder = parts_folder(output)
     if not output.is_file():
         if folder.is_dir():
-            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
-        raise StorageError(f"{output}: no such ensemble. `thermosim run CASE -o {output}` makes one.")
+            raise StorageError(f"{output}: is not complete; first `{command('resume', output)}`.")
+        raise StorageError(f"{output}: no such ensemble. `{command('run', 'CASE', '-o', output)}` makes one.")
     if folder.is_dir():
         return _extend_parts(output, steps, execution)
     open_ensemble(output).close()  # or says what else it is
@@ -105,7 +107,7 @@ def _extend_parts(output: Path, steps: int, execution: dict[str, Any]) -> xr.Dat
     parts = Parts.reopen(output)
     try:
         if not (parts.manifest.completed and parts.manifest.virtual):
-            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
+            raise StorageError(f"{output}: is not complete; first `{command('resume', output)}`.")
         _examine(parts, repair=False)
         begun = parts.manifest
         case = _longer(begun.origin, parts.folder, begun.external, steps)
@@ -177,8 +179,8 @@ def _examine(parts: Parts, repair: bool) -> None:
     named = "\n".join(f"  {fault}" for fault in faults)
     raise StorageError(
         f"{parts.output}: cannot go on, for these files are not what was sealed:\n{named}\nWhat is whole stays "
-        f"readable (thermosim info {parts.output}). Put the files back from a copy, or let them be computed anew: "
-        f"thermosim resume {parts.output} --repair"
+        f"readable ({command('info', parts.output)}). Put the files back from a copy, or let them be computed anew: "
+        f"{command('resume', parts.output, '--repair')}"
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from thermosim.storage.claim import INPUTS, LOCK, SEALED, Claim, is_remnant, refuse_what_is_there
 from thermosim.storage.coverage import surplus
-from thermosim.storage.durable import StorageError, sync
+from thermosim.storage.durable import StorageError, command, sync
 from thermosim.storage.manifest import Manifest, Segment, Stretch
 from thermosim.storage.manifest_file import (
     MANIFEST,
@@ -157,7 +157,7 @@ class Parts:
         except OSError as error:
             raise StorageError(
                 f"{self.folder}: the manifest could not be written: {error.strerror or error}. What was sealed before "
-                f"is whole; make room, then: thermosim resume {self.output}"
+                f"is whole; make room, then: {command('resume', self.output)}"
             ) from None
 
     def remove(self) -> None:

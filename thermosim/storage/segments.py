@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.storage.durable import StorageError, digest, reason, sync, temporary_name
+from thermosim.storage.durable import StorageError, command, digest, reason, sync, temporary_name
 from thermosim.storage.manifest import Manifest, SealedFile, Segment, Stretch
 from thermosim.storage.manifest_file import output_of
 from thermosim.storage.new_file import new_file
@@ -59,7 +59,7 @@ def write(
     except OSError as error:
         raise StorageError(
             f"{folder}: a segment could not be written: {reason(error)}. Those sealed before it are whole; make room, "
-            f"then: thermosim resume {output_of(folder)}"
+            f"then: {command('resume', output_of(folder))}"
         ) from None
     finally:
         for temporary, _ in written:

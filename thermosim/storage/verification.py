@@ -15,7 +15,7 @@ from thermosim.storage.durable import StorageError, digest
 from thermosim.storage.integrity import examine
 from thermosim.storage.manifest_file import parts_folder, read_manifest
 
-__all__ = ["checksums_of", "verify_file"]
+__all__ = ["blamed", "checksums_of", "verify_file"]
 
 _SLAB_BYTES = 64_000_000
 _REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST", "sha256")  # addresses in the file, and the checksums themselves
@@ -80,8 +80,15 @@ def verify_file(path: Path) -> list[str]:
             return faults
         with h5py.File(path, "r") as file:
             return list(_damages(path, file))
-    except _DAMAGED as error:
+    except Exception as error:  # it can be damaged in any way
         return [f"{path}: damaged, cannot be read ({error})"]
+
+
+def blamed(path: Path, error: Exception) -> Exception:
+    """What to raise for an error that a finished file led to: that it is damaged where it is, else the error itself."""
+    if not path.is_file() or not (faults := verify_file(path)):
+        return error
+    return StorageError("\n".join(faults) + "\nIt cannot be used: put it back from a copy, or run it again.")
 
 
 def _against_parts(path: Path) -> list[str]:
