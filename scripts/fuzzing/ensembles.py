@@ -16,35 +16,31 @@ import numpy as np
 from scripts.fuzzing.cases import BASES
 from scripts.fuzzing.trial import Trial
 
-__all__ = ["damaged", "make_originals"]
-
-_KINDS = ("whole", "virtual", "interrupted")
+__all__ = ["damaged", "original"]
 
 
-def make_originals(folder: Path) -> None:
-    """Ensembles to be damaged: of each case a whole file, a virtual one, and the parts of an interrupted run."""
+def original(folder: Path, name: str, kind: str) -> Path:
+    """The folder of an ensemble to be damaged, made once: a whole file, a virtual one, or parts of a stopped run."""
     import thermosim
     from thermosim.run.execution import Interrupted
 
-    for name, text in BASES.items():
-        case = thermosim.load_case(text)
-        for kind in _KINDS:
-            place = folder / f"{name}-{kind}"
-            if (place / "done").exists():
-                continue
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            stop = (lambda _: signal.raise_signal(signal.SIGINT)) if kind == "interrupted" else None
-            with contextlib.suppress(Interrupted):
-                output = place / "in.h5"
-                thermosim.simulate(case, output, virtual=kind == "virtual", segment_frames=4, report=stop).close()
-            (place / "done").touch()
+    place = folder / f"{name}-{kind}"
+    if (place / "done").exists():
+        return place
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    stop = (lambda _: signal.raise_signal(signal.SIGINT)) if kind == "interrupted" else None
+    with contextlib.suppress(Interrupted):
+        case, output = thermosim.load_case(BASES[name]), place / "in.h5"
+        thermosim.simulate(case, output, virtual=kind == "virtual", segment_frames=4, report=stop).close()
+    (place / "done").touch()
+    return place
 
 
 def damaged(chance: random.Random, folder: Path, originals: Path) -> Trial:
     """An ensemble with one to three damages, and commands that open it."""
     name, kind = chance.choice(list(BASES)), chance.choice(("whole", "whole", "virtual", "interrupted"))
-    shutil.copytree(originals / f"{name}-{kind}", folder, dirs_exist_ok=True)
+    shutil.copytree(original(originals, name, kind), folder, dirs_exist_ok=True)
     (folder / "done").unlink()
     (folder / "case.toml").write_text(BASES[name])
     output, parts = folder / "in.h5", folder / "in.h5.parts"

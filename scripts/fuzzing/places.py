@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from scripts.fuzzing.cases import BASES
+from scripts.fuzzing.ensembles import original
 from scripts.fuzzing.trial import Trial
 
 __all__ = ["outputs", "surroundings", "words"]
@@ -25,7 +26,7 @@ _NAMES = (
 
 def outputs(chance: random.Random, folder: Path, originals: Path) -> Trial:
     """A good case, and an output or a picture in an odd place; files of the user's lie about."""
-    shutil.copy(originals / "gaussian-whole" / "in.h5", folder / "in.h5")
+    shutil.copy(original(originals, "gaussian", "whole") / "in.h5", folder / "in.h5")
     text = BASES["gaussian"]
     text = text[: text.index("[data]")] + '[data]\nfile = "data.npy"\n' + text[text.index("[ensemble]") :]
     (folder / "case.toml").write_text(text)
@@ -76,7 +77,7 @@ def words(chance: random.Random, folder: Path) -> Trial:
 
 def surroundings(chance: random.Random, folder: Path, originals: Path) -> Trial:
     """A process of its own, in an environment that is odd, short of something or closed."""
-    shutil.copy(originals / "gaussian-whole" / "in.h5", folder / "in.h5")
+    shutil.copy(original(originals, "gaussian", "whole") / "in.h5", folder / "in.h5")
     name = chance.choice(list(BASES))
     (folder / "case.toml").write_text(BASES[name].replace('title = "', 'title = "é Θ \U0001f600 $x_1$ ', 1))
     environment: dict[str, str | None] = {}

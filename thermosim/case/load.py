@@ -12,7 +12,7 @@ import itertools
 import math
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -100,6 +100,8 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
         raise CaseError(
             [f"tables or lists lie more than {_DEEPEST} deep in each other; no key of a case needs that."], name
         )
+    if nul := _with_nul(raw, ""):
+        raise CaseError([f"{nul}: holds the sign NUL, which no file takes; remove it."], name)
 
     faults = [unknown("", key, raw[key], _TOP) for key in raw if key not in _TOP]
     axes, axis_faults = axes_of(raw.pop("sweep", {}))
@@ -129,6 +131,18 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
         raise CaseError(faults, name)
     settings = replace(settings, sweep={axis.key: list(axis.values) for axis in axes}, title=title)
     return Case(title, text, dict(overrides or {}), raw, home, model, settings, tuple(axes))
+
+
+def _with_nul(value: Any, key: str) -> str:
+    """The key of a text, or itself, that holds a NUL; empty where there is none."""
+    parts: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        parts = ((f"{key}.{name}".strip("."), part) for name, part in value.items())
+    elif isinstance(value, list):
+        parts = ((key, part) for part in value)
+    if "\0" in key or (isinstance(value, str) and "\0" in value):
+        return key.replace("\0", "\\u0000")
+    return next(filter(None, (_with_nul(part, of) for of, part in parts)), "")
 
 
 def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settings | None, list[Axis], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def save(figure: Figure, output: Path) -> None:
         raise StorageError(f"{output}: exists and is not a picture that thermosim drew; name another with -o.")
     try:
         titled = output.suffix.lower() in (".png", ".pdf", ".svg")
-        figure.savefig(output, dpi=150, metadata={"Title": _MARK} if titled else None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # a title in signs that the font does not have
+            figure.savefig(output, dpi=150, metadata={"Title": _MARK} if titled else None)
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "is not supported" not in str(error):
             raise

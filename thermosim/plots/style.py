@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
+from matplotlib import mathtext
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -31,6 +32,7 @@ __all__ = [
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#CCBB44")
 GREY = "#777777"
 PANEL = (3.3, 2.6)  # inches
+_LONGEST = 200  # characters of a title
 
 SETTINGS: dict[str, Any] = {
     "figure.dpi": 110,
@@ -73,8 +75,18 @@ def new_figure(rows: int, columns: int, *, title: str = "", panel: tuple[float, 
     """A figure without pyplot (nothing is shown or kept), and its axes as an array (rows, columns)."""
     figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
     if title:
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+        shown = title if len(title) <= _LONGEST else title[:_LONGEST] + " ..."
+        figure.suptitle(shown, fontsize=10, x=0.01, ha="left", parse_math=_is_mathematics(shown))
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _is_mathematics(text: str) -> bool:
+    """Whether what stands between dollars is; a title with one that is none is shown as it is."""
+    try:
+        mathtext.MathTextParser("path").parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def data(

@@ -73,7 +73,7 @@ def extend(output: str | Path, steps: int, **execution: Any) -> xr.Dataset:
     value from there. Raises StorageError when the run is not complete or cannot go on.
     """
     output = Path(output)
-    output = output.resolve() if output.is_symlink() else output
+    output = Path(os.path.realpath(output)) if output.is_symlink() else output
     if steps < 1:
         raise StorageError(f"steps = {steps}: expected at least one step more.")
     folder = parts_folder(output)

@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
+
 from thermosim.storage.durable import StorageError, command
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import FORMAT
@@ -55,13 +57,32 @@ class _Changed(Exception):
     """The run has gone on meanwhile."""
 
 
+def _other_file(path: Path) -> str:
+    """What of a finished file lies in another one, wherever that is: thermosim never wrote that. Raises OSError."""
+    with h5py.File(path, "r") as file:
+        for name in file:
+            link = file.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                return f"{name} is a link to {link.filename}"
+            item = file.get(name)
+            if isinstance(item, h5py.Dataset) and item.external:
+                return f"{name} has its numbers in {item.external[0][0]}"
+            if isinstance(item, h5py.Dataset) and item.is_virtual and not file.attrs.get("virtual"):
+                return f"{name} is a view of other files"
+    return ""
+
+
 def _open_file(path: Path) -> xr.Dataset:
     import xarray as xr
 
     from thermosim.storage.reading import add_replicas
 
     try:
+        if other := _other_file(path):
+            raise StorageError(f"{path}: {other}, which is not read. Copy the numbers into it, or make it again.")
         ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="access")
+    except StorageError:
+        raise
     except Exception as error:  # a file can be broken in any way
         raise StorageError(
             f"{path}: is not a readable ensemble file ({error}). Name another, or put it back from a copy."

@@ -214,4 +214,8 @@ def _datasets(group: Any) -> dict[str, Any]:
 
 def _chosen(held: Mapping[str, Any], names: Iterable[str] | None, at: At) -> Arrays:
     chosen = held if names is None else [name for name in names if name in held]
-    return {name: held[name][at(name) if callable(at) else at] for name in chosen}
+    arrays = {name: held[name] for name in chosen}
+    for name, array in arrays.items():
+        if getattr(array, "external", None) or getattr(array, "is_virtual", False):
+            raise OSError(f"{name} has its numbers in another file, which is not read")
+    return {name: array[at(name) if callable(at) else at] for name, array in arrays.items()}
