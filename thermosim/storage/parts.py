@@ -90,6 +90,7 @@ class Parts:
         Raises StorageError when another process has them, or their manifest cannot be read.
         """
         folder = parts_folder(output)
+        read_manifest(folder)  # a lock is left in no folder but ours
         claim = Claim(folder)
         try:
             parts = cls(folder, claim, read_manifest(folder), new=False)
