@@ -99,11 +99,8 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=3, help="how many inputs of each fault are shown")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="thermosim-fuzz-") as temporary:
-        home = Path(tempfile.gettempdir()) / f"thermosim-fuzz-{os.getuid()}"
-        place = home / "only" if asked.only is not None else Path(temporary) / "worker"
-        if asked.only is None:
-            (home / "originals").mkdir(parents=True, exist_ok=True)
-            (Path(temporary) / "originals").symlink_to(home / "originals")
+        kept = Path(tempfile.gettempdir()) / f"thermosim-fuzz-{os.getuid()}"
+        place = (kept if asked.only is not None else Path(temporary)) / "worker"
         return _run(asked, place)
 
 

@@ -418,15 +418,24 @@ def test_a_long_value_does_not_flood_the_message(trap_file, capsys):
     assert "expected" in err.lower()
 
 
-@pytest.mark.parametrize("change", [("run.steps", 10**400), ("model.noise", 10**400)])
-def test_numbers_without_bounds(change, capsys):
-    code, _, err = run(capsys, "info", "ideal_gas/fixed_elr", "--set", f"{change[0]}={change[1]}")
+@pytest.mark.parametrize(
+    ("case", "key", "value"),
+    [
+        ("ideal_gas/fixed_elr", "run.steps", 10**400),
+        ("ideal_gas/fixed_elr", "model.noise", 10**400),
+        ("ideal_gas/high_dimension", "theta.weight_decay", "'\"1\"'"),
+        ("learning/double_well", "data.centers", -3),
+    ],
+)
+def test_values_of_the_wrong_kind(case, key, value, capsys):
+    code, _, err = run(capsys, "info", case, "--set", f"{key}={value}")
     assert code == 2, err
-    assert change[0] in err
+    assert f"{key} = " in err
+    assert "expected" in err or "less than" in err
 
 
 def test_signs_of_markup_and_mathematics_in_a_title(trap_file, tmp_path, capsys):
-    for number, title in enumerate(("[/red]", "$", r"$\frac{$", "\u0085\x1b", "x" * 10_000)):
+    for number, title in enumerate((r"[/red] $\frac{$", "\u0085\x1b" + "x" * 10_000)):
         output = tmp_path / f"{number}.h5"
         few = ("--set", "ensemble.replicas=20")
         code, out, err = run(capsys, "run", trap_file, "-o", output, "--set", f"title={json.dumps(title)}", *few)

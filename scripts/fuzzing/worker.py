@@ -87,13 +87,13 @@ def _run(trial: Trial, folder: Path, result: Result) -> None:
         for fault in faults_of(said, before, snapshot(folder), trial):
             told = (said.err or said.out)[-3000:]
             result.faults.append({"fault": fault, "command": " ".join(map(repr, command)), "said": told})
-        if trial.after and said.command[0] == "run" and (folder / "out.h5").exists():
+        if trial.after and said.command[:1] == ["run"] and (folder / "out.h5").exists():
             pending, trial.after = trial.after, []
 
 
 def _within_reach(command: list[str], result: Result) -> list[str]:
     """A run as it is, unless it is right and takes minutes, or is one of most mutants: that one is only described."""
-    if command[0] != "run" or len(command) < 4:
+    if command[:1] != ["run"] or len(command) < 4:
         return command
     import thermosim
     from thermosim.cli.commands import _overrides

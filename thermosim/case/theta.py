@@ -14,7 +14,7 @@ from thermosim.case.section import Batch, Scale, Schedule, Section, Start
 from thermosim.data.sources import recording_faults, theta_faults
 from thermosim.model import Model
 from thermosim.moves import CONSTRAINED, THETA_MOVES, Move, hyper_parameters, moves_with
-from thermosim.schedules import is_by_group, is_schedule
+from thermosim.schedules import is_by_group
 
 if TYPE_CHECKING:
     from thermosim.case.settings import Settings
@@ -119,7 +119,9 @@ def _protocol_faults(model: Model, settings: Settings) -> list[str]:
     found = []
     for name, value in theta.protocol.items():
         if name not in groups:
-            found.append(f"theta.protocol.{name}: unknown; model {model.name!r} has {', '.join(groups)}.")
+            found.append(
+                f"theta.protocol.{name}: unknown; model {model.name!r} has {', '.join(groups)}; name one of these."
+            )
             continue
         group = groups[name]
         shape, key = group.shape(settings.model.constants), f"theta.protocol.{name}"
@@ -198,7 +200,7 @@ def _scale_invariant_faults(model: Model, theta: ThetaSection) -> list[str]:
     start = theta.initial or (starts[0] if starts else None)
     if start not in starts:
         faults.append(f"theta.initial = {start!r}: {name} can start from {', '.join(map(repr, starts))}.")
-    constant = not (is_schedule(theta.learning_rate) or is_schedule(theta.weight_decay))
+    constant = all(isinstance(rate, (int, float)) for rate in (theta.learning_rate, theta.weight_decay))
     decays = constraint == "fixed-sphere" or (constant and theta.weight_decay > 0)
     if start == "stationary" and constraint is not None and not (constant and decays):
         decay = "" if constraint == "fixed-sphere" else " and a constant weight decay above 0"
