@@ -249,6 +249,34 @@ def test_a_damaged_file_is_not_checked(trap_file, tmp_path, capsys):
         assert "fault of the program" not in err
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.attrs.update({"settings": 3}),
+        lambda file: file.attrs.update({"settings": "{}"}),
+        lambda file: file.attrs.update({"settings": file.attrs["settings"].replace('"seed": 3', '"seed": "a"')}),
+        lambda file: file.attrs.update({"virtual": 2}),
+        lambda file: file.pop("status"),
+        lambda file: (file.pop("work"), file.create_dataset("work", data=[[[1.0]]])),
+        lambda file: file.attrs.pop("title"),
+    ],
+)
+def test_a_fault_of_the_file_is_none_of_the_program(damage, trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    few = ("--set", "run.steps=21", "--set", "ensemble.replicas=20")
+    assert run(capsys, "run", trap_file, "-o", output, "--no-plot", *few)[0] == 0
+    with h5py.File(output, "a") as file:
+        damage(file)
+    for command in (("check", output), ("check", output, "--json"), ("plot", output), ("extend", output, "--steps", 3)):
+        code, out, err = run(capsys, *command)
+        assert code in (0, 1, 2), err
+        assert "Traceback" not in err
+        assert "fault of the program" not in err + out
+    code, out, err = run(capsys, "info", output)
+    assert code in (1, 2)
+    assert "damaged" in out or "put" in err or "Name" in err
+
+
 def test_lost_frames_are_not_compared(trap_file, tmp_path, capsys):
     output = tmp_path / "trap.h5"
     assert run(capsys, "run", trap_file, "-o", output, "--no-plot", "--virtual")[0] == 0
@@ -266,6 +294,170 @@ def test_a_reader_that_goes_away_is_no_failed_check(trap_file, tmp_path, capsys)
         process.stdout.close()
         assert process.wait(60) == 141
         assert b"Traceback" not in process.stderr.read()
+
+
+COMMANDS = ("run", "resume", "extend", "check", "plot", "info", "torture", "models", "moves")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_debug_shows_the_traceback_wherever_it_stands(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = [command, "nothing.x", *(["--steps", "3"] if command == "extend" else [])]
+    plain = run(capsys, *line)
+    assert plain[0] == 2
+    assert "Traceback" not in plain[2]
+    for words in (["--debug", *line], [*line, "--debug"], [line[0], "--debug", *line[1:]]):
+        code, _, err = run(capsys, *words)
+        assert code == 2
+        assert err.startswith("Traceback")
+        assert err.endswith(plain[2])
+
+
+def test_after_two_dashes_a_name_is_a_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "check", "--", "--debug")
+    assert code == 2
+    assert "--debug: no such ensemble" in err
+    assert "`thermosim run CASE -o ./--debug`" in err
+
+
+def test_commands_in_messages_can_be_copied(trap_file, tmp_path, monkeypatch, capsys):
+    """On one line however long they are, names with spaces in quotes."""
+    monkeypatch.chdir(tmp_path)
+    name = f"a long name {'of many words ' * 8}.h5"
+    assert run(capsys, "run", trap_file, "-o", name, "--no-plot", "--set", "run.steps=4")[0] == 0
+    assert f"thermosim extend '{name}' --steps N\n" in run(capsys, "resume", name)[1]
+    (tmp_path / name).with_suffix(".png").write_text("mine")
+    out = run(capsys, "extend", name, "--steps", "1")[1]
+    assert f"left alone; thermosim plot '{name}' -o NAME.png draws another.\n" in out
+    assert f"`thermosim run CASE -o '{name}2'` starts one" in run(capsys, "resume", name + "2")[2]
+
+
+@pytest.mark.parametrize("command", ["check --json", "check", "schema"])
+def test_a_reader_that_goes_away_ends_like_any_command(command, trap_file, tmp_path, capsys):
+    output = tmp_path / "trap.h5"
+    assert run(capsys, "run", trap_file, "-o", output, "--no-plot")[0] == 0
+    words = command.split() + [str(output)] * (command != "schema")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "thermosim", *words], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "said"),
+    [
+        (">&-", 0, ""),
+        (">&- 2>&- <&-", 0, ""),
+        ("> /dev/full", 2, "thermosim: the output: No space left on device. Mend that, or name another place.\n"),
+        ("> /dev/full 2> /dev/full", 2, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(streams, code, said):
+    line = f'exec "$0" -m thermosim cases {streams}'
+    done = subprocess.run(["bash", "-c", line, sys.executable], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_any_sign_can_be_said_in_any_encoding(tmp_path):
+    for encoding in ("ascii", "cp1252"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C"}
+        command = [sys.executable, "-m", "thermosim", "info", "Θ😀.toml"]
+        done = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, check=False)
+        assert done.returncode == 2
+        assert rb"\U0001f600.toml has 1 fault" in done.stderr
+
+
+def _pipe(path):
+    os.mkfifo(path)
+
+
+def _loop(path):
+    path.symlink_to(path)
+
+
+def _dangling(path):
+    path.symlink_to("nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_pipe, "is no file but a pipe, a device or a socket; save the case to a file"),
+        (_loop, "cannot be read: Too many levels of symbolic links. Name a case file"),
+        (_dangling, "is a link to nowhere.toml, which is not there; mend the link"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no file but a pipe, a device"),
+        (lambda path: path.mkdir(), "Is a directory. Name a case file"),
+        (lambda path: path.write_bytes(b"#" * 8_000_001), "has 8 MB, a case at most 8"),
+        (lambda path: path.write_text("a = " + "[" * 3000), "brackets in brackets without end"),
+        (lambda path: path.write_text("a" + ".a" * 3000 + " = 1"), "more than 12 deep in each other"),
+        (lambda path: path.write_text("a = " + "9" * 5000), "not valid TOML: Exceeds the limit"),
+        (lambda path: path.write_text('title = "a\\u0000b"'), "title: holds the sign NUL"),
+    ],
+)
+def test_what_is_no_case_is_said_at_once(make, said, tmp_path, capsys):
+    make(tmp_path / "case.toml")
+    code, _, err = run(capsys, "run", tmp_path / "case.toml", "-o", tmp_path / "out.h5")
+    assert code == 2
+    assert said in err
+    assert os.listdir(tmp_path) == ["case.toml"]
+
+
+def test_a_hint_never_repeats_what_was_typed(trap, tmp_path, capsys):
+    (tmp_path / "case.toml").write_text(trap.replace("tau = 3", '"x.tau" = 3'))
+    err = run(capsys, "info", tmp_path / "case.toml")[2]
+    assert 'x."x.tau" = 3: unknown key. Did you mean x.tau?' in err
+
+
+def test_a_long_value_does_not_flood_the_message(trap_file, capsys):
+    code, _, err = run(capsys, "info", trap_file, "--set", "run.steps=" + "z" * 100_000)
+    assert code == 2
+    assert len(err) < 2000
+    assert "run.steps" in err
+    assert "expected" in err.lower()
+
+
+@pytest.mark.parametrize(
+    ("case", "key", "value"),
+    [
+        ("ideal_gas/fixed_elr", "run.steps", 10**400),
+        ("ideal_gas/fixed_elr", "model.noise", 10**400),
+        ("ideal_gas/high_dimension", "theta.weight_decay", "'\"1\"'"),
+        ("learning/double_well", "data.centers", -3),
+    ],
+)
+def test_values_of_the_wrong_kind(case, key, value, capsys):
+    code, _, err = run(capsys, "info", case, "--set", f"{key}={value}")
+    assert code == 2, err
+    assert f"{key} = " in err
+    assert "expected" in err or "less than" in err
+
+
+def test_signs_of_markup_and_mathematics_in_a_title(trap_file, tmp_path, capsys):
+    for number, title in enumerate((r"[/red] $\frac{$", "\u0085\x1b" + "x" * 10_000)):
+        output = tmp_path / f"{number}.h5"
+        few = ("--set", "ensemble.replicas=20")
+        code, out, err = run(capsys, "run", trap_file, "-o", output, "--set", f"title={json.dumps(title)}", *few)
+        assert code == 0, err
+        assert err == ""
+        assert output.with_suffix(".png").exists()
+        code, out, _ = run(capsys, "info", output)
+        assert code == 0
+        assert title in out
+
+
+def test_no_picture_of_what_diverged(tmp_path, capsys):
+    case = tmp_path / "wild.toml"
+    text = '[model]\nname = "isotropic-sphere"\n[theta]\ndynamics = "sgd"\nconstraint = "fixed-elr"\n'
+    text += "learning_rate = 0.05\nradius = 10.0\n[ensemble]\nreplicas = 3\n[run]\nsteps = 50\n"
+    case.write_text(text + '[sweep]\n"theta.weight_decay" = { values = [5.0, 6.0] }\n')
+    output = tmp_path / "wild.h5"
+    code, out, _ = run(capsys, "run", case, "-o", output)
+    assert code == 3
+    assert "Nothing can be drawn: all 6 replicas diverged." in out
+    assert run(capsys, "plot", output)[0] == 2
+    assert not output.with_suffix(".png").exists()
 
 
 def test_too_many_workers_are_refused(trap_file, tmp_path, monkeypatch, capsys):

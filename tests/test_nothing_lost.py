@@ -122,3 +122,97 @@ def test_run_leaves_the_users_picture_beside_the_output(tmp_path, monkeypatch, c
     assert ended.value.code == 0, capsys.readouterr()
     assert "left alone" in capsys.readouterr().out
     assert (tmp_path / "trap.png").read_bytes() == b"a figure of mine"
+
+
+def test_files_that_a_run_might_have_called_its_own(trap_case, tmp_path):
+    """Nothing beside the output is written: what the one file is called until it is whole lies in the parts."""
+    for name in ("out.h5.tmp", "out.h5.parts.tmp", "whole.h5.tmp", "lock", "manifest.json"):
+        (tmp_path / name).write_text("six months of work")
+    before = {path.name for path in tmp_path.iterdir()}
+    for virtual in (False, True):
+        output = tmp_path / f"out{'-virtual' * virtual}.h5"
+        (tmp_path / f"{output.name}.tmp").write_text("six months of work")
+        thermosim.simulate(trap_case, output, virtual=virtual).close()
+        assert (tmp_path / f"{output.name}.tmp").read_text() == "six months of work"
+    assert all((tmp_path / name).read_text() == "six months of work" for name in before)
+
+
+def test_a_link_beside_the_output_is_not_followed(trap_case, tmp_path):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("six months of work")
+    (tmp_path / "out.h5.tmp").symlink_to(precious)
+    thermosim.simulate(trap_case, tmp_path / "out.h5").close()
+    assert precious.read_text() == "six months of work"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("out.h5.parts", "name of the parts of a run"),
+        ("\udcff.h5", "no name in UTF-8"),
+        ("a\0.h5", "a NUL"),
+        ("..", "folder"),
+    ],
+)
+def test_names_that_no_output_can_have(trap_case, tmp_path, name, said):
+    with pytest.raises(StorageError, match=rf"{said}.*such as"):
+        thermosim.simulate(trap_case, tmp_path / name, virtual=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_of_others_gets_no_lock(tmp_path):
+    (tmp_path / "out.h5.parts").mkdir()
+    (tmp_path / "out.h5.parts" / "thesis.txt").write_text("mine")
+    for go_on in (thermosim.resume, lambda path: thermosim.resume(path, repair=True)):
+        with pytest.raises(StorageError, match=r"not an output of thermosim"):
+            go_on(tmp_path / "out.h5")
+    assert os.listdir(tmp_path / "out.h5.parts") == ["thesis.txt"]
+
+
+def replaced(file, name, make):
+    old = file[name]
+    shape, attributes = old.shape, dict(old.attrs)
+    del file[name]
+    make(shape)
+    file[name].attrs.update({key: value for key, value in attributes.items() if "LIST" not in key})
+
+
+@pytest.mark.parametrize("kind", ["raw data", "a view", "a link"])
+def test_ensembles_that_read_other_files(trap_case, tmp_path, kind):
+    """An ensemble from elsewhere could show whatever this user may read."""
+    path, secret = tmp_path / "out.h5", tmp_path / "secret"
+    thermosim.simulate(trap_case, path).close()
+    secret.write_bytes(b"password" * 1000)
+    with h5py.File(path, "a") as file:
+
+        def make(shape):
+            if kind == "raw data":
+                file.create_dataset("work", shape, "f8", external=[(str(secret), 0, 8 * int(np.prod(shape)))])
+            elif kind == "a view":
+                layout = h5py.VirtualLayout(shape, "f8")
+                layout[...] = h5py.VirtualSource(str(secret), "a", shape)
+                file.create_virtual_dataset("work", layout)
+            else:
+                file["work"] = h5py.ExternalLink(str(secret), "a")
+
+        if kind == "a link":
+            del file["work"]
+            make(())
+        else:
+            replaced(file, "work", make)
+    for read in (thermosim.open_ensemble, thermosim.check):
+        with pytest.raises(StorageError, match=r"work (has its numbers in|is a view of|is a link to) .*not read"):
+            read(path)
+
+
+def test_a_recording_that_reads_another_file(tmp_path):
+    few = {"ensemble.replicas": 4, "record.every": 1}
+    thermosim.simulate(thermosim.load_case(GAUSSIAN, few), tmp_path / "path.h5").close()
+    (tmp_path / "secret").write_bytes(b"password" * 1000)
+    with h5py.File(tmp_path / "path.h5", "a") as file:
+        size = 8 * file["theta"].size
+        replaced(file, "theta", lambda shape: file.create_dataset("theta", shape, "f8", external=[("secret", 0, size)]))
+    text = GAUSSIAN[: GAUSSIAN.index("[theta]")] + '[theta]\ndynamics = "protocol"\nrecording = { file = "path.h5" }\n'
+    text += GAUSSIAN[GAUSSIAN.index("[x]") : GAUSSIAN.index("[data]")] + GAUSSIAN[GAUSSIAN.index("[ensemble]") :]
+    with pytest.raises(thermosim.CaseError, match="raw data in another file"):
+        thermosim.load_case(text, few, tmp_path)

@@ -58,6 +58,10 @@ class Numbering:
         point, replica = np.divmod(address - start, size)
         return point, replica, size
 
+    def first_of_series(self, address: int) -> int:
+        """The place along `replica` of the first replica of the series that an address is in."""
+        return int(self._series_of(np.asarray(address), self.points * self._starts)[0]) // self.points
+
     @property
     def _starts(self) -> np.ndarray:
         return np.cumsum([0, *self.series[:-1]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,23 +12,31 @@ from thermosim.ledger import VARIABLES
 
 __all__ = ["CaseError", "unknown", "worded"]
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # what TOML takes for a key without quotes
+_LONGEST = 1500  # characters of a fault, whatever value it shows
+
 
 class CaseError(Exception):
     """A case that cannot be run; `faults` holds one paragraph for each fault."""
 
     def __init__(self, faults: Iterable[str], name: str = "the case") -> None:
-        self.faults = list(dict.fromkeys(faults))
+        self.faults = list(dict.fromkeys(map(_shortened, faults)))
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__(f"{name} has {count}:\n\n" + "\n\n".join(f"  {fault}" for fault in self.faults))
 
 
-def unknown(key: str, value: Any, valid: Iterable[str]) -> str:
-    prefix, _, last = key.rpartition(".")
-    near = difflib.get_close_matches(last, list(valid), 1, cutoff=0.5)
-    dot = prefix + "." if prefix else ""
+def _shortened(fault: str) -> str:
+    return fault if len(fault) <= _LONGEST else f"{fault[: _LONGEST // 2]} ... {fault[-_LONGEST // 2 :]}"
+
+
+def unknown(section: str, name: str, value: Any, valid: Iterable[str]) -> str:
+    """The wording of a key that a section (empty: the case itself) does not have."""
+    near = difflib.get_close_matches(name, list(valid), 1, cutoff=0.5)
+    dot = section + "." if section else ""
     hint = f"Did you mean {dot}{near[0]}?" if near else f"Valid here: {', '.join(sorted(valid))}."
     shown = f" = {value!r}" if not isinstance(value, (dict, list)) else ""
-    return f"{key}{shown}: unknown key. {hint}"
+    key = name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return f"{dot}{key}{shown}: unknown key. {hint}"
 
 
 def worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> str:
@@ -37,7 +47,9 @@ def worded(section: str, fault: Any, schema: Any, given: Mapping[str, Any]) -> s
     if kind == "extra_forbidden" and section == "record" and fault["loc"][0] in VARIABLES:
         return f'{key} = {fault["input"]!r}: expected a table [{key}], such as {key}.keep = ["mean"].'
     if kind == "extra_forbidden":
-        return unknown(key, fault["input"], schema.model_fields.keys() - {"tables"})
+        *inner, name = fault["loc"]
+        inside = ".".join(map(str, (section, *inner)))
+        return unknown(inside, str(name), fault["input"], schema.model_fields.keys() - {"tables"})
     if kind == "missing":
         return f"{key}: missing{meaning}."
     if key == "data.source" and any(mark in str(fault["input"]) for mark in "./"):

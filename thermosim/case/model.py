@@ -51,7 +51,7 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
     functionals = functional_faults(model)
     values: dict[str, Any] = {}
     faults = [
-        unknown(f"model.{key}", value, known)
+        unknown("model", key, value, known)
         for key, value in given.items()
         if key not in known and key not in ("name", "file")
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from thermosim.schedules import KINDS, is_schedule, telling_steps, values_at
 
 __all__ = ["number_faults", "schedule_faults", "whole"]
 
+_LARGEST = sys.float_info.max
 _STEPS = ("begin", "end", "warm_up", "at", "steps")  # of a schedule
 
 
@@ -33,7 +35,7 @@ def number_faults(
     """What is wrong with a number, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"expected a number; {meaning}."
-    if not math.isfinite(value):
+    if not -_LARGEST <= value <= _LARGEST:
         return f"expected a finite number; {meaning}."
     if minimum is not None and (value < minimum or (exclusive and value == minimum)):
         return f"expected {'more than' if exclusive else 'at least'} {minimum:g}; {meaning}."
@@ -79,7 +81,7 @@ def schedule_faults(
         wanted = str(shape) if shape else "one number, without brackets"
         return [f"{key} = {value!r}: has shape {values.shape[1:]}, expected {wanted}; {meaning}."]
     if not np.isfinite(values).all():
-        return [f"{key} = {value!r}: takes values that are not finite; {meaning}."]
+        return [f"{key} = {value!r}: takes values that are not finite, expected finite ones; {meaning}."]
     low = values[at > 0].min()  # index 0 is the initial state, which no move uses
     if positive and (low < 0 or (exclusive and low == 0)):
         return [

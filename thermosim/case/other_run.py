@@ -23,9 +23,12 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from thermosim.addresses import series
 from thermosim.case.start import OtherRun, others
 from thermosim.data.kept import is_absolute, place
 from thermosim.model import Model
+from thermosim.storage.durable import command
+from thermosim.storage.finished import elsewhere, open_finished
 from thermosim.storage.parts import INPUTS
 
 if TYPE_CHECKING:
@@ -97,7 +100,7 @@ def read_frame(other: OtherRun, name: str, folder: Path) -> Frame:
     if not path.is_file():
         unfinished = path.with_name(f"{path.name}.parts").is_dir()
         remedy = (
-            f"is not complete; first `thermosim resume {path}`."
+            f"is not complete; first `{command('resume', path)}`."
             if unfinished
             else f"no such ensemble (looked for {path}); `thermosim run` makes one."
         )
@@ -127,14 +130,16 @@ def _read(path: Path, stamp: tuple[int, int, int], name: str, step: int | None) 
 
 
 def _read_ensemble(path: Path, name: str, step: int | None) -> Frame:
-    with h5py.File(path, "r") as file:
+    if other := elsewhere(path):
+        raise ValueError(f"{other}, which is not read: copy the numbers into it, or make it again.")
+    with open_finished(path) as file:
         settings = json.loads(file.attrs["settings"])
         axes = tuple((key, tuple(values)) for key, values in settings.get("sweep", {}).items())
         last = int(file.attrs["steps"].item())
         if not file.attrs["completed"].item():
             raise ValueError("is not complete; finish it first with `thermosim resume`.")
         if step is None and f"state/0/{name}" in file:
-            values = _last_state(file, name, axes, set(json.loads(file.attrs["structural"])))
+            values = _last_state(file, name, settings)
         else:
             values = _recorded(file, name, last if step is None else step)
         diverged = file["diverged_step"][()]
@@ -143,15 +148,21 @@ def _read_ensemble(path: Path, name: str, step: int | None) -> Frame:
         return Frame(axes, values, whole, settings["model"]["name"], tuple(seeds))
 
 
-def _last_state(file: h5py.File, name: str, axes: Any, structural: set[str]) -> np.ndarray:
-    """The state after the last step, which is kept block by block: (*axes, R, ...)."""
+def _last_state(file: h5py.File, name: str, settings: Mapping[str, Any]) -> np.ndarray:
+    """The state after the last step, which is kept block by block, series by series: (*axes, R, ...)."""
+    ensemble, structural = settings["ensemble"], set(json.loads(file.attrs["structural"]))
+    axes = [(key, tuple(values)) for key, values in settings.get("sweep", {}).items()]
     order = [key for key, _ in axes if key in structural] + [key for key, _ in axes if key not in structural]
     sizes = {key: len(values) for key, values in axes}
-    blocks = [file[f"state/{number}/{name}"][()] for number in range(math.prod(sizes[key] for key in structural))]
-    if len({block.shape for block in blocks}) > 1:
-        raise ValueError("is swept over a key that changes the shape of its states; run that point by itself.")
-    states = np.moveaxis(np.stack(blocks), -1, 1)
-    states = states.reshape(*(sizes[key] for key in order), -1, *states.shape[2:])
+    each = series(ensemble["replicas"], ensemble.get("added", ()))
+    number, parts = math.prod(sizes[key] for key in structural), []
+    for part, replicas in enumerate(each):
+        blocks = [file[f"state/{part * number + block}/{name}"][()] for block in range(number)]
+        if len({block.shape for block in blocks}) > 1:
+            raise ValueError("is swept over a key that changes the shape of its states; run that point by itself.")
+        states = np.moveaxis(np.stack(blocks), -1, 1)
+        parts.append(states.reshape(*(sizes[key] for key in order), replicas, *states.shape[2:]))
+    states = np.concatenate(parts, axis=len(order))
     return np.ascontiguousarray(np.moveaxis(states, range(len(order)), [[k for k, _ in axes].index(k) for k in order]))
 
 

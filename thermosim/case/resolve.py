@@ -93,7 +93,7 @@ def _record(given: Mapping[str, Any]) -> tuple[BaseModel | None, list[str]]:
     tables = {key: value for key, value in given.items() if isinstance(value, dict) and key not in keys}
     own = {key: value for key, value in given.items() if key not in tables}
     if "tables" in own:  # a field of the section, but no key of a case
-        return None, [unknown("record.tables", own["tables"], keys)]
+        return None, [unknown("record", "tables", own["tables"], keys)]
     section, faults = _section("record", schema, own)
     parsed = {key: _section(f"record.{key}", RecordTable, table) for key, table in tables.items()}
     faults += [fault for _, wrong in parsed.values() for fault in wrong]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.addresses import ADDRESS, ORIGIN
-from thermosim.case.numbers import whole
+from thermosim.case.numbers import number_faults, whole
 from thermosim.ledger import variables_of
 from thermosim.model import Model
 from thermosim.moves import hyper_parameters
@@ -49,15 +49,16 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
                 and isinstance(number, int)
                 and 2 <= number <= _MOST_VALUES
             )
-            good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+            good = good and all(number_faults(v, None, None, False, "") is None for v in values)
             good = good and (kinds[0] == "linspace" or min(values) > 0)
         if not good:
             faults.append(f'sweep."{key}" = {spec!r}: {expected}, the ends of a logspace positive.')
             continue
         if kinds[0] != "values":
             space = np.geomspace if kinds[0] == "logspace" else np.linspace
-            values = [float(v) for v in space(values[0], values[1], number)]
-        count = Counter(float(value) if isinstance(value, (int, float)) else repr(value) for value in values)
+            with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+                values = [float(v) for v in space(values[0], values[1], number)]
+        count = Counter(value if isinstance(value, (int, float)) else repr(value) for value in values)
         if len(count) < len(values):
             twice = count.most_common(1)[0][0]
             faults.append(f'sweep."{key}": has the value {twice} twice; once is enough, with more replicas.')

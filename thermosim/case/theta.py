@@ -16,7 +16,7 @@ from thermosim.case.start import FROM_FILE, OtherRun, listed
 from thermosim.data.sources import recording_faults, theta_faults
 from thermosim.model import Model
 from thermosim.moves import CONSTRAINED, THETA_MOVES, Move, hyper_parameters, moves_with
-from thermosim.schedules import is_by_group, is_schedule
+from thermosim.schedules import is_by_group
 
 if TYPE_CHECKING:
     from thermosim.case.settings import Settings
@@ -126,7 +126,9 @@ def _protocol_faults(model: Model, settings: Settings) -> list[str]:
     found = []
     for name, value in theta.protocol.items():
         if name not in groups:
-            found.append(f"theta.protocol.{name}: unknown; model {model.name!r} has {', '.join(groups)}.")
+            found.append(
+                f"theta.protocol.{name}: unknown; model {model.name!r} has {', '.join(groups)}; name one of these."
+            )
             continue
         group = groups[name]
         shape, key = group.shape(settings.model.constants), f"theta.protocol.{name}"
@@ -201,7 +203,7 @@ def _scale_invariant_faults(model: Model, theta: ThetaSection) -> list[str]:
         for key in ("momentum", "beta1", "beta2", "epsilon")
         if getattr(theta, key) != ThetaSection.model_fields[key].default
     ]
-    constant = not (is_schedule(theta.learning_rate) or is_schedule(theta.weight_decay))
+    constant = all(isinstance(rate, (int, float)) for rate in (theta.learning_rate, theta.weight_decay))
     decays = constraint == "fixed-sphere" or (constant and theta.weight_decay > 0)
     starts = [start for start in model.initial_theta if start != "stationary" or (constant and decays)]
     start = theta.initial or next(iter(model.initial_theta), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import xarray as xr
@@ -17,7 +19,10 @@ from thermosim.model import Model
 from thermosim.run import machine
 from thermosim.run.footprint import SHARE_OF_MEMORY
 from thermosim.storage import StorageError
+from thermosim.storage.durable import command
+from thermosim.storage.manifest_file import output_of
 from thermosim.storage.open import open_ensemble
+from thermosim.storage.verification import blamed
 
 __all__ = [
     "Unfit",
@@ -39,15 +44,29 @@ class Unfit(ValueError):
     """An ensemble that cannot be compared or drawn as it is; the message is a sentence that says why."""
 
 
-def opened(file: str | Path) -> xr.Dataset:
-    """The ensemble of a file, lazily. Raises StorageError when frames are lost: half of them compare with nothing."""
+@contextmanager
+def opened(file: str | Path) -> Iterator[xr.Dataset]:
+    """The ensemble of a file, lazily. Raises StorageError when frames are lost: half of them compare with nothing.
+
+    Whatever fails meanwhile is put down to the file where that is damaged.
+    """
+    try:
+        with _opened(file) as ds:
+            yield ds
+    except (CaseError, StorageError, Unfit, MemoryError):
+        raise
+    except Exception as error:
+        raise blamed(output_of(Path(file)), error) from error
+
+
+def _opened(file: str | Path) -> xr.Dataset:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         ds = open_ensemble(file)
     damage = [str(one.message) for one in said if "not all of it is what was sealed" in str(one.message)]
     if damage:
         ds.close()
-        remedy = f"Compute them anew: thermosim resume {file} --repair"
+        remedy = f"Compute them anew: {command('resume', Path(file), '--repair')}"
         raise StorageError("\n".join([*damage, f"It is not compared or drawn without these frames. {remedy}"]))
     return ds
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from thermosim.cli.exits import Exit, explained
+from thermosim.cli.streams import close_what_is_broken, flush_streams, open_streams
 
 app = typer.Typer(
     name="thermosim",
@@ -22,7 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", hidden=True)]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads (of each worker, if any); default all."),
@@ -59,40 +62,75 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also after a command.")] = False,
 ) -> None:
     """Learning as a thermodynamic process: run a case, check it against exact results, plot it."""
 
 
 def main() -> None:
     """Entry point: every error a user can cause is a paragraph and an exit code, never a traceback."""
+    arguments, debug = _without_debug(sys.argv[1:])
+    open_streams()
+    hook = sys.unraisablehook
+    if not debug:  # what fails while objects are thrown away adds nothing to the error before it
+        sys.unraisablehook = lambda _: None
     try:
-        sys.exit(app(standalone_mode=False, prog_name="thermosim") or Exit.FINE)
+        code = _command(arguments)
+        flush_streams()
     except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
+        code = Exit.INTERRUPTED
     except BrokenPipeError:  # the reader has gone, as in `thermosim check out.h5 | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Exit.BROKEN_PIPE)
+        code = Exit.BROKEN_PIPE
     except SystemExit as error:
         from thermosim.models.blame import blamed
 
         if not blamed(error):
             raise
-        sys.exit(_explain(error))
+        code = _explain(error, debug)
     except Exception as error:
-        sys.exit(_explain(error))
+        code = _explain(error, debug)
+    finally:
+        sys.unraisablehook = hook
+    close_what_is_broken()
+    sys.exit(code)
 
 
-def _explain(error: BaseException) -> Exit:
-    if "--debug" in sys.argv:
-        raise error
-    if isinstance(error, typer.Abort):
-        return Exit.INTERRUPTED
-    if isinstance(error, TyperException):
-        error.show()  # type: ignore[attr-defined]
-        return Exit.REFUSED
-    message, code = explained(error)
-    print(f"thermosim: {message}", file=sys.stderr)
-    return code
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without --debug, wherever it stands before a `--`, and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [word for word in arguments[:end] if word != "--debug"]
+    return kept + arguments[end:], len(kept) < end
+
+
+def _command(arguments: list[str]) -> int:
+    """Run a command; not by typer's own `main`, which calls a reader that has gone a failure."""
+    command = _parser()
+    try:
+        with command.make_context("thermosim", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return Exit.FINE
+
+
+@functools.cache
+def _parser() -> Any:
+    return typer.main.get_command(app)
+
+
+def _explain(error: BaseException, debug: bool) -> Exit:
+    with contextlib.suppress(OSError):  # nobody reads it
+        if debug:
+            traceback.print_exception(error)
+        if isinstance(error, typer.Abort):
+            return Exit.INTERRUPTED
+        if isinstance(error, TyperException):
+            error.show()  # type: ignore[attr-defined]
+            return Exit.REFUSED
+        message, code = explained(error)
+        print(f"thermosim: {message}", file=sys.stderr)
+        return code
+    return Exit.REFUSED
 
 
 @app.command()
@@ -109,7 +147,6 @@ def run(
     seal_every: Seal = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     picture: Plot = True,
-    debug: Debug = False,
 ) -> None:
     """Run a case; ends with the table of measured against exact, and a picture."""
     from thermosim.case.load import load_case
@@ -117,7 +154,8 @@ def run(
 
     loaded = load_case(case, _overrides(sets))
     target = output or Path(case.stem + ".h5")
-    if target.resolve() in {case.resolve(), (loaded.folder / (loaded.settings.model.file or ".")).resolve()}:
+    model = loaded.folder / (loaded.settings.model.file or ".")
+    if os.path.realpath(target) in map(os.path.realpath, (case, model)):
         raise typer.BadParameter(f"{target} is the case or its model; choose another output.", param_hint="-o")
     if target.suffix in (".png", ".pdf", ".svg", ".toml", ".py"):
         raise typer.BadParameter(f"{target}: an ensemble is an HDF5 file; call it {target.stem}.h5.", param_hint="-o")
@@ -136,7 +174,6 @@ def resume(
     seal_every: Seal = None,
     repair: Annotated[bool, typer.Option("--repair", help="Compute anew what is damaged or missing.")] = False,
     picture: Plot = True,
-    debug: Debug = False,
 ) -> None:
     """Go on with an interrupted run, to the bit; needs nothing but the file."""
     from thermosim.cli import terminal
@@ -157,7 +194,6 @@ def extend(
     virtual: Virtual = False,
     seal_every: Seal = None,
     picture: Plot = True,
-    debug: Debug = False,
 ) -> None:
     """Go on past the end of a complete run; schedules hold their last value. Or add replicas to it, or both."""
     from thermosim.cli import terminal
@@ -173,7 +209,6 @@ def extend(
 def check(
     file: Annotated[Path, typer.Argument(help="Ensemble file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; thermosim schema --check describes it.")] = False,
-    debug: Debug = False,
 ) -> None:
     """Measured, standard error, exact value and z, for everything the model knows exactly.
 
@@ -193,7 +228,6 @@ def plot(
     variable: Annotated[
         str | None, typer.Option("--variable", metavar="NAME", help="Draw one recorded variable or observable.")
     ] = None,
-    debug: Debug = False,
 ) -> None:
     """Draw the pictures this model's papers show, or one variable: its course, distribution, map over a sweep."""
     from thermosim.cli import results
@@ -208,7 +242,6 @@ def info(
     sets: Sets = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Of a case: the time on so many machines.")] = 10,
     trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Of a case: measure its speed.")] = True,
-    debug: Debug = False,
 ) -> None:
     """What it is, how big, how long; of an ensemble also whether its checksums agree."""
     from thermosim.cli import listings
@@ -224,7 +257,6 @@ def torture(
     minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Stop after so many minutes.")] = 5.0,
     folder: Annotated[Path, typer.Option("--in", help="Folder on the file system to be tried.")] = Path("."),
     seed: Annotated[int, typer.Option("--seed", help="Of the instants of the kills.")] = 0,
-    debug: Debug = False,
 ) -> None:
     """Kill runs of a case at random instants, resume them, and compare the bytes with an unharmed run.
 
@@ -242,7 +274,6 @@ def torture(
 def models(
     name: Annotated[str | None, typer.Argument(help="A model, for its constants; or your own, FILE.py.")] = None,
     sets: Sets = None,
-    debug: Debug = False,
 ) -> None:
     """The models there are, or one model's constants and parameters; FILE.py is checked too, as a case would check it.
 
@@ -256,7 +287,6 @@ def models(
 @app.command()
 def moves(
     name: Annotated[str | None, typer.Argument(help="A move, for its source and what is true of it.")] = None,
-    debug: Debug = False,
 ) -> None:
     """The moves of theta and x: what each does, and the keys it takes."""
     from thermosim.cli import listings
@@ -265,7 +295,7 @@ def moves(
 
 
 @app.command()
-def cases(debug: Debug = False) -> None:
+def cases() -> None:
     """The cases that come with thermosim: names to run."""
     from thermosim.cli import listings
 
@@ -275,7 +305,6 @@ def cases(debug: Debug = False) -> None:
 @app.command()
 def schema(
     of_check: Annotated[bool, typer.Option("--check", help="Of what check --json prints, instead of a case.")] = False,
-    debug: Debug = False,
 ) -> None:
     """The JSON schema of a case file, or of a report."""
     if of_check:

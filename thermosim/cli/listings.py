@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> Exit:
     """Describe a case or an ensemble."""
+    from rich.markup import escape
     from rich.table import Table
 
     from thermosim.storage import parts_folder
@@ -28,7 +29,7 @@ def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool
     else:
         rows, code = _case_rows(target, overrides, workers, trial), Exit.FINE
     for key, value in rows:
-        table.add_row(key, value)
+        table.add_row(key, escape(value))
     make_console().print(table)
     return code
 
@@ -98,19 +99,31 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
     """What an ensemble is, and whether every checksum agrees; the exit code is 1 where one does not."""
     import warnings
 
-    from thermosim.case.settings import Settings
-    from thermosim.storage import parts_folder, read_manifest
     from thermosim.storage.open import open_ensemble
 
     faults = _faults(target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the faults are told below
         ds = open_ensemble(target, verify=bool(faults))
+    try:
+        return _rows_of(target, ds, faults), Exit.FAILED if faults else Exit.FINE
+    except Exception:
+        if not faults:
+            raise
+        return [("ensemble", str(target)), ("checksums", "\n".join([*faults, "Put it back from a copy."]))], Exit.FAILED
+
+
+def _rows_of(target: Path, ds: Any, faults: list[str]) -> list[tuple[str, str]]:
+    from thermosim.case.settings import Settings
+    from thermosim.storage import parts_folder, read_manifest
+    from thermosim.storage.durable import command
+
+    going_on = command("resume", target)
     settings = Settings.from_dict(json.loads(ds.attrs["settings"]))
-    state = "complete" if ds.attrs["completed"] else "interrupted or running: thermosim resume goes on"
+    state = "complete" if ds.attrs["completed"] else f"interrupted or running: {going_on} goes on"
     folder = parts_folder(target)
     if target.is_file() and folder.is_dir() and not read_manifest(folder).virtual:
-        state += "; a run that is to replace or extend it was begun: thermosim resume goes on with that"
+        state += f"; a run that is to replace or extend it was begun: {going_on} goes on with that"
     cadences = [
         dim for dim in ds.sizes if str(dim).endswith("step") and "key" not in ds[dim].attrs
     ]  # no axis of a sweep
@@ -118,7 +131,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
     last = max(steps, default=0)
     sizes = ", ".join(f"{dim} {size:,}" for dim, size in ds.sizes.items())
     diverged = int((ds.status != 0).sum())
-    rows = [
+    return [
         ("ensemble", str(ds.attrs["title"])),
         ("state", state),
         ("model", settings.model.name),
@@ -129,9 +142,8 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
         ("diverged", f"{diverged:,} of {ds.status.size:,} replicas"),
         ("seed", str(ds.attrs["seed"])),
         ("made by", f"thermosim {ds.attrs['thermosim_version']}, Python {ds.attrs['python']}"),
-        ("checksums", "[red]" + "\n".join(faults) + "[/red]\nWhat is whole stays readable." if faults else "all agree"),
+        ("checksums", "\n".join([*faults, "What is whole stays readable."]) if faults else "all agree"),
     ]
-    return rows, Exit.FAILED if faults else Exit.FINE
 
 
 def _faults(target: Path) -> list[str]:

@@ -34,13 +34,15 @@ def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> Exit:
     """Go on with an interrupted run."""
     from thermosim.run.resume import resume as go_on
     from thermosim.storage import parts_folder
+    from thermosim.storage.durable import command
     from thermosim.storage.open import open_ensemble
     from thermosim.storage.verification import verify_file
 
     if file.is_file() and not parts_folder(file).exists():
         open_ensemble(file).close()  # or says what else it is
         if not verify_file(file):
-            print(f"{file} is complete: nothing to go on with. For more steps: thermosim extend {file} --steps N")
+            longer = command("extend", file, "--steps", "N")
+            print(f"{file} is complete: nothing to go on with. For more steps: {longer}")
             return Exit.FINE
     return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), picture, False)
 
@@ -60,12 +62,13 @@ def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed
     """Kill runs, and print what came of it."""
     from collections import Counter
 
+    from rich.markup import escape
     from rich.table import Table
 
     from thermosim.cli.torture import torture as kill_runs
 
     console = make_console()
-    outcome = kill_runs(arguments, folder, kills, seconds, seed, report=console.print)
+    outcome = kill_runs(arguments, folder, kills, seconds, seed, report=lambda said: console.print(escape(said)))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("killed at")
     for heading in ("kills", "unreadable or wrong"):
@@ -78,7 +81,7 @@ def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed
     word = "[green]nothing was lost[/green]" if outcome.good else "[red]something was lost[/red]"
     console.print(f"{len(outcome.kills)} kills in {runs} runs, {same} of them identical to the unharmed run: {word}")
     if outcome.folder is not None:
-        console.print(f"What was found is kept in {outcome.folder}")
+        console.print(f"What was found is kept in {escape(str(outcome.folder))}")
     return Exit.FINE if outcome.good else Exit.FAILED
 
 
@@ -91,6 +94,7 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
     from thermosim.plots.picture import is_picture
     from thermosim.report.text import diverged, print_report
     from thermosim.run.execution import Interrupted
+    from thermosim.storage.durable import command
 
     console, begin = make_console(), time.perf_counter()
     console.print(f"[bold]{escape(title)}[/bold]")
@@ -98,9 +102,10 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
         with _warnings_as_lines():
             ds = _live(work)
     except Interrupted as stop:
-        console.print(f"{stop}. Everything up to here is sealed; to go on: [bold]thermosim resume {output}[/bold]")
+        going_on = escape(command("resume", output))
+        console.print(f"{stop}. Everything up to here is sealed; to go on: [bold]{going_on}[/bold]")
         return Exit.INTERRUPTED
-    console.print(_done_line(ds, output, time.perf_counter() - begin))
+    console.print(escape(_done_line(ds, output, time.perf_counter() - begin)))
     lost = diverged(ds)
     for line in lost:
         console.print(line)
@@ -108,16 +113,17 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
     try:
         ds = in_memory(ds)
     except Unfit as too_large:
-        console.print(str(too_large))
+        console.print(escape(str(too_large)))
         return code
     report = check(ds)
     print_report(report, console)
     target = output.with_suffix(".png")
     if picture and target.exists() and not (overwrite and is_picture(target)):
-        console.print(f"{target} exists and was left alone; thermosim plot {output} -o NAME.png draws another.")
+        another = escape(command("plot", output, "-o", "NAME.png"))
+        console.print(f"{escape(str(target))} exists and was left alone; {another} draws another.")
     elif picture:
         why_none = results.draw(ds, target)
-        console.print(escape(why_none) or f"Picture: [bold]{target}[/bold]")
+        console.print(escape(why_none) or f"Picture: [bold]{escape(str(target))}[/bold]")
     return Exit.FAILED if report.consistent is False and not lost else code
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from thermosim.storage import StorageError, parts_folder, read_manifest
+from thermosim.storage.claim import WHOLE
 from thermosim.storage.durable import digest
 
 __all__ = ["Kill", "Outcome", "torture"]
@@ -178,7 +179,7 @@ def _kill(process: subprocess.Popen[bytes], target: Path, aim: str, begin: float
 
 
 def _temporary(target: Path) -> Path:
-    return target.with_name(target.name + ".tmp")
+    return parts_folder(target) / WHOLE
 
 
 def _stamp(path: Path) -> int | None:
@@ -199,7 +200,7 @@ def _doing(target: Path, old: int | None = None) -> str:
         return "the end" if target.exists() else "the start"
     if any(name.startswith("manifest.json.") for name in names):
         return "the manifest"
-    return "a segment" if any(name.endswith(".tmp") for name in names) else "computing"
+    return "a segment" if any(name.endswith(".tmp") and name != WHOLE for name in names) else "computing"
 
 
 def _left(target: Path, unharmed: Path) -> tuple[int, str]:

@@ -67,7 +67,9 @@ def _regular(key: str, path: Path) -> IdxFile | None:
     """What the name of a file says of an IDX file. Raises DataError for what is no file, or is not there."""
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):
+        if path.is_symlink():
+            raise DataError(f"{key}: is a link that leads nowhere, to {path.readlink()}; mend the link.") from None
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.*")], 1)
         hint = f"did you mean {near[0]!r}?" if near else "give its path relative to the case."
         raise DataError(f"{key}: no such file next to the case (looked for {path}); {hint}") from None

@@ -19,7 +19,7 @@ from thermosim.data.rows import LARGEST_FILE, DataError
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["read_hdf5", "read_netcdf", "self_contained"]
+__all__ = ["not_its_own", "read_hdf5", "read_netcdf", "self_contained"]
 
 _DECODED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 _DEEPEST = 8  # links or views in a row
@@ -76,6 +76,17 @@ def self_contained(path: Path, dataset: str | None) -> bytes:
                 if name in stored.attrs:
                     copied.attrs[name] = stored.attrs[name]
         return target.getvalue()
+
+
+def not_its_own(path: Path, name: str) -> str:
+    """Why the numbers of a data set are not all to be had from its file, or empty. Raises OSError."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if other := _other_file(file, name):
+            return f"is a link to another file, {other}; name that file instead"
+        stored = file.get(name)
+        return _fault(stored, path) if isinstance(stored, h5py.Dataset) else ""
 
 
 def _stored(key: str, path: Path, file: h5py.File, dataset: str | None) -> h5py.Dataset:

@@ -92,7 +92,7 @@ def _mixture_faults(section: DataSection, n: int) -> list[str]:
     if centers is None:
         return ["data.centers: missing; a mixture needs a list of centers, a vector each."]
     array = _numbers(centers)
-    if array is None or array.size == 0 or array.shape[1:] not in ((n,), () if n == 1 else (n,)):
+    if array is None or array.ndim == 0 or array.size == 0 or array.shape[1:] not in ((n,), () if n == 1 else (n,)):
         return [f"data.centers = {_shown(centers)}: expected a list of vectors, each of the model's {n} components."]
     number = len(array)
     found = _array_faults(section, "weights", ((number,),), f"{number} numbers, one per center, none below 0", True)

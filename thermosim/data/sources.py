@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from thermosim.data import Data, DataSection, load
+from thermosim.data.hdf5 import not_its_own
+from thermosim.data.rows import DataError, said
 from thermosim.model import Model, Values
 
 __all__ = ["data_of", "recorded_theta", "recording_faults", "theta_faults", "theta_of"]
@@ -77,8 +79,10 @@ def recording_faults(
     key = f"theta.recording.file = {recording['file']!r}"
     try:
         theta = recorded_theta(recording, folder)
-    except Exception as error:
+    except DataError as error:
         return [f"{key}: {error}"]
+    except Exception as error:  # a file can be broken in any way
+        return [f"{key}: cannot be read ({said(error)}); name an ensemble that `thermosim run` made."]
     m = sum(math.prod(group.shape(constants)) for group in model.parameters)
     if theta.shape[1] != m:
         return [f"{key}: holds {theta.shape[1]} parameters, this model has {m}."]
@@ -90,19 +94,21 @@ def recording_faults(
 def recorded_theta(recording: Mapping[str, Any], folder: Path) -> np.ndarray:
     """The path of one replica of another ensemble, at steps 0, 1, ...: (steps + 1, m).
 
-    Raises ValueError when the file has no such path.
+    Raises DataError when the file has no such path.
     """
     import xarray as xr
 
     path = folder / recording["file"]
     if not path.is_file():
-        raise ValueError(f"no such ensemble (looked for {path}); `thermosim run` makes one.")
+        raise DataError(f"no such ensemble (looked for {path}); `thermosim run` makes one.")
+    if fault := not_its_own(path, "theta"):
+        raise DataError(f"its theta {fault}.")
     with xr.open_dataset(path, engine="h5netcdf", phony_dims="access") as ds:
         if "theta" not in ds or list(ds.theta.dims) != ["step", "replica", "theta_dim"]:
-            raise ValueError("has no variable theta(step, replica, theta_dim); record theta, without a sweep.")
+            raise DataError("has no variable theta(step, replica, theta_dim); record theta, without a sweep.")
         replica = recording.get("replica", 0)
         if not 0 <= replica < ds.sizes["replica"]:
-            raise ValueError(f"has no replica {replica}; there are {ds.sizes['replica']}.")
+            raise DataError(f"has no replica {replica}; there are {ds.sizes['replica']}.")
         if not np.array_equal(ds.step.values, np.arange(ds.sizes["step"])):
-            raise ValueError("theta is not recorded at every step; run it with record.first = 0, record.every = 1.")
+            raise DataError("theta is not recorded at every step; run it with record.first = 0, record.every = 1.")
         return np.asarray(ds.theta.isel(replica=replica).values, float)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.addresses import series
+from thermosim.addresses import Numbering, series
 from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
 from thermosim.case.other_run import read_frame
@@ -186,6 +186,12 @@ class Outline:
             stride *= len(axis.values)
         return np.full(len(lanes), float(self.settings.value(key)))
 
+    @property
+    def _before(self) -> int:
+        """Replicas of every point in the series of addresses before this one."""
+        ensemble, points = self.settings.ensemble, math.prod(len(axis.values) for axis in self.axes)
+        return Numbering(points, series(ensemble.replicas, ensemble.added)).first_of_series(self.first_replica)
+
     def state_of_other(self, name: str, other: OtherRun, lanes: np.ndarray) -> np.ndarray:
         """theta (m, L) or x (S, n, L) of another run, for lanes (L,) counted over the whole block.
 
@@ -195,7 +201,7 @@ class Outline:
         keys = [key for key, _ in frame.axes]
         at = {key: self.lane_values(key, lanes) if key in swept else self.settings.value(key) for key in keys}
         try:
-            return frame.of_lanes(at, lanes % self.replicas, other.survivors)
+            return frame.of_lanes(at, self._before + lanes % self.replicas, other.survivors)
         except ValueError as error:
             raise CaseError([f"{name}.initial.from = {other.file!r}: {error}"]) from None
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+_ENDLESS = 1_000_000  # characters of a line
+
 
 def make_console(stderr: bool = False) -> Any:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    # a command to be copied is never cut into lines: a terminal does that itself, and a log has none
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console = Console(stderr=stderr, highlight=False, width=110)
+        console = Console(stderr=stderr, highlight=False, soft_wrap=True, width=_ENDLESS)
     console.on_broken_pipe = _reader_has_gone  # type: ignore[method-assign]  # rich would exit with 1: check failed
     return console
 

@@ -43,12 +43,12 @@ def diverged(ds: Any) -> list[str]:
             for dim, i in zip(dims, position, strict=True)
         )
         what, step = _DIVERGED_IN[int(ds.status.values[tuple(position)])], int(ds.diverged_step.values[tuple(position)])
-        lines.append(f"  {at}: {what} not finite at step {step:,}")
+        lines.append(f"  {escape(at)}: {what} not finite at step {step:,}")
     if len(where) > 5:
         lines.append(f"  ... and {len(where) - 5} more: see the variables status and diverged_step")
     lines.append(f"Beyond {EXPLODED:.0e} (energies and sums: {EXPLODED**2:.0e}) a value counts as not finite.")
     lines.append("A learning rate or time step that is too large is the usual cause; or a start or data far away.")
-    return [*lines, why] if (why := unscaled_rows(ds)) else lines
+    return [*lines, escape(why)] if (why := unscaled_rows(ds)) else lines
 
 
 def print_report(report: Report, console: Console) -> None:

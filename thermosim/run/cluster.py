@@ -29,6 +29,7 @@ from thermosim.run.stepper import runs_of_lanes
 from thermosim.run.tasks import PATIENCE, FolderNotShared, Job, OtherKernels, Result, Task
 from thermosim.storage import Parts, StorageError
 from thermosim.storage.coverage import frontier
+from thermosim.storage.durable import command
 from thermosim.storage.manifest import Segment
 from thermosim.storage.segments import read_state, write
 
@@ -101,7 +102,7 @@ class _Coordinator:
         except OSError as error:
             raise StorageError(
                 f"the dask scheduler has gone ({str(error) or type(error).__name__}). What was sealed is whole; to go "
-                f"on: thermosim resume {self._parts.output}"
+                f"on: {command('resume', self._parts.output)}"
             ) from None
         finally:
             probe.unlink(missing_ok=True)
@@ -247,7 +248,7 @@ class _Coordinator:
             if task.attempt + 1 >= _ATTEMPTS:
                 raise StorageError(
                     f"a task was lost with its workers {_ATTEMPTS} times ({type(error).__name__}); do they run "
-                    f"out of memory? What was sealed is whole: thermosim resume {self._parts.output}"
+                    f"out of memory? What was sealed is whole: {command('resume', self._parts.output)}"
                 ) from None
             self._waiting.appendleft(replace(task, attempt=task.attempt + 1))
             return

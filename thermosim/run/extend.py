@@ -24,6 +24,7 @@ from thermosim.run.resume import anew, examine, public, same_kernels, tell_of_ed
 from thermosim.run.simulate import complete, weigh
 from thermosim.schedules import KINDS, is_schedule
 from thermosim.storage import Parts, StorageError, clear_remnant, parts_folder
+from thermosim.storage.durable import command
 from thermosim.storage.manifest import Base, Manifest, Origin, SealedFile
 from thermosim.storage.manifest_file import BASE
 from thermosim.storage.open import open_ensemble
@@ -47,22 +48,22 @@ def extend(output: str | Path, steps: int = 0, *, replicas: int = 0, **execution
     `simulate`. Raises StorageError when the run is not complete or cannot go on.
     """
     output = Path(output)
-    output = output.resolve() if output.is_symlink() else output
+    output = Path(os.path.realpath(output)) if output.is_symlink() else output
     if min(steps, replicas) < 0 or steps == replicas == 0:
         raise StorageError(f"steps = {steps}, replicas = {replicas}: expected at least one step or one replica more.")
     more, folder = _More(steps, replicas), parts_folder(output)
     has_parts = folder.is_dir() and not clear_remnant(folder)
     if not output.is_file():
         if has_parts:
-            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
-        raise StorageError(f"{output}: no such ensemble. `thermosim run CASE -o {output}` makes one.")
+            raise StorageError(f"{output}: is not complete; first `{command('resume', output)}`.")
+        raise StorageError(f"{output}: no such ensemble. `{command('run', 'CASE', '-o', output)}` makes one.")
     if has_parts:
         return _extend_parts(output, more, execution)
     open_ensemble(output).close()  # or says what else it is
     if faults := verify_file(output):
         raise StorageError(
             "\n".join(faults)
-            + f"\nIt cannot be extended: put it back from a copy, or: thermosim resume {output} --repair"
+            + f"\nIt cannot be extended: put it back from a copy, or: {command('resume', output, '--repair')}"
         )
     with tempfile.TemporaryDirectory() as temporary:
         origin = inputs.unpack(output, Path(temporary))
@@ -75,7 +76,7 @@ def _extend_parts(output: Path, more: _More, execution: dict[str, Any]) -> xr.Da
     parts = Parts.reopen(output)
     try:
         if not (parts.manifest.completed and parts.manifest.virtual):
-            raise StorageError(f"{output}: is not complete; first `thermosim resume {output}`.")
+            raise StorageError(f"{output}: is not complete; first `{command('resume', output)}`.")
         examine(parts, repair=False)
         begun = parts.manifest
         case = more.of(begun.origin, parts.folder, begun.external)

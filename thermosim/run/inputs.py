@@ -118,7 +118,9 @@ def unpack(output: Path, folder: Path) -> Origin:
             raise StorageError(f"{output}: {format_fault(attributes['format'])}")
         if attributes["virtual"]:
             parts = f"{output.name}.parts"
-            raise StorageError(f"{output}: is a virtual file, and {parts} with its frames is not here.")
+            raise StorageError(
+                f"{output}: is a virtual file, and {parts} with its frames is not here; put it beside it."
+            )
         for name, content in kept_files(file):
             _sealed(folder / INPUTS, name, content)
         return Origin.from_attributes(attributes)

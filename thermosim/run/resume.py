@@ -17,6 +17,7 @@ from thermosim.run.fingerprint import changes, fingerprint
 from thermosim.run.simulate import complete, tidied, weigh
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
+from thermosim.storage.durable import command
 from thermosim.storage.manifest import Base, Origin
 from thermosim.storage.open import open_ensemble
 from thermosim.storage.verification import is_described, verify_file
@@ -43,7 +44,8 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
     if not folder.is_dir() or clear_remnant(folder):
         if output.is_file():
             return _whole(output, repair, execution)
-        raise StorageError(f"{output}: there is no interrupted run here. `thermosim run CASE -o {output}` starts one.")
+        start = command("run", "CASE", "-o", output)
+        raise StorageError(f"{output}: there is no interrupted run here. `{start}` starts one.")
     parts = Parts.reopen(output)
     with tidied(parts):
         virtual = execution.pop("virtual", False) or parts.manifest.virtual
@@ -78,7 +80,7 @@ def _whole(output: Path, repair: bool, execution: dict[str, Any]) -> xr.Dataset:
     if not repair:
         raise StorageError(
             f"{named}\nThe run is complete, but its file is damaged. Put it back from a copy, or let it be computed "
-            f"anew from the case it holds: thermosim resume {output} --repair"
+            f"anew from the case it holds: {command('resume', output, '--repair')}"
         )
     with tempfile.TemporaryDirectory() as temporary:
         origin = inputs.unpack(output, Path(temporary))
@@ -127,8 +129,8 @@ def examine(parts: Parts, repair: bool) -> None:
     named = "\n".join(f"  {fault}" for fault in faults)
     raise StorageError(
         f"{parts.output}: cannot go on, for these files are not what was sealed:\n{named}\nWhat is whole stays "
-        f"readable (thermosim info {parts.output}). Put the files back from a copy, or let them be computed anew: "
-        f"thermosim resume {parts.output} --repair"
+        f"readable ({command('info', parts.output)}). Put the files back from a copy, or let them be computed anew: "
+        f"{command('resume', parts.output, '--repair')}"
     )
 
 

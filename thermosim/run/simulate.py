@@ -29,6 +29,7 @@ from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
 from thermosim.run.weighing import disk_faults, memory_faults, weight_of
 from thermosim.storage import MANIFEST, Manifest, Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.claim import refuse_what_is_there
+from thermosim.storage.durable import command
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Origin, Stretch
 from thermosim.storage.open import open_ensemble
@@ -121,7 +122,7 @@ def _not_begun(output: Path, manifest: Manifest) -> None:
     what = "of this same case" if not others else "of another case:\n" + "\n".join(f"  {one}" for one in others)
     raise StorageError(
         f"{folder} exists already; nothing was changed. It is a run that was begun and not completed, {what}\nTo go on "
-        f"with it: thermosim resume {output}. To begin anew: --overwrite, or another -o."
+        f"with it: {command('resume', output)}\nTo begin anew: --overwrite, or another -o."
     )
 
 

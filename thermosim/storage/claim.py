@@ -12,16 +12,20 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
-from thermosim.storage.durable import StorageError
+from thermosim.storage.durable import StorageError, command
 from thermosim.storage.finished import open_finished
 from thermosim.storage.manifest_file import BASE, MANIFEST, PREVIOUS, has_frames_of_output, output_of, parts_folder
 
-__all__ = ["INPUTS", "LOCK", "SEALED", "Claim", "free_name", "is_remnant", "refuse_what_is_there"]
+__all__ = ["INPUTS", "LOCK", "SEALED", "WHOLE", "Claim", "free_name", "is_remnant", "refuse_what_is_there"]
 
 LOCK = "lock"
 INPUTS = "inputs"
-SEALED = re.compile(r"(frames|state)-b\d+-l\d+-\d+-s\d+-\d+\.h5(\.[0-9a-f]+\.tmp)?|manifest.*\.json\.[0-9a-f]+\.tmp")
+WHOLE = "whole.h5.tmp"  # the one file, while it is being written: beside the output the name might be the user's
+SEALED = re.compile(
+    r"(frames|state)-b\d+-l\d+-\d+-s\d+-\d+\.h5(\.[0-9a-f]+\.tmp)?|manifest.*\.json\.[0-9a-f]+\.tmp|whole\.h5\.tmp"
+)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -55,10 +59,12 @@ def refuse_what_is_there(output: Path, overwrite: bool, reads: Iterable[Path] = 
     reads: the files of the case, none of which is ever replaced, whatever it is called.
     """
     folder = parts_folder(output)
+    if fault := _name_fault(output.name):
+        raise StorageError(f"{str(output)!r}: {fault}. Name another output, such as -o out.h5.")
     remnant = is_remnant(folder)
-    instead = f"Choose another output, such as -o {free_name(output)}."
+    instead = f"Choose another output, such as -o {quote(str(free_name(output)))}."
     for path in reads:
-        if _is_same(path, output) or path.resolve().is_relative_to(folder.resolve()):
+        if _is_same(path, output) or _real(path).is_relative_to(_real(folder)):
             raise StorageError(f"{output}: the case reads {path}; nothing was changed. {instead}")
     if output.is_symlink() and not output.exists():
         raise StorageError(f"{output}: is a link to {os.readlink(output)}, which leads nowhere. Remove it. {instead}")
@@ -74,7 +80,7 @@ def refuse_what_is_there(output: Path, overwrite: bool, reads: Iterable[Path] = 
         )
     existing = [path for path in (output, folder) if path.exists() and not (path == folder and remnant)]
     if existing and not overwrite:
-        resume = f" To go on with an interrupted run: thermosim resume {output}." if folder in existing else ""
+        resume = f" To go on with an interrupted run: {command('resume', output)}" if folder in existing else ""
         raise StorageError(
             f"{existing[0]} exists already; nothing was changed. Use --overwrite, or another -o.{resume}"
         )
@@ -83,6 +89,15 @@ def refuse_what_is_there(output: Path, overwrite: bool, reads: Iterable[Path] = 
             f"{output}: is a virtual file, {folder.name} has its data; nothing was changed. Delete both to run "
             f"again, or choose another -o."
         )
+
+
+def _name_fault(name: str) -> str:
+    """Why no file can be written under a name."""
+    if name.endswith(".parts"):
+        return "is the name of the parts of a run, not of its file"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "is no name in UTF-8, which HDF5 needs"
+    return "is a name with a NUL" if "\0" in name else ""
 
 
 def free_name(output: Path) -> Path:
@@ -95,7 +110,12 @@ def _is_same(path: Path, output: Path) -> bool:
     """Whether two paths are one file, by links or by another name."""
     if path.exists() and output.exists():
         return path.samefile(output)
-    return os.path.realpath(path) == os.path.realpath(output)
+    return _real(path) == _real(output)
+
+
+def _real(path: Path) -> Path:
+    """Where links lead to; those that lead in a circle, to themselves."""
+    return Path(os.path.realpath(path))
 
 
 def _is_ours(output: Path) -> bool:
@@ -103,7 +123,7 @@ def _is_ours(output: Path) -> bool:
     try:
         with open_finished(output) as file:
             return {"format", "settings", "case"} <= set(file.attrs)
-    except (OSError, RuntimeError, ValueError):
+    except Exception:  # whatever is damaged says nothing
         return False
 
 

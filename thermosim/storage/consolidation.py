@@ -19,7 +19,8 @@ import h5py
 import numpy as np
 
 from thermosim.storage.chunks import chunks_of, chunks_of_state, halved, slabs
-from thermosim.storage.durable import StorageError, digest, reason, sync
+from thermosim.storage.claim import WHOLE
+from thermosim.storage.durable import StorageError, command, digest, reason, sync
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Output
 from thermosim.storage.new_file import Written, new_file
@@ -43,8 +44,8 @@ def consolidate(parts: Parts, virtual: bool = False, report: OnBytes | None = No
     """
     output, layout = parts.output, Layout(parts.manifest)
     if not layout.is_complete:
-        raise StorageError(f"{output}: not all of it is sealed yet; thermosim resume {output}")
-    temporary = output.with_name(output.name + ".tmp")
+        raise StorageError(f"{output}: not all of it is sealed yet; {command('resume', output)}")
+    temporary = parts.folder / WHOLE
     try:
         with new_file(temporary, track_order=True) as (file, written):
             _declare(file, layout, virtual)
@@ -65,7 +66,7 @@ def consolidate(parts: Parts, virtual: bool = False, report: OnBytes | None = No
         temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{output}: could not be written: {reason(error)}. All segments are whole in {parts.folder}; make room, "
-            f"then: thermosim resume {output}"
+            f"then: {command('resume', output)}"
         ) from None
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shlex
 from pathlib import Path
 
-__all__ = ["StorageError", "digest", "reason", "sync", "temporary_name", "write_whole"]
+__all__ = ["StorageError", "command", "digest", "reason", "sync", "temporary_name", "write_whole"]
 
 
 class StorageError(Exception):
     """An output that cannot be written or read; the message says what to do."""
+
+
+def command(*words: str | Path) -> str:
+    """A command of thermosim to be copied from a message: a name with spaces is quoted, one with a dash no option."""
+    plain = [f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words]
+    return " ".join(("thermosim", *map(shlex.quote, plain)))
 
 
 def write_whole(target: Path, data: bytes) -> None:

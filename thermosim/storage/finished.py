@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 
-__all__ = ["open_finished"]
+__all__ = ["elsewhere", "open_finished"]
 
 
 def open_finished(path: Path) -> h5py.File:
@@ -20,3 +20,18 @@ def open_finished(path: Path) -> h5py.File:
         if "locking flag" not in str(error):
             raise
         return h5py.File(path, "r", locking=False)
+
+
+def elsewhere(path: Path) -> str:
+    """What of a finished file lies in another one, wherever that is: thermosim never wrote that. Raises OSError."""
+    with open_finished(path) as file:
+        for name in file:
+            link = file.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                return f"{name} is a link to {link.filename}"
+            item = file.get(name)
+            if isinstance(item, h5py.Dataset) and item.external:
+                return f"{name} has its numbers in {item.external[0][0]}"
+            if isinstance(item, h5py.Dataset) and item.is_virtual and not file.attrs.get("virtual"):
+                return f"{name} is a view of other files"
+    return ""

@@ -25,7 +25,7 @@ BASE = "base.h5"  # the ensemble that is being extended
 def parts_folder(output: Path) -> Path:
     """Where the segments of an output lie while it is being made. Raises StorageError for a path that names no file."""
     if not output.name or output.name == "..":
-        raise StorageError(f"{str(output)!r}: names a folder, not an ensemble file such as out.h5.")
+        raise StorageError(f"{str(output)!r}: names a folder; give an ensemble file, such as out.h5.")
     return output.with_name(output.name + ".parts")
 
 
@@ -62,7 +62,8 @@ def read_manifest(folder: Path) -> Manifest:
         if (previous := previous_manifest(folder)) is not None:
             return previous
         raise StorageError(
-            f"{folder}: no readable manifest.json ({error}); this is not an output of thermosim."
+            f"{folder}: no readable manifest.json ({error}); this is not an output of thermosim. Put it back from a "
+            "copy, or name another."
         ) from None
 
 

@@ -8,7 +8,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thermosim.storage.durable import StorageError
+from thermosim.storage.durable import StorageError, command
+from thermosim.storage.finished import elsewhere
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import FORMAT
 from thermosim.storage.manifest_file import (
@@ -20,6 +21,7 @@ from thermosim.storage.manifest_file import (
     read_manifest,
 )
 from thermosim.storage.segments import Folder
+from thermosim.storage.verification import blamed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,7 +43,7 @@ def open_ensemble(path: str | Path, verify: bool = True) -> xr.Dataset:
         if path.is_file() and not has_frames_of_output(folder):
             return _open_file(path)
         if not folder.is_dir():
-            raise StorageError(f"{path}: no such ensemble. `thermosim run CASE -o {path}` makes one.")
+            raise StorageError(f"{path}: no such ensemble. `{command('run', 'CASE', '-o', path)}` makes one.")
         try:
             return _open_parts(folder, verify)
         except _Changed as changed:
@@ -60,24 +62,38 @@ def _open_file(path: Path) -> xr.Dataset:
     from thermosim.storage.reading import add_replicas
 
     try:
+        if other := elsewhere(path):
+            raise StorageError(f"{path}: {other}, which is not read. Copy the numbers into it, or make it again.")
         ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="access")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except StorageError:
+        raise
+    except Exception as error:  # a file can be broken in any way
         if "locking flag" in str(error):
             raise StorageError(
                 f"{path}: is open in this process without a lock (locking=False); close it there."
             ) from None
-        raise StorageError(f"{path}: is not a readable ensemble file ({error}).") from None
-    if "settings" not in ds.attrs:
+        raise StorageError(
+            f"{path}: is not a readable ensemble file ({error}). Name another, or put it back from a copy."
+        ) from error
+    if not isinstance(ds.attrs.get("settings"), str):
         ds.close()
-        raise StorageError(f"{path}: is not an ensemble of thermosim, though xarray can open it.")
+        raise StorageError(
+            f"{path}: is not an ensemble of thermosim, though xarray can open it. Name one that `thermosim run` made."
+        )
     virtual, found = ds.attrs.get("virtual"), ds.attrs.get("format")
     if found not in _READ or (virtual and found != FORMAT):
         ds.close()
         raise StorageError(f"{path}: {format_fault(found)}")
     if virtual:
         ds.close()
-        raise StorageError(f"{path}: is a virtual file, and {parts_folder(path).name} with its frames is not here.")
-    add_replicas(ds)
+        raise StorageError(
+            f"{path}: is a virtual file, and {parts_folder(path).name} with its frames is not here; put it beside it."
+        )
+    try:
+        add_replicas(ds)
+    except Exception as error:
+        ds.close()
+        raise blamed(path, error) from error
     return ds
 
 

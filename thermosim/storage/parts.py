@@ -18,7 +18,7 @@ import numpy as np
 
 from thermosim.storage.claim import INPUTS, LOCK, SEALED, Claim, is_remnant, refuse_what_is_there
 from thermosim.storage.coverage import surplus
-from thermosim.storage.durable import StorageError, sync
+from thermosim.storage.durable import StorageError, command, sync
 from thermosim.storage.manifest import Manifest, Segment, Stretch
 from thermosim.storage.manifest_file import (
     MANIFEST,
@@ -90,6 +90,7 @@ class Parts:
         Raises StorageError when another process has them, or their manifest cannot be read.
         """
         folder = parts_folder(output)
+        read_manifest(folder)  # a lock is left in no folder but ours
         claim = Claim(folder)
         try:
             parts = cls(folder, claim, read_manifest(folder), new=False)
@@ -157,7 +158,7 @@ class Parts:
         except OSError as error:
             raise StorageError(
                 f"{self.folder}: the manifest could not be written: {error.strerror or error}. What was sealed before "
-                f"is whole; make room, then: thermosim resume {self.output}"
+                f"is whole; make room, then: {command('resume', self.output)}"
             ) from None
 
     def remove(self) -> None:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.storage.durable import StorageError, digest, reason, sync, temporary_name
+from thermosim.storage.durable import StorageError, command, digest, reason, sync, temporary_name
 from thermosim.storage.finished import open_finished
 from thermosim.storage.manifest import Manifest, SealedFile, Segment, Stretch
 from thermosim.storage.manifest_file import output_of
@@ -60,7 +60,7 @@ def write(
     except OSError as error:
         raise StorageError(
             f"{folder}: a segment could not be written: {reason(error)}. Those sealed before it are whole; make room, "
-            f"then: thermosim resume {output_of(folder)}"
+            f"then: {command('resume', output_of(folder))}"
         ) from None
     finally:
         for temporary, _ in written:
@@ -223,4 +223,8 @@ def _datasets(group: Any) -> dict[str, Any]:
 
 def _chosen(held: Mapping[str, Any], names: Iterable[str] | None, at: At) -> Arrays:
     chosen = held if names is None else [name for name in names if name in held]
-    return {name: held[name][at(name) if callable(at) else at] for name in chosen}
+    arrays = {name: held[name] for name in chosen}
+    for name, array in arrays.items():
+        if getattr(array, "external", None) or getattr(array, "is_virtual", False):
+            raise OSError(f"{name} has its numbers in another file, which is not read")
+    return {name: array[at(name) if callable(at) else at] for name, array in arrays.items()}

@@ -18,7 +18,7 @@ from thermosim.storage.integrity import examine
 from thermosim.storage.manifest_file import parts_folder, read_manifest
 from thermosim.storage.parts import INPUTS
 
-__all__ = ["checksums_of", "is_described", "verify_file"]
+__all__ = ["blamed", "checksums_of", "is_described", "verify_file"]
 
 _SLAB_BYTES = 64_000_000
 _REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST", "sha256")  # addresses in the file, and the checksums themselves
@@ -83,7 +83,7 @@ def verify_file(path: Path) -> list[str]:
             return faults
         with open_finished(path) as file:
             return list(_damages(path, file))
-    except _DAMAGED as error:
+    except Exception as error:  # it can be damaged in any way
         return [f"{path}: damaged, cannot be read ({error})"]
 
 
@@ -98,6 +98,13 @@ def is_described(path: Path) -> bool:
             return all(expected.get(name) == found for name, found in told)
     except _DAMAGED:
         return False
+
+
+def blamed(path: Path, error: Exception) -> Exception:
+    """What to raise for an error that a finished file led to: that it is damaged where it is, else the error itself."""
+    if not path.is_file() or not (faults := verify_file(path)):
+        return error
+    return StorageError("\n".join(faults) + "\nIt cannot be used: put it back from a copy, or run it again.")
 
 
 def _against_parts(path: Path) -> list[str]:
