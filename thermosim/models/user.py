@@ -166,7 +166,7 @@ def _neighbours(text: str, path: Path) -> list[str]:
     elsewhere = [place for place in sys.path if place and Path(place).resolve() != Path.cwd()]
     return [
         f"imports {name!r}, a file beside it. Only the text of the model's own file is kept with an ensemble, so "
-        "resume, check and workers would miss it: put what it needs into the file, or its folder on PYTHONPATH everywhere."
+        "resume, check and workers would miss it: put what it needs into the file, or its folder on PYTHONPATH."
         for name in beside
         if name not in ("thermosim", *sys.builtin_module_names) and PathFinder.find_spec(name, elsewhere) is None
     ]
