@@ -361,7 +361,7 @@ SPINS_FAULTS = {
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(user, "PATIENCE", 2.0)
+    monkeypatch.setattr(user, "PATIENCE", 1.0)
 
 
 def said_of(path) -> list[str]:

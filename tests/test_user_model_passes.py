@@ -105,3 +105,37 @@ N = 1
     assert model is not None
     (fault,) = examine(model, [{}], compile_too=False).faults
     assert "force(0, ...)" in fault
+
+
+def test_a_negative_index_counts_from_the_end_compiled_too(tmp_path):
+    """A periodic chain, x[i - 1] of the first being the last: compiled code is compared with plain Python."""
+    functions = """
+N = 4
+def energy(x, theta, constants, shared, lane):
+    total = 0.0
+    for i in range(N):
+        total += 0.5 * (x[i, lane] - x[i - 1, lane]) ** 2 + 0.1 * x[i, lane] ** 2
+    return total
+def force(i, x, theta, constants, shared, lane):
+    return x[i - 1, lane] + x[(i + 1) % N, lane] - 2.2 * x[i, lane]
+"""
+    (tmp_path / "mine.py").write_text(HEAD + functions + TAIL.format(more=""))
+    model, faults = load_user_model(tmp_path / "mine.py")
+    assert model is not None, faults
+    assert not examine(model, [{}]).faults
+
+
+def test_whole_numbers_that_overflow_when_compiled_are_seen(tmp_path):
+    functions = """
+N = 1
+def energy(x, theta, constants, shared, lane):
+    count = 3000000000 + lane - lane
+    return 0.5 * x[0, lane] ** 2 + 1e-18 * (count * count * 3)
+def force(i, x, theta, constants, shared, lane):
+    return -x[0, lane]
+"""
+    (tmp_path / "mine.py").write_text(HEAD + functions + TAIL.format(more=""))
+    model, _ = load_user_model(tmp_path / "mine.py")
+    assert model is not None
+    (fault,) = examine(model, [{}]).faults
+    assert "compiled and" in fault

@@ -33,6 +33,7 @@ from thermosim.models.user import contained
 __all__ = ["Examination", "Start", "examine"]
 
 _SLOW = 3e-4  # seconds for phi at one state, from which on what is asked of many states is compiled
+_COMPILED = 1e-6  # that compiled code may differ by: it rounds otherwise
 _NOISES = 100  # pairs of noise and its opposite
 
 
@@ -77,6 +78,7 @@ def examine(
             )
             if compile_too and not found.faults:
                 _compile(model, settings_of_constants[0])
+                found.faults += _compiled_faults(first)
     except (ModelFault, CompileError) as error:
         found.faults.append(str(error))
     except Exception as error:
@@ -255,6 +257,25 @@ def _compile(model: Model, values: Values) -> None:
     for functional in model.functionals:
         if functional.book is not None:
             compiled(functional.book, signature_of(book_declaration), **model.names(values))
+
+
+def _compiled_faults(plain: Plain) -> list[str]:
+    """Where compiled code and plain Python differ, as in whole numbers that overflow, no other comparison holds."""
+    if not plain.model.has_samples:
+        return []
+    states = random_states(plain)
+    here = plain.phi_and_force(states.x.T, states.theta.T, plain.columns(len(states.x)))
+    plain.slow = True
+    there = (plain.phi_of_many(states.x.T, states.theta.T), plain.evaluator.force(states.x, states.theta).T)
+    for name, a, b in zip(("phi", "force"), here, there, strict=True):
+        if plain.model.discrete and name == "force":
+            continue
+        wrong = ~np.isclose(a, b, rtol=_COMPILED, atol=_COMPILED * np.abs(a[np.isfinite(a)]).max(initial=1e-300))
+        if wrong.any():
+            k = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            numbers = f"{b[k]:.6g} compiled and {a[k]:.6g} in Python"
+            return [f"{name} is {numbers} at a random state: compiled, whole numbers have 64 bits, globals are fixed."]
+    return []
 
 
 drive = None  # bound when compiled

@@ -17,6 +17,7 @@ from thermosim.kernels.evaluate import Evaluator, energy_bindings
 from thermosim.model import Model, Values
 from thermosim.models import user
 from thermosim.models.blame import blamed
+from thermosim.models.fields import COMPILED
 from thermosim.models.user import allow
 from thermosim.streams import INITIAL
 
@@ -28,7 +29,7 @@ class ModelFault(Exception):
 
 
 def outcome(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns, NaN where its arithmetic has no result, as the compiled code has not either.
+    """What a function returns; NaN where one that is compiled does arithmetic without a result, no error there.
 
     Raises ModelFault, which names the function and the line, for any other error.
     """
@@ -39,17 +40,22 @@ def outcome(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     except ModelFault:
         raise
     except Exception as error:
-        if isinstance(error, ArithmeticError) or "math domain" in str(error) or "expected a positive" in str(error):
+        if name in COMPILED and _has_no_result(error):
             return np.nan
-        raise ModelFault(f"{name} raises an error: {blamed(error) or repr(error)}.{_hint(error)}") from error
+        raise ModelFault(f"{name} raises an error: {blamed(error) or repr(error)}.{_hint(name, error)}") from error
     finally:
         allow(0.0)
 
 
-def _hint(error: Exception) -> str:
+def _has_no_result(error: Exception) -> bool:
+    """Of a division by zero, an overflow, a logarithm of nothing."""
+    return isinstance(error, ArithmeticError) or "math domain" in str(error) or "expected a positive" in str(error)
+
+
+def _hint(name: str, error: Exception) -> str:
     if "read-only" in str(error):
         return " What a function is given to read must not be written to."
-    if isinstance(error, IndexError):
+    if isinstance(error, IndexError) and (name in COMPILED or name.startswith("book")):
         return " Compiled, it would read or write past the end of an array."
     return ""
 
@@ -123,7 +129,7 @@ class Plain:
     def phi_of_many(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """phi (L), alone in a lane where it is not finite among others; compiled where that is worth its while."""
         if self.slow:
-            return self._evaluator.surprisal(x.T, np.broadcast_to(theta.T, (x.shape[1], len(theta))))
+            return self.evaluator.surprisal(x.T, np.broadcast_to(theta.T, (x.shape[1], len(theta))))
         constants = self.columns(theta.shape[1])
         phi = self.phi(x, theta, constants)
         for lane in np.flatnonzero(~np.isfinite(phi)) if x.shape[1] > 1 else ():
@@ -134,13 +140,13 @@ class Plain:
     def force_of_many(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """-d phi/dx (n, L) at theta (m, 1)."""
         if self.slow:
-            return self._evaluator.force(x.T, np.broadcast_to(theta.T, (x.shape[1], len(theta)))).T
+            return self.evaluator.force(x.T, np.broadcast_to(theta.T, (x.shape[1], len(theta)))).T
         return self.phi_and_force(x, theta, self.columns(1))[1]
 
     def gradient_of_many(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """d phi/d theta (m, L) at theta (m, 1)."""
         if self.slow:
-            return self._evaluator.gradient(x.T, np.broadcast_to(theta.T, (x.shape[1], len(theta)))).T
+            return self.evaluator.gradient(x.T, np.broadcast_to(theta.T, (x.shape[1], len(theta)))).T
         slope = np.zeros((self.parameters, x.shape[1]))
         self.add_gradient(x, theta, self.columns(1), 1.0, np.zeros(x.shape[1]), slope)
         return slope
@@ -148,14 +154,15 @@ class Plain:
     def fresh_of_many(self, theta: np.ndarray, count: int) -> np.ndarray:
         """Exact samples (n, L) at theta (m, 1)."""
         if self.slow:
-            return self._evaluator.draw(np.broadcast_to(theta.T, (count, len(theta))), 6, INITIAL, 0).T
+            return self.evaluator.draw(np.broadcast_to(theta.T, (count, len(theta))), 6, INITIAL, 0).T
         random = np.random.default_rng(6)
         rows = [int(getattr(self.model, name)(self.values)) for name in ("fresh_normals", "fresh_uniforms")]
         normal, uniform = random.normal(size=(rows[0], count)), 1.0 - random.random(size=(rows[1], count))
         return self.fresh(theta, self.columns(1), normal, uniform)
 
     @functools.cached_property
-    def _evaluator(self) -> Evaluator:
+    def evaluator(self) -> Evaluator:
+        """The same, compiled."""
         return Evaluator(self.model, self.values)
 
     def drive(self, x: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> np.ndarray:

@@ -162,11 +162,11 @@ def _neighbours(text: str, path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
     beside = [n for n in sorted(names) if (path.parent / f"{n}.py").is_file() or (path.parent / n).is_dir()]
-    home = path.parent.resolve()
-    elsewhere = [place for place in sys.path if place and Path(place).resolve() != home]
+    # a folder that is on the path because the command was given there would not be the next time
+    elsewhere = [place for place in sys.path if place and Path(place).resolve() != Path.cwd()]
     return [
         f"imports {name!r}, a file beside it. Only the text of the model's own file is kept with an ensemble, so "
-        "resume, check and workers would miss it: put what it needs into the file, or install it as a package."
+        "resume, check and workers would miss it: put what it needs into the file, or its folder on PYTHONPATH."
         for name in beside
         if name not in ("thermosim", *sys.builtin_module_names) and PathFinder.find_spec(name, elsewhere) is None
     ]
