@@ -74,7 +74,7 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
         raise ValueError(next(why for machine in points if (why := why_no_entropy(machine, bad))))
     if first is not None and steps[begin] != first:
         raise ValueError(
-            f"first = {first}: theta has no entropy (-inf) there, or no frame; take the next recorded one, {steps[begin]}"
+            f"first = {first}: theta has no entropy (-inf) there, or no frame; take the next one, {steps[begin]}"
         )
     columns = []
     for machine, theta, bath in zip(points, thetas, baths):
