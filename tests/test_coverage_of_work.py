@@ -253,7 +253,7 @@ def test_jackknife_errors_have_their_factor() -> None:
     np.testing.assert_allclose(found_noise["mean_autocorrelation_error"][0], expected, rtol=1e-12)
     law = reservoir.naive_reservoir(ds, first=0)
     warm = 0.1 * (noise**2).mean(axis=1)
-    np.testing.assert_allclose(law["temperature_error"][0], warm.std(ddof=1) / np.sqrt(5), rtol=1e-12)
+    np.testing.assert_allclose(law["noise_temperature_error"][0], warm.std(ddof=1) / np.sqrt(5), rtol=1e-12)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reversed"])

@@ -245,7 +245,7 @@ def test_sets_of_few_replicas(replicas: int) -> None:
 def test_refusals() -> None:
     """What the ensemble cannot give is refused, with the remedy."""
     ds = _with_sets(6, 5, 1, seed=12)
-    with pytest.raises(ValueError, match="no spread over replicas"):
+    with pytest.raises(ValueError, match="nothing of theta differs between replicas"):
         memory(_means(np.zeros((2, 50, 2))))
     with pytest.raises(ValueError, match="do not span"):
         memory(_means(np.random.default_rng(0).standard_normal((1, 4, 3))))

@@ -125,7 +125,7 @@ def test_variance_and_temperature() -> None:
             mean, error = here.mean_variance, here.mean_variance_error
             assert_within(mean, error, variance.mean() / batch, catches="a trace in the place of a mean")
             warm = here.noise_temperature.mean("step")
-            error = np.sqrt((here.temperature_error**2).sum("step")) / STEPS
+            error = np.sqrt((here.noise_temperature_error**2).sum("step")) / STEPS
             temperature = 0.5 * rate * variance / batch
             assert_within(warm, error, temperature, catches="r C in the place of r C/2", mistake=temperature)
             np.testing.assert_allclose(

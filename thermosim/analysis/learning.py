@@ -157,9 +157,9 @@ def detailed(forward: xr.Dataset, backward: xr.Dataset) -> xr.Dataset:
                 "the reverse of a path of theta is defined for a given path: run one replica's again with "
                 'theta.dynamics = "protocol" and theta.recording, in both directions'
             )
-        require_own_law(machines(ds))
     if int(forward["step"][0]) != 0:
         raise ValueError("F(theta_N) - F(theta_0) needs theta at step 0 of the forward run: record.first = 0")
+    require_own_law([*machines(forward), *machines(backward)])
     result = work.crooks(forward, backward)
     there, back = machines(forward), machines(backward)
     for a, b in zip(there, back):

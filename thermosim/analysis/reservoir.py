@@ -73,8 +73,9 @@ def clausius(ds: xr.Dataset, first: int | None = None) -> xr.Dataset:
     if bad := np.flatnonzero(later & ~regular).tolist():
         raise ValueError(next(why for machine in points if (why := why_no_entropy(machine, bad))))
     if first is not None and steps[begin] != first:
-        known = f"the first recorded step from {first} on at which theta has an entropy is {steps[begin]}"
-        raise ValueError(f"first = {first}: {known}; take that")
+        raise ValueError(
+            f"first = {first}: theta has no entropy (-inf) there, or no frame; take the next one, {steps[begin]}"
+        )
     columns = []
     for machine, theta, bath in zip(points, thetas, baths):
         heat = machine.frames["heat"].transpose("step", "replica", ...).values
