@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thermosim import cohorts
 from thermosim.case.load import Case
-from thermosim.plan.outline import Outline, plan
+from thermosim.plan.outline import Outline, plan, with_replicas
 from thermosim.run import machine
 from thermosim.run.footprint import lanes_at_once
-from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
+from thermosim.run.stepper import Stepper, compile_all
 from thermosim.run.weighing import BYTES_OF_KERNELS, weight_of
 
 __all__ = [
@@ -74,8 +75,6 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
     """
     blocks = plan(case)
     weight = weight_of(case, blocks)
-    if trial:
-        compile_all(blocks)
     hungriest = max(weight.takes, key=lambda takes: takes.running(weight.lanes)).outline
     at_once = min(weight.lanes, lanes_at_once(hungriest))
     return Needs(
@@ -96,6 +95,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
 def _seconds(blocks: list[Outline], seconds: float) -> float:
     """Time of all blocks on this machine, a few of them measured."""
     chosen = np.unique(np.linspace(0, len(blocks) - 1, min(_TRIALS, len(blocks))).astype(int))
+    compile_all([blocks[i] for i in chosen])
     costs = [seconds_per_replica_step(blocks[i], seconds / len(chosen)) for i in chosen]
     moves = np.array([float(block.moved) for block in blocks])
     order = np.argsort(moves[chosen])
@@ -106,8 +106,11 @@ def _seconds(blocks: list[Outline], seconds: float) -> float:
 def seconds_per_replica_step(block: Outline, seconds: float) -> float:
     """Time of one step of one replica, recording included, with all threads of this machine busy."""
     threads = os.cpu_count() or 1
-    first, lanes = runs_of_lanes(block, 0, block.lanes, _LANES_PER_THREAD * threads)[0]
-    stepper = Stepper(block, first, lanes, threads=threads)
+    few = with_replicas(block, min(block.replicas, _LANES_PER_THREAD * threads))
+    of_point = cohorts.per_point(few.replicas)
+    wanted = math.ceil(_LANES_PER_THREAD * threads * of_point / few.replicas)
+    lanes = cohorts.lanes_of(few.replicas, 0, min(wanted, few.lanes // few.replicas * of_point))[1]
+    stepper = Stepper(few, 0, lanes, threads=threads)
     try:
         while stepper.recorded < 0 or (stepper.step < block.steps and stepper.step <= 1):  # first touch of memory
             stepper.advance_chunk(min(2, block.steps))
