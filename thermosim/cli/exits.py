@@ -27,6 +27,12 @@ def explained(error: Exception) -> tuple[str, Exit]:
 
     if isinstance(error, (CaseError, DataError, StorageError)):
         return str(error), Exit.REFUSED
+    if isinstance(error, MemoryError):  # what was not foreseen, or was forced
+        wanted = f" ({error})" if str(error) else ""
+        return (
+            f"the memory of this machine is not enough{wanted}. What was sealed is whole; choose fewer replicas, "
+            "points or samples, or record less."
+        ), Exit.REFUSED
     if isinstance(error, OSError) and error.strerror:  # the machine's, not ours: a full disk, a name too long
         return f"{error.filename or 'output'}: {error.strerror}.", Exit.REFUSED
     message = f"{type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where."

@@ -71,21 +71,22 @@ class Spread:
 def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs:
     """Measure for about so many seconds, after everything has been compiled, and work out the rest.
 
-    Without a trial the time is nan.
+    Without a trial the time is nan, as it is of what does not fit the memory.
     """
     blocks = plan(case)
     weight = weight_of(case, blocks)
     hungriest = max(weight.takes, key=lambda takes: takes.running(weight.lanes)).outline
-    at_once = min(weight.lanes, lanes_at_once(hungriest))
+    at_once, here = min(weight.lanes, lanes_at_once(hungriest)), machine.memory()
+    fits = max(takes.running(math.ceil(takes.cohort)) for takes in weight.takes) + BYTES_OF_KERNELS <= here.free
     return Needs(
         replica_steps=float(sum(block.lanes * block.steps for block in blocks)),
-        seconds=_seconds(blocks, seconds) if trial else math.nan,
+        seconds=_seconds(blocks, seconds) if trial and fits else math.nan,
         threads=os.cpu_count() or 1,
         lanes=weight.lanes,
         lanes_at_once=at_once,
         memory=max(takes.running(at_once) for takes in weight.takes) + BYTES_OF_KERNELS,
         memory_of_dataset=weight.memory_of_dataset() + BYTES_OF_KERNELS,
-        machine=machine.memory(),
+        machine=here,
         file=weight.file,
         disk=weight.disk(),
         disk_virtual=weight.disk(virtual=True),
@@ -95,7 +96,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
 def _seconds(blocks: list[Outline], seconds: float) -> float:
     """Time of all blocks on this machine, a few of them measured."""
     chosen = np.unique(np.linspace(0, len(blocks) - 1, min(_TRIALS, len(blocks))).astype(int))
-    compile_all([blocks[i] for i in chosen])
+    compile_all([_few(blocks[i]) for i in chosen])
     costs = [seconds_per_replica_step(blocks[i], seconds / len(chosen)) for i in chosen]
     moves = np.array([float(block.moved) for block in blocks])
     order = np.argsort(moves[chosen])
@@ -103,12 +104,17 @@ def _seconds(blocks: list[Outline], seconds: float) -> float:
     return float(sum(cost * block.lanes * block.steps for cost, block in zip(each, blocks, strict=True)))
 
 
+def _few(block: Outline) -> Outline:
+    """The same block with no more replicas than are tried."""
+    return with_replicas(block, min(block.replicas, _LANES_PER_THREAD * (os.cpu_count() or 1)))
+
+
 def seconds_per_replica_step(block: Outline, seconds: float) -> float:
     """Time of one step of one replica, recording included, with all threads of this machine busy."""
     threads = os.cpu_count() or 1
-    few = with_replicas(block, min(block.replicas, _LANES_PER_THREAD * threads))
+    few = _few(block)
     of_point = cohorts.per_point(few.replicas)
-    wanted = math.ceil(_LANES_PER_THREAD * threads * of_point / few.replicas)
+    wanted = max(1, min(_LANES_PER_THREAD * threads, lanes_at_once(few)) * of_point // few.replicas)
     lanes = cohorts.lanes_of(few.replicas, 0, min(wanted, few.lanes // few.replicas * of_point))[1]
     stepper = Stepper(few, 0, lanes, threads=threads)
     try:
