@@ -46,7 +46,7 @@ def test_the_size_of_the_file_is_bounded_and_not_by_much(name, changes, trap, sp
     path = tmp_path / "out.h5"
     thermosim.simulate(case, path).close()
     assert path.stat().st_size <= needs.file <= 1.02 * path.stat().st_size + 100_000
-    assert needs.disk > needs.disk_virtual > needs.file
+    assert needs.disk > max(needs.disk_virtual, needs.file)
 
 
 def test_times_of_blocks_add_up_and_machines_share_them(trap, monkeypatch):
@@ -72,7 +72,8 @@ def test_every_case_is_weighed_without_compiling(name):
     case = thermosim.load_case(name)
     weight = weight_of(case, plan(case))
     few = weight.with_replicas(1)
-    assert 0 < few.file <= weight.file < weight.disk(virtual=True) < weight.disk()
+    assert 0 < few.file <= weight.file < weight.disk()
+    assert weight.disk(virtual=True) < weight.disk()
     assert few.memory() <= weight.memory() <= weight.memory_of_dataset() + 1e9
 
 
