@@ -10,6 +10,7 @@ import pytest
 
 import thermosim
 from thermosim.cli.commands import main
+from thermosim.run.machine import Memory
 
 
 def run(capsys, *arguments):
@@ -461,7 +462,33 @@ def test_no_picture_of_what_diverged(tmp_path, capsys):
 
 
 def test_too_many_workers_are_refused(trap_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("thermosim.run.execution.memory_of_machine", lambda: 8_000_000_000)
+    """There are no more of them than processors, four times; and no more than the memory holds."""
+    monkeypatch.setattr("thermosim.run.machine.memory", lambda: Memory(8e9, 3e8))
     code, _, err = run(capsys, "run", trap_file, "-o", tmp_path / "w.h5", "--workers", "4096")
     assert code == 2
-    assert "enough for 40; take fewer" in err
+    assert f"with {4 * os.cpu_count()} workers" in err
+    assert "--workers 1;" in err
+    assert not (tmp_path / "w.h5.parts").exists()
+
+
+def test_memory_that_is_not_there_is_a_sentence(trap_file, tmp_path, monkeypatch, capsys):
+    def simulate(*_, **__):
+        raise MemoryError("Unable to allocate 2.33 TiB")
+
+    monkeypatch.setattr("thermosim.run.simulate.simulate", simulate)
+    code, _, err = run(capsys, "run", trap_file, "-o", tmp_path / "w.h5")
+    assert code == 2
+    assert "not enough (Unable to allocate 2.33 TiB)" in err
+
+
+def test_an_interrupted_check_leaves_a_complete_ensemble(trap_file, tmp_path, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thermosim.checks.report.check", interrupted)
+    output = tmp_path / "whole.h5"
+    code, out, _ = run(capsys, "run", trap_file, "-o", output)
+    assert code == 130
+    assert "the ensemble is complete" in out
+    assert output.is_file()
+    assert run(capsys, "run", trap_file, "-o", output, "--overwrite", "--no-check", "--no-plot")[0] == 0

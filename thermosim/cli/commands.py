@@ -42,7 +42,9 @@ Virtual = Annotated[
 Seal = Annotated[
     float | None, typer.Option("--seal-every", min=0.01, help="Seal at least every so many seconds; default 60.")
 ]
+Check = Annotated[bool, typer.Option("--check/--no-check", help="Compare with exact results at the end.")]
 Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the model's picture at the end.")]
+Force = Annotated[bool, typer.Option("--force", help="Run also what memory or disk cannot hold.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the case, as in --set run.steps=1000."),
@@ -146,7 +148,9 @@ def run(
     virtual: Virtual = False,
     seal_every: Seal = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    compared: Check = True,
     picture: Plot = True,
+    force: Force = False,
 ) -> None:
     """Run a case; ends with the table of measured against exact, and a picture."""
     from thermosim.case.load import load_case
@@ -160,8 +164,8 @@ def run(
     if target.suffix in (".png", ".pdf", ".svg", ".toml", ".py"):
         raise typer.BadParameter(f"{target}: an ensemble is an HDF5 file; call it {target.stem}.h5.", param_hint="-o")
     how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
-    how["segment_seconds"] = seal_every
-    raise typer.Exit(terminal.run(loaded, target, overwrite, picture, how))
+    how |= {"segment_seconds": seal_every, "force": force}
+    raise typer.Exit(terminal.run(loaded, target, overwrite, terminal.After(compared, picture), how))
 
 
 @app.command()
@@ -173,14 +177,16 @@ def resume(
     virtual: Virtual = False,
     seal_every: Seal = None,
     repair: Annotated[bool, typer.Option("--repair", help="Compute anew what is damaged or missing.")] = False,
+    compared: Check = True,
     picture: Plot = True,
+    force: Force = False,
 ) -> None:
     """Go on with an interrupted run, to the bit; needs nothing but the file."""
     from thermosim.cli import terminal
 
     how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
-    how |= {"segment_seconds": seal_every, "repair": repair}
-    raise typer.Exit(terminal.resume(file, picture, how))
+    how |= {"segment_seconds": seal_every, "repair": repair, "force": force}
+    raise typer.Exit(terminal.resume(file, terminal.After(compared, picture), how))
 
 
 @app.command()
@@ -193,7 +199,9 @@ def extend(
     scheduler: Scheduler = None,
     virtual: Virtual = False,
     seal_every: Seal = None,
+    compared: Check = True,
     picture: Plot = True,
+    force: Force = False,
 ) -> None:
     """Go on past the end of a complete run; schedules hold their last value. Or add replicas to it, or both."""
     from thermosim.cli import terminal
@@ -201,8 +209,8 @@ def extend(
     if not steps and not replicas:
         raise typer.BadParameter("say by how much: --steps N, --replicas N, or both.")
     how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
-    how["segment_seconds"] = seal_every
-    raise typer.Exit(terminal.extend(file, steps, replicas, picture, how))
+    how |= {"segment_seconds": seal_every, "force": force}
+    raise typer.Exit(terminal.extend(file, steps, replicas, terminal.After(compared, picture), how))
 
 
 @app.command()

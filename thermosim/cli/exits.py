@@ -30,11 +30,14 @@ def explained(error: BaseException) -> tuple[str, Exit]:
         return str(error), Exit.REFUSED
     if said := blamed(error):
         return f"{said}\nThis arose in the user's model; --debug shows the way there.", Exit.REFUSED
+    if isinstance(error, MemoryError):  # what was not foreseen, or was forced
+        wanted = f" ({error})" if str(error) else ""
+        return (
+            f"the memory of this machine is not enough{wanted}. What was sealed is whole; choose fewer replicas, "
+            "points or samples, or record less."
+        ), Exit.REFUSED
     if isinstance(error, OSError) and error.strerror:  # the machine's, not ours: a full disk, a name too long
         where = "the output" if error.filename is None else str(error.filename)
         return f"{where}: {error.strerror}. Mend that, or name another place.", Exit.REFUSED
-    if isinstance(error, MemoryError):
-        said = "the memory of this machine is not enough. Take fewer replicas, record less, or use a larger machine."
-        return said, Exit.REFUSED
     message = f"{type(error).__name__}: {error}\nThis is a fault of the program; --debug shows where."
     return message, Exit.FAULT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
     with make_console(stderr=True).status("compiling, then a trial of two seconds" if trial else "weighing"):
         needs = needs_of_case(case, trial=trial)
     rows = []
-    if trial:
+    if not math.isnan(needs.seconds):
         rate = needs.replica_steps / needs.seconds
         rows.append(("time", f"{duration(needs.seconds)} here, {needs.threads} threads, {rate:.3g} replica-steps/s"))
         spread, units = needs.on(workers), f"{workers:,} such machines"

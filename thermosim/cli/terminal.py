@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +20,29 @@ if TYPE_CHECKING:
     from thermosim.case.load import Case
 
 _LOG_SECONDS = 60.0
+_TOLD_SECONDS = 1.0  # after which it is told what takes so long
+_CHECK_SECONDS = 10.0  # that a check may take, or as long as the run, before it is told how to leave it out
 
 
-def run(case: Case, output: Path, overwrite: bool, picture: bool, how: Mapping[str, Any]) -> Exit:
+@dataclass(frozen=True)
+class After:
+    """What is done with a complete ensemble."""
+
+    check: bool = True
+    picture: bool = True
+
+
+def run(case: Case, output: Path, overwrite: bool, after: After, how: Mapping[str, Any]) -> Exit:
     """Run a case with a progress line, then check, draw and summarise. `how` is the rest `simulate` takes."""
     from thermosim.run.simulate import simulate
 
     def work(report: Any) -> Any:
         return simulate(case, output, overwrite=overwrite, report=report, **how)
 
-    return _with_progress(case.title, output, work, picture, overwrite)
+    return _with_progress(case.title, output, work, after, overwrite)
 
 
-def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> Exit:
+def resume(file: Path, after: After, how: Mapping[str, Any]) -> Exit:
     """Go on with an interrupted run."""
     from thermosim.run.resume import resume as go_on
     from thermosim.storage import parts_folder
@@ -44,10 +56,10 @@ def resume(file: Path, picture: bool, how: Mapping[str, Any]) -> Exit:
             longer = command("extend", file, "--steps", "N")
             print(f"{file} is complete: nothing to go on with. For more steps: {longer}")
             return Exit.FINE
-    return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), picture, False)
+    return _with_progress(f"resuming {file}", file, lambda report: go_on(file, report=report, **how), after, False)
 
 
-def extend(file: Path, steps: int, replicas: int, picture: bool, how: Mapping[str, Any]) -> Exit:
+def extend(file: Path, steps: int, replicas: int, after: After, how: Mapping[str, Any]) -> Exit:
     """Go on past the end of a complete run, with more steps, more replicas, or both."""
     from thermosim.run.extend import extend as go_on
 
@@ -55,7 +67,7 @@ def extend(file: Path, steps: int, replicas: int, picture: bool, how: Mapping[st
         return go_on(file, steps, replicas=replicas, report=report, **how)
 
     by = [f"{number:,} {what}" for number, what in ((steps, "steps"), (replicas, "replicas")) if number]
-    return _with_progress(f"extending {file} by {' and '.join(by)}", file, work, picture, True)
+    return _with_progress(f"extending {file} by {' and '.join(by)}", file, work, after, True)
 
 
 def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed: int) -> Exit:
@@ -85,14 +97,9 @@ def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed
     return Exit.FINE if outcome.good else Exit.FAILED
 
 
-def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite: bool) -> Exit:
+def _with_progress(title: str, output: Path, work: Any, after: After, overwrite: bool) -> Exit:
     from rich.markup import escape
 
-    from thermosim.checks.admission import Unfit, in_memory
-    from thermosim.checks.report import check
-    from thermosim.cli import results
-    from thermosim.plots.picture import is_picture
-    from thermosim.report.text import diverged, print_report
     from thermosim.run.execution import Interrupted
     from thermosim.storage.durable import command
 
@@ -105,26 +112,72 @@ def _with_progress(title: str, output: Path, work: Any, picture: bool, overwrite
         going_on = escape(command("resume", output))
         console.print(f"{stop}. Everything up to here is sealed; to go on: [bold]{going_on}[/bold]")
         return Exit.INTERRUPTED
-    console.print(escape(_done_line(ds, output, time.perf_counter() - begin)))
-    lost = diverged(ds)
+    seconds = time.perf_counter() - begin
+    try:
+        console.print(escape(_done_line(ds, output, seconds)))
+        return _finish(ds, output, after, overwrite, seconds, console)
+    except KeyboardInterrupt:
+        remedy = f"[bold]{escape(command('check', output))}[/bold] checks it"
+        console.print(f"Interrupted after the run: the ensemble is complete; {remedy}.")
+        return Exit.INTERRUPTED
+
+
+def _finish(ds: Any, output: Path, after: After, overwrite: bool, seconds: float, console: Any) -> Exit:
+    """What diverged, the check and the picture of an ensemble that took so many seconds to run."""
+    from rich.markup import escape
+
+    from thermosim.checks.admission import Unfit, in_memory
+    from thermosim.checks.report import check
+    from thermosim.cli import results
+    from thermosim.plots.picture import is_picture
+    from thermosim.report.text import diverged, print_report
+    from thermosim.storage.durable import command
+
+    lost, report = diverged(ds), None
     for line in lost:
         console.print(line)
     code = Exit.DIVERGED if lost else Exit.FINE
+    if not (after.check or after.picture):
+        return code
     try:
         ds = in_memory(ds)
     except Unfit as too_large:
         console.print(escape(str(too_large)))
         return code
-    report = check(ds)
-    print_report(report, console)
+    if after.check:
+        begin = time.perf_counter()
+        with _told("checking ..."):
+            report = check(ds)
+        print_report(report, console)
+        if (took := time.perf_counter() - begin) > max(seconds, _CHECK_SECONDS):
+            console.print(f"The check took {duration(took)}, the run {duration(seconds)}; --no-check leaves it out.")
     target = output.with_suffix(".png")
-    if picture and target.exists() and not (overwrite and is_picture(target)):
+    if after.picture and target.exists() and not (overwrite and is_picture(target)):
         another = escape(command("plot", output, "-o", "NAME.png"))
         console.print(f"{escape(str(target))} exists and was left alone; {another} draws another.")
-    elif picture:
-        why_none = results.draw(ds, target)
+    elif after.picture:
+        with _told("drawing ..."):
+            why_none = results.draw(ds, target)
         console.print(escape(why_none) or f"Picture: [bold]{escape(str(target))}[/bold]")
-    return Exit.FAILED if report.consistent is False and not lost else code
+    return Exit.FAILED if report is not None and report.consistent is False and not lost else code
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say on a terminal what is going on, once it has taken a while."""
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    status = console.status(what)
+    timer = threading.Timer(_TOLD_SECONDS, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
 
 
 @contextmanager
@@ -163,6 +216,8 @@ def _live(work: Any) -> Any:
 
         def report(state: Any) -> None:
             nonlocal logged
+            if state.note:
+                console.print(state.note)
             rate = _rate(state)
             progress.update(task, total=state.total, completed=state.done, rate=rate)
             if not console.is_terminal and time.monotonic() - logged > _LOG_SECONDS:

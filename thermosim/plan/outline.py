@@ -33,7 +33,7 @@ from thermosim.plan.block import Block
 from thermosim.plan.timetable import Timetable
 from thermosim.schedules import is_by_group
 
-__all__ = ["Outline", "plan"]
+__all__ = ["Outline", "plan", "with_replicas"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,6 +302,12 @@ class Outline:
 @functools.lru_cache(maxsize=2)
 def _block(outline: Outline, first_lane: int, lanes: int) -> Block:
     return outline.make_block(first_lane, lanes)
+
+
+def with_replicas(outline: Outline, replicas: int) -> Outline:
+    """The same block with so many replicas of each point."""
+    ensemble = outline.settings.ensemble.model_copy(update={"replicas": replicas, "added": []})
+    return replace(outline, replicas=replicas, settings=replace(outline.settings, ensemble=ensemble))
 
 
 def plan(case: Case) -> list[Outline]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thermosim import cohorts
 from thermosim.case.load import Case
-from thermosim.plan.outline import Outline, plan
+from thermosim.plan.outline import Outline, plan, with_replicas
 from thermosim.run import machine
 from thermosim.run.footprint import lanes_at_once
-from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
+from thermosim.run.stepper import Stepper, compile_all
 from thermosim.run.weighing import BYTES_OF_KERNELS, weight_of
 
 __all__ = [
@@ -70,23 +71,22 @@ class Spread:
 def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs:
     """Measure for about so many seconds, after everything has been compiled, and work out the rest.
 
-    Without a trial the time is nan.
+    Without a trial the time is nan, as it is of what does not fit the memory.
     """
     blocks = plan(case)
     weight = weight_of(case, blocks)
-    if trial:
-        compile_all(blocks)
     hungriest = max(weight.takes, key=lambda takes: takes.running(weight.lanes)).outline
-    at_once = min(weight.lanes, lanes_at_once(hungriest))
+    at_once, here = min(weight.lanes, lanes_at_once(hungriest)), machine.memory()
+    fits = max(takes.running(math.ceil(takes.cohort)) for takes in weight.takes) + BYTES_OF_KERNELS <= here.free
     return Needs(
         replica_steps=float(sum(block.lanes * block.steps for block in blocks)),
-        seconds=_seconds(blocks, seconds) if trial else math.nan,
+        seconds=_seconds(blocks, seconds) if trial and fits else math.nan,
         threads=os.cpu_count() or 1,
         lanes=weight.lanes,
         lanes_at_once=at_once,
         memory=max(takes.running(at_once) for takes in weight.takes) + BYTES_OF_KERNELS,
         memory_of_dataset=weight.memory_of_dataset() + BYTES_OF_KERNELS,
-        machine=machine.memory(),
+        machine=here,
         file=weight.file,
         disk=weight.disk(),
         disk_virtual=weight.disk(virtual=True),
@@ -96,6 +96,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True) -> Needs
 def _seconds(blocks: list[Outline], seconds: float) -> float:
     """Time of all blocks on this machine, a few of them measured."""
     chosen = np.unique(np.linspace(0, len(blocks) - 1, min(_TRIALS, len(blocks))).astype(int))
+    compile_all([_few(blocks[i]) for i in chosen])
     costs = [seconds_per_replica_step(blocks[i], seconds / len(chosen)) for i in chosen]
     moves = np.array([float(block.moved) for block in blocks])
     order = np.argsort(moves[chosen])
@@ -103,11 +104,19 @@ def _seconds(blocks: list[Outline], seconds: float) -> float:
     return float(sum(cost * block.lanes * block.steps_to_make for cost, block in zip(each, blocks, strict=True)))
 
 
+def _few(block: Outline) -> Outline:
+    """The same block with no more replicas than are tried."""
+    return with_replicas(block, min(block.replicas, _LANES_PER_THREAD * (os.cpu_count() or 1)))
+
+
 def seconds_per_replica_step(block: Outline, seconds: float) -> float:
     """Time of one step of one replica, recording included, with all threads of this machine busy."""
     threads = os.cpu_count() or 1
-    first, lanes = runs_of_lanes(block, 0, block.lanes, _LANES_PER_THREAD * threads)[0]
-    stepper = Stepper(block, first, lanes, threads=threads, warm_up=False)
+    few = _few(block)
+    of_point = cohorts.per_point(few.replicas)
+    wanted = max(1, min(_LANES_PER_THREAD * threads, lanes_at_once(few)) * of_point // few.replicas)
+    lanes = cohorts.lanes_of(few.replicas, 0, min(wanted, few.lanes // few.replicas * of_point))[1]
+    stepper = Stepper(few, 0, lanes, threads=threads, warm_up=False)
     try:
         while stepper.recorded < 0 or (stepper.step < block.steps and stepper.step <= 1):  # first touch of memory
             stepper.advance_chunk(min(2, block.steps))

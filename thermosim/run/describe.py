@@ -13,7 +13,7 @@ from typing import Any
 
 from thermosim import __version__
 from thermosim.case.load import Case
-from thermosim.plan.outline import Outline
+from thermosim.plan.outline import Outline, with_replicas
 from thermosim.run.fingerprint import fingerprint
 from thermosim.run.recording import recorded
 from thermosim.storage.manifest import Manifest, Origin
@@ -34,9 +34,7 @@ def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) ->
 
 def sketch(case: Case, blocks: list[Outline]) -> Manifest:
     """A manifest to weigh a run by: of one replica of each point, without a fingerprint. Nothing is read or made."""
-    ensemble = blocks[0].settings.ensemble.model_copy(update={"replicas": 1, "added": []})
-    one = replace(blocks[0], settings=replace(blocks[0].settings, ensemble=ensemble))
-    return _manifest_of(case, blocks, _origin_of(case), one)
+    return _manifest_of(case, blocks, _origin_of(case), with_replicas(blocks[0], 1))
 
 
 def _origin_of(case: Case) -> Origin:

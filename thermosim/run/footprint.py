@@ -81,10 +81,6 @@ class Footprint:
         start = self.start * (lanes + _DRAWN * min(lanes, window(self.outline)))
         return always + max(start, later)
 
-    def kept(self, lanes: int) -> float:
-        """Of a state that is kept in memory when its lanes have been run."""
-        return lanes * (self.state + _STATUS + self.sums)
-
 
 def footprint(outline: Outline) -> Footprint:
     """Of a block; nothing is compiled, read or drawn."""

@@ -6,9 +6,10 @@ Where it does not fit, what is told is the largest size that does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from thermosim.case.load import Case
 from thermosim.engines import engine_of
@@ -36,7 +37,7 @@ class Weight:
 
     replicas: int
     points: int  # of the sweep, in each block
-    takes: tuple[Footprint, ...]  # of each block
+    takes: tuple[Footprint, ...]  # of each kind of block
     manifest: Manifest  # a sketch, whose cohorts are not told
     states: tuple[State, ...]
     inputs: tuple[int, ...]
@@ -80,8 +81,8 @@ class Weight:
         """Of a run without a file: all lanes of one block after another, and what is kept of all of them."""
         arrays = Layout(self.manifest, reached=self.manifest.steps).arrays()
         framed = [array.nbytes for array in arrays if array.framed]
-        frames, states = sum(framed), sum(each.kept(self.lanes) for each in self.takes)
-        of_block = frames / len(self.takes)
+        frames, states = sum(framed), size_of_segments(self.manifest, self.states)[1]
+        of_block = frames / len(self.states)
         running = max(each.running(self.lanes, threads, most_bytes=math.inf) for each in self.takes)
         coordinates = _FINISHING * self.replicas
         made = sum(array.nbytes for array in arrays) + max(framed, default=0.0) + coordinates
@@ -91,8 +92,14 @@ class Weight:
 def weight_of(case: Case, blocks: list[Outline]) -> Weight:
     """Of a case whose blocks are planned; replicas that were added weigh as others do."""
     blocks = blocks[: len(blocks) // (1 + len(case.settings.ensemble.added))]
-    takes = tuple(map(footprint, blocks))
-    states = tuple(map(_state_of, blocks))
+    kinds: dict[Any, tuple[Footprint, State]] = {}
+    of_blocks = []
+    for block in blocks:
+        kind = _kind(block.settings.as_dict())
+        if kind not in kinds:
+            kinds[kind] = footprint(block), _state_of(block)
+        of_blocks.append(kinds[kind])
+    takes, states = tuple(one for one, _ in kinds.values()), tuple(state for _, state in of_blocks)
     points = math.prod(len(axis.values) for axis in blocks[0].lane_axes)
     files = tuple(inputs.sizes_of_kept(case, blocks))
     whole = Weight(1, points, takes, sketch(case, blocks), states, files)
@@ -182,6 +189,15 @@ def bytes_text(size: float) -> str:
         if size >= unit:
             return f"{size / unit:,.3g} {name}" if size < 1e18 else f"{size / unit:.3g} {name}"
     return f"{size / 1e3:.3g} kB"
+
+
+def _kind(value: Any, key: str = "") -> Any:
+    """What settings have in common whose lanes take the same: all but the values of numbers that are no sizes."""
+    if isinstance(value, Mapping):
+        return tuple((name, _kind(part, name)) for name, part in value.items() if name not in ("title", "sweep"))
+    if isinstance(value, list):
+        return len(value), len({str(part) for part in value}) > 1
+    return (value == 0.0, value == 1.0) if isinstance(value, float) or key in ("tau", "seed") else value
 
 
 def _state_of(outline: Outline) -> State:
