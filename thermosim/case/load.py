@@ -21,16 +21,17 @@ import numpy as np
 from thermosim.case import library
 from thermosim.case.faults import CaseError, unknown
 from thermosim.case.model import find_model
-from thermosim.case.numbers import whole
+from thermosim.case.numbers import plain, whole
 from thermosim.case.record import RecordTable, frame_names, name_faults, recordable, shape_faults
 from thermosim.case.resolve import resolve
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
+from thermosim.case.toml import toml
 from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
 from thermosim.moves import X_MOVES
 
-__all__ = ["Case", "load_case"]
+__all__ = ["Case", "key_parts", "load_case"]
 
 Raw = dict[str, Any]
 _TOP = ("title", "model", *SECTIONS, "sweep")
@@ -82,19 +83,24 @@ class Case:
         return np.arange(record.first, self.settings.run.steps + 1, record.every)
 
 
-def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, folder: str | Path | None = None) -> Case:
+def load_case(
+    source: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+) -> Case:
     """The case in a TOML file, of a name that `thermosim cases` lists, or in TOML text: a string with a line break.
 
-    `overrides` maps dotted keys to values, as `--set` does; `folder` is where a model's file is looked for, by default
-    next to the case. Raises CaseError naming every fault at once.
+    Or a dict of its sections. `overrides` maps dotted keys to values, as `--set` does; numbers may be numpy's. `folder`
+    is where a model's file is looked for, by default next to the case. Raises CaseError naming every fault at once.
     """
-    text, home, name = _read(source)
+    overrides = plain(overrides or {})
+    text, home, name = (toml(plain(source)), Path.cwd(), "the case") if isinstance(source, Mapping) else _read(source)
     home = home if folder is None else Path(folder)
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CaseError([f"not valid TOML: {error}. Strings need quotes, tables [brackets]."], name) from None
-    for key, value in (overrides or {}).items():
+    for key, value in overrides.items():
         _put(raw, key, value)
 
     faults = [unknown(key, raw[key], _TOP) for key in raw if key not in _TOP]
@@ -124,7 +130,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
     if faults or settings is None:
         raise CaseError(faults, name)
     settings = replace(settings, sweep={axis.key: list(axis.values) for axis in axes}, title=title)
-    return Case(title, text, dict(overrides or {}), raw, home, model, settings, tuple(axes))
+    return Case(title, text, overrides, raw, home, model, settings, tuple(axes))
 
 
 def _swept(raw: Raw, model: Model, home: Path, axes: list[Axis]) -> tuple[Settings | None, list[Axis], list[str]]:
@@ -219,9 +225,24 @@ def _read(source: str | Path) -> tuple[str, Path, str]:
 
 
 def _put(raw: Raw, key: str, value: Any) -> None:
-    *parents, last = key.split(".")
+    *parents, last = key_parts(key)
     for part in parents:
         raw = raw.setdefault(part, {})
         if not isinstance(raw, dict):
             raise CaseError([f"{key}: {part} is a value, not a table; it has no key {last!r}"])
     raw[last] = value
+
+
+def key_parts(key: str) -> list[str]:
+    """The names in a dotted key: what stands in quotes is one of them, dots and all."""
+    if not set(key) & set("\"'"):
+        return key.split(".")
+    try:
+        table: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return key.split(".")
+    parts = []
+    while isinstance(table, dict):
+        ((name, table),) = table.items()
+        parts.append(name)
+    return parts

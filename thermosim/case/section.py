@@ -12,7 +12,7 @@ Batch = Annotated[Any, Field(json_schema_extra={"anyOf": [{"type": "integer", "m
 Start = Annotated[Any, Field(json_schema_extra={"type": ["string", "object"]})]
 Each = Annotated[Any, Field(json_schema_extra={"type": ["number", "array"]})]
 Scale = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
-Schedule = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
+Schedule = Annotated[Any, Field(json_schema_extra={"schedule": True})]
 
 
 class Section(BaseModel):

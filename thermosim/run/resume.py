@@ -17,7 +17,7 @@ from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.fingerprint import changes, fingerprint
 from thermosim.run.simulate import complete, tidied
-from thermosim.schedules import KINDS, is_schedule
+from thermosim.schedules import with_its_end
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
 from thermosim.storage.manifest import Base, Origin, SealedFile
@@ -129,21 +129,15 @@ def _longer(origin: Origin, folder: Path, external: Mapping[str, str], steps: in
     made = settings.run.steps
     changes: dict[str, Any] = {"run.steps": made + steps, "record.every": settings.record.every}
     for key, value in settings.sweep.items():
-        if any(_ends_with_the_run(given) for given in value):
+        if any(with_its_end(given, made) != given for given in value):
             raise StorageError(
                 f'sweep."{key}": its schedules end where the run ended; give them an `end`, and run again.'
             )
-    for section in ("theta", "x"):
-        for key, value in getattr(settings, section) or ():
-            changes |= {f"{section}.{key}.end": made} if _ends_with_the_run(value) else {}
-    for name, value in settings.theta.protocol.items():
-        changes |= {f"theta.protocol.{name}.end": made} if _ends_with_the_run(value) else {}
+    given = {f"{section}.{key}": v for section in ("theta", "x") for key, v in getattr(settings, section) or ()}
+    given |= {f"theta.protocol.{name}": value for name, value in settings.theta.protocol.items()}
+    ended = {key: with_its_end(value, made) for key, value in given.items()}
+    changes |= {key: value for key, value in ended.items() if value != given[key]}
     return inputs.case_of(origin, folder, external, changes)
-
-
-def _ends_with_the_run(value: Any) -> bool:
-    """Whether this is a schedule whose end was the last step of the run."""
-    return is_schedule(value) and "end" not in value and "end" in KINDS.get(value.get("kind"), (None, set(), set()))[2]
 
 
 def _public(longer: Origin, before: Origin) -> Origin:
