@@ -1,9 +1,12 @@
 """Every wrong case is refused before anything runs, all faults at once, each with its key, value and remedy."""
 
+import numpy as np
 import pytest
 
 import thermosim
+from thermosim import load_case
 from thermosim.case.faults import CaseError
+from thermosim.case.load import key_parts
 
 
 def faults(text, overrides=None):
@@ -150,3 +153,71 @@ def test_an_override_reaches_the_run(trap):
 @pytest.mark.filterwarnings("error")
 def test_a_wrong_schedule_is_worded(trap, center):
     assert "theta.protocol.center" in "\n".join(faults(trap, {"theta.protocol.center": center}))
+
+
+def test_numbers_of_numpy_are_numbers():
+    """At any depth and wherever a case has numbers: the case that is kept is the plain one."""
+    plain = {
+        "title": "numbers",
+        "model": {"name": "harmonic-trap", "dimension": 2},
+        "theta": {
+            "dynamics": "protocol",
+            "protocol": {
+                "center": {"kind": "table", "steps": [0, 5, 10], "values": [[0.0, 0.0], [1.0, 0.5], [1.0, 1.0]]},
+                "stiffness": [[1.0, 0.25], [0.25, 2.0]],
+            },
+        },
+        "x": {"dynamics": "ula", "time_step": 0.125, "mobility": [1.0, 0.5], "restart": False},
+        "ensemble": {"replicas": 10, "seed": 7},
+        "run": {"steps": 10},
+        "record": {"every": 5, "variables": ["x", "work"]},
+        "sweep": {"x.tau": {"values": [1, 2, 3]}, "x.temperature": {"values": [0.5, 1.0]}},
+    }
+    numpys = {
+        "title": np.str_("numbers"),
+        "model": {"name": np.str_("harmonic-trap"), "dimension": np.int64(2)},
+        "theta": {
+            "dynamics": "protocol",
+            "protocol": {
+                "center": {"kind": "table", "steps": range(0, 11, 5), "values": ((0, 0), (1.0, 0.5), np.ones(2))},
+                "stiffness": np.array([[1.0, 0.25], [0.25, 2.0]]),
+            },
+        },
+        "x": {
+            "dynamics": np.str_("ula"),
+            "time_step": np.float32(0.125),
+            "mobility": np.array([1.0, 0.5]),
+            "restart": np.False_,
+        },
+        "ensemble": {"replicas": np.array(10), "seed": np.uint8(7)},
+        "run": {"steps": np.float64(10.0)},
+        "record": {"every": np.int32(5), "variables": ("x", "work")},
+        "sweep": {"x.tau": {"values": np.arange(1, 4)}, "x.temperature": {"values": np.array([0.5, 1.0])}},
+    }
+    first, second = load_case(plain), load_case(numpys)
+    assert first.settings == second.settings
+    assert load_case(second.source).settings == first.settings  # the TOML that is kept with the ensemble
+    changes = {"x.time_step": 0.25, 'sweep."x.tau".values': [2, 4], "theta.protocol.center": [0.5, 0.0]}
+    arrays = {
+        "x.time_step": np.array(0.25),
+        'sweep."x.tau".values': (2, 4),
+        "theta.protocol.center": np.array([0.5, 0]),
+    }
+    one, other = load_case(plain, changes), load_case(plain, arrays)
+    assert one.settings == other.settings
+    assert one.overrides == other.overrides
+    assert one.axes[0].values == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("run.steps", ["run", "steps"]),
+        ('sweep."x.tau"', ["sweep", "x.tau"]),
+        ("sweep.'x.tau'.values", ["sweep", "x.tau", "values"]),
+        ('"a.b". c', ["a.b", "c"]),
+        ('sweep."x.tau', ["sweep", '"x', "tau"]),
+    ],
+)
+def test_dots_in_quotes_belong_to_the_name(key, parts):
+    assert key_parts(key) == parts

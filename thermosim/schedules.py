@@ -4,24 +4,57 @@
     linear        initial -> final
     cosine        initial -> final, with zero slope at both ends: final + (initial - final)(1 + cos pi s)/2
     exponential   initial (final/initial)^s
+    sinusoidal    mean + amplitude sin(2 pi (t - begin)/period + phase)
     step          value times factor at every step in `at`
+    piecewise     values[i] from step at[i] on, each a number, an array or a schedule in steps of its own
     table         values at steps, linear between them, held outside
 
-s = (t - begin)/(end - begin) clipped to [0, 1]; `begin` is 0 and `end` the run's last step unless given. `warm_up = k`
-multiplies the first k steps by t/k. The value at index t is the one used by step t; index 0 is the initial state.
+s = (t - begin)/(end - begin) clipped to [0, 1]; `begin` is 0 and `end` the run's last step unless given. A sinusoid is
+held before `begin` and after `end`, if there are these. `warm_up = k` multiplies the first k steps by t/k. The value at
+index t is the one used by step t; index 0 is the initial state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["KINDS", "is_by_group", "is_schedule", "schedule_values", "telling_steps", "values_at"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "is_by_group",
+    "is_schedule",
+    "schedule_values",
+    "telling_steps",
+    "values_at",
+    "with_its_end",
+]
 
-COMMON = {"kind", "warm_up"}
-RAMP = {"initial", "final", "begin", "end"}
+_EXTREMES = 100_000  # of a sinusoid that are looked at, at most
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of schedule: its values at steps (len(times), ...), and the meaning of its keys."""
+
+    values: Callable[[Mapping[str, Any], np.ndarray, int], np.ndarray]  # of a table, steps, and the run's last step
+    summary: str
+    needed: Mapping[str, str]
+    optional: Mapping[str, str] = field(default_factory=dict)
+    ends_with_the_run: bool = False  # unless it has an `end`
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """All keys besides `kind`, and what they mean."""
+        return {**self.needed, **self.optional, **COMMON}
+
+
+COMMON = {"warm_up": "steps over which the value is multiplied by t/warm_up; default none"}
+_ENDS = {"initial": "value up to `begin`", "final": "value from `end` on"}
+_RAMP = {"begin": "step at which it begins; default 0", "end": "step at which it ends; default the last of the run"}
 
 
 def is_schedule(value: Any) -> bool:
@@ -43,7 +76,7 @@ def values_at(value: Any, steps: int, times: np.ndarray) -> np.ndarray:
     """Values of a schedule at chosen steps of a run of `steps` steps: (len(times), ...)."""
     if not is_schedule(value):
         value = {"kind": "constant", "value": value}
-    result = KINDS[value["kind"]][0](value, times, steps)
+    result = KINDS[value["kind"]].values(value, times, steps)
     if warm_up := value.get("warm_up"):
         ramp = np.minimum(times / warm_up, 1.0)
         result = result * ramp.reshape(-1, *(1,) * (result.ndim - 1))
@@ -57,8 +90,33 @@ def telling_steps(value: Any, steps: int) -> np.ndarray:
     marks: list[float] = [0, 1, steps, *np.linspace(0, steps, 1001)]
     knots = [value.get(key) for key in ("begin", "end", "at", "steps", "warm_up")]
     marks += [mark for knot in knots if knot is not None for mark in np.ravel(np.asarray(knot, float))]
+    if value.get("kind") == "sinusoidal":
+        count = min(int(2.0 * steps / value["period"]) + 2, _EXTREMES)
+        turns = 0.5 * np.arange(count) + 0.25 - value.get("phase", 0.0) % (2.0 * np.pi) / (2.0 * np.pi)
+        marks += list(value.get("begin", 0) + value["period"] * turns)
+    if value.get("kind") == "piecewise":
+        for begin, length, part in _parts(value, steps):
+            marks += list(begin + telling_steps(part, length))
     near = np.rint(np.add.outer(marks, [-1, 0, 1])).ravel()
     return np.unique(near[(near >= 0) & (near <= steps)]).astype(int)
+
+
+def with_its_end(value: Any, steps: int) -> Any:
+    """The same, its end at the last of `steps` steps written down where it is that of the run."""
+    if not is_schedule(value) or "kind" not in value:
+        return value
+    if value["kind"] == "piecewise":
+        _, length, last = _parts(value, steps)[-1]
+        return {**value, "values": [*value["values"][:-1], with_its_end(last, length)]}
+    ends = KINDS[value["kind"]].ends_with_the_run and "end" not in value
+    return {**value, "end": steps} if ends else value
+
+
+def _parts(table: Mapping[str, Any], steps: int) -> list[tuple[int, int, Any]]:
+    """Of a piecewise schedule: where each part begins, its number of steps, and its value or schedule."""
+    begins = [int(step) for step in table["at"]]
+    lengths = [end - begin for begin, end in zip(begins, [*begins[1:], max(steps, begins[-1] + 1)], strict=True)]
+    return list(zip(begins, lengths, table["values"], strict=True))
 
 
 def _fraction(table: Mapping[str, Any], times: np.ndarray, steps: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -94,6 +152,24 @@ def _exponential(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.
     return initial * (final / initial) ** s
 
 
+def _sinusoidal(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.ndarray:
+    mean, amplitude = np.asarray(table["mean"], float), np.asarray(table["amplitude"], float)
+    begin = table.get("begin", 0)
+    elapsed = np.clip(times, begin, table.get("end", np.inf)) - begin
+    wave = np.sin(2.0 * np.pi * elapsed / table["period"] + table.get("phase", 0.0))
+    return mean + amplitude * wave.reshape(-1, *(1,) * np.broadcast(mean, amplitude).ndim)
+
+
+def _piecewise(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.ndarray:
+    parts = _parts(table, steps)
+    which = np.searchsorted([begin for begin, _, _ in parts], times, side="right") - 1
+    values = [values_at(part, length, times[which == i] - begin) for i, (begin, length, part) in enumerate(parts)]
+    result = np.empty((len(times), *values[0].shape[1:]))
+    for i, of_part in enumerate(values):
+        result[which == i] = of_part.reshape(len(of_part), *result.shape[1:])
+    return result
+
+
 def _step(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.ndarray:
     value = np.asarray(table["value"], float)
     drops = np.searchsorted(np.sort(np.asarray(table["at"])), times, side="right")
@@ -107,12 +183,37 @@ def _table(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.ndarra
     return np.stack(columns, axis=-1).reshape(len(times), *values.shape[1:])
 
 
-# kind: (function, keys it needs, keys it may have)
-KINDS: dict[str, tuple[Callable[..., np.ndarray], set[str], set[str]]] = {
-    "constant": (_constant, {"value"}, COMMON),
-    "linear": (_linear, {"initial", "final"}, COMMON | RAMP),
-    "cosine": (_cosine, {"initial", "final"}, COMMON | RAMP),
-    "exponential": (_exponential, {"initial", "final"}, COMMON | RAMP),
-    "step": (_step, {"value", "factor", "at"}, COMMON),
-    "table": (_table, {"steps", "values"}, COMMON),
+KINDS: dict[str, Kind] = {
+    "constant": Kind(_constant, "the same value at all steps", {"value": "a number or an array"}),
+    "linear": Kind(_linear, "from initial to final at constant speed", _ENDS, _RAMP, True),
+    "cosine": Kind(_cosine, "from initial to final, slow at both ends", _ENDS, _RAMP, True),
+    "exponential": Kind(_exponential, "from initial to final by a constant factor a step", _ENDS, _RAMP, True),
+    "sinusoidal": Kind(
+        _sinusoidal,
+        "mean + amplitude sin(2 pi (t - begin)/period + phase)",
+        {"mean": "value about which it swings", "amplitude": "largest deviation from it", "period": "in steps"},
+        {
+            "phase": "at `begin`, in radians; default 0",
+            "begin": "step up to which its first value is held; default 0",
+            "end": "step from which its value is held; default never",
+        },
+    ),
+    "step": Kind(
+        _step,
+        "a value that is multiplied again and again",
+        {"value": "at first", "factor": "that multiplies it", "at": "steps at which it does, in order"},
+    ),
+    "piecewise": Kind(
+        _piecewise,
+        "one value or schedule after another",
+        {
+            "at": "steps at which the parts begin, in order, the first 0",
+            "values": "the parts: numbers, arrays, or schedules whose step 0 is the step in `at`",
+        },
+    ),
+    "table": Kind(
+        _table,
+        "values at some steps, linear between them",
+        {"steps": "in order", "values": "at these steps; held before the first and after the last"},
+    ),
 }

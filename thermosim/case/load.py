@@ -23,17 +23,18 @@ import numpy as np
 from thermosim.case import library
 from thermosim.case.faults import CaseError, unknown
 from thermosim.case.model import find_model
-from thermosim.case.numbers import whole
+from thermosim.case.numbers import plain, whole
 from thermosim.case.record import RecordTable, frame_names, name_faults, recordable, shape_faults
 from thermosim.case.resolve import resolve
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
+from thermosim.case.toml import toml
 from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
 from thermosim.models.blame import blamed
 from thermosim.moves import THETA_MOVES, X_MOVES
 
-__all__ = ["Case", "load_case"]
+__all__ = ["Case", "key_parts", "load_case"]
 
 Raw = dict[str, Any]
 _MOST_BLOCKS = 10_000  # structural points of a sweep
@@ -83,15 +84,20 @@ class Case:
         return np.arange(record.first, self.settings.run.steps + 1, record.every)
 
 
-def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, folder: str | Path | None = None) -> Case:
+def load_case(
+    source: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+) -> Case:
     """The case in a TOML file, of a name that `thermosim cases` lists, or in TOML text: a string with a line break.
 
-    `overrides` maps dotted keys to values, as `--set` does; `folder` is where a model's file is looked for, by default
-    next to the case. Raises CaseError naming every fault at once.
+    Or a dict of its sections. `overrides` maps dotted keys to values, as `--set` does; numbers may be numpy's. `folder`
+    is where a model's file is looked for, by default next to the case. Raises CaseError naming every fault at once.
     """
-    text, home, name = _read(source)
+    overrides = plain(overrides or {})
+    text, home, name = (toml(plain(source)), Path.cwd(), "the case") if isinstance(source, Mapping) else _read(source)
     home = home if folder is None else Path(folder)
-    raw = _changed(_parsed(text, name), overrides or {})
+    raw = _changed(_parsed(text, name), overrides)
     if _is_deep(raw):
         raise CaseError(
             [f"tables or lists lie more than {_DEEPEST} deep in each other; no key of a case needs that."], name
@@ -126,7 +132,7 @@ def load_case(source: str | Path, overrides: Mapping[str, Any] | None = None, fo
         raise CaseError(faults, name)
     settings = replace(settings, sweep={axis.key: list(axis.values) for axis in axes}, title=title)
     of_blocks = of_blocks if any(axis.structural for axis in axes) else [settings]
-    return Case(title, text, dict(overrides or {}), raw, home, model, settings, tuple(axes), tuple(of_blocks))
+    return Case(title, text, overrides, raw, home, model, settings, tuple(axes), tuple(of_blocks))
 
 
 @contextlib.contextmanager
@@ -290,7 +296,7 @@ def _names_int(annotation: Any) -> bool:
 def _changed(raw: Raw, values: Mapping[str, Any]) -> Raw:
     """A case's tables with other values of dotted keys; what does not change is shared."""
     for key, value in values.items():
-        raw = _with(raw, key.split("."), value, key)
+        raw = _with(raw, key_parts(key), value, key)
     return raw
 
 
@@ -355,3 +361,18 @@ def _is_deep(value: Any) -> bool:
             for part in (one.values() if isinstance(one, dict) else one)
         ]
     return bool(level)
+
+
+def key_parts(key: str) -> list[str]:
+    """The names in a dotted key: what stands in quotes is one of them, dots and all."""
+    if not set(key) & set("\"'"):
+        return key.split(".")
+    try:
+        table: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return key.split(".")
+    parts = []
+    while isinstance(table, dict):
+        ((name, table),) = table.items()
+        parts.append(name)
+    return parts

@@ -12,7 +12,7 @@ import numpy as np
 
 from thermosim.schedules import KINDS, is_schedule, telling_steps, values_at
 
-__all__ = ["number_faults", "schedule_faults", "whole"]
+__all__ = ["number_faults", "plain", "schedule_faults", "whole"]
 
 _LARGEST = sys.float_info.max
 _STEPS = ("begin", "end", "warm_up", "at", "steps")  # of a schedule
@@ -25,8 +25,26 @@ def whole(value: Any) -> Any:
     if isinstance(value, list):
         return [whole(part) for part in value]
     if isinstance(value, Mapping):
-        return {name: whole(part) if name in _STEPS else part for name, part in value.items()}
+        return {name: _whole_in(name, part) for name, part in value.items()}
     return value
+
+
+def _whole_in(name: str, part: Any) -> Any:
+    """The same of a key of a schedule, whose parts may be schedules."""
+    if name == "values" and isinstance(part, list):
+        return [whole(inner) if isinstance(inner, Mapping) else inner for inner in part]
+    return whole(part) if name in _STEPS else part
+
+
+def plain(value: Any) -> Any:
+    """A value from Python as TOML would give it: numpy's scalars and arrays, tuples and ranges, at any depth."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple, range)):
+        return [plain(part) for part in value]
+    return str(value) if isinstance(value, str) else value
 
 
 def number_faults(
@@ -63,14 +81,15 @@ def schedule_faults(
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
             return [f"{key}.kind = {kind!r}: expected one of {', '.join(KINDS)}."]
-        _, needed, allowed = KINDS[kind]
-        faults = [f"{key}: a {kind} schedule needs the key {name!r}." for name in sorted(needed - value.keys())]
-        extra = value.keys() - needed - allowed
+        described = KINDS[kind]
+        faults = [f"{key}: a {kind} schedule needs the key {name!r}." for name in described.needed if name not in value]
         faults += [
-            f"{key}.{name} = {value[name]!r}: a {kind} schedule only has {', '.join(sorted(needed | allowed))}."
-            for name in sorted(extra)
+            f"{key}.{name} = {value[name]!r}: a {kind} schedule only has {', '.join(described.keys)}."
+            for name in sorted(value.keys() - described.keys.keys() - {"kind"})
         ]
-        if faults := faults + _knot_faults(key, value, steps):
+        if faults := faults or _knot_faults(key, value, steps):
+            return faults
+        if kind == "piecewise" and (faults := _part_faults(key, value, steps, meaning, shape)):
             return faults
     try:
         at = telling_steps(value, steps)
@@ -114,8 +133,26 @@ def _knot_faults(key: str, value: Mapping[str, Any], steps: int) -> list[str]:
             faults.append(f"{key}.{name} = {knots!r}: expected a list of steps.")
         elif any(b <= a for a, b in itertools.pairwise(knots)):
             faults.append(f"{key}.{name} = {knots!r}: expected steps in increasing order.")
+    period = value.get("period", 1)
+    if isinstance(period, bool) or not isinstance(period, (int, float)) or not 0.0 < period < math.inf:
+        faults.append(f"{key}.period = {period!r}: expected a number of steps, more than 0.")
     if not faults and value.get("begin", 0) >= value.get("end", steps):
         faults.append(
             f"{key}: begins at step {value.get('begin', 0)} and ends at {value.get('end', steps)}; end it later."
         )
     return faults
+
+
+def _part_faults(key: str, value: Mapping[str, Any], steps: int, meaning: str, shape: tuple[int, ...]) -> list[str]:
+    """Faults of the parts of a piecewise schedule, each in its own steps."""
+    begins, parts = value["at"], value["values"]
+    if begins[0] != 0:
+        return [f"{key}.at = {begins!r}: the first part begins at step 0; expected 0 in front."]
+    if not isinstance(parts, list) or len(parts) != len(begins):
+        return [f"{key}.values = {parts!r}: expected a list of {len(begins)} parts, one for each step in `at`."]
+    lengths = [end - begin for begin, end in itertools.pairwise([*begins, max(steps, begins[-1] + 1)])]
+    return [
+        fault
+        for number, (part, length) in enumerate(zip(parts, lengths, strict=True))
+        for fault in schedule_faults(f"{key}.values[{number}]", part, length, meaning, shape=shape, positive=False)
+    ]

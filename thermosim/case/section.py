@@ -13,7 +13,7 @@ Start = Annotated[Any, Field(json_schema_extra={"type": ["string", "object"]})]
 StartOfX = Annotated[Any, Field(json_schema_extra={"type": ["string", "number", "array", "object"]})]
 Each = Annotated[Any, Field(json_schema_extra={"type": ["number", "array"]})]
 Scale = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
-Schedule = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
+Schedule = Annotated[Any, Field(json_schema_extra={"schedule": True})]
 
 
 class Section(BaseModel):

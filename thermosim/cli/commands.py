@@ -303,6 +303,16 @@ def moves(
 
 
 @app.command()
+def schedules(
+    kind: Annotated[str | None, typer.Argument(help="A kind, for its keys.")] = None,
+) -> None:
+    """The kinds of schedules: numbers that change from step to step, and the keys of each."""
+    from thermosim.cli import listings
+
+    raise typer.Exit(listings.schedules(kind))
+
+
+@app.command()
 def cases() -> None:
     """The cases that come with thermosim: names to run."""
     from thermosim.cli import listings
@@ -313,8 +323,15 @@ def cases() -> None:
 @app.command()
 def schema(
     of_check: Annotated[bool, typer.Option("--check", help="Of what check --json prints, instead of a case.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="A table to read: every key, its default and meaning.")] = False,
 ) -> None:
     """The JSON schema of a case file, or of a report."""
+    if text and of_check:
+        raise typer.BadParameter("a table is made of a case only; leave out --check.", param_hint="--text")
+    if text:
+        from thermosim.cli import listings
+
+        raise typer.Exit(listings.schema_text())
     if of_check:
         from thermosim.report.as_json import report_schema as described
     else:

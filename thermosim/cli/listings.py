@@ -288,6 +288,48 @@ def moves(name: str | None) -> Exit:
     return Exit.FINE
 
 
+def schedules(kind: str | None) -> Exit:
+    """List the kinds of schedules, or the keys of one."""
+    from rich.table import Table
+
+    from thermosim.case.faults import CaseError
+    from thermosim.schedules import KINDS
+
+    console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
+    if kind is None:
+        for title in ("kind", "value", "keys"):
+            table.add_column(title, style="bold" if title == "kind" else "", overflow="fold")
+        for name, described in KINDS.items():
+            table.add_row(name, described.summary, ", ".join(described.keys))
+        console.print(table)
+        return Exit.FINE
+    if kind not in KINDS:
+        raise CaseError([f"no such schedule. There are: {', '.join(KINDS)}."], kind)
+    console.print(f"[bold]{kind}[/bold]: {KINDS[kind].summary}\n")
+    for title in ("key", "needed", "meaning"):
+        table.add_column(title, style="bold" if title == "key" else "", overflow="fold")
+    for key, meaning in KINDS[kind].keys.items():
+        table.add_row(key, "yes" if key in KINDS[kind].needed else "", meaning)
+    console.print(table)
+    return Exit.FINE
+
+
+def schema_text() -> Exit:
+    """Every section and key of a case: type, default and meaning."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from thermosim.case.schema import key_rows
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("key", "type", "default", "meaning"):
+        table.add_column(title, style="bold" if title == "key" else "", no_wrap=title == "key", overflow="fold")
+    for row in key_rows():
+        table.add_row(*map(escape, row))
+    make_console().print(table)
+    return Exit.FINE
+
+
 def cases() -> Exit:
     """List the cases that come with thermosim, under the names that `run` takes."""
     from rich.table import Table

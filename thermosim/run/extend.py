@@ -22,7 +22,7 @@ from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.resume import anew, examine, public, same_kernels, tell_of_edits
 from thermosim.run.simulate import complete, weigh
-from thermosim.schedules import KINDS, is_schedule
+from thermosim.schedules import with_its_end
 from thermosim.storage import Parts, StorageError, clear_remnant, parts_folder
 from thermosim.storage.durable import command
 from thermosim.storage.manifest import Base, Manifest, Origin, SealedFile
@@ -130,19 +130,14 @@ def _more_steps(settings: Settings, steps: int) -> dict[str, Any]:
         )
     made = settings.run.steps
     for key, value in settings.sweep.items():
-        if any(_ends_with_the_run(given) for given in value):
+        if any(with_its_end(given, made) != given for given in value):
             raise StorageError(
                 f'sweep."{key}": its schedules end where the run ended; give them an `end`, and run again.'
             )
-    values = {f"{name}.{key}": value for name in ("theta", "x") for key, value in getattr(settings, name) or ()}
-    values |= {f"theta.protocol.{name}": value for name, value in settings.theta.protocol.items()}
-    ends = {f"{key}.end": made for key, value in values.items() if _ends_with_the_run(value)}
-    return {"run.steps": made + steps} | ends
-
-
-def _ends_with_the_run(value: Any) -> bool:
-    """Whether this is a schedule whose end was the last step of the run."""
-    return is_schedule(value) and "end" not in value and "end" in KINDS.get(value.get("kind"), (None, set(), set()))[2]
+    given = {f"{name}.{key}": value for name in ("theta", "x") for key, value in getattr(settings, name) or ()}
+    given |= {f"theta.protocol.{name}": value for name, value in settings.theta.protocol.items()}
+    ended = {key: with_its_end(value, made) for key, value in given.items()}
+    return {"run.steps": made + steps} | {key: value for key, value in ended.items() if value != given[key]}
 
 
 def _base(output: Path, folder: Path, origin: Origin) -> Base:
