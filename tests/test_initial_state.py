@@ -379,6 +379,7 @@ def test_going_on_needs_no_other_file(other, tmp_path, name):
     home.mkdir(parents=True)
     shutil.copy(other, place := (home / ("other.h5" if name == "absolute" else name)).resolve())
     changes = {"x.initial.from": str(place) if name == "absolute" else name, "ensemble.replicas": 1500}
+    changes |= {"record.every": 5}
     case = load({**changes, "run.steps": 40}, home / "x")
     whole = thermosim.simulate(case)
     longer = thermosim.simulate(load({**changes, "run.steps": 45}, home / "x"))
