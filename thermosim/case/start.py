@@ -252,7 +252,7 @@ def _why_no_equilibrium(model: Model, settings: Settings | None) -> str | None:
     if mobilities and (baths or model.drive is not None):
         return "the steady state between several baths or under a drive is that of mobility 1"
     if _at_zero(x.temperature, settings) <= 0.0:
-        return "x.temperature is 0 at step 0, where an equilibrium needs one above 0"
+        return "x.temperature is 0 at step 0, where an equilibrium start needs one above 0"
     return None
 
 
