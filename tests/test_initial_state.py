@@ -18,6 +18,7 @@ from tests.test_false_alarms import said_to_be
 from thermosim.analysis import learning
 from thermosim.case.faults import CaseError
 from thermosim.case.start import NAMES, Start, listed, possible_starts
+from thermosim.case.x import XSection
 from thermosim.checks.driven import start_state
 from thermosim.checks.driven_theory import linear_protocol
 from thermosim.cli.commands import app
@@ -170,6 +171,21 @@ def test_theorems_of_a_start_from_a_normal_law():
     wrong = said_to_be(ds, {"x.initial": {**law, "deviation": 1.0}})
     there = learning.fluctuation_theorems(wrong).sel(theorem="path-ratio").isel(step=-1)
     assert abs(there.average - 1.0) > 8.0 * there.average_error
+
+
+def test_which_starts_are_in_equilibrium():
+    """Those drawn so, as far as a warm-up keeps the law, and any that a fresh move follows."""
+    exact, warm = "equilibrium", {"from": "equilibrium", "warm_up": 5}
+    for dynamics, initial, known in (
+        ("ula", exact, True),
+        ("ula", warm, False),
+        ("mala", warm, True),
+        ("mala", {"from": "zero", "warm_up": 5}, False),
+        ("exact", {"from": "zero", "warm_up": 1}, True),
+        ("exact", "zero", False),
+        ("mala", {"from": "other.h5"}, False),
+    ):
+        assert XSection(dynamics=dynamics, initial=initial).starts_in_equilibrium == known
 
 
 def moved(law, moves, heat=HEAT, step=STEP):
@@ -363,6 +379,7 @@ def test_going_on_needs_no_other_file(other, tmp_path, name):
     home.mkdir(parents=True)
     shutil.copy(other, place := (home / ("other.h5" if name == "absolute" else name)).resolve())
     changes = {"x.initial.from": str(place) if name == "absolute" else name, "ensemble.replicas": 1500}
+    changes |= {"record.every": 5}
     case = load({**changes, "run.steps": 40}, home / "x")
     whole = thermosim.simulate(case)
     longer = thermosim.simulate(load({**changes, "run.steps": 45}, home / "x"))
@@ -407,7 +424,7 @@ def test_sweeps_are_matched_by_their_keys(folder):
         load({**start, "x.tau": 3}, path)
 
 
-def test_theta_and_x_of_one_file_are_one_joint_sample(folder):
+def test_theta_and_x_of_one_file_are_one_joint_sample(folder, other):
     few = {"ensemble.replicas": 30, "theta.learning_rate": 0.1}
     run(GAUSSIAN, few, output=folder / "learned.h5", overwrite=True).close()
     both = {"x.initial": {"from": "learned.h5"}, "theta.initial": {"from": "learned.h5"}, "ensemble.seed": 9}

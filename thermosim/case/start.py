@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ __all__ = [
 NAMES = ("equilibrium", "zero", "normal", "random", "data")
 _KEYS = ("from", "mean", "deviation", "step", "survivors", "warm_up")
 _LONGEST = 10**12  # moves of a warm-up
+_LARGEST = sys.float_info.max
 FROM_FILE = {"from": "other.h5"}
 
 
@@ -230,7 +232,9 @@ def _why_no_point(model: Model, start: Start, settings: Settings | None) -> str 
 
 def _has_no_numbers(value: Any) -> bool:
     parts = value if isinstance(value, list) else [value]
-    return not parts or any(isinstance(part, bool) or not isinstance(part, (int, float)) for part in parts)
+    return not parts or not all(
+        isinstance(part, (int, float)) and not isinstance(part, bool) and abs(part) <= _LARGEST for part in parts
+    )
 
 
 def _why_no_equilibrium(model: Model, settings: Settings | None) -> str | None:
@@ -248,7 +252,7 @@ def _why_no_equilibrium(model: Model, settings: Settings | None) -> str | None:
     if mobilities and (baths or model.drive is not None):
         return "the steady state between several baths or under a drive is that of mobility 1"
     if _at_zero(x.temperature, settings) <= 0.0:
-        return "x.temperature is 0 at step 0, where an equilibrium needs one above 0"
+        return "x.temperature is 0 at step 0, where an equilibrium start needs one above 0"
     return None
 
 

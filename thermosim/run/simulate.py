@@ -222,7 +222,9 @@ def _run_part(
             sealing = seal_in_background(begin, sealing)
         if sealing is not None:
             sealing.result()
-        raise Interrupted(f"interrupted after step {stepper.step:,} of {part.steps:,}") from None
+        warming = "interrupted before step 0, in its warm-up, which is made anew"
+        after = f"interrupted after step {stepper.step:,} of {part.steps:,}"
+        raise Interrupted(after if stepper.warm_up is None else warming) from None
     finally:
         stepper.close()
 
