@@ -22,7 +22,8 @@ LARGEST = 60_000  # replica-steps, moves of x included, of a run that is made; a
 _RUNS = 6  # one in so many mutants that turn out to be right is run: each may compile kernels of its own
 _MEMORY = 6 * 2**30
 _SHARES = (
-    ("case", 70.0), ("ends", 3.0), ("ensemble", 9.0), ("rows", 9.0), ("output", 4.0), ("words", 4.5), ("surroundings", 0.5),
+    ("case", 70.0), ("ends", 3.0), ("ensemble", 9.0), ("rows", 9.0), ("output", 4.0), ("words", 4.5), ("surroundings",
+    0.5),
 )  # fmt: skip
 
 
