@@ -154,7 +154,7 @@ def _setting(chance: random.Random, path: Path) -> str:
 
 def _dataset(chance: random.Random, path: Path) -> str:
     with h5py.File(path, "r+") as file:
-        name = chance.choice([name for name in file])
+        name = chance.choice(list(file))
         what = chance.choice(
             ("delete", "rename", "reshape", "retype", "text", "soft", "external", "group", "nan", "huge")
         )
