@@ -2,12 +2,12 @@
 
     python scripts/fuzz.py [--inputs N] [--seed S] [--minutes M] [--only NUMBER] [--kind KIND] [--show N]
 
-Each number with a seed is one input: a case with odd values, a damaged ensemble, a strange file of rows, an output where
-something would be destroyed, words that are no arguments, an environment that lacks something. Its commands run in a
-folder of their own, in a process that is used again and again. Reported is what ends with an exit code that is none
-of those promised (70 is a fault of ours), with a traceback, a crash, a bare warning, an empty message or one without a
-remedy, what takes more than 20 seconds, changes a file of the user's, or leaves one where it refused. `--only` repeats
-one input and keeps its folder. Exit code 1 when anything was reported.
+Each number with a seed is one input: a case with odd values, a damaged ensemble, a strange file of rows, an output
+where something would be destroyed, words that are no arguments, an environment that lacks something. Its commands run
+in a folder of their own, in a process that is used again and again. Reported is what ends with an exit code that is
+none of those promised (70 is a fault of ours), with a traceback, a crash, a bare warning, an empty message or one
+without a remedy, what takes more than 20 seconds, changes a file of the user's, or leaves one where it refused.
+`--only` repeats one input and keeps its folder. Exit code 1 when anything was reported.
 """
 
 from __future__ import annotations

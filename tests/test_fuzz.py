@@ -7,7 +7,7 @@ import os
 import pytest
 
 from scripts.fuzzing.trial import Said, Trial, faults_of
-from scripts.fuzzing.worker import perform
+from scripts.fuzzing.worker import RUNS, perform
 
 
 @pytest.fixture(scope="module")
@@ -16,11 +16,11 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("kind", "inputs"), [("case", 60), ("rows", 15), ("ensemble", 6), ("output", 6), ("words", 20), ("ends", 1)]
+    ("kind", "inputs"), [("case", 40), ("rows", 15), ("ensemble", 3), ("output", 5), ("words", 20)]
 )
 def test_hostile_inputs(kind, inputs, place, monkeypatch):
     monkeypatch.chdir(os.getcwd())
-    for number in range(inputs):
+    for number in (n for n in range(inputs) if kind != "case" or n % RUNS):  # cases that are run compile kernels
         result = perform(1, number, place, kind)
         assert not result.faults, f"{number}: {result.what}\n{result.faults[0]}"
         assert result.codes

@@ -17,6 +17,7 @@ from tests.learning_cases import GAUSSIAN
 from thermosim.cli.commands import main
 from thermosim.plots.picture import save
 from thermosim.storage import StorageError
+from thermosim.storage.verification import verify_file
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,14 @@ def test_a_recording_that_reads_another_file(tmp_path):
     text += GAUSSIAN[GAUSSIAN.index("[x]") : GAUSSIAN.index("[data]")] + GAUSSIAN[GAUSSIAN.index("[ensemble]") :]
     with pytest.raises(thermosim.CaseError, match="raw data in another file"):
         thermosim.load_case(text, few, tmp_path)
+
+
+def test_what_has_another_shape_is_not_read_through(trap_case, tmp_path):
+    """A damaged size may be any number of gigabytes; it is told once and left."""
+    output = tmp_path / "out.h5"
+    thermosim.simulate(trap_case, output).close()
+    with h5py.File(output, "a") as file:
+        del file["work"]
+        file.create_dataset("work", (2**45,), "f8", chunks=(1024,))
+    (fault,) = verify_file(output)
+    assert "work are damaged" in fault

@@ -122,7 +122,8 @@ _ODD = (
     '{ file = "no.h5", replica = 1.5 }', '{ file = 3 }', '{ mean = [1, 2, 3] }', '{ mean = "a" }', '{ "" = 1 }',
     '"stationary"', '"fixed-lr"', '"mean"', '["mean"]', '["mean", "mean"]', '["heat", "x", "theta"]', '[""]', "[true]",
     '"sgd"', '"langevin"', '"adam"', '"frozen"', '"protocol"', '"gibbs"', '"exact"', '"exact-ou"', '"data"', "[0]",
-    '"data.npy"', '"case.toml"', '"gaussian"', '"digits"', '"teacher"', '"mnist"', '[[["deep"]]]', '"' + "a" * 300 + '"',
+    '"data.npy"', '"case.toml"', '"gaussian"', '"digits"', '"teacher"', '"mnist"', '[[["deep"]]]',
+    '"' + "a" * 300 + '"',
 )  # fmt: skip
 _HUGE = ("1000000000", "4294967296", "99999999", "2147483647", "1e12", '"' + "z" * 5_000_000 + '"')
 _SPECS = (

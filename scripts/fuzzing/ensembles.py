@@ -50,7 +50,9 @@ def damaged(chance: random.Random, folder: Path, originals: Path) -> Trial:
     else:
         for _ in range(chance.choice((1, 1, 1, 2))):
             inside = sorted(path for path in parts.rglob("*") if path.is_file()) if parts.is_dir() else []
-            path = chance.choice([*[output] * output.is_file() * 2, *inside])
+            if not (there := [*[output] * output.is_file() * 2, *inside]):
+                break  # nothing is left to damage
+            path = chance.choice(there)
             damage = chance.choice(_DAMAGES if path.suffix == ".h5" else _OF_TEXT)
             try:
                 told.append(f"{path.name} {damage.__name__[1:]} {damage(chance, path)}")
@@ -154,7 +156,7 @@ def _setting(chance: random.Random, path: Path) -> str:
 
 def _dataset(chance: random.Random, path: Path) -> str:
     with h5py.File(path, "r+") as file:
-        name = chance.choice([name for name in file])
+        name = chance.choice(list(file))
         what = chance.choice(
             ("delete", "rename", "reshape", "retype", "text", "soft", "external", "group", "nan", "huge")
         )

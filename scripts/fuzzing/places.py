@@ -17,10 +17,13 @@ __all__ = ["outputs", "surroundings", "words"]
 
 _NAMES = (
     "", ".", "..", "/", "//", "~", "-", "--", "-x.h5", " ", "a b.h5", "a\nb.h5", "é.h5", "\U0001f600.h5", "n" * 300,
-    "no/such/folder/out.h5", "folder", "folder/", "folder/out.h5", "/proc/out.h5", "/dev/null", "/dev/full", "case.toml",
+    "no/such/folder/out.h5", "folder", "folder/", "folder/out.h5", "/proc/out.h5", "/dev/null", "/dev/full",
+    "case.toml",
     "case.h5", "data.npy", "hard.h5", "link.h5", "loop.h5", "dangling.h5", "foreign.h5", "text.h5", "out.png", "out.py",
-    "out", "out.H5", "out.h5.parts", "fifo.h5", "out.h5", "./case.toml", "folder/../data.npy", "[red].h5", "theirs.png", "theirs.pdf",
-    "out.xyz", "out.svg", "out.jpg", "out.ps", "con.h5", "a" * 250 + ".h5", "in.h5", "in.h5.tmp", "$HOME.h5", "%s.h5", "\udcff.h5",
+    "out", "out.H5", "out.h5.parts", "fifo.h5", "out.h5", "./case.toml", "folder/../data.npy", "[red].h5",
+    "theirs.png", "theirs.pdf",
+    "out.xyz", "out.svg", "out.jpg", "out.ps", "con.h5", "a" * 250 + ".h5", "in.h5", "in.h5.tmp", "$HOME.h5", "%s.h5",
+    "\udcff.h5",
 )  # fmt: skip
 
 
@@ -63,11 +66,15 @@ def words(chance: random.Random, folder: Path) -> Trial:
     """Arguments that are none."""
     (folder / "case.toml").write_text(BASES["trap"])
     some = (
-        "run", "resume", "extend", "check", "plot", "info", "models", "moves", "cases", "schema", "torture", "--debug", "-o",
-        "--output", "--set", "--threads", "0", "-1", "1e9", "nan", "--workers", "99999999999999999999", "--json", "--steps",
-        "--help", "-h", "--version", "case.toml", "out.h5", "", " ", "-", "--", "--no-plot", "--seal-every", "--kills", "é",
+        "run", "resume", "extend", "check", "plot", "info", "models", "moves", "cases", "schema", "torture",
+        "--debug", "-o",
+        "--output", "--set", "--threads", "0", "-1", "1e9", "nan", "--workers", "99999999999999999999", "--json",
+        "--steps",
+        "--help", "-h", "--version", "case.toml", "out.h5", "", " ", "-", "--", "--no-plot", "--seal-every",
+        "--kills", "é",
         "--scheduler", "tcp://", "garbage", "\U0001f600", "\n", "[red]", "[/red]", "run.steps=3", "=", "x=",
-        "harmonic-trap", "sgd", "adamw", "--check", "--overwrite", "--virtual", "--in", "--minutes", "--seed", "runn", "\udcff",
+        "harmonic-trap", "sgd", "adamw", "--check", "--overwrite", "--virtual", "--in", "--minutes", "--seed", "runn",
+        "\udcff",
     )  # fmt: skip
     known = ("run", "resume", "extend", "check", "plot", "info", "models", "moves", "cases", "schema", "torture", "")
     line = [chance.choice(known), *(chance.choice(some) for _ in range(chance.choice((0, 1, 2, 3, 5))))]
@@ -86,7 +93,8 @@ def surroundings(chance: random.Random, folder: Path, originals: Path) -> Trial:
     shell = chance.choice(("", "", "", ">&-", "2>&-", "<&-", ">&- 2>&-", "> /dev/full", "| head -1", "> /dev/null"))
     commands = (
         ["run", "case.toml", "-o", "out.h5"], ["check", "in.h5"], ["check", "in.h5", "--json"], ["plot", "in.h5"],
-        ["info", "case.toml", "--no-trial"], ["info", "in.h5"], ["cases"], ["models", "gaussian"], ["run", "é\U0001f600.toml"],
+        ["info", "case.toml", "--no-trial"], ["info", "in.h5"], ["cases"], ["models", "gaussian"],
+        ["run", "é\U0001f600.toml"],
         ["extend", "in.h5", "--steps", "2"], ["moves"], ["run", "case.toml", "-o", "out.h5", "--set", "x.é=3"],
     )  # fmt: skip
     told = f"{environment} {shell}"

@@ -18,7 +18,8 @@ from scripts.fuzzing.trial import Trial
 __all__ = ["rows"]
 
 _ENDINGS = (
-    "npy", "npz", "csv", "tsv", "txt", "parquet", "nc", "h5", "hdf5", "images-idx3-ubyte", "images-idx3-ubyte.gz", "NPY",
+    "npy", "npz", "csv", "tsv", "txt", "parquet", "nc", "h5", "hdf5", "images-idx3-ubyte", "images-idx3-ubyte.gz",
+    "NPY",
     "mat", "json", "",
 )  # fmt: skip
 _LINES = (
@@ -104,8 +105,10 @@ def _made(chance: random.Random, path: Path, folder: Path) -> str:
 
 def _hdf5(chance: random.Random, path: Path, folder: Path, array: np.ndarray) -> str:
     what = chance.choice(
-        ("plain", "plain", "attributes", "external raw", "external link", "soft", "virtual", "references", "groups", "netcdf",
-         "netcdf3", "loop", "compound", "huge", "empty", "scale", "self virtual", "text", "deep", "committed", "variable")
+        ("plain", "plain", "attributes", "external raw", "external link", "soft", "virtual", "references", "groups",
+        "netcdf",
+         "netcdf3", "loop", "compound", "huge", "empty", "scale", "self virtual", "text", "deep", "committed",
+         "variable")
     )  # fmt: skip
     secret = folder / "secret"
     secret.write_bytes(bytes(320))

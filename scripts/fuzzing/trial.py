@@ -114,7 +114,8 @@ def faults_of(said: Said, before: dict[str, str], after: dict[str, str], trial: 
     changed = [name for name, told in before.items() if after.get(name) != told and not _is_ours(name, trial)]
     if changed:
         found.append(f"changed {', '.join(changed[:3])}")
-    made = {name for name in after.keys() - before.keys() if not name.endswith("/lock")}  # of the parts of a run
+    parts = tuple(f"{name}/" for name in before if name.endswith(".parts"))  # where a run goes on
+    made = [name for name in after.keys() - before.keys() if not name.startswith(parts)]
     new = [name for name in made if not _is_ours(name, trial) or said.code == 2]
     if new:
         found.append(f"left {', '.join(sorted(new)[:3])}")

@@ -16,13 +16,14 @@ from pathlib import Path
 from scripts.fuzzing import cases, ensembles, places, tables
 from scripts.fuzzing.trial import Said, Trial, faults_of, run_here, snapshot
 
-__all__ = ["LARGEST", "Result", "main", "originals_in", "perform"]
+__all__ = ["LARGEST", "RUNS", "Result", "main", "originals_in", "perform"]
 
 LARGEST = 60_000  # replica-steps, moves of x included, of a run that is made; a larger one is only described
-_RUNS = 6  # one in so many mutants that turn out to be right is run: each may compile kernels of its own
+RUNS = 6  # one in so many mutants that turn out to be right is run: each may compile kernels of its own
 _MEMORY = 6 * 2**30
 _SHARES = (
-    ("case", 70.0), ("ends", 3.0), ("ensemble", 9.0), ("rows", 9.0), ("output", 4.0), ("words", 4.5), ("surroundings", 0.5),
+    ("case", 70.0), ("ends", 3.0), ("ensemble", 9.0), ("rows", 9.0), ("output", 4.0), ("words", 4.5), ("surroundings",
+    0.5),
 )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def _within_reach(command: list[str], result: Result) -> list[str]:
         moves = settings.x.tau * settings.x.samples if settings.x is not None else 1
         numbers = sum(abs(int(v)) for v in settings.model.constants.values() if isinstance(v, int))
         rows = (settings.data.rows or 1) * settings.data.sets if settings.data is not None else 1
-        chosen = result.kind != "case" or result.number % _RUNS == 0
+        chosen = result.kind != "case" or result.number % RUNS == 0
         if chosen and case.replicas_in_all * settings.run.steps * moves < LARGEST and numbers < 150 and rows < 100_000:
             return command
     except BaseException:  # the command itself says what is wrong with it
