@@ -32,13 +32,13 @@ LOSS, SAMPLES, IMAGES = "loss", ("$x$", "$x_1$", "component 1", "state"), "sampl
 TOTALS = ("mean total work", "mean entropy production", "mean total heat", "mean work since")
 
 EXPECTED = {
-    "boltzmann_machine": (LEDGER, INFORMATION, BALANCE, LOSS, "state", "magnetisation"),
-    "double_well": (LEDGER, INFORMATION, MEMORY, BALANCE, LOSS, "$x$"),
+    "boltzmann_machine": (LEDGER, INFORMATION, BALANCE, LOSS, "state", "magnetisation", "couplings"),
+    "double_well": (LEDGER, INFORMATION, MEMORY, BALANCE, LOSS, "barrier", "cell", "$x$"),
     "gaussian_machine": (LEDGER, INFORMATION, MEMORY, BALANCE, LOSS, "component 1"),
-    "mixture": (LEDGER, INFORMATION, BALANCE, LOSS, "$x_1$", "number of"),
-    "network_ring": (LEDGER, INFORMATION, "minibatch", "$x_1$"),
+    "mixture": (LEDGER, INFORMATION, BALANCE, LOSS, "$x_1$", "number of", "deviation"),
+    "network_ring": (LEDGER, INFORMATION, "minibatch", "network", "weight vector", "$x_1$"),
     "price_of_time": TOTALS,
-    "rbm_digits": (LEDGER, "minibatch", "visible", IMAGES),
+    "rbm_digits": (LEDGER, "minibatch", "visible", "weights", IMAGES),
     "thermal_machine": (LEDGER, INFORMATION, MEMORY, BALANCE, LOSS, "$x$"),
     "reservoir": ("parameter", "loss on all data", "variance", r"\eta"),
 }

@@ -67,7 +67,7 @@ def of_variable(ds: xr.Dataset, name: str) -> str:
     if units == "1" and any(part in name for part in _NAMES_OF_NATS):
         units = "nat"
     words = str(attributes.get("long_name", name)).removeprefix("mean over the replicas of a cohort: ")
-    words = plain(words.removesuffix(" since step 0"))
+    words = plain(words.partition(";")[0].removesuffix(" since step 0"))  # what follows is for who reads the file
     return label(_NAMES.get(name, words), units, temperature_of(ds))
 
 

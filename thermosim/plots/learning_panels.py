@@ -161,7 +161,7 @@ def memory(point: Point) -> Draw | None:
             marks(panel, released, normal["clausius_entropy_change_error"], HEAT, r"heat given off, $-Q_X$")
             exact_line(panel, point.moments, lambda m: _since(m, reference, -m.heat), HEAT)
             panel.set_title("Clausius: not equal in general", loc="right")
-        panel.set(xlabel="step", ylabel=label(f"memory: change since step {reference}", "nat"))
+        panel.set(xlabel="step", ylabel=label(f"memory since step {reference}", "nat"))
         legend(panel)
 
     return draw

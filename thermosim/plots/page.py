@@ -79,7 +79,7 @@ def _key(panels: Sequence[Axes], over: str, exact: str) -> list[str]:
     if any(panel.containers and any(len(c) == 3 and c[2] for c in panel.containers) for panel in panels):
         said.append(f"Points: mean and standard error over {over}.")
     if any(line.get_label() == style.EXACT for line in lines):
-        said.append(exact or "Solid lines of the same colour: exact, at the run's own steps.")
+        said.append(exact or "Lines of the same colour: exact, at the run's own steps.")
     bands = [part for panel in panels for part in panel.collections if isinstance(part, PolyCollection)]
     if any(band.get_label() == style.BAND for band in bands):
         said.append("Bands: 5 to 95 % of replicas, around their mean.")
