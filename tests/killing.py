@@ -1,6 +1,6 @@
 """Kill a run in a forked process, where kernels are compiled already, and see what is left. Run by test_kills.py.
 
-    python tests/killing.py random N | every-operation [virtual]
+    python tests/killing.py random N | every-operation [virtual] | extension [virtual]
 
 Prints one JSON line: how many kills, what they caught, and everything that was found to be wrong.
 """
@@ -20,18 +20,20 @@ import traceback
 import warnings
 from pathlib import Path
 
+import h5py
 import numpy as np
 import xarray as xr
 from conftest import TRAP
 
 import thermosim
 from thermosim.cli.torture import _doing, _stamp, _temporary
-from thermosim.storage import parts_folder
+from thermosim.storage import parts_folder, read_manifest
 from thermosim.storage.manifest import FORMAT
 
 CASE = TRAP.replace("steps = 101", "steps = 60") + '[record.heat]\nkeep = ["mean", "histogram"]\nrange = [-9.0, 9.0]\n'
 AIMS = ("anywhere", "anywhere", "a segment", "the manifest", "the file")
 SEALS = {"segment_frames": 4, "threads": 1}
+MORE = {"steps": 20, "replicas": 70}
 
 
 def in_child(work):
@@ -62,15 +64,37 @@ def go_on(case, path, **how):
         thermosim.simulate(case, path, overwrite=True, **how).close()
 
 
-def what_is_wrong(path, whole):
-    """Whatever a kill has left must be readable, and equal to the unharmed run as far as it goes."""
+def go_on_extending(case, path, **how):
+    """Extend a file, or resume that."""
+    few, folder = case.settings.ensemble.replicas, parts_folder(path)
+    if (folder / "manifest.json").exists():
+        longer = begun = read_manifest(folder).replicas > few
+    else:
+        with h5py.File(path) as file:
+            longer, begun = json.loads(file.attrs["settings"])["ensemble"]["replicas"] > few, False
+    if begun:
+        thermosim.resume(path, **how).close()
+    elif not longer:
+        thermosim.extend(path, **MORE, **how).close()
+
+
+def what_is_wrong(path, whole, old=None):
+    """Whatever a kill has left must be readable, and equal to the unharmed run as far as it goes.
+
+    Of an ensemble that is being extended what there was must be there, and what is new may be.
+    """
     if not path.exists() and not (parts_folder(path) / "manifest.json").exists():
         return ""
     try:
         with warnings.catch_warnings(), thermosim.open_ensemble(path) as left:
             warnings.simplefilter("error")
             for name, variable in left.data_vars.items():
-                if "step" in variable.dims and not np.array_equal(variable, whole[name][: left.sizes["step"]]):
+                if "step" not in variable.dims:
+                    continue
+                expected = whole[name].isel(step=slice(left.sizes["step"]), replica=slice(left.sizes["replica"]))
+                same = variable == expected
+                there = same if old is None else same[: old.sizes["step"], : old.sizes["replica"]]
+                if not there.all() or not (same | variable.isnull()).all():
                     return f"{name} differs"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -108,26 +132,33 @@ def is_same(path, whole, reference):
         return all(np.array_equal(made[name], whole[name]) for name in whole.variables)
 
 
-def every_operation(case, whole, reference, folder, how):
-    """Kill before the first, the second, ... operation on files, until a run comes through; resume each."""
+def every_operation(case, whole, reference, folder, how, begun=None):
+    """Kill before the first, the second, ... operation on files, until a run comes through; resume each.
+
+    begun: the folder of a file, which is then extended.
+    """
     caught, faults = collections.Counter(), []
+    work, old = (go_on, None) if begun is None else (go_on_extending, thermosim.open_ensemble(begun / "out.h5"))
     status, fatal = 1, 0
     while status != 0:
         fatal += 1
-        path = folder / f"at-{fatal}.h5"
+        path = folder / f"at-{fatal}" / "out.h5"
+        if begun is None:
+            path.parent.mkdir()
+        else:
+            shutil.copytree(begun, path.parent)
 
         def run(fatal=fatal, path=path):
             Operations(fatal)
-            go_on(case, path, **SEALS, **how)
+            work(case, path, **SEALS, **how)
 
         _, status = os.waitpid(in_child(run), 0)
         caught[_doing(path)] += status != 0
-        faults += check(path, whole, f"before operation {fatal}")
-        _, failed = os.waitpid(in_child(lambda path=path: go_on(case, path, threads=2, **how)), 0)
+        faults += check(path, whole, f"before operation {fatal}", old)
+        _, failed = os.waitpid(in_child(lambda path=path: work(case, path, threads=2, **how)), 0)
         if failed or not is_same(path, whole, reference):
             faults.append(f"before operation {fatal}: not resumed to the same bytes")
-        shutil.rmtree(parts_folder(path), ignore_errors=True)
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path.parent)
     return caught, faults
 
 
@@ -171,9 +202,9 @@ def at_random(case, whole, reference, folder, kills):
     return caught, faults
 
 
-def check(path, whole, when):
+def check(path, whole, when, old=None):
     """A list with a sentence for what is wrong."""
-    wrong = what_is_wrong(path, whole)
+    wrong = what_is_wrong(path, whole, old)
     return [f"{when}: {wrong}"] if wrong else []
 
 
@@ -188,6 +219,12 @@ def main():
         reference = digest(unharmed)
         if mode == "random":
             caught, faults = at_random(case, whole, reference, folder, int(rest[0]))
+        elif mode == "extension":
+            begun = folder / "begun"
+            begun.mkdir()
+            thermosim.simulate(case, begun / "out.h5", **SEALS, **how).close()
+            whole = thermosim.extend(unharmed, **MORE, **SEALS).load()
+            caught, faults = every_operation(case, whole, digest(unharmed), folder, {}, begun)
         else:
             caught, faults = every_operation(case, whole, reference, folder, how)
     print(json.dumps({"kills": sum(caught.values()), "caught": caught, "faults": faults}))

@@ -4,11 +4,13 @@ import json
 import shutil
 import subprocess
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
 
 import thermosim
+from tests.test_user_model import MODEL, write
 from thermosim.plan.outline import plan
 from thermosim.run.execution import Interrupted
 from thermosim.run.fingerprint import fingerprint
@@ -236,6 +238,40 @@ def test_settings_of_an_extension_are_in_the_file(trap, tmp_path):
     extended = thermosim.extend(path, 10)
     assert json.loads(extended.attrs["settings"])["run"]["steps"] == 111
     assert not parts_folder(path).exists()
+
+
+def test_a_complete_file_that_is_damaged_is_not_called_complete(trap, tmp_path, capsys):
+    """What is damaged is named, and computed anew from the case in the file; a file without its case is refused."""
+    from thermosim.cli import terminal
+
+    path = tmp_path / "out.h5"
+    thermosim.simulate(thermosim.load_case(trap), path).close()
+    assert terminal.resume(path, False, {}) == 0
+    assert "nothing to go on with" in capsys.readouterr().out
+    whole = path.read_bytes()
+    with h5py.File(path) as file:
+        chunk = file["x"].id.get_chunk_info(0)
+    path.write_bytes(whole[: chunk.byte_offset] + bytes(8) + whole[chunk.byte_offset + 8 :])
+    for attempt in (lambda: terminal.resume(path, False, {}), lambda: thermosim.resume(path)):
+        with pytest.raises(StorageError, match=r"x is damaged .*\n.*resume .*out.h5 --repair"):
+            attempt()
+    thermosim.resume(path, repair=True).close()
+    assert path.read_bytes() == whole
+    title = whole.index(b"a small dragged trap")
+    path.write_bytes(whole[:title] + b"A" + whole[title + 1 :])
+    with pytest.raises(StorageError, match=r"run the case again|not a readable"):
+        thermosim.resume(path, repair=True)
+
+
+def test_a_model_that_was_edited_since_is_told(tmp_path):
+    """Beside its case, wherever the output is."""
+    smaller = {"ensemble.replicas": 20, "run.steps": 300, "record.first": 0, "record.every": 10}
+    case, path = thermosim.load_case(write(tmp_path), smaller), tmp_path / "elsewhere" / "out.h5"
+    path.parent.mkdir()
+    interrupt(case, path, after=100)
+    (tmp_path / "quartic.py").write_text(MODEL + "# better\n")
+    with pytest.warns(UserWarning, match=r"quartic.py: has been edited since the run was begun; it goes on with the t"):
+        thermosim.resume(path).close()
 
 
 @pytest.fixture

@@ -10,7 +10,13 @@ import pytest
 KILLING = Path(__file__).parent / "killing.py"
 
 
-HOW = [(["random", "100"], 100), (["every-operation"], 60), (["every-operation", "virtual"], 60)]
+HOW = [
+    (["random", "100"], 100),
+    (["every-operation"], 60),
+    (["every-operation", "virtual"], 60),
+    (["extension"], 60),
+    (["extension", "virtual"], 60),
+]
 
 
 @pytest.mark.parametrize(("how", "least"), HOW)

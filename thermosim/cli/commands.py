@@ -192,8 +192,10 @@ def resume(
 @app.command()
 def extend(
     file: Annotated[Path, typer.Argument(help="Ensemble file of a complete run.")],
-    steps: Annotated[int, typer.Option("--steps", min=1, help="How many steps more.")] = 0,
-    replicas: Annotated[int, typer.Option("--replicas", min=1, help="How many replicas more at each point.")] = 0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="How many steps more.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", min=1, help="How many replicas more, at each point of a sweep.")
+    ] = None,
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -206,11 +208,11 @@ def extend(
     """Go on past the end of a complete run; schedules hold their last value. Or add replicas to it, or both."""
     from thermosim.cli import terminal
 
-    if not steps and not replicas:
+    if steps is None and replicas is None:
         raise typer.BadParameter("say by how much: --steps N, --replicas N, or both.")
     how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
     how |= {"segment_seconds": seal_every, "force": force}
-    raise typer.Exit(terminal.extend(file, steps, replicas, terminal.After(compared, picture), how))
+    raise typer.Exit(terminal.extend(file, steps or 0, replicas or 0, terminal.After(compared, picture), how))
 
 
 @app.command()
