@@ -50,7 +50,8 @@ def propagator(theta, constants, time_step, temperature):
     k = constants["stiff"]
     mean = np.exp(-k * time_step)
     noise = np.sqrt(temperature / k * (1.0 - mean**2))
-    return mean * np.eye(2), noise * np.eye(2), theta + np.array(constants["shift"])
+    each = np.ones((len(theta), 1, 1))
+    return mean * np.eye(2) * each, noise * np.eye(2) * each, theta + np.array(constants["shift"])
 
 MODEL = Model(
     name="mine", summary="a test", source="a test",

@@ -98,11 +98,21 @@ def _propagator(plain: Plain, states: States | None) -> list[str]:
     if model.propagator is None:
         return []
     theta = np.concatenate([np.zeros(0), *(value for _, value in defaults(model, plain.values))])
-    given = outcome("propagator", model.propagator, theta, plain.values, _TIME_STEP, _TEMPERATURE)
+    several = np.stack([theta, 1.1 * theta + 0.05, theta])
+    given = outcome("propagator", model.propagator, several, plain.values, _TIME_STEP, _TEMPERATURE)
     if not isinstance(given, tuple) or len(given) != 3:
         return ["propagator must return (mean, noise, center)."]
-    parts = zip(("mean", "noise", "center"), given, ((n, n), (n, n), (n,)), strict=True)
-    mean, noise, center = (check_outputs(f"propagator: {name}", value, shape) for name, value, shape in parts)
+    parts = zip(("mean", "noise", "center"), given, ((3, n, n), (3, n, n), (3, n)), strict=True)
+    arrays = [check_outputs(f"propagator: {name}", value, shape) for name, value, shape in parts]
+    for one, mean, noise, center in zip(several, *arrays, strict=True):
+        if faults := _transition(plain, one, mean, noise, center):
+            return faults
+    return []
+
+
+def _transition(plain: Plain, theta: np.ndarray, mean: np.ndarray, noise: np.ndarray, center: np.ndarray) -> list[str]:
+    """What is wrong with x' = center + mean (x - center) + noise xi at one theta (m)."""
+    model, n = plain.model, plain.components
 
     def force(x: np.ndarray) -> np.ndarray:
         many = np.repeat(theta[:, None], x.shape[1], axis=1)
