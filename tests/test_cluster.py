@@ -425,7 +425,7 @@ def test_full_disk(long_case, tmp_path, cluster):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("no mounting here")
     try:
-        how = {"scheduler": cluster.scheduler_address, "segment_seconds": 0.2}
+        how = {"scheduler": cluster.scheduler_address, "segment_seconds": 0.2, "force": True}
         with pytest.raises(StorageError, match="No space left on device") as full:
             thermosim.simulate(case, folder / "w.h5", **how)
         assert "thermosim resume" in str(full.value)

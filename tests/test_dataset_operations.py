@@ -447,12 +447,14 @@ def test_axes_whose_name_is_taken(name, tmp_path):
         model = model.replace("energy=energy,", more).replace("import Constant", "import Constant, Observable")
     (tmp_path / "quartic.py").write_text(model)
     (tmp_path / "case.toml").write_text(CASE)
-    with pytest.raises(CaseError, match=rf"axis would be called '{name}'.*rename the constant"):
+    with pytest.raises(
+        CaseError, match=rf"axis would be called '{name}'.*rename the constant|a constant is called '{name}'.*rename it"
+    ):
         thermosim.load_case(tmp_path / "case.toml", {"sweep": {f"model.{name}": {"values": [1.0, 2.0]}}})
 
 
 def test_a_value_twice_on_an_axis():
-    with pytest.raises(CaseError, match=r"has the value 2\.0 twice"):
+    with pytest.raises(CaseError, match=r"has the value 2 twice"):
         thermosim.load_case(TRAP, {"sweep": {"x.tau": {"values": [1, 2, 2.0]}}})
 
 

@@ -7,7 +7,6 @@ import pytest
 
 import thermosim
 from thermosim import analysis, cohorts
-from thermosim.checks.admission import Unfit
 from thermosim.plots.picture import picture
 from thermosim.run.execution import Interrupted
 
@@ -165,8 +164,7 @@ def test_summaries_alone_are_no_complaint():
     assert report.why_nothing.startswith("Nothing to compare: no frames were kept")
     assert "record.variables some of theta, x, phi, work, heat" in report.why_nothing
     assert not report.notes
-    with pytest.raises(Unfit, match=r"no frames were kept .* name in record\.variables"):
-        picture(ds)
+    assert picture(ds).axes
     with pytest.raises(
         ValueError, match=r"needs frames of theta, and of theta there is only what a table of \[record\]"
     ):

@@ -338,7 +338,7 @@ def test_what_is_not_ours_is_not_deleted(trap, tmp_path):
 
 def test_a_run_that_fails_before_anything_is_sealed_leaves_nothing(trap, tmp_path):
     case = thermosim.load_case(trap, {"x.samples": 10**6, "ensemble.replicas": 10**6})
-    with pytest.raises(thermosim.CaseError, match="more than this machine"):
+    with pytest.raises(thermosim.CaseError, match="of memory while it runs, this machine has"):
         thermosim.simulate(case, tmp_path / "out.h5")
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import integrate, optimize
 
 import thermosim
 from tests.assertions import assert_within
@@ -25,7 +26,7 @@ import numpy as np
 
 from thermosim import Constant, Model, Parameter
 
-PLACE = 0
+DEPTH, OFFSET = @DEPTH, @OFFSET
 
 def prepare(theta, constants, shared, derived, scratch):
     for lane in range(theta.shape[1]):
@@ -35,14 +36,14 @@ def prepare(theta, constants, shared, derived, scratch):
 def surprisal_and_force(x, derived, constants, shared, phi, force, scratch):
     for lane in range(x.shape[1]):
         d = x[0, lane] - derived[0, lane]
-        phi[lane] = derived[1, lane] * (0.5 * d * d + 0.1 * d * d * d * d)
-        force[0, lane] = -derived[1, lane] * (d + 0.4 * d * d * d)
+        phi[lane] = derived[1, lane] * (DEPTH * (0.5 * d * d + 0.1 * d * d * d * d) + OFFSET)
+        force[0, lane] = -derived[1, lane] * DEPTH * (d + 0.4 * d * d * d)
 
 def parameter_gradient(x, derived, constants, shared, factor, loss, gradient, scratch):
     for lane in range(x.shape[1]):
         d = x[0, lane] - derived[0, lane]
-        loss[lane] += factor * derived[1, lane] * (0.5 * d * d + 0.1 * d * d * d * d)
-        gradient[0, lane] -= factor * derived[1, lane] * (d + 0.4 * d * d * d)
+        loss[lane] += factor * derived[1, lane] * (DEPTH * (0.5 * d * d + 0.1 * d * d * d * d) + OFFSET)
+        gradient[0, lane] -= factor * derived[1, lane] * DEPTH * (d + 0.4 * d * d * d)
 
 from thermosim import Derived
 MODEL = Model(
@@ -58,14 +59,14 @@ LEARNER = """
 file = "place.py"
 [theta]
 dynamics = "sgld"
-learning_rate = 0.1
+learning_rate = 0.02
 temperature = 0.2
 weight_decay = 0.05
 batch = 2
 spread = 0.5
 [x]
 dynamics = "mala"
-time_step = 0.2
+time_step = 0.03
 tau = 2
 initial = "normal"
 [data]
@@ -152,21 +153,33 @@ def _times(value, c):
     return value if isinstance(value, str) else c * value
 
 
+def _normalised_in_both_units():
+    """Depth and offset of the well of MODEL for which exp(-phi) and exp(-C phi) both integrate to 1."""
+
+    def log_z(depth, c):
+        well = integrate.quad(lambda d: np.exp(-c * depth * (0.5 * d * d + 0.1 * d**4)), -np.inf, np.inf)
+        return np.log(well[0])
+
+    depth = optimize.brentq(lambda depth: C * log_z(depth, 1.0) - log_z(depth, C), 1.0, 50.0, xtol=1e-14)
+    return depth, log_z(depth, 1.0)
+
+
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory):
     """The same learning machine with energies in units c times smaller."""
     folder = tmp_path_factory.mktemp("place")
-    (folder / "place.py").write_text(MODEL)
+    depth, offset = _normalised_in_both_units()
+    (folder / "place.py").write_text(MODEL.replace("@DEPTH", repr(depth)).replace("@OFFSET", repr(offset)))
     np.save(folder / "rows.npy", 0.7 + np.random.default_rng(0).normal(size=(40, 1)))
 
     @functools.cache
     def run(c=1.0, **changes):
         scaled = {
             "model.scale": c,
-            "theta.learning_rate": 0.1 / c,
+            "theta.learning_rate": 0.02 / c,
             "theta.temperature": 0.2 * c,
             "theta.weight_decay": 0.05 * c,
-            "x.time_step": 0.2 / c,
+            "x.time_step": 0.03 / c,
             "sweep": {"x.temperature": {"values": [0.5 * c, 2.0 * c]}},
         }
         return thermosim.simulate(thermosim.load_case(LEARNER, scaled | changes, folder=folder))

@@ -186,19 +186,3 @@ def test_commands(tmp_path):
     assert wrong.returncode == 2
     assert "force(0, ...)" in wrong.stderr
     assert not wrong.stdout
-
-
-def test_resume_says_where_the_file_was_edited(tmp_path, monkeypatch, capsys):
-    from thermosim.cli import terminal
-    from thermosim.storage import parts_folder, read_manifest
-
-    case = case_of(tmp_path, **{"ensemble.replicas": 3})
-    thermosim.simulate(case, tmp_path / "out.h5", virtual=True)
-    assert read_manifest(parts_folder(tmp_path / "out.h5")).origin.model_source == MODEL
-    monkeypatch.chdir(tmp_path)
-    terminal._tell_of_an_edited_model(tmp_path / "out.h5")
-    assert not capsys.readouterr().err
-    (tmp_path / "mine.py").write_text(MODEL + "# edited\n")
-    terminal._tell_of_an_edited_model(tmp_path / "out.h5")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "mine.py has changed since the run began" in line

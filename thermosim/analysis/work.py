@@ -185,6 +185,7 @@ def _put_crooks(ds: xr.Dataset, estimates: np.ndarray, shared: np.ndarray, works
     for (name, (unit, units, meaning)), numbers in zip(meanings.items(), estimates, strict=True):
         parts = [unit * xr.DataArray(n, dims=names, coords={axis: ds[axis] for axis in names}) for n in numbers]
         put(result, name, parts[0], parts[1], units, meaning, condition, bounds=(parts[2], parts[3]))
+    result["slope"].attrs["undefined"] = "no line through works of one run that all lie beyond, or equal, the other's"
     works_shared = xr.DataArray(shared, dims=names, coords={axis: ds[axis] for axis in names})
     overlap = works_shared * (1.0 / works[0].shape[-1] + 1.0 / works[1].shape[-1])
     result["overlap"] = overlap.assign_attrs(

@@ -249,7 +249,8 @@ def _too_many_blocks(axes: list[Axis]) -> list[str]:
 
 def _tried(axis: Axis, most: int) -> list[int]:
     """Numbers of the values after the first, or some of them, with the last."""
-    return np.unique(np.linspace(1, len(axis.values) - 1, max(1, min(most, len(axis.values) - 1))).astype(int)).tolist()
+    others = len(axis.values) - 1
+    return np.unique(np.linspace(1, others, max(1, min(most, others))).astype(int)).tolist() if others else []
 
 
 def _moves_others(model: Model, axis: Axis, here: Settings, there: Settings) -> bool:
