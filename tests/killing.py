@@ -1,6 +1,8 @@
 """Kill a run in a forked process, where kernels are compiled already, and see what is left. Run by test_kills.py.
 
-    python tests/killing.py random N | every-operation [virtual] | extension [virtual]
+    python tests/killing.py random N | every-operation [N] [virtual] | extension [N] [virtual]
+
+N: so many kills at random instants; of the operations on files the first and every N-th after it, by default all.
 
 Prints one JSON line: how many kills, what they caught, and everything that was found to be wrong.
 """
@@ -132,16 +134,16 @@ def is_same(path, whole, reference):
         return all(np.array_equal(made[name], whole[name]) for name in whole.variables)
 
 
-def every_operation(case, whole, reference, folder, how, begun=None):
-    """Kill before the first, the second, ... operation on files, until a run comes through; resume each.
+def every_operation(case, whole, reference, folder, how, stride, begun=None):
+    """Kill before the first operation on files and every `stride`-th after it, until a run comes through; resume each.
 
     begun: the folder of a file, which is then extended.
     """
     caught, faults = collections.Counter(), []
     work, old = (go_on, None) if begun is None else (go_on_extending, thermosim.open_ensemble(begun / "out.h5"))
-    status, fatal = 1, 0
+    status, fatal = 1, 1 - stride
     while status != 0:
-        fatal += 1
+        fatal += stride
         path = folder / f"at-{fatal}" / "out.h5"
         if begun is None:
             path.parent.mkdir()
@@ -214,7 +216,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unharmed = folder / "unharmed.h5"
-        how = {"virtual": True} if "virtual" in rest else {}
+        how, stride = {"virtual": True} if "virtual" in rest else {}, int([*filter(str.isdigit, rest), 1][0])
         whole = thermosim.simulate(case, unharmed, **SEALS).load()
         reference = digest(unharmed)
         if mode == "random":
@@ -224,9 +226,9 @@ def main():
             begun.mkdir()
             thermosim.simulate(case, begun / "out.h5", **SEALS, **how).close()
             whole = thermosim.extend(unharmed, **MORE, **SEALS).load()
-            caught, faults = every_operation(case, whole, digest(unharmed), folder, {}, begun)
+            caught, faults = every_operation(case, whole, digest(unharmed), folder, {}, stride, begun)
         else:
-            caught, faults = every_operation(case, whole, reference, folder, how)
+            caught, faults = every_operation(case, whole, reference, folder, how, stride)
     print(json.dumps({"kills": sum(caught.values()), "caught": caught, "faults": faults}))
 
 
