@@ -7,9 +7,9 @@ import re
 import pytest
 
 from thermosim.case.model import functional_faults, trial_constants
-from thermosim.models import user
-from thermosim.models.examine import examine
-from thermosim.models.user import load_user_model
+from thermosim.models.user_file import load
+from thermosim.models.user_file.examine import examine
+from thermosim.models.user_file.load import load_user_model
 
 DRIVEN = """
 import math
@@ -362,7 +362,7 @@ SPINS_FAULTS = {
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(user, "PATIENCE", 1.0)
+    monkeypatch.setattr(load, "PATIENCE", 1.0)
 
 
 def said_of(path) -> list[str]:

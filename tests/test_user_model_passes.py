@@ -9,8 +9,8 @@ import pytest
 import thermosim.models
 from thermosim.case.model import functional_faults, trial_constants
 from thermosim.models import MODELS
-from thermosim.models.examine import examine
-from thermosim.models.user import load_user_model
+from thermosim.models.user_file.examine import examine
+from thermosim.models.user_file.load import load_user_model
 
 SMALL = {
     "boltzmann-machine": {"dimension": 4},

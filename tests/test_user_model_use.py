@@ -16,7 +16,7 @@ import thermosim
 from tests.assertions import assert_within
 from thermosim.case.faults import CaseError
 from thermosim.cli.exits import Exit, explained
-from thermosim.models.user import contained, load_user_model
+from thermosim.models.user_file.load import contained, load_user_model
 
 MODEL = """
 import numpy as np

@@ -31,7 +31,7 @@ from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
 from thermosim.case.toml import toml
 from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
-from thermosim.models.blame import blamed
+from thermosim.models.user_file.blame import blamed
 from thermosim.moves import THETA_MOVES, X_MOVES
 
 __all__ = ["Case", "key_parts", "load_case"]
@@ -149,7 +149,7 @@ def _users_code(raw: Raw, name: str) -> Iterator[None]:
 
 def _examined(model: Model, settings: Settings, raw: Raw, home: Path, axes: Sequence[Axis]) -> list[str]:
     """What is wrong with a user's model at the constants of this case, at the ends of each axis of [model] too."""
-    from thermosim.models.examine import Start, examine  # compiles
+    from thermosim.models.user_file.examine import Start, examine  # compiles
 
     constants: list[Mapping[str, Any]] = [settings.model.constants]
     swept: list[str] = []

@@ -17,7 +17,7 @@ from thermosim.case.sweep import RESERVED
 from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
-from thermosim.models.user import load_user_model
+from thermosim.models.user_file.load import load_user_model
 
 __all__ = ["find_model", "functional_faults", "resolved_model", "trial_constants"]
 

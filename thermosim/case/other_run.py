@@ -245,7 +245,8 @@ def frame_faults(name: str, other: OtherRun, model: Model, settings: Settings, f
     try:
         frame = read_frame(other, name, folder)
         at = {axis: settings.value(axis) for axis, _ in frame.axes}
-        states = frame.of_lanes(at, np.arange(settings.ensemble.replicas), other.survivors)
+        wanted = min(settings.ensemble.replicas, frame.whole.shape[-1] + 1)  # one too many is refused as any more are
+        states = frame.of_lanes(at, np.arange(wanted), other.survivors)
     except ValueError as error:
         return [f"{key}: {error}"]
     except KeyError as error:

@@ -84,7 +84,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader has gone, as in `thermosim check out.h5 | head -1`
         code = Exit.BROKEN_PIPE
     except SystemExit as error:
-        from thermosim.models.blame import blamed
+        from thermosim.models.user_file.blame import blamed
 
         if not blamed(error):
             raise

@@ -23,7 +23,7 @@ def explained(error: BaseException) -> tuple[str, Exit]:
     """A paragraph for an error, and the exit code."""
     from thermosim.case.faults import CaseError
     from thermosim.data import DataError
-    from thermosim.models.blame import blamed
+    from thermosim.models.user_file.blame import blamed
     from thermosim.storage import StorageError
 
     if isinstance(error, (CaseError, DataError, StorageError)):

@@ -187,8 +187,8 @@ def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
     """Describe the model of a file, then say what of it was checked; exit code 2 where something is wrong."""
     from thermosim.case.faults import CaseError
     from thermosim.case.model import trial_constants
-    from thermosim.models.examine import examine
-    from thermosim.models.user import load_user_model
+    from thermosim.models.user_file.examine import examine
+    from thermosim.models.user_file.load import load_user_model
 
     model, faults = load_user_model(path)
     if model is None:

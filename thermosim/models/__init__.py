@@ -16,7 +16,7 @@ from thermosim.models import (
     rotational_trap,
     two_beads,
 )
-from thermosim.models.user import model_of_text
+from thermosim.models.user_file.load import model_of_text
 
 __all__ = ["MODELS", "model_of"]
 

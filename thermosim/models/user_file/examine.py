@@ -20,15 +20,15 @@ from thermosim.kernels.evaluate import energy_bindings
 from thermosim.kernels.signatures import book as book_declaration
 from thermosim.kernels.signatures import signature_of
 from thermosim.model import Model, Values
-from thermosim.models.blame import blamed
-from thermosim.models.lane_rules import alone, lane_faults
-from thermosim.models.numpy_parts import numpy_faults
-from thermosim.models.plain import ModelFault, Plain, outcome
-from thermosim.models.replica_parts import start_faults, sweep_faults
-from thermosim.models.samplers import check_outputs, sampler_faults
-from thermosim.models.slopes import compared, finite_difference
-from thermosim.models.states import States, defaults, random_states, thetas
-from thermosim.models.user import contained
+from thermosim.models.user_file.blame import blamed
+from thermosim.models.user_file.lane_rules import alone, lane_faults
+from thermosim.models.user_file.load import contained
+from thermosim.models.user_file.numpy_parts import numpy_faults
+from thermosim.models.user_file.plain import ModelFault, Plain, outcome
+from thermosim.models.user_file.replica_parts import start_faults, sweep_faults
+from thermosim.models.user_file.samplers import check_outputs, sampler_faults
+from thermosim.models.user_file.slopes import compared, finite_difference
+from thermosim.models.user_file.states import States, defaults, random_states, thetas
 
 __all__ = ["Examination", "Start", "examine"]
 

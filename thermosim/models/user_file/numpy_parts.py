@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from thermosim.models.plain import ModelFault, Plain, outcome
-from thermosim.models.samplers import check_outputs
-from thermosim.models.states import States, defaults, thetas
+from thermosim.models.user_file.plain import ModelFault, Plain, outcome
+from thermosim.models.user_file.samplers import check_outputs
+from thermosim.models.user_file.states import States, defaults, thetas
 
 __all__ = ["numpy_faults"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thermosim.models.plain import ModelFault
+from thermosim.models.user_file.plain import ModelFault
 
 __all__ = ["Slope", "compared", "finite_difference"]
 

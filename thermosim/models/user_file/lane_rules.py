@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from thermosim.models.plain import Plain
-from thermosim.models.states import States
+from thermosim.models.user_file.plain import Plain
+from thermosim.models.user_file.states import States
 
 __all__ = ["alone", "lane_faults"]
 

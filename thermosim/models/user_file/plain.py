@@ -15,10 +15,10 @@ import numpy as np
 from thermosim.kernels.declare import bound, scope_of
 from thermosim.kernels.evaluate import Evaluator, energy_bindings
 from thermosim.model import Model, Values
-from thermosim.models import user
-from thermosim.models.blame import blamed
-from thermosim.models.fields import COMPILED
-from thermosim.models.user import allow
+from thermosim.models.user_file import load
+from thermosim.models.user_file.blame import blamed
+from thermosim.models.user_file.fields import COMPILED
+from thermosim.models.user_file.load import allow
 from thermosim.streams import INITIAL
 
 __all__ = ["ModelFault", "Plain", "outcome"]
@@ -33,7 +33,7 @@ def outcome(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
     Raises ModelFault, which names the function and the line, for any other error.
     """
-    allow(user.PATIENCE)
+    allow(load.PATIENCE)
     try:
         with np.errstate(all="ignore"):
             return function(*arguments)

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from thermosim.models.lane_rules import alone
-from thermosim.models.plain import ModelFault, Plain, outcome
-from thermosim.models.states import thetas
+from thermosim.models.user_file.lane_rules import alone
+from thermosim.models.user_file.plain import ModelFault, Plain, outcome
+from thermosim.models.user_file.states import thetas
 
 __all__ = ["check_outputs", "sampler_faults"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Model, Values
-from thermosim.models.plain import ModelFault, Plain, outcome
+from thermosim.models.user_file.plain import ModelFault, Plain, outcome
 
 __all__ = ["States", "defaults", "random_states", "thetas"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Values
-from thermosim.models.plain import Plain, outcome
-from thermosim.models.samplers import check_outputs
-from thermosim.models.states import thetas
+from thermosim.models.user_file.plain import Plain, outcome
+from thermosim.models.user_file.samplers import check_outputs
+from thermosim.models.user_file.states import thetas
 
 __all__ = ["start_faults", "sweep_faults"]
 

@@ -20,7 +20,7 @@ from thermosim.kernels.declare import is_inlined
 from thermosim.kernels.identity import names_of
 from thermosim.ledger import FUNCTIONALS, Functional
 from thermosim.model import Constant, Derived, Model, Observable, Parameter
-from thermosim.models.blame import place_of
+from thermosim.models.user_file.blame import place_of
 
 __all__ = ["COMPILED", "PLAIN", "field_faults"]
 

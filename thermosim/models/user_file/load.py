@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 
 from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
-from thermosim.models.blame import MODULE, blamed
-from thermosim.models.fields import field_faults
+from thermosim.models.user_file.blame import MODULE, blamed
+from thermosim.models.user_file.fields import field_faults
 
 __all__ = ["allow", "contained", "load_user_model", "model_of_text"]
 
