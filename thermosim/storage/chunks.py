@@ -84,9 +84,8 @@ def size_of_file(manifest: Manifest, states: States, inputs: Iterable[float] = (
 def size_of_segments(manifest: Manifest, states: States, reached: int = -1) -> tuple[float, float]:
     """Bytes of what is sealed of a run after step `reached`: its frames, and the state of every lane once."""
     layout = Layout(manifest, reached=manifest.steps)
-    frames, lasts = sum(array.nbytes for array in layout.arrays() if array.framed), _lasts(layout)
-    if reached >= 0:
-        frames -= sum(array.nbytes for array in Layout(manifest, reached=reached).arrays() if array.framed)
+    frames, lasts = layout.frame_bytes(), _lasts(layout)
+    frames -= Layout(manifest, reached=reached).frame_bytes() if reached >= 0 else 0.0
     state = sum(
         float(math.prod(lead)) * lasts[name.startswith("cohorts/")] * itemsize * blocks
         for of_block, blocks in states
