@@ -75,7 +75,7 @@ def test_own_values_stand(trap):
     assert settings["tables"]["x"] == table
     json.dumps(settings)
     case = thermosim.load_case(trap, {"record.x": table})
-    (summary,) = recorded(plan(case)[0])["summaries"]
+    (summary,) = recorded(plan(case)[0], [200])["summaries"]
     assert summary == Summary("x", (2,), Cadence(1, 3), ("histogram", "correlation"), (-1.0, 2.5), 7, 4)
 
 

@@ -1,5 +1,8 @@
 """What `info` says a run will take, against what it takes."""
 
+import resource
+import time
+
 import pytest
 
 import thermosim
@@ -97,21 +100,111 @@ def test_what_does_not_fit_is_refused_with_the_largest_that_does(trap, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
 
 
+STIRRED = """
+[model]
+name = "rotational-trap"
+[x]
+dynamics = "ula"
+time_step = 0.1
+tau = 1
+[ensemble]
+replicas = 100
+[run]
+steps = 100
+"""
+
+LEARNING = """
+[model]
+name = "gaussian"
+[theta]
+dynamics = "sgd"
+learning_rate = 0.01
+batch = 2
+[x]
+dynamics = "exact"
+tau = 1
+[data]
+source = "gaussian"
+[ensemble]
+replicas = 1000
+[run]
+steps = 100
+"""
+MANY = {"ensemble.replicas": 10**9}
+KNOTS = list(range(50_000))
+
+
+@pytest.fixture
+def small_machine():
+    """As after `ulimit -v`: what is made of such a size does not fit."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 10**9, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("text", "changes", "told"),
     [
-        ("ensemble.replicas", 10**12),
-        ("x.samples", 10**6),
-        ("model.dimension", 10**9),
-        ("run.steps", 2**48 - 1),
-        ("record.x", {"keep": ["histogram"], "range": [-1.0, 1.0], "bins": 100_000}),
+        ("trap", {"ensemble.replicas": 10**12}, "largest that fits is ensemble.replicas"),
+        ("trap", {"x.samples": 10**6, "ensemble.replicas": 10**6}, "largest that fits is ensemble.replicas"),
+        ("trap", {"x.samples": 10**12}, "x.samples"),
+        ("trap", {"model.dimension": 10**9}, "at most 1000"),
+        ("trap", {"run.steps": 10**15, "record.every": 1}, "less than 281474976710656"),
+        ("trap", {"run.steps": 2**48 - 1, "record.every": 1}, "two million at most"),
+        ("trap", MANY | {"run.steps": 2**48 - 1, "record.every": 2**40}, "largest that fits is ensemble.replicas"),
+        (
+            "trap",
+            MANY | {"run.steps": 10**12, "record": {"every": 1, "variables": [], "x": {"keep": ["mean"]}}},
+            "a single replica of each point fits with record.every",
+        ),
+        ("trap", {"record.x": {"keep": ["correlation"], "lags": 10**9}}, "less than or equal to 1000"),
+        ("trap", {"record.x": {"keep": ["histogram"], "range": [-1.0, 1.0], "bins": 10**9}}, "or equal to 100000"),
+        (
+            "trap",
+            MANY | {"record.x": {"keep": ["histogram"], "range": [-1.0, 1.0], "bins": 10**5}},
+            "largest that fits is ensemble.replicas",
+        ),
+        ("trap", {"sweep": {"x.time_step": {"linspace": [0.01, 0.1], "num": 10**9}}}, "n from 2 to 100,000"),
+        (
+            "trap",
+            {"sweep": {key: {"linspace": [0.05, 0.1], "num": 10**5} for key in ("x.time_step", "x.temperature")}},
+            "not even a single replica of each point fits",
+        ),
+        ("trap", MANY | {"sweep": {"x.tau": {"values": KNOTS[1:10_001]}}}, "largest that fits is ensemble.replicas"),
+        (
+            "trap",
+            MANY | {"x.time_step": {"kind": "table", "steps": KNOTS, "values": [0.1] * len(KNOTS)}, "run.steps": 10**5},
+            "largest that fits is ensemble.replicas",
+        ),
+        (STIRRED, {"model.dimension": 10**12}, "134,217,728 at most; make model.dimension smaller"),
+        (STIRRED, {"model.dimension": 10**8, "x.mobility": 2.0}, "a single replica of each point fits with record"),
+        (LEARNING, {"model.name": "rbm", "model.dimension": 10**6, "model.hidden": 10**6}, "make model.dimension or"),
+        (LEARNING, {"model.name": "boltzmann-machine", "model.dimension": 10**5}, "at most 16"),
+        (LEARNING, {"model.name": "full-gaussian", "model.dimension": 10**5}, "at most 100"),
+        (LEARNING, {"model.name": "gaussian-mixture", "model.dimension": 10**6, "model.mixtures": 10**6}, "smaller"),
+        (LEARNING, {"model.name": "network-energy", "model.dimension": 10**6, "model.hidden": 10**6}, "smaller"),
+        (LEARNING, {"model.dimension": 10**6, "data.rows": 100}, "largest that fits is ensemble.replicas"),
+        (LEARNING, {"data.rows": 10**12}, "less than or equal to 1000000000"),
+        (LEARNING, {"data.rows": 10**9}, "takes 32.1 GB of memory"),
+        (LEARNING, {"data.rows": 10**9, "model.dimension": 2}, "8 at most"),
+        (LEARNING, {"theta.batch": 10**12}, "at most 1,000,000"),
     ],
 )
-def test_the_largest_sizes_are_answered_at_once(key, value, trap):
-    """Nothing of the size that is asked for is made: a gigabyte would take longer."""
-    changes = {key: value} | ({"ensemble.replicas": 10**9} if key != "ensemble.replicas" else {})
-    with pytest.raises(CaseError):
-        thermosim.simulate(thermosim.load_case(trap, changes))
+def test_the_largest_sizes_are_refused_at_once_with_what_fits(text, changes, told, trap, tmp_path, small_machine):
+    """Nothing of the size that is asked for is made or compiled: a gigabyte would take longer."""
+
+    def ask() -> None:
+        case = thermosim.load_case(trap if text == "trap" else text, changes)
+        needs_of_case(case, trial=False)
+        thermosim.simulate(case, tmp_path / "out.h5")
+
+    begin = time.process_time()
+    with pytest.raises(CaseError) as refused:
+        ask()
+    assert told in str(refused.value)
+    assert time.process_time() - begin < 5.0
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_container_limits_memory(tmp_path):

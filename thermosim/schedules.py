@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _EXTREMES = 100_000  # of a sinusoid that are looked at, at most
+_LOOKED_AT = 2**20  # numbers, between the extremes
 
 
 @dataclass(frozen=True)
@@ -83,21 +84,24 @@ def values_at(value: Any, steps: int, times: np.ndarray) -> np.ndarray:
     return result
 
 
-def telling_steps(value: Any, steps: int) -> np.ndarray:
-    """Steps at which a schedule takes its extreme values, and a thousand between: enough to judge all of them."""
+def telling_steps(value: Any, steps: int, numbers: int = 1) -> np.ndarray:
+    """Steps at which a schedule takes its extreme values, and a thousand between: enough to judge all of them.
+
+    Between the extremes, and of a sinusoid, fewer where each value is an array of many `numbers`.
+    """
     if not is_schedule(value):
         return np.array(sorted({0, 1, steps}))
-    marks: list[float] = [0, 1, steps, *np.linspace(0, steps, 1001)]
+    marks = [np.array([0.0, 1.0, steps]), np.linspace(0, steps, max(2, min(1001, _LOOKED_AT // numbers)))]
     knots = [value.get(key) for key in ("begin", "end", "at", "steps", "warm_up")]
-    marks += [mark for knot in knots if knot is not None for mark in np.ravel(np.asarray(knot, float))]
+    marks += [np.ravel(np.asarray(knot, float)) for knot in knots if knot is not None]
     if value.get("kind") == "sinusoidal":
-        count = min(int(2.0 * steps / value["period"]) + 2, _EXTREMES)
+        count = min(int(2.0 * steps / value["period"]) + 2, max(4, _EXTREMES // numbers))
         turns = 0.5 * np.arange(count) + 0.25 - value.get("phase", 0.0) % (2.0 * np.pi) / (2.0 * np.pi)
-        marks += list(value.get("begin", 0) + value["period"] * turns)
+        marks.append(value.get("begin", 0) + value["period"] * turns)
     if value.get("kind") == "piecewise":
         for begin, length, part in _parts(value, steps):
-            marks += list(begin + telling_steps(part, length))
-    near = np.rint(np.add.outer(marks, [-1, 0, 1])).ravel()
+            marks.append(begin + telling_steps(part, length, numbers))
+    near = np.rint(np.add.outer([-1, 0, 1], np.concatenate(marks))).ravel()
     return np.unique(near[(near >= 0) & (near <= steps)]).astype(int)
 
 

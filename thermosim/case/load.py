@@ -25,7 +25,7 @@ from thermosim.case.faults import CaseError, unknown
 from thermosim.case.model import find_model
 from thermosim.case.numbers import plain, whole
 from thermosim.case.record import RecordTable, frame_names, name_faults, recordable, shape_faults
-from thermosim.case.resolve import resolve
+from thermosim.case.resolve import Known, combination_faults, resolve, settings_of
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
 from thermosim.case.toml import toml
@@ -37,8 +37,9 @@ from thermosim.moves import THETA_MOVES, X_MOVES
 __all__ = ["Case", "key_parts", "load_case"]
 
 Raw = dict[str, Any]
+Point = tuple[tuple[int, int], ...]
 _MOST_BLOCKS = 10_000  # structural points of a sweep
-_MOST_TRIED = 1000  # values of an axis of lanes
+_MOST_TRIED = 400  # values of an axis, or blocks, whose combination with everything else is looked at
 _DEEPEST = 12  # tables and lists in each other
 _LARGEST = 8_000_000  # bytes
 _TOP = ("title", "model", *SECTIONS, "sweep")
@@ -115,12 +116,7 @@ def load_case(
     if model is None:
         raise CaseError(faults, name)
     raw = _whole(raw, model)
-    axes = [
-        replace(
-            axis, values=tuple(whole(value) if _is_whole(axis.key, value, model) else value for value in axis.values)
-        )
-        for axis in axes
-    ]
+    axes = [replace(axis, values=_whole_values(axis, model)) for axis in axes]
     faults += taken_names(axes, model)
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
     with _users_code(raw, name):
@@ -190,7 +186,8 @@ def _swept(
     """The settings at the first point, the axes with what is structural, the settings of all blocks, and all faults.
 
     Each value of an axis is tried with the first values of the others, all structural values together, and each value
-    of the other axes with all of these; of thousands that are lanes, as many as time allows.
+    of the other axes with all of these; of thousands as many as time allows, with the least, the largest and the last
+    of an axis. Single values of what is structural are all looked at.
     """
     settings, faults = resolve(raw, model, home)
     moves = {settings.x.dynamics} if settings is not None and settings.x is not None else set()
@@ -200,22 +197,30 @@ def _swept(
     if too_many := _too_many_blocks(axes):
         return None, axes, [], faults + too_many
 
+    known: Known = {}
+
     @functools.cache
-    def at(point: tuple[tuple[int, int], ...]) -> tuple[Settings | None, list[str]]:
-        """At (number of an axis, number of a value), and the first values of the other axes."""
+    def there(point: Point) -> tuple[Settings | None, list[str]]:
+        """At (number of an axis, number of a value), and the first values of the other axes, single values only."""
         values = {axes[number].key: axes[number].values[position] for number, position in point}
-        return resolve(_changed(raw, values), model, home)
+        return settings_of(_changed(raw, values), model, known)
+
+    @functools.cache
+    def at(point: Point) -> tuple[Settings | None, list[str]]:
+        """The same, and how they go together."""
+        found, wrong = there(point)
+        return found, wrong if found is None else wrong or combination_faults(model, found, home)
 
     everywhere = recordable(model, settings) if settings is not None and not faults else []
     computed: set[int] = set()
     for number, axis in enumerate(axes):
-        for position in range(1, len(axis.values)) if axis.structural else _tried(axis, _MOST_TRIED):
-            there, wrong = at(((number, position),))
+        for position in _tried(axis, _MOST_TRIED):
+            other, wrong = at(((number, position),))
             faults += wrong
-            if there is not None and not wrong:
-                if settings is not None and _moves_others(model, axis, settings, there):
+            if other is not None and not wrong:
+                if settings is not None and _moves_others(model, axis, settings, other):
                     computed.add(number)
-                names = recordable(model, there)
+                names = recordable(model, other)
                 everywhere = [name for name in everywhere if name in names]
     axes = [replace(axis, structural=axis.structural or number in computed) for number, axis in enumerate(axes)]
     faults += _too_many_blocks(axes)
@@ -225,16 +230,19 @@ def _swept(
     settings = replace(settings, record=record)
     faults += name_faults(settings, {axis.name: axis.key for axis in axes})
     structural = [number for number, axis in enumerate(axes) if axis.structural]
-    blocks = math.prod(len(axes[number].values) for number in structural)
+    places = itertools.product(*(range(len(axes[number].values)) for number in structural)) if structural else ()
+    blocks = [tuple((number, i) for number, i in zip(structural, place) if i) for place in places]
+    judged = {blocks[i] for i in [0, *_spaced(len(blocks), _MOST_TRIED)]} if blocks else set()
     of_blocks = []
-    for index in itertools.product(*(range(len(axes[number].values)) for number in structural)) if structural else ():
-        point = tuple((number, position) for number, position in zip(structural, index) if position)
-        combined, wrong = at(point)
-        faults += wrong if wrong or combined is None else shape_faults(model, settings, combined)
+    for point in blocks:
+        combined, wrong = at(point) if point in judged else there(point)
         of_blocks += [combined] if combined is not None else []
-        for number, axis in enumerate(axes):
-            for position in () if axis.structural else _tried(axis, _MOST_TRIED // blocks):
-                faults += at.__wrapped__((*point, (number, position)))[1]
+        faults += wrong
+        if point in judged:
+            faults += shape_faults(model, settings, combined) if combined is not None and not wrong else []
+            for number, axis in enumerate(axes):
+                for position in () if axis.structural else _tried(axis, _MOST_TRIED // len(judged)):
+                    faults += at.__wrapped__((*point, (number, position)))[1]
     return settings, axes, of_blocks, faults
 
 
@@ -248,9 +256,16 @@ def _too_many_blocks(axes: list[Axis]) -> list[str]:
 
 
 def _tried(axis: Axis, most: int) -> list[int]:
-    """Numbers of the values after the first, or some of them, with the last."""
-    others = len(axis.values) - 1
-    return np.unique(np.linspace(1, others, max(1, min(most, others))).astype(int)).tolist() if others else []
+    """Numbers of the values after the first, or some of them: with the last and, of numbers, the least and largest."""
+    tried = set(_spaced(len(axis.values), most))
+    if len(tried) < len(axis.values) - 1 and all(isinstance(value, (int, float)) for value in axis.values):
+        tried |= {int(np.argmin(axis.values)), int(np.argmax(axis.values))} - {0}  # of those with a NaN the NaN
+    return sorted(tried)
+
+
+def _spaced(count: int, most: int) -> list[int]:
+    """So many numbers from 1 to `count`, or fewer, the last of them there."""
+    return np.unique(np.linspace(1, count - 1, max(1, min(most, count - 1))).astype(int)).tolist() if count > 1 else []
 
 
 def _moves_others(model: Model, axis: Axis, here: Settings, there: Settings) -> bool:
@@ -274,6 +289,12 @@ def _whole(table: Raw, model: Model, prefix: str = "") -> Raw:
         else:
             result[name] = whole(value) if _is_whole(key, value, model) else value
     return result
+
+
+def _whole_values(axis: Axis, model: Model) -> tuple[Any, ...]:
+    """The same of the values of an axis."""
+    all_whole = _is_whole(axis.key, 0, model)
+    return tuple(whole(value) if all_whole or isinstance(value, dict) else value for value in axis.values)
 
 
 def _is_whole(key: str, value: Any, model: Model) -> bool:

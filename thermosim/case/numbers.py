@@ -92,7 +92,7 @@ def schedule_faults(
         if kind == "piecewise" and (faults := _part_faults(key, value, steps, meaning, shape)):
             return faults
     try:
-        at = telling_steps(value, steps)
+        at = telling_steps(value, steps, math.prod(shape))
         values = np.asarray(values_at(value, steps, at), float)
     except Exception as error:
         return [f"{key} = {value!r}: expected {'numbers' if shape else 'a number'} or a schedule; {meaning} ({error})."]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from thermosim.case.faults import unknown, worded
 from thermosim.case.model import resolved_model
 from thermosim.case.record import RecordTable, filled_record, record_faults, size_faults
 from thermosim.case.settings import SECTIONS, Settings
+from thermosim.case.theta import ThetaSection
 from thermosim.model import Model
 from thermosim.moves import THETA_MOVES
 
-__all__ = ["resolve"]
+__all__ = ["Known", "combination_faults", "resolve", "settings_of"]
+
+Known = dict[tuple[str, int], tuple[Any, Any]]  # of tables that were read: by name and identity, table and what it gave
 
 _OPTIONAL = ("x", "data")
+_ABSENT: dict[str, Any] = {}
 
 
 def resolve(raw: Mapping[str, Any], model: Model, folder: Path) -> tuple[Settings | None, list[str]]:
@@ -26,26 +31,48 @@ def resolve(raw: Mapping[str, Any], model: Model, folder: Path) -> tuple[Setting
 
     `folder` is where the files of the case are looked for.
     """
-    model_settings, faults = resolved_model(raw.get("model", {}), model)
+    settings, faults = settings_of(raw, model)
+    return settings, faults if settings is None else faults or combination_faults(model, settings, folder)
+
+
+def settings_of(raw: Mapping[str, Any], model: Model, known: Known | None = None) -> tuple[Settings | None, list[str]]:
+    """The settings, or None where single values are wrong, and the faults of these and of options nothing uses.
+
+    What was `known` of tables before is taken from there, and what is read is put there.
+    """
+    known = {} if known is None else known
+    model_settings, found = _once(known, "model", raw.get("model", {}), lambda given: resolved_model(given, model))
+    faults = list(found)
     sections: dict[str, Any] = {}
-    for name, schema in SECTIONS.items():
+    for name in SECTIONS:
         given = raw.get(name)
         if given is None and name in _OPTIONAL:
             continue
         if not isinstance(given if given is not None else {}, dict):
             faults.append(f"{name} = {given!r}: expected a table [{name}].")
             continue
-        sections[name], wrong = _record(given or {}) if name == "record" else _section(name, schema, given or {})
+        sections[name], wrong = _once(known, name, given or _ABSENT, functools.partial(_read, name, model))
         faults += wrong
     if faults:
         return None, faults
     sections["record"], unused = filled_record(sections["record"], sections["run"].steps)
-    sections["theta"] = theta.with_defaults(model, sections["theta"])
-    settings = Settings(model_settings, **sections)
-    return settings, unused or _combination_faults(model, settings, folder)
+    return Settings(model_settings, **sections), unused
 
 
-def _combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
+def _once(known: Known, name: str, given: Any, read: Callable[[Any], Any]) -> Any:
+    """What reading a table gives; the points of a sweep share all tables but those of their axes."""
+    if (name, id(given)) not in known:
+        known[name, id(given)] = given, read(given)  # kept, or another table might have its identity
+    return known[name, id(given)][1]
+
+
+def _read(name: str, model: Model, given: Mapping[str, Any]) -> tuple[BaseModel | None, list[str]]:
+    """A section, with what follows from the model and the move filled in, and what is wrong with single values."""
+    section, faults = _record(given) if name == "record" else _section(name, SECTIONS[name], given)
+    return theta.with_defaults(model, section) if isinstance(section, ThetaSection) else section, faults
+
+
+def combination_faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """Faults of a case whose single values have the right types."""
     if too_large := size_faults(model, settings):
         return too_large

@@ -19,7 +19,7 @@ from thermosim.exact import linear_langevin
 from thermosim.kernels.elementary import fma
 from thermosim.model import Constant, Model, Parameter, Values
 from thermosim.moves import X_MOVES
-from thermosim.schedules import telling_steps, values_at
+from thermosim.schedules import is_schedule, telling_steps, values_at
 
 # bound when a function is compiled: rows of theta where c and K start, and n
 CENTER = 0
@@ -70,7 +70,7 @@ def validate(constants: Values, settings: Any) -> list[str]:
     """The stiffness must be symmetric and positive definite at every step, and a step of ula must be stable."""
     steps, n = settings.run.steps, constants["dimension"]
     value = settings.theta.protocol.get("stiffness", np.eye(n))
-    at = telling_steps(value, steps)
+    at = telling_steps(value, steps, n * n) if is_schedule(value) else np.zeros(1, int)
     stiffness = np.reshape(values_at(value, steps, at), (-1, n, n))
     asymmetry = np.abs(stiffness - stiffness.swapaxes(1, 2)).max(axis=(1, 2))
     if asymmetry.max() > 1e-12 * np.abs(stiffness).max():
@@ -94,7 +94,7 @@ MODEL = Model(
     name="harmonic-trap",
     summary="overdamped particle in a trap whose center and stiffness are prescribed",
     source="O. Mazonka, C. Jarzynski, arXiv cond-mat/9912121",
-    constants=(Constant("dimension", 1, "number of components n of x", minimum=1, integer=True),),
+    constants=(Constant("dimension", 1, "number of components n of x", minimum=1, maximum=1000, integer=True),),
     components=lambda constants: int(constants["dimension"]),
     parameters=(
         Parameter(

@@ -64,8 +64,9 @@ def validate(constants: Values, settings: Any) -> list[str]:
     h = x.time_step
     limit = 2.0 * k / (k**2 + e**2)
     if x.mobility != 1.0 and not faults:
-        turn = np.kron(np.eye(constants["dimension"] // 2), [[0.0, -1.0], [1.0, 0.0]])
-        limit = linear_langevin.largest_time_step(e * turn - k * np.eye(constants["dimension"]), x.mobility)
+        pairs = np.reshape(x.mobility if isinstance(x.mobility, list) else [x.mobility] * 2, (-1, 2))
+        pull = np.array([[-k, -e], [e, -k]])
+        limit = min(linear_langevin.largest_time_step(pull, pair) for pair in np.unique(pairs, axis=0))
         if isinstance(h, (int, float)) and h >= limit:
             faults.append(f"x.time_step = {h:g}: ula is unstable here; it must stay below {limit:.4g}.")
     elif isinstance(h, (int, float)) and h >= limit:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from thermosim import __version__
+from thermosim.addresses import series
 from thermosim.case.load import Case
-from thermosim.plan.outline import Outline, with_replicas
+from thermosim.plan.outline import Outline
 from thermosim.run.fingerprint import fingerprint
 from thermosim.run.recording import recorded
 from thermosim.storage.manifest import Manifest, Origin
@@ -28,13 +29,14 @@ def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) ->
         fingerprint={} if in_memory else fingerprint(case, blocks),
         data_sha256="" if blocks[0].data is None else blocks[0].data.sha256,
     )
-    manifest = _manifest_of(case, blocks, origin, blocks[0])
+    ensemble = case.settings.ensemble
+    manifest = _manifest_of(case, blocks, origin, ensemble.replicas, tuple(ensemble.added))
     return Manifest.from_json(json.loads(json.dumps(manifest.to_json())))  # as it will be read again
 
 
 def sketch(case: Case, blocks: list[Outline]) -> Manifest:
     """A manifest to weigh a run by: of one replica of each point, without a fingerprint. Nothing is read or made."""
-    return _manifest_of(case, blocks, _origin_of(case), with_replicas(blocks[0], 1))
+    return _manifest_of(case, blocks, _origin_of(case), replicas=1)
 
 
 def _origin_of(case: Case) -> Origin:
@@ -54,17 +56,19 @@ def _origin_of(case: Case) -> Origin:
     )
 
 
-def _manifest_of(case: Case, blocks: list[Outline], origin: Origin, first: Outline) -> Manifest:
+def _manifest_of(
+    case: Case, blocks: list[Outline], origin: Origin, replicas: int, added: tuple[int, ...] = ()
+) -> Manifest:
     """Of blocks that record what the first of them does."""
     return Manifest(
         run=_run_of(origin),
         origin=origin,
-        steps=first.steps,
-        replicas=first.settings.ensemble.replicas,
-        added=tuple(first.settings.ensemble.added),
+        steps=blocks[0].steps,
+        replicas=replicas,
+        added=added,
         axes=case.axes,
         blocks=tuple(block.index for block in blocks),
-        **recorded(first),
+        **recorded(blocks[0], series(replicas, added)),
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.addresses import series
 from thermosim.case.record import RecordTable
 from thermosim.data.sources import theta_of
 from thermosim.ledger import variables_of
@@ -40,16 +39,19 @@ class Kept:
     summary: Summary | None
 
 
-def recorded(outline: Outline) -> dict[str, Any]:
-    """What a manifest says of the recorded variables: `cadences`, `variables`, `coordinates` and `summaries`."""
-    record = outline.settings.record
+def recorded(outline: Outline, replicas: Sequence[int]) -> dict[str, Any]:
+    """What a manifest says of the recorded variables: `cadences`, `variables`, `coordinates` and `summaries`.
+
+    `replicas` are those of each series of addresses.
+    """
+    record, meanings = outline.settings.record, _meanings(outline)
     cadences = {"step": Cadence(record.first, record.every or 1)}
     variables: dict[str, StoredVariable] = {}
     coordinates: dict[str, StoredCoordinate] = {}
     summaries = []
     for kept in kept_of(outline):
-        dims, attributes = _meaning(outline, kept.name)
-        of_one = StoredVariable(tuple(dims), kept.shape, kept.storage, "replica", None, attributes)
+        dims, attributes = tuple(_dims(outline, kept.name)), meanings[kept.name]
+        of_one = StoredVariable(dims, kept.shape, kept.storage, "replica", None, attributes)
         if kept.frames is not None:
             variables[kept.name] = replace(of_one, cadence=_dimension(cadences, kept.name, kept.frames))
         if kept.summary is None:
@@ -59,16 +61,14 @@ def recorded(outline: Outline) -> dict[str, Any]:
         variables |= of_summary
         coordinates |= its_coordinates
         if any(variable.over == "cohort" for variable in of_summary.values()):
-            coordinates["cohort_replicas"] = _cohort_sizes(outline)
+            coordinates["cohort_replicas"] = _cohort_sizes(replicas)
         summaries.append(kept.summary)
     return {"cadences": cadences, "variables": variables, "coordinates": coordinates, "summaries": tuple(summaries)}
 
 
-def _cohort_sizes(outline: Outline) -> StoredCoordinate:
+def _cohort_sizes(replicas: Sequence[int]) -> StoredCoordinate:
     attributes = {"units": "1", "long_name": "replicas of each cohort"}
-    ensemble = outline.settings.ensemble
-    each = series(ensemble.replicas, ensemble.added)
-    sizes = np.concatenate([np.diff(cohorts.bounds(replicas)) for replicas in each])
+    sizes = np.concatenate([np.diff(cohorts.bounds(each)) for each in replicas])
     return StoredCoordinate(("cohort",), tuple(sizes.tolist()), attributes)
 
 
@@ -82,7 +82,7 @@ def _dimension(cadences: dict[str, Cadence], variable: str, cadence: Cadence) ->
 @functools.lru_cache(maxsize=64)
 def kept_of(outline: Outline) -> list[Kept]:
     record = outline.settings.record
-    axes, tables = {axis.name for axis in outline.axes}, record.tables
+    axes, tables, sizes = {axis.name for axis in outline.axes}, record.tables, outline.sizes
     frame_names = record.variables or ()
     kept = []
     for name in outline.variables:
@@ -95,7 +95,7 @@ def kept_of(outline: Outline) -> list[Kept]:
         if table and "frames" in table.keep:
             frames, storage = own, table.storage or storage
         ensemble = tuple(what for what in _ENSEMBLE if table and what in table.keep)
-        shape = tuple(outline.sizes[dim] for dim in _meaning(outline, name)[0])
+        shape = tuple(sizes[dim] for dim in _dims(outline, name))
         summary = _summary(name, shape, table) if table else None
         kept.append(Kept(name, shape, frames, storage, own, ensemble, summary))
     return kept
@@ -109,16 +109,23 @@ def _summary(name: str, shape: tuple[int, ...], table: RecordTable) -> Summary |
     return Summary(name, shape, cadence, keep, ends, table.bins or 0, table.lags or 0) if keep else None
 
 
-def _meaning(outline: Outline, name: str) -> tuple[list[str], dict[str, str]]:
-    """Dimensions after the replica, and attributes."""
+def _dims(outline: Outline, name: str) -> list[str]:
+    """Dimensions after the replica."""
     several = outline.sizes["sample"] > 1
-    variables = variables_of(outline.model.functionals)
-    if name in variables:
-        variable = variables[name]
-        return [d for d in variable.dims if d != "sample" or several], variable.attributes
-    observable = outline.model.observables[name]
-    attributes = {"units": observable.units, "long_name": observable.long_name, "equation": observable.equation}
-    return ["sample"] if observable.of == "x" and several else [], attributes
+    variable = variables_of(outline.model.functionals).get(name)
+    if variable is not None:
+        return [d for d in variable.dims if d != "sample" or several]
+    return ["sample"] if outline.model.observables[name].of == "x" and several else []
+
+
+def _meanings(outline: Outline) -> dict[str, dict[str, str]]:
+    """Attributes of all that is recorded."""
+    names, known = set(outline.variables), variables_of(outline.model.functionals)
+    observables = {name: one for name, one in outline.model.observables.items() if name in names and name not in known}
+    return {name: variable.attributes for name, variable in known.items() if name in names} | {
+        name: {"units": one.units, "long_name": one.long_name, "equation": one.equation}
+        for name, one in observables.items()
+    }
 
 
 @dataclass

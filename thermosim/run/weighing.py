@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from thermosim.case.load import Case
+from thermosim.case.settings import SECTIONS
 from thermosim.engines import engine_of
 from thermosim.plan.outline import Outline
 from thermosim.run import inputs, machine
@@ -19,7 +22,7 @@ from thermosim.run.describe import sketch
 from thermosim.run.fold import shapes_of_sums
 from thermosim.run.footprint import Footprint, footprint, largest
 from thermosim.run.recording import kept_of
-from thermosim.storage.chunks import State, size_of_file, size_of_segments
+from thermosim.storage.chunks import State, States, size_of_file, size_of_segments
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Manifest
 
@@ -39,7 +42,7 @@ class Weight:
     points: int  # of the sweep, in each block
     takes: tuple[Footprint, ...]  # of each kind of block
     manifest: Manifest  # a sketch, whose cohorts are not told
-    states: tuple[State, ...]
+    states: States
     inputs: tuple[int, ...]
 
     def with_replicas(self, replicas: int) -> Weight:
@@ -82,7 +85,7 @@ class Weight:
         arrays = Layout(self.manifest, reached=self.manifest.steps).arrays()
         framed = [array.nbytes for array in arrays if array.framed]
         frames, states = sum(framed), size_of_segments(self.manifest, self.states)[1]
-        of_block = frames / len(self.states)
+        of_block = frames / len(self.manifest.blocks)
         running = max(each.running(self.lanes, threads, most_bytes=math.inf) for each in self.takes)
         coordinates = _FINISHING * self.replicas
         made = sum(array.nbytes for array in arrays) + max(framed, default=0.0) + coordinates
@@ -92,18 +95,27 @@ class Weight:
 def weight_of(case: Case, blocks: list[Outline]) -> Weight:
     """Of a case whose blocks are planned; replicas that were added weigh as others do."""
     blocks = blocks[: len(blocks) // (1 + len(case.settings.ensemble.added))]
-    kinds: dict[Any, tuple[Footprint, State]] = {}
-    of_blocks = []
-    for block in blocks:
-        kind = _kind(block.settings.as_dict())
-        if kind not in kinds:
-            kinds[kind] = footprint(block), _state_of(block)
-        of_blocks.append(kinds[kind])
-    takes, states = tuple(one for one, _ in kinds.values()), tuple(state for _, state in of_blocks)
+    kinds = _kinds(blocks)
+    takes = tuple(footprint(block) for block, _ in kinds)
+    states = tuple((_state_of(block), number) for block, number in kinds)
     points = math.prod(len(axis.values) for axis in blocks[0].lane_axes)
     files = tuple(inputs.sizes_of_kept(case, blocks))
     whole = Weight(1, points, takes, sketch(case, blocks), states, files)
     return whole.with_replicas(case.settings.ensemble.replicas)
+
+
+def _kinds(blocks: list[Outline]) -> list[tuple[Outline, int]]:
+    """Blocks whose lanes take the same: one of each kind, and how many blocks are of it."""
+    of_parts: dict[int, Any] = {}  # blocks share the sections in which they do not differ
+    found: dict[Any, list[Outline]] = {}
+    for block in blocks:
+        settings = block.settings
+        parts = [settings.model, *(getattr(settings, name) for name in SECTIONS)]
+        for part in parts:
+            if id(part) not in of_parts:
+                of_parts[id(part)] = _kind(part.model_dump() if isinstance(part, BaseModel) else part and vars(part))
+        found.setdefault(tuple(of_parts[id(part)] for part in parts), []).append(block)
+    return [(several[0], len(several)) for several in found.values()]
 
 
 def memory_faults(weight: Weight, in_memory: bool, threads: int | None = None, workers: int | None = None) -> list[str]:
@@ -194,7 +206,7 @@ def bytes_text(size: float) -> str:
 def _kind(value: Any, key: str = "") -> Any:
     """What settings have in common whose lanes take the same: all but the values of numbers that are no sizes."""
     if isinstance(value, Mapping):
-        return tuple((name, _kind(part, name)) for name, part in value.items() if name not in ("title", "sweep"))
+        return tuple((name, _kind(part, name)) for name, part in value.items())
     if isinstance(value, list):
         return len(value), len({str(part) for part in value}) > 1
     return (value == 0.0, value == 1.0) if isinstance(value, float) or key in ("tau", "seed") else value

@@ -10,7 +10,7 @@ from thermosim import cohorts
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Manifest
 
-__all__ = ["State", "chunks_of", "chunks_of_state", "halved", "size_of_file", "size_of_segments", "slabs"]
+__all__ = ["State", "States", "chunks_of", "chunks_of_state", "halved", "size_of_file", "size_of_segments", "slabs"]
 
 _MOST = {"step": 16, "replica": 512}
 _CHUNK_BYTES = 4_000_000
@@ -23,6 +23,7 @@ _SEALED = 4_000.0  # headers of the two files of a segment
 
 # The arrays of the state of a block: shape without the last axis, the lanes, or cohorts where a name says so; item size
 State = Mapping[str, tuple[tuple[int, ...], int]]
+States = Sequence[tuple[State, int]]  # of all blocks: the different ones, and how many blocks have each
 
 
 def chunks_of(roles: Sequence[str], shape: Sequence[int], itemsize: int) -> tuple[int, ...] | None:
@@ -54,7 +55,7 @@ def halved(chunks: list[int], groups: Sequence[Sequence[int]], itemsize: int) ->
     return tuple(chunks)
 
 
-def size_of_file(manifest: Manifest, states: Sequence[State], inputs: Iterable[float] = (), kept: bool = True) -> float:
+def size_of_file(manifest: Manifest, states: States, inputs: Iterable[float] = (), kept: bool = True) -> float:
     """Bytes of a complete file, with the `states` of its blocks and copies of `inputs` of these sizes.
 
     `kept` says whether it holds its frames, rather than views of them.
@@ -71,27 +72,27 @@ def size_of_file(manifest: Manifest, states: Sequence[State], inputs: Iterable[f
     total += sum(_OBJECT + 8.0 * sizes[name] for name in labelled)
     total += sum(_OBJECT + 40.0 * bool(name.endswith("_side")) + 8.0 * size for name, size in own.items())
     lasts = _lasts(layout)
-    for state in states:
+    for state, blocks in states:
         for name, (lead, itemsize) in state.items():
             shape = (*lead, lasts[name.startswith("cohorts/")])
-            total += _OBJECT / 3 + _chunked(shape, chunks_of_state(shape, itemsize), itemsize)
+            total += blocks * (_OBJECT / 3 + _chunked(shape, chunks_of_state(shape, itemsize), itemsize))
     for size in inputs:
         total += _OBJECT + _chunked((int(size),), chunks_of_state((int(size),), 1), 1)
     return total
 
 
-def size_of_segments(manifest: Manifest, states: Sequence[State], reached: int = -1) -> tuple[float, float]:
+def size_of_segments(manifest: Manifest, states: States, reached: int = -1) -> tuple[float, float]:
     """Bytes of what is sealed of a run after step `reached`: its frames, and the state of every lane once."""
     layout = Layout(manifest, reached=manifest.steps)
-    frames, lasts = sum(array.nbytes for array in layout.arrays() if array.framed), _lasts(layout)
-    if reached >= 0:
-        frames -= sum(array.nbytes for array in Layout(manifest, reached=reached).arrays() if array.framed)
+    frames, lasts = layout.frame_bytes(), _lasts(layout)
+    frames -= Layout(manifest, reached=reached).frame_bytes() if reached >= 0 else 0.0
     state = sum(
-        float(math.prod(lead)) * lasts[name.startswith("cohorts/")] * itemsize
-        for block in states
-        for name, (lead, itemsize) in block.items()
+        float(math.prod(lead)) * lasts[name.startswith("cohorts/")] * itemsize * blocks
+        for of_block, blocks in states
+        for name, (lead, itemsize) in of_block.items()
     )
-    return frames + _SEALED * len(states), state + _SEALED * len(states)
+    sealed = _SEALED * sum(blocks for _, blocks in states)
+    return frames + sealed, state + sealed
 
 
 def _lasts(layout: Layout) -> tuple[int, int]:

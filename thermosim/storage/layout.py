@@ -84,6 +84,10 @@ class Layout:
 
     def dimension_sizes(self) -> dict[str, int]:
         """Sizes of all dimensions. Those of steps end where the run is."""
+        return dict(self._sizes)
+
+    @functools.cached_property
+    def _sizes(self) -> dict[str, int]:
         variables = self.manifest.variables.values()
         sizes = {name: cadence.until(self._reached) for name, cadence in self.manifest.cadences.items()}
         sizes |= {axis.name: len(axis.values) for axis in self.manifest.axes}
@@ -101,8 +105,7 @@ class Layout:
 
     def shape(self, dims: Iterable[str]) -> tuple[int, ...]:
         """The shape of an array with these dimensions."""
-        sizes = self.dimension_sizes()
-        return tuple(sizes[dim] for dim in dims)
+        return tuple(self._sizes[dim] for dim in dims)
 
     def arrays(self) -> list[Array]:
         """All variables, by their shapes."""
@@ -111,6 +114,10 @@ class Layout:
             Array(name, tuple(sizes[dim] for dim in dims), self.roles(dims), dtype.itemsize, self.is_framed(name))
             for name, (dims, dtype, _) in self.variables().items()
         ]
+
+    def frame_bytes(self) -> float:
+        """Of all that has frames, without chunks."""
+        return sum(array.nbytes for array in self.arrays() if array.framed)
 
     def roles(self, dims: Sequence[str]) -> list[str]:
         """What each dimension is: step, axis, replica or tail."""

@@ -45,7 +45,12 @@ class Origin:
 
     def attributes(self) -> dict[str, Any]:
         """The same as strings and numbers, which is all that netCDF and xarray take."""
-        return {name: json.dumps(value) if name in _TABLES else value for name, value in vars(self).items()}
+        return dict(self._told)
+
+    @functools.cached_property
+    def _told(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: json.dumps(value) if name in _TABLES else value for name, value in named.items()}
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Origin:
