@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -164,7 +165,8 @@ def _total(line: _Line, quantity: str) -> Draw | None:
             sums = averaged == "mean_divergence" or (averaged == "mean_work" and _normalised(line))
             divergences = r"$\Sigma_i\,$KL$(p_{i-1}\,|\,p_i)$"
             told = f"fresh samples, {divergences}" if sums else "fresh samples"
-            style.theory(panel, line.x, fresh, ls="--", label=told)
+            known: dict[str, Any] = {} if line.name == "tau" else {"marker": ".", "ms": 4}  # at these points only
+            style.theory(panel, line.x, fresh, ls="--", label=told, **known)
         if exact is not None:
             style.theory(panel, *exact, color=look.color)
         style.data(panel, line.x, value, error, look=look, label="measured")

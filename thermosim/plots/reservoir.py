@@ -161,8 +161,9 @@ def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
         panel.plot([], [], color="0.3", ls="--", lw=1.0, label=r"mean $|\partial_i U_B|$")
         panel.plot([], [], color="0.3", ls=":", lw=1.0, label=r"largest $|\partial_i U_B|$")
         panel.set(xlabel="step", ylabel="variance $C_{ii}(t,0)$ of noise;\ngradient $|\\partial_i U_B|$", yscale="log")
-        values = ", ".join(power(float(temperatures.isel(point.index))) for point in chosen)
-        panel.set_title(f"temperature $rC/2$: {values}", loc="right")
+        if len(chosen) < _CURVES:
+            values = ", ".join(power(float(temperatures.isel(point.index))) for point in chosen)
+            panel.set_title(f"$rC/2$: {values}", loc="right")
         legend(panel)
 
     return draw

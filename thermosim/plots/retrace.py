@@ -100,9 +100,10 @@ def _mismatch(chosen: list[Point]) -> Draw:
             label = point.label or _MISMATCH
             style.data(panel, here["step"].values, _visible(here["norm"].values), error, look=look, label=label)
             panel.plot(there["step"].values, _visible(there.values), "x", ms=3.5, color=look.color)
-        panel.plot([], [], "x", ms=3.5, color="0.3" if chosen[0].label else style.WORK.color, label=_DISTANCE)
+        if not chosen[0].label:
+            panel.plot([], [], "x", ms=3.5, color=style.WORK.color, label=_DISTANCE)
         panel.set(xlabel="step $t$", ylabel="mean distance of parameters", yscale="log")
-        legend(panel, f"{_MISMATCH} at" if chosen[0].label else "")
+        legend(panel, f"{_MISMATCH}; crosses: {_DISTANCE}" if chosen[0].label else "")
 
     return draw
 

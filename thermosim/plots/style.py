@@ -92,7 +92,7 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-3, 5),
-    "axes.formatter.use_mathtext": True,
+    "axes.formatter.use_mathtext": False,  # plain numbers, which are set quickly; powers are named with the unit
     "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5,
     "xtick.direction": "out",
