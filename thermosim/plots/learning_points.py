@@ -30,7 +30,8 @@ _REPLICAS = 4096  # at most, for a picture
 _PAIRS = 1024  # at most, where all replicas are compared with all
 _FEWEST = 128
 _SUMMED = 1 << 23  # numbers of a sum over all x
-_LONGEST = 20_000  # steps of an exact recursion
+_LONGEST = 20_000  # steps of an exact recursion, of few components
+_LARGE = 30  # components whose matrices take as long as the rest of a step
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +47,15 @@ class Point:
         """Model, data and frames."""
         return machines(self.ds)[0]
 
+    @property
+    def price_of_moments(self) -> float:
+        """How long exact moments take, in steps of a machine of few components."""
+        return int(self.machine.settings.run.steps) * (1.0 + (self.machine.evaluator.components / _LARGE) ** 3)
+
     @functools.cached_property
     def moments(self) -> Moments | None:
         """Exact moments at the recorded steps of a machine that is linear, and not too long, else None."""
-        if int(self.machine.settings.run.steps) > _LONGEST:
+        if self.price_of_moments > _LONGEST:
             return None
         try:
             return exact_moments(self.machine)

@@ -246,12 +246,11 @@ def _last(point: Point) -> xr.Dataset:
 
 def _exact(line: _Line, of: str) -> tuple[np.ndarray, np.ndarray] | None:
     """The exact total along the axis: between the points too where the axis is a number of the linear machine."""
-    first = line.points[0].machine
-    steps = int(first.settings.run.steps)
-    if steps * len(line.points) > _RECURSIONS or any(point.moments is None for point in line.points):
+    first, price = line.points[0].machine, line.points[0].price_of_moments
+    if price * len(line.points) > _RECURSIONS or any(point.moments is None for point in line.points):
         return None
     linear = linear_machine(first)
-    if linear is None or line.name not in _NUMBERS or not line.axis.numeric or steps * _FINE > _RECURSIONS:
+    if linear is None or line.name not in _NUMBERS or not line.axis.numeric or price * _FINE > _RECURSIONS:
         return line.x, np.array([_of_frames(point.moments, of) for point in line.points])
     fine = np.geomspace if line.axis.logarithmic else np.linspace
     values = np.unique([*fine(line.x.min(), line.x.max(), _FINE), *line.x])
