@@ -74,7 +74,7 @@ class SweptAxis:
         words = [shown(value) for value in self.values]
         at = np.sort(np.log(self.places) if self.logarithmic else self.places)
         apart = np.diff(at).min() * _TICKS >= np.ptp(at)
-        return bool(apart and all(float(word) == value and len(word) <= 4 for word, value in zip(words, self.values)))
+        return bool(apart and all(float(word) == value and len(word) <= 5 for word, value in zip(words, self.values)))
 
 
 def swept_axes(ds: xr.Dataset) -> list[SweptAxis]:
@@ -108,13 +108,15 @@ def heat_map(panel: Axes, values: np.ndarray, x: SweptAxis, y: SweptAxis, words:
 
 
 def map_of(ds: xr.Dataset, values: xr.DataArray, words: str, title: str = "") -> Draw | None:
-    """A map of values (over the sweep) along its first two axes, at the first value of any other; None without two."""
+    """A map of values (over the sweep) along its first two axes, at the first value of any other; None without two, and where nothing varies."""
     swept = swept_axes(ds)
     if len(swept) < 2:
         return None
     x, y = swept[:2]
     rest = {name: 0 for name in axes(ds) if name not in (x.name, y.name)}
     there = values.isel(rest).transpose(y.name, x.name).values.astype(float)
+    if np.isfinite(there).sum() > 1 and np.nanmin(there) == np.nanmax(there):
+        return None
     fixed = named(ds, {axis.name: 0 for axis in swept[2:]})
 
     def draw(panel: Axes) -> None:

@@ -49,9 +49,10 @@ def page(
     for panel in panels[len(draws) :]:
         panel.remove()
     panels = panels[: len(draws)]
-    heading = wrapped(plain(title), int(72 * width / _LETTER / _TITLE))
+    across = 0.96 * 72 * width / _LETTER  # letters of a line, times their size
+    heading = wrapped(plain(title), int(across / _TITLE))
     told = [" ".join(_key(panels, over, exact)), *notes]
-    lines = [line for note in told if note for line in wrapped(note, int(72 * width / _LETTER / _NOTE)).split("\n")]
+    lines = [line for note in told if note for line in wrapped(note, int(across / _NOTE)).split("\n")]
     if heading:
         figure.suptitle(heading, fontsize=_TITLE, x=0.01, ha="left")
     if lines:
