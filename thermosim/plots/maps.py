@@ -108,7 +108,10 @@ def heat_map(panel: Axes, values: np.ndarray, x: SweptAxis, y: SweptAxis, words:
 
 
 def map_of(ds: xr.Dataset, values: xr.DataArray, words: str, title: str = "") -> Draw | None:
-    """A map of values (over the sweep) along its first two axes, at the first value of any other; None without two, and where nothing varies."""
+    """A map of values (over the sweep) along its first two axes, at the first value of any other.
+
+    None without two axes, and where nothing varies.
+    """
     swept = swept_axes(ds)
     if len(swept) < 2:
         return None
