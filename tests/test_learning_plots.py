@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import thermosim
@@ -20,7 +20,7 @@ from thermosim.plots.page import page
 from thermosim.plots.samples import _mixture
 
 CASES = Path(__file__).parent.parent / "cases" / "learning"
-SHRUNK = {"ensemble.replicas": 12, "run.steps": 40, "record.every": 10, "record.first": 0}
+SHRUNK = {"ensemble.replicas": 12, "run.steps": 20, "record.every": 10, "record.first": 0}
 
 LEDGER, INFORMATION, MEMORY, BALANCE = (
     "since the first frame",
@@ -58,34 +58,43 @@ def panel_of(figure: Figure, label: str):
     return next(panel for panel, text in zip(figure.axes, words(figure)) if label in text)
 
 
-def drawn(figure: Figure) -> Figure:
-    FigureCanvasAgg(figure).draw()
-    return figure
+SMALL = {"ensemble.replicas": 60}
 
 
-def machine(**overrides):
-    return thermosim.simulate(thermosim.load_case(GAUSSIAN, {"ensemble.replicas": 300} | overrides))
+def simulated(case=GAUSSIAN, **overrides):
+    return thermosim.simulate(thermosim.load_case(case, overrides))
 
 
-@pytest.mark.parametrize("path", sorted(CASES.glob("*.toml")), ids=lambda path: path.stem)
-def test_cases(path):
+@functools.cache
+def machine():
+    return simulated(**SMALL)
+
+
+@functools.cache
+def in_tau():
+    return simulated(**SMALL, sweep={"x.tau": {"values": [1, 2]}})
+
+
+@functools.cache
+def case(name):
+    steps = {"run.steps": 8, "record.every": 1} if name in ("reservoir", "price_of_time") else {}
+    return simulated(CASES / f"{name}.toml", **SHRUNK | steps)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CASES.glob("*.toml")))
+def test_cases(name):
     """A case draws its panels, no more and no less, and says why the others are not there."""
-    overrides = dict(SHRUNK)
-    if path.stem in ("reservoir", "price_of_time"):
-        overrides |= {"run.steps": 8, "record.every": 1}
-    figure = drawn(learning.figure(thermosim.simulate(thermosim.load_case(path, overrides))))
+    figure = learning.figure(case(name))
     found = words(figure)
-    assert len(found) == len(EXPECTED[path.stem]), (found, notes(figure))
-    for expected in EXPECTED[path.stem]:
+    assert len(found) == len(EXPECTED[name]), (found, notes(figure))
+    for expected in EXPECTED[name]:
         assert any(expected in text for text in found), (expected, found)
-    assert ("No memory" in notes(figure)) == (
-        path.stem in ("mixture", "network_ring", "rbm_digits", "boltzmann_machine")
-    )
+    assert ("No memory" in notes(figure)) == (name in ("mixture", "network_ring", "rbm_digits", "boltzmann_machine"))
 
 
 def test_marks_are_the_ledger():
     ds = machine()
-    panel = panel_of(drawn(learning.figure(ds)), LEDGER)
+    panel = panel_of(learning.figure(ds), LEDGER)
     measured = {container.get_label(): container.lines[0].get_xydata() for container in panel.containers}
     work = measured[r"work $\langle w\rangle$"]
     assert work[-1, 0] == ds.step[-1]
@@ -99,7 +108,7 @@ def test_dashed_line_is_the_sum_of_divergences():
     """Of the models that theta passed at the largest tau, where the work tends to it; at tau = 1 it is far from it."""
     overrides = {"sweep": {"x.tau": {"values": [1, 256]}}, "ensemble.replicas": 300}
     ds = thermosim.simulate(thermosim.load_case(CASES / "price_of_time.toml", overrides))
-    panel = panel_of(drawn(learning.figure(ds)), "mean total work")
+    panel = panel_of(learning.figure(ds), "mean total work")
     dashed = next(line for line in panel.lines if line.get_linestyle() == "--").get_ydata()
     theta = ds.theta.isel(tau=-1).transpose("step", "replica", "theta_dim").values
     averages = partial_averages(theta[..., :2], np.exp(theta[..., 2:]))
@@ -111,14 +120,19 @@ def test_dashed_line_is_the_sum_of_divergences():
 
 def test_there_and_back():
     overrides = {"run.direction": "there-and-back", "run.steps": 12, "record.every": 1}
-    ds = machine(**overrides)
-    panel = panel_of(drawn(learning.figure(ds)), "mean distance")
+    ds = simulated(**SMALL, **overrides)
+    panel = panel_of(learning.figure(ds), "mean distance")
     first = panel.containers[0].lines[0].get_xydata()
     gap = ds.theta.sel(step=12) - ds.theta.sel(step=0)
     np.testing.assert_allclose(first[0], [0, np.sqrt((gap**2).sum("theta_dim")).mean()], rtol=1e-12)
-    several = machine(**overrides, sweep={"theta.learning_rate": {"values": [0.01, 0.1]}})
-    mismatch = panel_of(drawn(learning.figure(several)), "mean distance")
-    assert len(mismatch.containers) == 2
+    values = {"theta.learning_rate": {"values": [0.01, 0.1]}, "theta.batch": {"values": [1, 4, 2]}}
+    several = simulated(**SMALL, **overrides, sweep=values)
+    figure = learning.figure(several)
+    assert len(panel_of(figure, "mean distance").containers) == 4
+    colours = next(bar for panel in figure.axes if (bar := style.bar_of(panel)) is not None)
+    ends = several.theta.sel(step=12) - several.theta.sel(step=0)
+    distance = np.sqrt((ends**2).sum("theta_dim")).mean("replica").transpose("batch", "learning_rate").sortby("batch")
+    np.testing.assert_allclose(colours.mappable.get_array(), distance, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +140,8 @@ def test_there_and_back():
     [{"theta.learning_rate": [0.05, 0.2]}, {"x.dynamics": ["ula", "mala"]}, {"x.tau": [1, 2], "theta.batch": [1, 4]}],
 )
 def test_sweeps(values):
-    ds = machine(sweep={key: {"values": value} for key, value in values.items()})
-    found = words(drawn(learning.figure(ds)))
+    ds = simulated(**SMALL, sweep={key: {"values": value} for key, value in values.items()})
+    found = words(learning.figure(ds))
     for expected in TOTALS + (() if "x.tau" in values else (INFORMATION, LOSS)):
         assert any(expected in text for text in found), expected
 
@@ -145,7 +159,7 @@ def test_sweeps(values):
 def test_what_is_not_recorded_is_not_drawn(names, panels):
     ds = machine()
     few = ds[[*names, "status"]]
-    figure = drawn(learning.figure(few))
+    figure = learning.figure(few)
     assert len(words(figure)) == max(panels, 0)
     assert ("No samples" in notes(figure)) == (not {"x", "theta"} & set(names))
 
@@ -154,7 +168,7 @@ def test_no_minibatches():
     """Without samples and without the noise of minibatches two panels are left, and the reason."""
     overrides = {"run.steps": 8, "record.every": 1, "sweep": {}, "theta.batch": "all", "ensemble.replicas": 3}
     ds = thermosim.simulate(thermosim.load_case(CASES / "reservoir.toml", overrides))
-    figure = drawn(learning.figure(ds))
+    figure = learning.figure(ds)
     assert len(words(figure)) == 2
     assert "No noise of minibatches" in notes(figure)
 
@@ -169,9 +183,9 @@ def test_no_minibatches():
     ],
     ids=["one replica", "last frame", "first frame", "two of each"],
 )
-@pytest.mark.parametrize("sweep", [{}, {"x.tau": {"values": [1, 2]}}], ids=["run", "sweep"])
-def test_little(cut, sweep):
-    drawn(learning.figure(cut(machine(sweep=sweep))))
+@pytest.mark.parametrize("ensemble", [machine, in_tau], ids=["run", "sweep"])
+def test_little(cut, ensemble):
+    learning.figure(cut(ensemble()))
 
 
 def test_diverged_replicas_are_left_out():
@@ -180,12 +194,12 @@ def test_diverged_replicas_are_left_out():
     bad = ds.replica < 3
     broken = ds.where(~bad)
     broken["status"], broken.attrs = ds.status.where(~bad, 1), ds.attrs
-    figure = drawn(learning.figure(broken))
-    assert "3 of 300 replicas diverged" in notes(figure)
+    figure = learning.figure(broken)
+    assert "3 of 60 replicas diverged" in notes(figure)
     work = panel_of(figure, LEDGER).containers[0].lines[0].get_ydata()
     np.testing.assert_allclose(work[-1], ds.work.isel(step=-1)[3:].mean(), rtol=1e-12)
     broken["status"] = ds.status + 1
-    assert words(drawn(learning.figure(broken))) == []
+    assert words(learning.figure(broken)) == []
 
 
 def test_data_that_are_gone(monkeypatch):
@@ -196,15 +210,15 @@ def test_data_that_are_gone(monkeypatch):
         raise ValueError("no such file")
 
     monkeypatch.setattr("thermosim.data.sources.data_of", gone)
-    figure = drawn(learning.figure(ds))
+    figure = learning.figure(ds)
     assert any("$x_1$" in text for text in words(figure))
 
 
 def test_states_are_those_of_the_data(monkeypatch):
     """Frequencies of the data, from the largest on, which add up to one where all states are listed."""
     monkeypatch.setattr("thermosim.plots.samples._LISTED", 256)
-    ds = thermosim.simulate(thermosim.load_case(CASES / "boltzmann_machine.toml", SHRUNK))
-    panel = panel_of(drawn(learning.figure(ds)), "state")
+    ds = case("boltzmann_machine")
+    panel = panel_of(learning.figure(ds), "state")
     data = np.nan_to_num(panel.patches[0].get_data().values)
     assert np.all(np.diff(data) <= 0.0)
     np.testing.assert_allclose(data.sum(), 1.0)
@@ -217,8 +231,7 @@ def test_states_are_those_of_the_data(monkeypatch):
 
 @pytest.mark.parametrize("name", ["double_well", "network_ring"])
 def test_mean_density_is_normalised(name):
-    overrides = SHRUNK | {"ensemble.replicas": 3}
-    point = points(thermosim.simulate(thermosim.load_case(CASES / f"{name}.toml", overrides)))[0]
+    point = points(case(name).isel(replica=slice(3)))[0]
     axis = np.linspace(-8.0, 8.0, 401)
     n = point.machine.evaluator.components
     grid = np.stack(np.meshgrid(*[axis] * n), axis=-1).reshape(-1, n)
@@ -227,32 +240,33 @@ def test_mean_density_is_normalised(name):
     np.testing.assert_allclose(density.sum() * (axis[1] - axis[0]) ** n, 1.0, rtol=1e-3)
 
 
-@pytest.mark.parametrize("curve", ["rising", "falling", "hump", "band", "noise"])
-def test_legends_cover_and_stretch_nothing(curve):
+def test_legends_cover_and_stretch_nothing():
     x = np.linspace(0.0, 1.0, 40)
-    y = {"rising": x**2, "falling": -x, "hump": np.sin(np.pi * x), "band": 0 * x, "noise": np.cos(999 * x)}[curve]
+    curves = {"rising": x**2, "falling": -x, "hump": np.sin(np.pi * x), "band": 0 * x, "noise": np.cos(999 * x)}
+    limits = []
 
-    def draw(panel):
+    def draw(panel, name):
+        y = curves[name]
         style.data(panel, x, y, 0.1 * np.ones_like(x), label="measured values")
         style.data(panel, x, y, label="not valid")
-        if curve == "band":
+        if name == "band":
             panel.fill_between(x, y - 1.0, y + 1.0, label="one standard deviation")
         panel.plot(x, y, label=r"theory, $\Sigma_{X|\Theta}$")
         panel.set(xlabel="x", ylabel="y")
         limits.append(panel.get_ylim())
         legend(panel)
 
-    limits = []
     with style.style():
-        figure = drawn(page("", [draw] * 4))
-    panel = figure.axes[0]
-    box = panel.get_legend().get_window_extent()
-    pixels = panel.transData.transform(np.stack([x, y + (1.0 if curve == "band" else 0.1)], axis=1))
-    assert not any(box.contains(*pixel) for pixel in pixels)
-    assert panel.get_ylim() == limits[0]
-    assert figure.bbox.contains(box.x0, box.y0)
-    assert figure.bbox.contains(box.x1, box.y1)
-    assert panel.get_legend().get_texts()[-1].get_text() == "not valid"
+        figure = page("", [functools.partial(draw, name=name) for name in curves])
+        figure.draw_without_rendering()
+    for panel, limit, (name, y) in zip(figure.axes, limits, curves.items(), strict=True):
+        box = panel.get_legend().get_window_extent()
+        pixels = panel.transData.transform(np.stack([x, y + (1.0 if name == "band" else 0.1)], axis=1))
+        assert not any(box.contains(*pixel) for pixel in pixels), name
+        assert panel.get_ylim() == limit
+        assert figure.bbox.contains(box.x0, box.y0), name
+        assert figure.bbox.contains(box.x1, box.y1), name
+        assert panel.get_legend().get_texts()[-1].get_text() == "not valid"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def _work_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
     cells, names, heading, title = _chosen(ds, exact)
     single = len(exact) == 1
     for look, cell, name in zip(style.looks(len(cells)), cells, names, strict=True):
-        style.theory(panel, cell.steps, cell.ledger.work, color=look.color)
+        style.theory(panel, cell.steps, cell.ledger.work, color=look.color, ls=look.dashes)
         words = r"mean work $\langle w\rangle$" if single else name
         marks(panel, ds, mean.isel(cell.index), error.isel(cell.index), look, words)
     if single and exact[0].in_one_bath:
@@ -135,7 +135,7 @@ def _entropy_in_time(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> None:
         time = cell.protocol.tau * np.concatenate([[0.0], np.cumsum(time_steps[1:])])[steps]
         words = rf"continuous time, rate {rate:.4g}" if len(cells) == 1 else "continuous time"
         style.theory(panel, steps, rate * time, color=style.GREY, ls=":", label=words if k == 0 else "")
-        style.theory(panel, steps, cell.ledger.log_ratio, color=look.color)
+        style.theory(panel, steps, cell.ledger.log_ratio, color=look.color, ls=look.dashes)
         marks(panel, ds, mean.isel(cell.index), error.isel(cell.index), look, name or "measured")
     panel.set(xlabel="step", ylabel=label_of(ds, "log_ratio_x"))
     panel.set_title(title, loc="right")

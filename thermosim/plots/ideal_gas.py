@@ -213,7 +213,7 @@ def _mechanics(axes: Axes, means: xr.Dataset, there: Cells, axis: str) -> None:
         style.theory(axes, x, leading, ls="--", lw=1.0)
         estimate, error = _estimate(means, name, curve)
         slope = np.polyfit(np.log(curve.x), np.log(estimate), 1)[0] if np.all(curve.x > 0) else np.nan
-        said = f"{curve.label}: slope {slope:+.3f}" if curve.label else f"slope {slope:+.3f}"
+        said = f"{curve.label}: slope ${slope:+.3f}$" if curve.label else f"slope ${slope:+.3f}$"
         style.data(axes, curve.x, estimate, error, look=curve.look, label=said)
     axes.set(xlabel=_axis_label(there, axis), ylabel=words)
     axes.set_title(_drawn(there, axis, curves), loc="right")

@@ -15,9 +15,20 @@ import xarray as xr
 
 from thermosim.analysis.settings import axes, number, settings
 
-__all__ = ["label", "letters", "named", "of_variable", "plain", "shown", "swept_name", "temperature_of", "wrapped"]
+__all__ = [
+    "label",
+    "letters",
+    "named",
+    "of_variable",
+    "plain",
+    "power",
+    "shown",
+    "swept_name",
+    "temperature_of",
+    "wrapped",
+]
 
-_ENERGY = ("energy", "kT")
+_ENERGY = "energy"
 _NATS = ("nat", "nats")
 _NAMES_OF_NATS = ("log_ratio", "entropy", "shadow", "information")  # of variables whose unit was written "1"
 _TIED = "\N{NO-BREAK SPACE}"
@@ -46,12 +57,16 @@ def label(name: str, units: str = "1", temperature: float | None = None) -> str:
     unit = _unit(units, temperature)
     if not unit:
         return wrapped(name, _LINE)
-    parts = [name, f"({unit})"]
-    return " ".join(parts) if letters(" ".join(parts)) <= _LINE else "\n".join(wrapped(part, _LINE) for part in parts)
+    if letters(f"{name} ({unit})") <= _LINE:
+        return f"{name} ({unit})"
+    lines, tied = wrapped(name, _LINE).split("\n"), f"({unit})".replace(" ", _TIED)
+    if len(lines) > 1:  # the unit goes on the last line where there is room
+        return wrapped(f"{name} {tied}", _LINE)
+    return "\n".join([*lines, wrapped(f"({unit})", _LINE)])
 
 
 def _unit(units: str, temperature: float | None) -> str:
-    if units in _ENERGY:
+    if units == _ENERGY:
         if temperature == 1.0:
             return "kT"
         return "units of energy" + ("" if temperature is None else f", kT = {temperature:.3g}")
@@ -117,6 +132,12 @@ def shown(value: Any) -> str:
     return plain(textwrap.shorten(str(value), 24, placeholder=" ..."))
 
 
+def power(value: float) -> str:
+    """Two digits of a number, as mathematics: a power of ten where it is very small or large."""
+    mantissa, _, exponent = f"{value:.2g}".partition("e")
+    return rf"${mantissa}\cdot 10^{{{int(exponent)}}}$" if exponent else f"${mantissa}$"
+
+
 def swept_name(name: str) -> str:
     """An axis of a sweep in words."""
     return _SYMBOLS.get(name, plain(name.replace("_", " ")))
@@ -127,5 +148,5 @@ def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:
     parts = []
     for values, name in zip(settings(ds).sweep.values(), axes(ds)):
         if name in index:
-            parts.append(f"{plain(name.replace('_', ' '))}{_TIED}{shown(values[index[name]])}")
+            parts.append(f"{plain(name.replace('_', _TIED))}{_TIED}{shown(values[index[name]])}")
     return ", ".join(parts)

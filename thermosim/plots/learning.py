@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from thermosim.analysis.settings import settings, without_single_axes
 from thermosim.plots import learning_panels, learning_sweep, reservoir, retrace, samples, style
+from thermosim.plots.energies import replicas
 from thermosim.plots.learning_points import Point, points
 from thermosim.plots.page import Draw, page
 
@@ -47,14 +48,14 @@ def figure(ds: xr.Dataset) -> Figure:
         if not everything:
             return page(title, [], notes)
         if resolved.run.direction == "there-and-back":
-            draws, why = retrace.panels(everything)
+            draws, why = retrace.panels(ds, everything)
         elif not resolved.x:
             draws, why = reservoir.panels(ds, everything)
         elif resolved.sweep:
             draws, why = learning_sweep.panels(ds, everything)
         else:
             draws, why = _run(everything[0])
-        return page(title, draws, notes + why, f"{ds.sizes['replica']} replicas")
+        return page(title, draws, notes + why, replicas(ds))
 
 
 def _run(point: Point) -> tuple[list[Draw], list[str]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from thermosim.analysis.diverged import survivors
@@ -13,14 +14,15 @@ from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.mixtures import support_size
-from thermosim.analysis.settings import each_point
+from thermosim.analysis.settings import axes, each_point
 from thermosim.checks.gaussian_machine import exact_moments
 from thermosim.data.tables import DataError
 from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style
 from thermosim.plots.labels import named
+from thermosim.plots.maps import swept_axes
 
-__all__ = ["Point", "points", "spread"]
+__all__ = ["Point", "left_out", "over_sweep", "points", "spread"]
 
 MARKS = 12  # frames of a curve in time
 SLOW_MARKS = 7  # where every frame needs the normaliser of the energy
@@ -28,7 +30,8 @@ _REPLICAS = 4096  # at most, for a picture
 _PAIRS = 1024  # at most, where all replicas are compared with all
 _FEWEST = 128
 _SUMMED = 1 << 23  # numbers of a sum over all x
-_LONGEST = 20_000  # steps of an exact recursion
+_LONGEST = 20_000  # steps of an exact recursion, of few components
+_LARGE = 30  # components whose matrices take as long as the rest of a step
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +47,15 @@ class Point:
         """Model, data and frames."""
         return machines(self.ds)[0]
 
+    @property
+    def price_of_moments(self) -> float:
+        """How long exact moments take, in steps of a machine of few components."""
+        return int(self.machine.settings.run.steps) * (1.0 + (self.machine.evaluator.components / _LARGE) ** 3)
+
     @functools.cached_property
     def moments(self) -> Moments | None:
         """Exact moments at the recorded steps of a machine that is linear, and not too long, else None."""
-        if int(self.machine.settings.run.steps) > _LONGEST:
+        if self.price_of_moments > _LONGEST:
             return None
         try:
             return exact_moments(self.machine)
@@ -95,6 +103,23 @@ def points(ds: xr.Dataset) -> list[Point]:
         here = survivors(ds.isel(index)).ds
         result.append(Point(index, named(ds, index), here))
     return result
+
+
+def over_sweep(ds: xr.Dataset, everything: list[Point], number: Callable[[Point], float]) -> xr.DataArray:
+    """A number of each point over the axes of the sweep, NaN where there is none."""
+    names = axes(ds)
+    result = xr.DataArray(np.full([ds.sizes[name] for name in names], np.nan), dims=names)
+    for point in everything:
+        result[dict(point.index)] = number(point)
+    return result
+
+
+def left_out(ds: xr.Dataset, chosen: list[Point], everything: list[Point]) -> list[str]:
+    """A sentence on how many points of the sweep are drawn, where not all are."""
+    if len(chosen) == len(everything):
+        return []
+    over = " and ".join(axis.words for axis in swept_axes(ds))
+    return [f"{len(chosen)} of {len(everything)} points drawn as curves, of the sweep over {over}."]
 
 
 def spread(length: int, most: int) -> list[int]:

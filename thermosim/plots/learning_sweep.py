@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,7 +28,7 @@ from thermosim.exact.learning_machine import Moments
 from thermosim.plots import style
 from thermosim.plots.labels import label, named, of_variable, shown, temperature_of
 from thermosim.plots.learning_panels import collected, exact_line, loss_label, marks
-from thermosim.plots.learning_points import Point
+from thermosim.plots.learning_points import Point, over_sweep
 from thermosim.plots.legends import legend
 from thermosim.plots.maps import SweptAxis, map_of, swept_axes
 from thermosim.plots.page import Draw
@@ -42,6 +43,8 @@ _AVERAGED = 1 << 28  # numbers of averages over all x
 _REPLICAS = 512  # whose paths of theta are averaged
 _INFORMED = 12  # points whose L-info is worth the time
 _MAPS = 4  # of observables, beside those of work and loss
+_COUNTED = {"tau", "batch"}
+_NUMBERS = _COUNTED | {"learning_rate", "time_step", "weight_decay", "momentum"}  # axes that a linear machine has too
 _BOOKS = {"phi", "work", "heat", "log_ratio_x"}
 _FLAGS = {"status", "diverged_step"}
 
@@ -110,15 +113,14 @@ def _mapped(ds: xr.Dataset, point: Point) -> list[str]:
 
 def _map(ds: xr.Dataset, everything: list[Point], name: str) -> Draw | None:
     """Mean over the replicas that did not diverge, in the last frame, over two axes."""
-    means = xr.full_like(ds["status"].isel(replica=0, drop=True), np.nan, dtype=float) if "status" in ds else None
-    if means is None:
-        return None
-    for point in everything:
+
+    def mean(point: Point) -> float:
         last = point.ds[name].isel(step=-1) if "step" in point.ds[name].dims else point.ds[name]
         vectors = [str(dim) for dim in last.dims if dim not in ("replica", "sample")]
-        means[dict(point.index)] = float(last.isel(dict.fromkeys(vectors, 0)).mean())
+        return float(last.isel(dict.fromkeys(vectors, 0)).mean())
+
     words = loss_label(everything[0]) if name == "minibatch_loss" else of_variable(ds, name)
-    return map_of(ds, means, words, f"step {int(ds['step'][-1])}")
+    return map_of(ds, over_sweep(ds, everything, mean), words, f"step {int(ds['step'][-1])}")
 
 
 def _line(ds: xr.Dataset, everything: list[Point]) -> _Line:
@@ -163,7 +165,8 @@ def _total(line: _Line, quantity: str) -> Draw | None:
             sums = averaged == "mean_divergence" or (averaged == "mean_work" and _normalised(line))
             divergences = r"$\Sigma_i\,$KL$(p_{i-1}\,|\,p_i)$"
             told = f"fresh samples, {divergences}" if sums else "fresh samples"
-            style.theory(panel, line.x, fresh, ls="--", label=told)
+            known: dict[str, Any] = {} if line.name == "tau" else {"marker": ".", "ms": 4}  # at these points only
+            style.theory(panel, line.x, fresh, ls="--", label=told, **known)
         if exact is not None:
             style.theory(panel, *exact, color=look.color)
         style.data(panel, line.x, value, error, look=look, label="measured")
@@ -189,7 +192,7 @@ def _in_time(line: _Line) -> Draw | None:
             work = fresh["mean_work"]
             style.theory(panel, fresh["step"], work, label="fresh samples", ls="--", color="0.2", zorder=4)
         for look, point, mean in zip(style.looks(len(chosen)), chosen, works):
-            exact_line(panel, point.moments, lambda m: m.work, look)
+            exact_line(panel, point.moments, lambda m: m.work, look, ls=look.dashes)
             marks(panel, *mean, look, shown(line.axis.values[point.index[line.name]]))
         panel.set(xlabel="step", ylabel=label("mean work since step 0", "energy", line.temperature))
         panel.set_title(", ".join(part for part in (left, line.fixed) if part), loc="right")
@@ -242,19 +245,21 @@ def _last(point: Point) -> xr.Dataset:
 
 
 def _exact(line: _Line, of: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The exact total along the axis: on a finer grid of tau, else at the points."""
-    first = line.points[0].machine
-    steps = int(first.settings.run.steps)
-    if steps * len(line.points) > _RECURSIONS or any(point.moments is None for point in line.points):
+    """The exact total along the axis: between the points too where the axis is a number of the linear machine."""
+    first, price = line.points[0].machine, line.points[0].price_of_moments
+    if price * len(line.points) > _RECURSIONS or any(point.moments is None for point in line.points):
         return None
-    if line.name == "tau" and steps * _FINE <= _RECURSIONS:
-        linear = linear_machine(first)
-        assert linear is not None
-        taus = np.unique(np.geomspace(line.x.min(), line.x.max(), _FINE).round().astype(int))
-        machines = [replace(linear[0], tau=int(tau)) for tau in taus]
-        ends = [int(first.steps[0]), int(first.steps[-1])]
-        return taus, np.array([_of_frames(learning_machine.moments(m, linear[1], ends), of) for m in machines])
-    return line.x, np.array([_of_frames(point.moments, of) for point in line.points])
+    linear = linear_machine(first)
+    if linear is None or line.name not in _NUMBERS or not line.axis.numeric or price * _FINE > _RECURSIONS:
+        return line.x, np.array([_of_frames(point.moments, of) for point in line.points])
+    fine = np.geomspace if line.axis.logarithmic else np.linspace
+    values = np.unique([*fine(line.x.min(), line.x.max(), _FINE), *line.x])
+    if line.name in _COUNTED:
+        values = np.unique(values.round().astype(int))
+    unit = first.settings.of_x.mobility if line.name == "time_step" else 1  # the linear machine has time in its units
+    machines = [replace(linear[0], **{line.name: value * unit}) for value in values.tolist()]
+    ends = [int(first.steps[0]), int(first.steps[-1])]
+    return values, np.array([_of_frames(learning_machine.moments(m, linear[1], ends), of) for m in machines])
 
 
 def _of_frames(moments: Moments | None, of: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
+from matplotlib.colors import same_color
 from matplotlib.container import ErrorbarContainer
 from matplotlib.legend import Legend
 from matplotlib.path import Path
@@ -45,9 +46,21 @@ def _made(panel: Axes, **where: Any) -> tuple[Legend, Bbox]:
     order = sorted(entries, key=lambda label: (label == "not valid", label not in measured, labels.index(label)))
     heading = str(panel.get_label()).removeprefix(_WANTED) or None
     made = panel.legend(
-        [entries[label] for label in order], order, title=heading, alignment="left", columnspacing=1.0, **where
+        [_with_line(panel, entries[label]) for label in order],
+        order,
+        title=heading,
+        alignment="left",
+        columnspacing=1.0,
+        **where,
     )
     return made, made.get_window_extent(_renderer(panel))
+
+
+def _with_line(panel: Axes, handle: Any) -> Any:
+    """Measured marks over the line that is exact for them, if there is one."""
+    if not isinstance(handle, ErrorbarContainer):
+        return handle
+    return (*(line for line in style.exact_lines(panel) if same_color(line.get_color(), handle[0].get_color())), handle)
 
 
 def _renderer(panel: Axes) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from thermosim.analysis.settings import axes, settings
 from thermosim.plots import style
@@ -20,6 +21,7 @@ from thermosim.plots.page import Draw, colour_bar
 __all__ = ["NO_VALUE", "SweptAxis", "edges", "heat_map", "map_of", "swept_axes"]
 
 _DECADES = 100.0  # ratio of values from which colours are logarithmic
+_TICKS = 8  # values along an axis that are all told, at most
 _NUMBERS = 8  # ticks of values that are no numbers, at most
 NO_VALUE = "0.88"  # colour of a point without a value
 
@@ -57,8 +59,22 @@ class SweptAxis:
             slanted = which == "x" and sum(len(tick) + 2 for tick in ticks[::every]) > 38
             more: dict[str, Any] = {"rotation": 20, "ha": "right"} if slanted else {}
             getattr(panel, f"set_{which}ticks")(self.places[::every], ticks[::every], **more)
-        elif self.logarithmic:
+            return
+        if self.logarithmic:
             style.log_ticks(panel, which)
+        if self._few:
+            axis = panel.xaxis if which == "x" else panel.yaxis
+            axis.set_major_locator(FixedLocator(self.places.tolist()))
+            axis.set_major_formatter(FixedFormatter([shown(value) for value in self.values]))
+            axis.set_minor_locator(NullLocator())
+
+    @functools.cached_property
+    def _few(self) -> bool:
+        """Whether its numbers are few, short and far enough apart to be ticks."""
+        words = [shown(value) for value in self.values]
+        at = np.sort(np.log(self.places) if self.logarithmic else self.places)
+        apart = np.diff(at).min() * _TICKS >= np.ptp(at)
+        return bool(apart and all(float(word) == value and len(word) <= 5 for word, value in zip(words, self.values)))
 
 
 def swept_axes(ds: xr.Dataset) -> list[SweptAxis]:
@@ -92,13 +108,18 @@ def heat_map(panel: Axes, values: np.ndarray, x: SweptAxis, y: SweptAxis, words:
 
 
 def map_of(ds: xr.Dataset, values: xr.DataArray, words: str, title: str = "") -> Draw | None:
-    """A map of values (over the sweep) along its first two axes, at the first value of any other; None without two."""
+    """A map of values (over the sweep) along its first two axes, at the first value of any other.
+
+    None without two axes, and where nothing varies.
+    """
     swept = swept_axes(ds)
     if len(swept) < 2:
         return None
     x, y = swept[:2]
     rest = {name: 0 for name in axes(ds) if name not in (x.name, y.name)}
     there = values.isel(rest).transpose(y.name, x.name).values.astype(float)
+    if np.isfinite(there).sum() > 1 and np.nanmin(there) == np.nanmax(there):
+        return None
     fixed = named(ds, {axis.name: 0 for axis in swept[2:]})
 
     def draw(panel: Axes) -> None:

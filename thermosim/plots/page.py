@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from thermosim.plots import legends, style
 from thermosim.plots.labels import letters, plain, wrapped
@@ -48,9 +49,10 @@ def page(
     for panel in panels[len(draws) :]:
         panel.remove()
     panels = panels[: len(draws)]
-    heading = wrapped(plain(title), int(72 * width / _LETTER / _TITLE))
+    across = 0.96 * 72 * width / _LETTER  # letters of a line, times their size
+    heading = wrapped(plain(title), int(across / _TITLE))
     told = [" ".join(_key(panels, over, exact)), *notes]
-    lines = [line for note in told if note for line in wrapped(note, int(72 * width / _LETTER / _NOTE)).split("\n")]
+    lines = [line for note in told if note for line in wrapped(note, int(across / _NOTE)).split("\n")]
     if heading:
         figure.suptitle(heading, fontsize=_TITLE, x=0.01, ha="left")
     if lines:
@@ -74,12 +76,14 @@ def colour_bar(panel: Axes, image: ScalarMappable, words: str, **more: str) -> N
 
 def _key(panels: Sequence[Axes], over: str, exact: str) -> list[str]:
     """What points, bands and lines without a name stand for, of those that are there."""
-    lines = [line for panel in panels for line in panel.lines]
+    lines = [style.exact_lines(panel) for panel in panels]
     said = []
     if any(panel.containers and any(len(c) == 3 and c[2] for c in panel.containers) for panel in panels):
         said.append(f"Points: mean and standard error over {over}.")
-    if any(line.get_label() == style.EXACT for line in lines):
-        said.append(exact or "Lines of the same colour: exact, at the run's own steps.")
+    if any(lines):
+        dashed = any(len({line.get_linestyle() for line in some}) > 1 for some in lines)
+        which = "Lines of the same colour" + (", dashed as in the legend" if dashed else "")
+        said.append(exact or f"{which}: exact, at the run's own steps.")
     bands = [part for panel in panels for part in panel.collections if isinstance(part, PolyCollection)]
     if any(band.get_label() == style.BAND for band in bands):
         said.append("Bands: 5 to 95 % of replicas, around their mean.")
@@ -92,10 +96,14 @@ def _finish(figure: Figure, panels: list[Axes], columns: int, beside: float) -> 
     width = figure.get_figwidth()
     row = max(min(_HEIGHT, (_TALLEST - beside) / rows), _LOWEST)
     figure.set_size_inches(width, row * rows + beside)
-    figure.draw_without_rendering()
+    _lay_out(figure)
     bars = [bar.ax for panel in panels if (bar := style.bar_of(panel)) is not None]
     for axes in (*panels, *bars):
         _name_powers(axes)
+    for panel in panels:
+        label, locator = panel.get_xlabel(), panel.xaxis.get_major_locator()
+        if (label.startswith("step") or label.endswith("(steps)")) and isinstance(locator, MaxNLocator):
+            locator.set_params(integer=True)
     for letter, panel in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
         room = int(panel.get_window_extent().width / figure.dpi * 72 / 7.5 / _LETTER) - 5
         title, bar = wrapped(panel.get_title(loc="right"), room), style.bar_of(panel)
@@ -104,21 +112,29 @@ def _finish(figure: Figure, panels: list[Axes], columns: int, beside: float) -> 
         on.set_title(title, loc="right")
         if len(panels) > 1:
             on.set_title(rf"$\bf{{({letter})}}$", loc="left")
-    figure.draw_without_rendering()
+    _lay_out(figure)
     above = legends.place(panels)
     if above:
         more = sum(
             max(above.get(panel, 0.0) for panel in panels[k : k + columns]) for k in range(0, len(panels), columns)
         )
         figure.set_size_inches(width, max(min(row * rows + beside + more, _TALLEST), _LOWEST * rows + beside))
-        figure.draw_without_rendering()
+        _lay_out(figure)
         legends.place([panel for panel in panels if panel not in above])
+
+
+def _lay_out(figure: Figure) -> None:
+    """Give every panel its place, and its ticks; much quicker than to draw it."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
 
 
 def _name_powers(axes: Axes) -> None:
     """Write the power of ten of an axis with its unit, where it collides with nothing."""
     for axis in (axes.xaxis, axes.yaxis):
-        power, label = re.search(r"10\^\{(-?\d+)\}", axis.get_offset_text().get_text()), axis.get_label_text()
+        offset, label = axis.get_offset_text().get_text().replace("\N{MINUS SIGN}", "-"), axis.get_label_text()
+        power = re.search(r"^1e(-?\d+)$", offset)
         if power is None or not label:
             continue
         factor = f"$10^{{{power[1]}}}$"

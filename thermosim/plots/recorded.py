@@ -53,7 +53,11 @@ def any_model(ds: xr.Dataset, model: Model) -> Figure | None:
     books = [name for name in ("work", "heat", "phi") if name in names]
     whole = len(books) == 3 and ds.sizes.get("step", 1) > 1
     rest = [name for name in names if name not in own and not (whole and name in books)]
-    order = own + sorted(rest, key=lambda name: "loss" not in name) + (books if whole else [])
+    order = (
+        own
+        + sorted(rest, key=lambda name: "loss" not in name)
+        + (books if whole and ds.sizes.get("replica", 2) > 1 else [])
+    )
     draws: list[Draw] = []
     with style.style():
         if whole and ds["work"].dims[-1] == "replica":

@@ -20,11 +20,11 @@ from thermosim.analysis.mixtures import support_size
 from thermosim.case.faults import CaseError
 from thermosim.data.tables import DataError
 from thermosim.plots import learning_panels, style
-from thermosim.plots.labels import label
+from thermosim.plots.labels import label, power
 from thermosim.plots.learning_panels import collected, marks
-from thermosim.plots.learning_points import Point, spread
+from thermosim.plots.learning_points import Point, left_out, spread
 from thermosim.plots.legends import legend
-from thermosim.plots.maps import swept_axes
+from thermosim.plots.maps import map_of
 from thermosim.plots.page import Draw
 from thermosim.plots.retrace import moved_most
 
@@ -41,7 +41,7 @@ _TERMS = 64  # of a gradient that cost as much as one state of the normaliser
 
 
 def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[str]]:
-    """The four panels of Fig. 5.1 for a few points of a sweep, and why some are not there."""
+    """The four panels of Fig. 5.1 for a few points of a sweep, maps over two axes, and why some are not there."""
     chosen = [everything[k] for k in style.pick(len(everything), _CURVES)]
     if ds.sizes["step"] < 2:
         return [], ["One frame is no course in time."]
@@ -54,8 +54,18 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
         [("realisations", partial(_realisations, chosen)), ("loss", partial(_loss, chosen, along))]
     )
     if along is not None and late is not None:
-        draws += [_variance(chosen, along), _autocorrelation(chosen, late)]
-    return draws, [*reasons, *why, *filter(None, [_left_out(ds, chosen, everything)])]
+        draws += [_variance(chosen, along), _autocorrelation(chosen, late), *_maps(ds, along, chosen[0])]
+    return draws, [*reasons, *why, *left_out(ds, chosen, everything)]
+
+
+def _maps(ds: xr.Dataset, noise: xr.Dataset, point: Point) -> list[Draw]:
+    """Temperature of the noise, mean over the run and the parameters, and the last loss, over two axes of a sweep."""
+    temperature, last = noise["noise_temperature"].mean(["step", "theta_dim"]), noise["loss"].isel(step=-1)
+    maps = [
+        map_of(ds, temperature, "temperature of noise $rC/2$"),
+        map_of(ds, last, _loss_label(point), f"step {int(last['step'])}"),
+    ]
+    return [draw for draw in maps if draw is not None]
 
 
 def _noise(ds: xr.Dataset, everything: list[Point]) -> tuple[xr.Dataset, xr.Dataset]:
@@ -105,7 +115,6 @@ def _loss(chosen: list[Point], noise: xr.Dataset | None) -> Draw | None:
     """Loss on all data over the ensemble, mean and standard deviation; on the minibatch where nothing else is known."""
     if noise is None:
         return learning_panels.loss(chosen[0])
-    normalised = chosen[0].machine.model.normalised
 
     def draw(panel: Axes) -> None:
         least, most = np.inf, -np.inf
@@ -115,10 +124,8 @@ def _loss(chosen: list[Point], noise: xr.Dataset | None) -> Draw | None:
             panel.fill_between(step, mean - spread, mean + spread, color=look.color, alpha=0.2, lw=0)
             panel.plot(step, mean, color=look.color, ls=look.dashes, label=point.label)
             least, most = min(least, np.nanmin(mean - spread)), max(most, np.nanmax(mean + spread))
-        name = "loss on all data $U_B$"
-        words = label(name, "nat") if normalised else label(rf"{name}, without $\ln Z$", "energy", 1.0)
-        panel.set(xlabel="step", ylabel=words)
-        panel.set_title("bands: one standard deviation of replicas", loc="right")
+        panel.set(xlabel="step", ylabel=_loss_label(chosen[0]))
+        panel.set_title("bands: one standard deviation", loc="right")
         if least > 0.0 and most > 2.0 * least:  # the fall at the start would flatten what follows
             style.log_ticks(panel, "y")
         legend(panel)
@@ -131,12 +138,9 @@ def _looks(chosen: list[Point]) -> list[style.Look]:
     return style.looks(len(chosen))
 
 
-def _left_out(ds: xr.Dataset, chosen: list[Point], everything: list[Point]) -> str:
-    """How many points of the sweep are drawn, where not all are."""
-    if len(chosen) == len(everything):
-        return ""
-    over = " and ".join(axis.words for axis in swept_axes(ds))
-    return f"{len(chosen)} of {len(everything)} points drawn of the sweep over {over}."
+def _loss_label(point: Point) -> str:
+    name = "loss on all data $U_B$"
+    return label(name, "nat") if point.machine.model.normalised else label(rf"{name}, without $\ln Z$", "energy", 1.0)
 
 
 def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
@@ -145,21 +149,21 @@ def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
     batches = [int(point.machine.settings.theta.batch) for point in chosen]
 
     def draw(panel: Axes) -> None:
-        reference = noise["mean_variance"].isel(chosen[0].index)
-        for k, (look, point, batch) in enumerate(zip(_looks(chosen), chosen, batches)):
+        reference, law = noise["mean_variance"].isel(chosen[0].index), f"$1/B$, from batch {batches[0]}"
+        for look, point, batch in zip(_looks(chosen), chosen, batches):
             here = noise.isel(point.index)
             words = point.label or "$C_{ii}(t,0)$, mean over $i$"
             marks(panel, here["mean_variance"], here["mean_variance_error"], look, words, ms=3)
             if batch != batches[0]:
-                law = f"$1/B$, from batch {batches[0]}" if k == 1 else ""
                 style.theory(panel, here["step"], reference * batches[0] / batch, label=law)
-            style.theory(panel, here["step"], here["gradient"], color=look.color, ls="--", lw=1.0)
-            style.theory(panel, here["step"], here["largest_gradient"], color=look.color, ls=":", lw=1.0)
+            panel.plot(here["step"], here["gradient"], color=look.color, ls="--", lw=1.0)
+            panel.plot(here["step"], here["largest_gradient"], color=look.color, ls=":", lw=1.0)
         panel.plot([], [], color="0.3", ls="--", lw=1.0, label=r"mean $|\partial_i U_B|$")
         panel.plot([], [], color="0.3", ls=":", lw=1.0, label=r"largest $|\partial_i U_B|$")
         panel.set(xlabel="step", ylabel="variance $C_{ii}(t,0)$ of noise;\ngradient $|\\partial_i U_B|$", yscale="log")
-        values = ", ".join(f"{float(temperatures.isel(point.index)):.2g}" for point in chosen)
-        panel.set_title(f"temperature $rC/2$: {values}", loc="right")
+        if len(chosen) < _CURVES:
+            values = ", ".join(power(float(temperatures.isel(point.index))) for point in chosen)
+            panel.set_title(f"$rC/2$: {values}", loc="right")
         legend(panel)
 
     return draw

@@ -18,8 +18,9 @@ from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.learning import retrace
 from thermosim.plots import style
 from thermosim.plots.learning_panels import collected
-from thermosim.plots.learning_points import Point
+from thermosim.plots.learning_points import Point, left_out, over_sweep
 from thermosim.plots.legends import legend
+from thermosim.plots.maps import map_of, swept_axes
 from thermosim.plots.page import Draw
 
 __all__ = ["moved_most", "panels"]
@@ -27,16 +28,31 @@ __all__ = ["moved_most", "panels"]
 _LINES = 4  # points of a sweep
 _REPLICAS = 3
 _MARKS = 24
+_MISMATCH, _DISTANCE = r"$|\theta(N-t)-\theta(t)|$", r"$|\theta(t)-\theta(0)|$"
 
 
-def panels(everything: list[Point]) -> tuple[list[Draw], list[str]]:
-    """The mismatch at a few points of a sweep, and the path of theta of the first."""
+def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[str]]:
+    """The mismatch at a few points of a sweep, its map over two axes, and the path of theta of the first."""
     chosen = [everything[k] for k in style.pick(len(everything), _LINES)]
     makers: list[tuple[str, Callable[[], Draw | None]]] = [
         ("mismatch", partial(_mismatch, chosen)),
         ("path of theta", partial(_path, chosen[0])),
+        ("map of the mismatch", partial(_map, ds, everything)),
     ]
-    return collected(makers)
+    draws, why = collected(makers)
+    return draws, [*why, *left_out(ds, chosen, everything)]
+
+
+def _map(ds: xr.Dataset, everything: list[Point]) -> Draw | None:
+    """How far theta ends from its start, mean length, over two axes."""
+
+    def end(point: Point) -> float:
+        gap = retrace(point.ds)
+        return float(gap["norm"].isel(step=0))
+
+    if len(swept_axes(ds)) < 2 or int(ds["step"][0]) > 0:
+        return None
+    return map_of(ds, over_sweep(ds, everything, end), r"mean distance $|\theta(N)-\theta(0)|$")
 
 
 def moved_most(point: Point) -> int:
@@ -64,7 +80,9 @@ def _path(point: Point) -> Draw | None:
             panel.plot(step[there], theta.values[there, k], color=colour, label=labels[0])
             panel.plot(last - step[back], theta.values[back, k], color=colour, ls="--", label=labels[1])
         panel.set(xlabel="$t$ there, $N - t$ back (steps)", ylabel=rf"parameter $\theta_{{{row}}}$")
-        panel.set_title(", ".join(part for part in (point.label, "single replicas") if part), loc="right")
+        panel.set_title(
+            ", ".join(part for part in (point.label, "single\N{NO-BREAK SPACE}replicas") if part), loc="right"
+        )
         legend(panel)
 
     return draw
@@ -79,12 +97,13 @@ def _mismatch(chosen: list[Point]) -> Draw:
             frames = style.pick(gap.sizes["step"], _MARKS)
             here, there = gap.isel(step=frames), far.sel(step=gap["step"]).isel(step=frames)
             error = here["norm_error"].values
-            label = r"$|\theta(N-t)-\theta(t)|$" + (f", {point.label}" if point.label else "")
+            label = point.label or _MISMATCH
             style.data(panel, here["step"].values, _visible(here["norm"].values), error, look=look, label=label)
-            label = r"$|\theta(t)-\theta(0)|$" if point is chosen[0] else ""
-            panel.plot(there["step"].values, _visible(there.values), "x", ms=3.5, color=look.color, label=label)
+            panel.plot(there["step"].values, _visible(there.values), "x", ms=3.5, color=look.color)
+        if not chosen[0].label:
+            panel.plot([], [], "x", ms=3.5, color=style.WORK.color, label=_DISTANCE)
         panel.set(xlabel="step $t$", ylabel="mean distance of parameters", yscale="log")
-        legend(panel)
+        legend(panel, f"{_MISMATCH}; crosses: {_DISTANCE}" if chosen[0].label else "")
 
     return draw
 

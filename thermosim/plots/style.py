@@ -11,6 +11,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "band",
     "bar_of",
     "data",
+    "exact_lines",
     "is_logarithmic",
     "log_ticks",
     "looks",
@@ -90,7 +92,7 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-3, 5),
-    "axes.formatter.use_mathtext": True,
+    "axes.formatter.use_mathtext": False,  # plain numbers, which are set quickly; powers are named with the unit
     "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5,
     "xtick.direction": "out",
@@ -129,10 +131,15 @@ def data(axes: Axes, x: Any, y: Any, error: Any = None, *, look: Look = WORK, la
 
 
 def theory(axes: Axes, x: Any, y: Any, *, color: str = GREY, label: str = "", **more: Any) -> None:
-    """A theoretical line. A solid one without a label is exact for marks of its colour: the page says so once."""
-    exact = not label and more.get("ls", "-") == "-"
+    """A theoretical line. A coloured one without a label is exact for marks of its colour: the page says so once."""
+    exact = not label and color != GREY
     options = {"lw": 1.2, "zorder": 2} | more
     axes.plot(np.asarray(x), np.asarray(y), color=color, label=label or (EXACT if exact else None), **options)
+
+
+def exact_lines(panel: Axes) -> list[Line2D]:
+    """Lines without a name that are exact for marks of their colour."""
+    return [line for line in panel.lines if line.get_label() == EXACT]
 
 
 def bar_of(panel: Axes) -> Colorbar | None:
@@ -168,12 +175,13 @@ def is_logarithmic(values: Any) -> bool:
 
 
 def log_ticks(axes: Axes, which: str = "xy") -> None:
-    """Logarithmic axes whose ticks are powers of ten, or plain numbers where the range is short."""
+    """Logarithmic axes whose ticks are powers of ten, or plain numbers where there are fewer than two of these."""
     for letter in which:
         axis = axes.xaxis if letter == "x" else axes.yaxis
         getattr(axes, f"set_{letter}scale")("log")
         low, high = sorted(axis.get_view_interval())
-        if high / max(low, 1e-300) < 30.0:
+        decades = np.floor(np.log10(high)) - np.ceil(np.log10(max(low, 1e-300))) + 1
+        if high / max(low, 1e-300) < 30.0 or decades < 2:
             short = high / max(low, 1e-300) < 3.0
             axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if short else (1.0, 2.0, 5.0)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
