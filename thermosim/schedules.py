@@ -91,7 +91,7 @@ def telling_steps(value: Any, steps: int) -> np.ndarray:
     knots = [value.get(key) for key in ("begin", "end", "at", "steps", "warm_up")]
     marks += [mark for knot in knots if knot is not None for mark in np.ravel(np.asarray(knot, float))]
     if value.get("kind") == "sinusoidal":
-        count = min(int(2.0 * steps / value["period"]) + 2, _EXTREMES)
+        count = int(min(2.0 * steps / value["period"] + 2.0, _EXTREMES))
         turns = 0.5 * np.arange(count) + 0.25 - value.get("phase", 0.0) % (2.0 * np.pi) / (2.0 * np.pi)
         marks += list(value.get("begin", 0) + value["period"] * turns)
     if value.get("kind") == "piecewise":

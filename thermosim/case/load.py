@@ -194,7 +194,7 @@ def _swept(
     """
     settings, faults = resolve(raw, model, home)
     moves = {settings.x.dynamics} if settings is not None and settings.x is not None else set()
-    moves = moves.union(*(axis.values for axis in axes if axis.key == "x.dynamics"))
+    moves |= {value for axis in axes if axis.key == "x.dynamics" for value in axis.values if isinstance(value, str)}
     steady = any(X_MOVES[name].steady for name in moves if name in X_MOVES)
     axes = [replace(axis, structural=is_structural(axis, model, steady)) for axis in axes]
     if too_many := _too_many_blocks(axes):
@@ -249,7 +249,8 @@ def _too_many_blocks(axes: list[Axis]) -> list[str]:
 
 def _tried(axis: Axis, most: int) -> list[int]:
     """Numbers of the values after the first, or some of them, with the last."""
-    return np.unique(np.linspace(1, len(axis.values) - 1, max(1, min(most, len(axis.values) - 1))).astype(int)).tolist()
+    others = len(axis.values) - 1
+    return np.unique(np.linspace(1, others, max(1, min(most, others))).astype(int)).tolist() if others else []
 
 
 def _moves_others(model: Model, axis: Axis, here: Settings, there: Settings) -> bool:
