@@ -203,14 +203,14 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
     lowest = np.unravel_index(np.nanargmin(np.where(known, potential, 0.0), axis=0), shape or (1,))
     wanted = np.unravel_index(np.arange(len(u)), shape or (1,))
     distance = np.max([np.abs(a - b) for a, b in zip(lowest, wanted, strict=True)], axis=0)
-    lowest, distance = [np.where(known, index, -1) for index in lowest], np.where(known, distance, -1)
+    distance = np.where(known, distance, -1)
     coords = {n: there.coords[n].to_numpy() for n in there.names}
     result = xr.Dataset(coords=coords | {f"target_{n}": c for n, c in coords.items()})
     said = {"units": "energy", "long_name": "potential of a state for a target"}
     result["F" if sphere else "G"] = ((*there.names, *targets), potential.reshape(shape * 2), said)
     for name, index in zip(there.names, lowest, strict=False):
         said = {"units": "1", "long_name": f"index on {name} of the state of the lowest potential"}
-        result[f"minimum_{name}"] = (targets, index.reshape(shape), said)
+        result[f"minimum_{name}"] = (targets, np.where(known, index, -1).reshape(shape), said)
     said = {"units": "1", "long_name": "largest distance of the lowest state from the target, in cells"}
     result["distance"] = (targets, distance.reshape(shape), said)
     return result

@@ -125,7 +125,7 @@ def _has_text(value: Any) -> bool:
 
 def _no_numbers(value: Any) -> str:
     """Why a value, or those of a schedule, are no numbers or arrays that fit together; empty where they are."""
-    parts = value if is_schedule(value) else {"value": value}
+    parts = value if isinstance(value, Mapping) else {"value": value}
     if parts.get("kind") == "piecewise":
         return ""  # each part is judged by itself
     arrays: dict[str, np.ndarray] = {}
