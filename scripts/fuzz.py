@@ -24,9 +24,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+BUSY = "\n"  # what a worker says before each command
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 20.0  # after which a trial hangs, if it also does the second time, when its kernels are compiled
-PATIENCE = 60.0  # the first time
+SECONDS = 20.0  # after which a command hangs, if it also does the second time, when its kernels are compiled
+PATIENCE = 60.0  # the first time; both on a machine that has nothing else to do
 
 
 class Worker:
@@ -65,12 +66,15 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{number}\n")
         self._process.stdin.flush()
+        seconds = patience * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
         try:
-            if line := self._answers.get(timeout=patience):
+            while (line := self._answers.get(timeout=seconds)) == BUSY:
+                pass
+            if line:
                 return json.loads(line)
             fault = f"a crash, exit code {self._process.wait()}"
         except queue.Empty:
-            fault = f"a hang of more than {patience:.0f} s"
+            fault = f"a hang of more than {seconds:.0f} s"
         self.stop()
         said = self._said.read_text()[-3000:]
         try:

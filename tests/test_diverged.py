@@ -223,7 +223,7 @@ def test_where_all_diverge_a_sentence_says_so(folder, tmp_path, capsys):
     assert "Nothing can be drawn: all 8 replicas diverged" in said
     code, said = command("check", tmp_path / "out.h5")
     assert code == 2
-    assert "no replica is left that did not diverge" in said
+    assert "All 8 replicas diverged. Nothing can be compared: no replica is left that did not diverge" in said
     code, said = command("plot", tmp_path / "out.h5")
     assert code == 2
     assert "all 8 replicas diverged" in said
@@ -268,6 +268,15 @@ def statuses(lost):
     ds = ds.assign_coords(learning_rate=rates, tau=taus, replica=np.arange(lost.shape[-1]))
     attributes = {"settings": json.dumps(case.settings.as_dict()), "structural": json.dumps(["x.tau"])}
     return ds.assign_attrs(attributes)
+
+
+def test_all_replicas_of_a_sweep_are_counted():
+    case = thermosim.load_case(MODELS["gaussian"][0], {"sweep": {"theta.learning_rate": {"values": [1e6, 2e6, 3e6]}}})
+    ds = thermosim.simulate(case)
+    report = thermosim.check(ds)
+    assert report.notes[0] == f"All {ds.status.size} replicas diverged."
+    assert ds.status.size == 3 * ds.sizes["replica"]
+    assert "no replica is left" in report.why_nothing
 
 
 def test_values_at_which_most_diverged_go_first_then_replicas():

@@ -16,7 +16,8 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("kind", "inputs"), [("case", 40), ("rows", 15), ("ensemble", 3), ("output", 5), ("words", 20)]
+    ("kind", "inputs"),
+    [("case", 22), ("rows", 8), ("ensemble", 2), ("output", 3), ("words", 10), ("model", 10), ("size", 6)],
 )
 def test_hostile_inputs(kind, inputs, place, monkeypatch):
     monkeypatch.chdir(os.getcwd())
@@ -44,6 +45,11 @@ def said(code, err="", command="check"):
 def test_what_the_fuzzer_reports(told, fault):
     assert fault in faults_of(told, {}, {}, Trial(""))
     assert faults_of(said(2, "  run.stepps = 3: unknown key. Did you mean run.steps?"), {}, {}, Trial("")) == []
+
+
+def test_what_takes_too_long_is_reported():
+    slow = Said(["run"], 0, "", "", 1e6)
+    assert faults_of(slow, {}, {}, Trial("", seconds=5.0)) == ["takes more than 5 s"]
 
 
 def test_a_loss_is_reported():

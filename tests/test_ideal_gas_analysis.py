@@ -158,6 +158,17 @@ def test_free_energy_maps_have_their_minimum_at_the_target():
         assert ("F" in maps) == (protocol == "fixed-sphere")
 
 
+@pytest.mark.parametrize("sweep", [GRID, {"theta.learning_rate": RATES}])
+def test_too_few_samples_for_any_entropy(sweep):
+    """Two replicas of a few steps: no entropy, so no state is the lowest, and the picture goes without."""
+    ds = sphere_ensemble("fixed-elr", sweep=sweep, replicas=2, steps=12, every=1)
+    maps = ideal_gas.free_energy_maps(ds)
+    assert np.isnan(maps["G"]).all()
+    assert (maps["distance"] == -1).all()
+    assert (maps["minimum_learning_rate"] == -1).all()
+    assert not any("entropy" in panel.get_ylabel() for panel in plots.figure(ds).axes)
+
+
 @pytest.mark.parametrize(("protocol", "start"), [("fixed-lr", 0.3), ("fixed-elr", 3.0)])
 def test_radius_transient(protocol, start):
     """Against walks of the exact chain; catches the rates of ln r, r^2 and r^4 taken for each other, and 1 % of r."""

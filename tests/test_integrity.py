@@ -123,3 +123,23 @@ def test_a_damaged_manifest_is_replaced_by_the_one_before(tmp_path):
     (parts.folder / PREVIOUS).unlink()
     with pytest.raises(StorageError, match=r"no readable manifest.json .*not an output of thermosim"):
         read_manifest(parts.folder)
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    """Of a sealed file by `examine`, and of any that is to be written by what could not write it."""
+    parts = run.sealed(tmp_path / "out.h5", [(0, 0, run.LANES, -1, 20)])
+    segment = parts.manifest.segments[0]
+    path = parts.folder / segment.frames.name
+    path.unlink()
+    path.mkdir()
+    [fault] = examine(parts.folder, parts.manifest)
+    assert str(fault).startswith(f"{path.name}: a folder in its place, to be moved away; it held")
+    stretch = Stretch(segment.block, segment.first_lane, segment.lanes, segment.first_step, segment.step)
+    with pytest.raises(StorageError, match=rf"move the folder {path} away, then: thermosim resume"):
+        parts.seal(stretch, {"x": np.zeros((1, 2))}, {})
+    previous = parts.folder / PREVIOUS
+    previous.unlink(missing_ok=True)
+    previous.mkdir()
+    with pytest.raises(StorageError, match=rf"move the folder {previous} away, then: thermosim resume"):
+        parts.update()
+    parts.release()

@@ -365,6 +365,15 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(load, "PATIENCE", 1.0)
 
 
+def test_what_is_raised_at_import_is_a_sentence(tmp_path):
+    """Also what is no Exception, and an error whose own words fail."""
+    path = tmp_path / "mine.py"
+    path.write_text("raise BaseException('x')")
+    assert "line 1: _Stopped: raises BaseException, which would end thermosim" in said_of(path)[0]
+    path.write_text("class E(Exception):\n    def __str__(self):\n        raise E\nraise E")
+    assert said_of(path)[0].endswith("cannot be imported: mine.py, line 4: E.")
+
+
 def said_of(path) -> list[str]:
     """What is wrong with a file, as a case would find it with the default constants."""
     model, faults = load_user_model(path)

@@ -95,7 +95,7 @@ def telling_steps(value: Any, steps: int, numbers: int = 1) -> np.ndarray:
     knots = [value.get(key) for key in ("begin", "end", "at", "steps", "warm_up")]
     marks += [np.ravel(np.asarray(knot, float)) for knot in knots if knot is not None]
     if value.get("kind") == "sinusoidal":
-        count = min(int(2.0 * steps / value["period"]) + 2, max(4, _EXTREMES // numbers))
+        count = int(min(2.0 * steps / value["period"] + 2.0, max(4, _EXTREMES // numbers)))
         turns = 0.5 * np.arange(count) + 0.25 - value.get("phase", 0.0) % (2.0 * np.pi) / (2.0 * np.pi)
         marks.append(value.get("begin", 0) + value["period"] * turns)
     if value.get("kind") == "piecewise":

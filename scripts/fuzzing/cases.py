@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 from scripts.fuzzing.trial import Trial
@@ -156,7 +157,7 @@ def values(chance: random.Random) -> str:
     return chance.choice(_ODD)
 
 
-def hostile(chance: random.Random, folder: Path) -> Trial:
+def hostile(chance: random.Random, folder: Path, originals: Path) -> Trial:
     """A case with one to three mutations, or a file that is none."""
     if chance.random() < 0.08:
         return _no_case(chance, folder)
@@ -171,6 +172,10 @@ def hostile(chance: random.Random, folder: Path) -> Trial:
         told.append(spoil.__name__[1:])
         content = spoil(chance, content)
     (folder / "case.toml").write_bytes(content)
+    if b"other.h5" in content:
+        from scripts.fuzzing.ensembles import original
+
+        shutil.copy(original(originals, chance.choice((name, "gaussian")), "whole") / "in.h5", folder / "other.h5")
     changes = []
     while chance.random() < 0.15:
         changes += ["--set", _change(chance, lines)]
@@ -185,10 +190,11 @@ def ends(chance: random.Random, folder: Path) -> Trial:
     if chance.random() < 0.4:
         told.append(chance.choice((_record, _small))(chance, lines))
     (folder / "case.toml").write_text("\n".join(lines) + "\n")
-    run = ["run", "case.toml", "-o", "out.h5", *chance.choice(([], ["--no-plot"], ["--virtual"]))]
-    file = ["out.h5"]
+    run = ["run", "case.toml", "-o", "out.h5", *chance.choice(([], ["--no-plot"], ["--virtual", "--no-plot"]))]
+    file, picture = ["out.h5"], chance.choice(([], ["--no-plot"], ["--no-plot"]))
     after = [["check", *file], ["check", *file, "--json"], ["plot", *file, "-o", "out.pdf"], ["info", *file]]
-    after += [["resume", *file], ["extend", *file, "--steps", str(chance.choice((1, 3, 10)))], ["check", *file]]
+    after += [["resume", *file], ["extend", *file, "--steps", str(chance.choice((1, 3, 10))), *picture]]
+    after += [["extend", *file, "--replicas", str(chance.choice((1, 2, 7))), *picture], ["check", *file]]
     return Trial(f"{name}: {told}"[:300], [run], [command for command in after if chance.random() < 0.6])
 
 
@@ -199,6 +205,7 @@ def _commands(chance: random.Random, changes: list[str]) -> tuple[list[list[str]
     run = ["run", "case.toml", "-o", "out.h5", *changes, *picture]
     after = [["check", "out.h5", "--json"], ["plot", "out.h5", "-o", "out.svg"], ["info", "out.h5"]]
     after += [["extend", "out.h5", "--steps", "2", "--no-plot"], ["resume", "out.h5"]]
+    after += [["extend", "out.h5", "--replicas", "2", "--steps", "1", "--no-plot"]]
     return [run], [command for command in after if chance.random() < 0.2]
 
 
@@ -220,6 +227,51 @@ def _value(chance: random.Random, lines: list[str]) -> str:
     number, value = chance.choice(_keys(lines)), values(chance)
     lines[number] = f"{lines[number].partition(' = ')[0]} = {value}"
     return lines[number][:80]
+
+
+def _schedule(chance: random.Random, lines: list[str]) -> str:
+    """A schedule in place of a number or an array, most of them good."""
+    places = [number for number in _keys(lines) if lines[number].partition(" = ")[2][:1] in "0123456789[{"]
+    number = chance.choice(places or _keys(lines))
+    lines[number] = f"{lines[number].partition(' = ')[0]} = {_of_steps(chance, 0)}"
+    return lines[number][:120]
+
+
+def _of_steps(chance: random.Random, depth: int) -> str:
+    """A schedule in TOML: parts of a piecewise one may be schedules."""
+    number = lambda: chance.choice(("0.1", "0.05", "0.2", "1", "2.5", "[0.1, 0.2]", "-0.1", "0", values(chance)))  # noqa: E731
+    step = lambda: chance.choice(("0", "1", "3", "6", "12", "13", "1.0", "-1", "2.5", values(chance)))  # noqa: E731
+    kind = chance.choice(("sinusoidal", "piecewise", "table", "exponential", "step", "linear"))
+    keys = {
+        "sinusoidal": ("mean = 0.1", f"amplitude = {number()}", f"period = {chance.choice(('4', '1e-9', number()))}"),
+        "table": (f"steps = [0, {step()}]", f"values = [{number()}, {number()}]"),
+        "step": (f"value = {number()}", f"factor = {number()}", f"at = [{step()}, {step()}]"),
+    }.get(kind, (f"initial = {number()}", f"final = {number()}"))
+    if kind == "piecewise":
+        part = lambda: _of_steps(chance, depth + 1) if depth < 3 and chance.random() < 0.5 else number()  # noqa: E731
+        keys = (f"at = [{chance.choice(('0', '0', step()))}, {step()}]", f"values = [{part()}, {part()}]")
+    more = [f"{name} = {step()}" for name in ("begin", "end", "warm_up", "phase") if chance.random() < 0.2]
+    kept = [key for key in keys if chance.random() < 0.95]
+    return f'{{ kind = "{kind}", {", ".join([*kept, *more])} }}'
+
+
+def _start(chance: random.Random, lines: list[str]) -> str:
+    """A start of x or theta: from another run, from a law, after moves."""
+    froms = ('"other.h5"', '"other.h5"', '"zero"', '"normal"', '"data"', '"equilibrium"', '"no.h5"', values(chance))
+    keys = [f"from = {chance.choice(froms)}"] if chance.random() < 0.95 else []
+    more = {"warm_up": ("3", "0", "20"), "step": ("0", "5", "12", "99"), "survivors": ("true", "false"), "mean": ("1",),
+            "deviation": ("0.5", "0")}  # fmt: skip
+    for name, some in more.items():
+        if chance.random() < 0.3:
+            keys.append(f"{name} = {chance.choice((*some, values(chance)))}")
+    section = chance.choice(("[x]", "[x]", "[theta]"))
+    lines[:] = [line for line in lines if not line.startswith("initial = ")]
+    if section not in lines:
+        return ""
+    lines.insert(lines.index(section) + 1, f"initial = {{ {', '.join(keys)} }}")
+    if chance.random() < 0.7:  # not the seed of the other run
+        lines[:] = ["seed = 4" if line == "seed = 3" else line for line in lines]
+    return f"{section} {', '.join(keys)}"[:150]
 
 
 def _removed(chance: random.Random, lines: list[str]) -> str:
@@ -402,14 +454,16 @@ def _no_case(chance: random.Random, folder: Path) -> Trial:
         name = chance.choice((*odd, "ideal_gas", "ideal_gas/fixed", "cases/", "[red]x", "case.toml/x"))
     elif what == "device":
         name = chance.choice(("/dev/zero", "/dev/null", "/dev/stdin", "/dev/tty", "/proc/self/mem", "/proc/kmsg"))
-    commands = (["run", name, "-o", "out.h5"], ["info", name, "--no-trial"], ["torture", name], ["check", name])
+    commands: tuple[list[str], ...] = (["run", name, "-o", "out.h5"], ["info", name, "--no-trial"], ["check", name])
     more = (["plot", name, "-o", "out.png"], ["resume", name], ["extend", name, "--steps", "3"])
+    if what != "unreadable":  # which the superuser reads, and tortures for minutes
+        commands += (["torture", name],)
     return Trial(f"no case: {what} {name[:40]!r}", [chance.choice((*commands, *more))])
 
 
 _MUTATIONS = (
     _value, _value, _value, _value, _removed, _doubled, _misspelt, _added, _added, _section, _sweep, _sweep, _record,
-    _title, _small,
+    _title, _small, _schedule, _schedule, _start, _start,
 )  # fmt: skip
 _SPOILED = (_truncated, _flipped, _flipped, _marked, _dos, _encoded, _noise, _deep, _long)
 _NO_FILES = ("directory", "missing", "fifo", "dangling", "looping", "unreadable", "name", "name", "device")

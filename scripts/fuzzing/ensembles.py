@@ -60,9 +60,12 @@ def damaged(chance: random.Random, folder: Path, originals: Path) -> Trial:
                 told.append(f"{damage.__name__[1:]}: {error}")
     commands = [["check", "in.h5"], ["check", "in.h5", "--json"], ["plot", "in.h5", "-o", "out.png"], ["info", "in.h5"]]
     commands += [["extend", "in.h5", "--steps", "2", "--no-plot"], ["resume", "in.h5", "--no-plot"]]
+    commands += [["extend", "in.h5", "--replicas", str(chance.choice((1, 3))), "--no-plot"]]
     commands += [["resume", "in.h5", "--repair", "--no-plot"], ["run", "case.toml", "-o", "in.h5", "--no-plot"]]
     commands += [["check", "in.h5.parts"], ["info", "in.h5.parts"]]
     chance.shuffle(commands)
+    if chance.random() < 0.7:
+        commands = [command for command in commands if command[0] != "plot"]  # a picture takes seconds
     return Trial(f"{name} {kind}: {told}"[:300], commands[: chance.choice((1, 2, 3))], ours=("out.", "in.h5", "in.png"))
 
 

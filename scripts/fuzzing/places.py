@@ -52,7 +52,7 @@ def outputs(chance: random.Random, folder: Path, originals: Path) -> Trial:
     run = ["run", "case.toml", "-o", name, *over, *chance.choice(([], ["--no-plot"], ["--virtual"]))]
     others = (["plot", "in.h5", "-o", name], ["check", name], ["info", name, "--no-trial"], ["resume", name])
     more = (["extend", name, "--steps", "1"], ["plot", name], ["resume", name, "--repair"])
-    torture = ["torture", "case.toml", "--in", name if "." in name.strip("./") else "no"]
+    torture = ["torture", "case.toml", "--kills", "1", "--in", name if "." in name.strip("./") else "no"]
     command = run if chance.random() < 0.5 else chance.choice((*others, *more, torture))
     there = {path.name for path in folder.iterdir()}
     free = () if command[0] not in ("run", "plot") or not name.strip("./") or name in there else (name, f"{name}.parts")

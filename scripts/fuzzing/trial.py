@@ -20,8 +20,9 @@ __all__ = ["Said", "Trial", "faults_of", "run_here", "snapshot"]
 CODES = {0: "fine", 1: "failed", 2: "refused", 3: "diverged", 130: "interrupted", 141: "the reader has gone"}
 _REMEDY = re.compile(
     r"expected|did you mean|valid here|there (are|is)|looked for|missing|twice|instead|needs?|without|nothing|cannot"
-    r"|--\w|`|\b(give|use|choose|remove|save|make|write|name|run|take|try|put|must|only|keep|add|set|start|record"
-    r"|move|delete|sweep|rename|get|install|lists?|wait|ask|copy|mend|free|is complete|has no key|usage|end)\b",
+    r"|--\w|`|\.py, line \d|is called as|recorded are|defines no|model '[\w-]+' has"
+    r"|\b(give|use|choose|remove|save|make|write|name|run|take|try|put|must|only|keep|add|set|start|record|move|index"
+    r"|delete|sweep|rename|get|install|lists?|wait|ask|copy|mend|free|is complete|has no key|usage|end)\b",
     re.IGNORECASE,
 )
 _MEANT = re.compile(r"^\s*([\w.\"']+)(?: = [^:]*)?: unknown key\. Did you mean ([\w.\"']+)\?", re.MULTILINE)
@@ -39,6 +40,7 @@ class Trial:
     environment: dict[str, str | None] = field(default_factory=dict)  # of a process apart, where there is any
     shell: str = ""  # what a shell adds to the command of a process apart, as in >&-
     apart: bool = False
+    seconds: float = 1e9  # that a command may take, on a machine that has nothing else to do
 
 
 @dataclass
@@ -106,6 +108,8 @@ def faults_of(said: Said, before: dict[str, str], after: dict[str, str], trial: 
             found.append("an empty message")
         elif not _REMEDY.search(words):
             found.append("no remedy")
+    if said.seconds > trial.seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)):
+        found.append(f"takes more than {trial.seconds:g} s")
     if _WARNING.search(said.err):
         found.append("a bare warning")
     for typed, meant in _MEANT.findall(words):

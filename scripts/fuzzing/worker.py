@@ -10,20 +10,21 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from scripts.fuzzing import cases, ensembles, places, tables
+from scripts.fuzzing import cases, ensembles, models, places, sizes, tables
 from scripts.fuzzing.trial import Said, Trial, faults_of, run_here, snapshot
 
 __all__ = ["LARGEST", "RUNS", "Result", "main", "originals_in", "perform"]
 
 LARGEST = 60_000  # replica-steps, moves of x included, of a run that is made; a larger one is only described
-RUNS = 6  # one in so many mutants that turn out to be right is run: each may compile kernels of its own
+RUNS = 12  # one in so many mutants that turn out to be right is run: each may compile kernels of its own
 _MEMORY = 6 * 2**30
 _SHARES = (
-    ("case", 70.0), ("ends", 3.0), ("ensemble", 9.0), ("rows", 9.0), ("output", 4.0), ("words", 4.5), ("surroundings",
-    0.5),
+    ("case", 69.0), ("ends", 0.7), ("ensemble", 3.0), ("rows", 9.0), ("output", 2.0), ("words", 5.0), ("model", 6.0),
+    ("size", 5.0), ("surroundings", 0.3),
 )  # fmt: skip
 
 
@@ -39,8 +40,13 @@ class Result:
     faults: list[dict[str, str]] = field(default_factory=list)
 
 
-def perform(seed: int, number: int, place: Path, only: str | None = None) -> Result:
-    """Make and run one trial in `place`, which is emptied. Nothing decides it but the seed and the number."""
+def perform(
+    seed: int, number: int, place: Path, only: str | None = None, busy: Callable[[], None] = lambda: None
+) -> Result:
+    """Make and run one trial in `place`, which is emptied. Nothing decides it but the seed and the number.
+
+    `busy` is called before each command.
+    """
     chance, begin = random.Random(f"{seed}:{number}"), time.perf_counter()
     folder, originals = place / "trial", originals_in(place)
     _emptied(folder)
@@ -50,7 +56,7 @@ def perform(seed: int, number: int, place: Path, only: str | None = None) -> Res
     result = Result(number, kind, trial.what)
     os.chdir(folder)
     try:
-        _run(trial, folder, result)
+        _run(trial, folder, result, busy)
     finally:
         os.chdir(place)
     result.seconds = time.perf_counter() - begin
@@ -64,7 +70,7 @@ def originals_in(place: Path) -> Path:
 
 def _made(kind: str, chance: random.Random, folder: Path, originals: Path) -> Trial:
     if kind == "case":
-        return cases.hostile(chance, folder)
+        return cases.hostile(chance, folder, originals)
     if kind == "ends":
         return cases.ends(chance, folder)
     if kind == "ensemble":
@@ -73,15 +79,20 @@ def _made(kind: str, chance: random.Random, folder: Path, originals: Path) -> Tr
         return tables.rows(chance, folder)
     if kind == "output":
         return places.outputs(chance, folder, originals)
+    if kind == "model":
+        return models.users(chance, folder)
+    if kind == "size":
+        return sizes.huge(chance, folder)
     if kind == "words":
         return places.words(chance, folder)
     return places.surroundings(chance, folder, originals)
 
 
-def _run(trial: Trial, folder: Path, result: Result) -> None:
+def _run(trial: Trial, folder: Path, result: Result, busy: Callable[[], None]) -> None:
     pending = list(trial.commands)
     while pending:
-        command = _within_reach(pending.pop(0), result)
+        busy()
+        command = pending.pop(0) if result.kind == "size" else _within_reach(pending.pop(0), result)
         before = snapshot(folder)
         said = _apart(command, trial) if trial.apart else run_here(command)
         result.codes.append(said.code)
@@ -148,7 +159,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, resource.RLIM_INFINITY))
     print("ready", file=pipe, flush=True)
     for line in numbers:
-        print(json.dumps(asdict(perform(seed, int(line), place, only))), file=pipe, flush=True)
+        result = perform(seed, int(line), place, only, lambda: print(file=pipe, flush=True))
+        print(json.dumps(asdict(result)), file=pipe, flush=True)
 
 
 if __name__ == "__main__":

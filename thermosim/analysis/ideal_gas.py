@@ -186,7 +186,7 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
 
     The potential is G(i; j) = U_i - T_j S_i + p_j V_i, and on the sphere F(i; j) = U_i - T_j S_i over the states of
     the target's radius (others NaN). Dims: the axes (states i) and target_<axis> (targets j). minimum_<axis> are
-    indices of the smallest, distance its largest distance from the target in cells.
+    indices of the smallest, distance its largest distance from the target in cells; -1 where no entropy is known.
     """
     record = frames(ds)
     if record.direction is None:
@@ -199,16 +199,18 @@ def free_energy_maps(ds: xr.Dataset) -> xr.Dataset:
         radius = there.radius.ravel()
         potential = np.where(radius[:, None] == radius, potential, np.nan)
     shape, targets = there.noise.shape, tuple(f"target_{n}" for n in there.names)
-    lowest = np.unravel_index(np.nanargmin(potential, axis=0), shape or (1,))
+    known = ~np.isnan(potential).all(axis=0)
+    lowest = np.unravel_index(np.nanargmin(np.where(known, potential, 0.0), axis=0), shape or (1,))
     wanted = np.unravel_index(np.arange(len(u)), shape or (1,))
     distance = np.max([np.abs(a - b) for a, b in zip(lowest, wanted, strict=True)], axis=0)
+    distance = np.where(known, distance, -1)
     coords = {n: there.coords[n].to_numpy() for n in there.names}
     result = xr.Dataset(coords=coords | {f"target_{n}": c for n, c in coords.items()})
     said = {"units": "energy", "long_name": "potential of a state for a target"}
     result["F" if sphere else "G"] = ((*there.names, *targets), potential.reshape(shape * 2), said)
     for name, index in zip(there.names, lowest, strict=False):
         said = {"units": "1", "long_name": f"index on {name} of the state of the lowest potential"}
-        result[f"minimum_{name}"] = (targets, index.reshape(shape), said)
+        result[f"minimum_{name}"] = (targets, np.where(known, index, -1).reshape(shape), said)
     said = {"units": "1", "long_name": "largest distance of the lowest state from the target, in cells"}
     result["distance"] = (targets, distance.reshape(shape), said)
     return result

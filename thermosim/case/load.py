@@ -191,7 +191,7 @@ def _swept(
     """
     settings, faults = resolve(raw, model, home)
     moves = {settings.x.dynamics} if settings is not None and settings.x is not None else set()
-    moves = moves.union(*(axis.values for axis in axes if axis.key == "x.dynamics"))
+    moves |= {value for axis in axes if axis.key == "x.dynamics" for value in axis.values if isinstance(value, str)}
     steady = any(X_MOVES[name].steady for name in moves if name in X_MOVES)
     axes = [replace(axis, structural=is_structural(axis, model, steady)) for axis in axes]
     if too_many := _too_many_blocks(axes):

@@ -211,7 +211,7 @@ def _scale_invariant_faults(model: Model, theta: ThetaSection) -> list[str]:
     if start == "stationary" and "stationary" not in starts and constraint is not None:
         decay = "" if constraint == "fixed-sphere" else " and a constant weight decay above 0"
         faults.append(f"theta.initial = 'stationary': needs a constant learning rate{decay}; or use {use}.")
-    elif OtherRun.of(start) is None and start not in model.initial_theta:
+    elif OtherRun.of(start) is None and not (isinstance(start, str) and start in model.initial_theta):
         faults.append(f"theta.initial = {start!r}: {name} can start from {use}.")
     return faults
 

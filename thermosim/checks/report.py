@@ -100,11 +100,12 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
     left = survivors(ds)
     kept, left_out, notes = without_single_axes(left.ds), left.replicas, _lost_values(ds, left)
     comparisons, why_nothing = _compared(model, ds, kept)
-    if left_out:
+    what = "diverged" if not left_out or bool(ds["status"].notnull().all()) else "diverged or have no values"
+    if left_out and len(left_out) == replicas:
+        notes = [f"All {ds['status'].size:,} replicas {what}."]
+    elif left_out:
         bias = _bias(len(left_out), replicas)
         rest = f"; the others are a biased sample, and up to {bias:.2g} standard errors are put down to that"
-        what = "diverged" if bool(ds["status"].notnull().all()) else "diverged or have no values"
-        rest = rest if len(left_out) < replicas else ""
         notes.append(f"{len(left_out)} of {replicas} replicas {what} and are not compared{rest}.")
         comparisons = tuple(_of_a_biased_sample(row, bias) for row in comparisons)
     row = check_of(model)

@@ -73,6 +73,7 @@ def main() -> None:
     """Entry point: every error a user can cause is a paragraph and an exit code, never a traceback."""
     arguments, debug = _without_debug(sys.argv[1:])
     open_streams()
+    os.environ["NUMEXPR_NUM_THREADS"] = "1"  # xarray may import it, nothing uses it; OMP_NUM_THREADS=4,2 would end it
     hook = sys.unraisablehook
     if not debug:  # what fails while objects are thrown away adds nothing to the error before it
         sys.unraisablehook = lambda _: None

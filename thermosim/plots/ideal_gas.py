@@ -77,11 +77,11 @@ def _sweep(ds: xr.Dataset, there: Cells, swept: list[str]) -> Figure:
     means = measured.thermodynamics(ds, angles=False)
     main = _main_axis(there, swept)
     draws: list[Draw] = [lambda a: _quantity(a, means, there, main, "U")]
-    if "S_direction" in means:
+    if known := "S_direction" in means and bool(np.isfinite(means["S_direction"]).any()):
         draws.append(lambda a: _quantity(a, means, there, main, "S_direction"))
     draws += [lambda a, n=n: _mechanics(a, means, there, n) for n in swept[:2]]  # type: ignore[misc]
     draws.append(lambda a: _equation_of_state(a, means, there, main))
-    if "S" in means:
+    if known:
         other, maps = _entropy_axis(there, swept), measured.free_energy_maps(ds)
         draws.append(lambda a: _total_entropy(a, ds, means, there, other))
         for target in _targets(there, swept):
@@ -316,6 +316,8 @@ def _potential_lines(axes: Axes, maps: xr.Dataset, there: Cells, name: str, axis
     picked = style.pick(len(x), 5)[1:-1] or [len(x) // 2]
     for look, target in zip(style.looks(len(picked)) if len(picked) > 1 else [WORK], picked, strict=True):
         potential = line[name].isel({f"target_{axis}": target}).to_numpy() / temperature[target]
+        if not np.isfinite(potential).any():
+            continue
         best = int(np.nanargmin(potential))
         label = f"target {_symbol(axis)} = {x[target]:.3g}"
         shape = {"marker": look.mark, "ls": look.dashes, "color": look.color}

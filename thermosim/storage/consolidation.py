@@ -20,7 +20,7 @@ import numpy as np
 
 from thermosim.storage.chunks import chunks_of, chunks_of_state, halved, slabs
 from thermosim.storage.claim import WHOLE
-from thermosim.storage.durable import StorageError, command, digest, reason, sync
+from thermosim.storage.durable import StorageError, command, digest, reason, remedy, sync
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Output
 from thermosim.storage.new_file import Written, new_file
@@ -65,8 +65,8 @@ def consolidate(parts: Parts, virtual: bool = False, report: OnBytes | None = No
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StorageError(
-            f"{output}: could not be written: {reason(error)}. All segments are whole in {parts.folder}; make room, "
-            f"then: {command('resume', output)}"
+            f"{output}: could not be written: {reason(error)}. All segments are whole in {parts.folder}; "
+            f"{remedy(error)}, then: {command('resume', output)}"
         ) from None
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import shlex
 from pathlib import Path
 
-__all__ = ["StorageError", "command", "digest", "reason", "sync", "temporary_name", "write_whole"]
+__all__ = ["StorageError", "command", "digest", "reason", "remedy", "sync", "temporary_name", "write_whole"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StorageError(Exception):
@@ -58,3 +61,10 @@ def digest(path: Path) -> str:
 def reason(error: OSError) -> str:
     """Why it failed, without the path, which the message has already."""
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def remedy(error: OSError) -> str:
+    """What to do before it is tried again, without a stop."""
+    if error.errno == errno.EISDIR and (folder := error.filename2 or error.filename):
+        return f"move the folder {folder} away"
+    return "mend that" if error.errno and error.errno not in _FULL else "make room"

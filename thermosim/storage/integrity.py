@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from thermosim.storage.durable import digest
+from thermosim.storage.durable import digest, reason
 from thermosim.storage.manifest import Manifest, SealedFile, Segment
 from thermosim.storage.manifest_file import MANIFEST, parse_manifest
 
@@ -39,7 +39,8 @@ def examine(folder: Path, manifest: Manifest, checksums: bool = True) -> list[Fa
     try:
         parse_manifest(folder / MANIFEST)
     except (OSError, ValueError) as error:
-        faults.insert(0, Fault(MANIFEST, f"{error}; the one before it is used, which may not know the newest segments"))
+        why = reason(error) if isinstance(error, OSError) else error
+        faults.insert(0, Fault(MANIFEST, f"{why}; the one before it is used, which may not know the newest segments"))
     return faults
 
 
@@ -62,12 +63,14 @@ def _fault(path: Path, file: SealedFile, run: str, checksums: bool) -> str:
     """What is wrong with a file, or nothing."""
     try:
         size = path.stat().st_size
+        if path.is_dir():
+            return "a folder in its place, to be moved away"
         if size == file.bytes and not (checksums and digest(path) != file.sha256):
             return ""
     except FileNotFoundError:
         return "missing"
     except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
+        return f"cannot be read ({reason(error)})"
     if other := _other_run(path, run):
         return f"foreign (it is of run {other}, this is {run})"
     if size < file.bytes:

@@ -7,6 +7,7 @@ checksum; the one before it is kept for the case that the disk damages it. At th
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -18,7 +19,7 @@ import numpy as np
 
 from thermosim.storage.claim import INPUTS, LOCK, SEALED, Claim, is_remnant, refuse_what_is_there
 from thermosim.storage.coverage import surplus
-from thermosim.storage.durable import StorageError, command, sync
+from thermosim.storage.durable import StorageError, command, reason, remedy, sync
 from thermosim.storage.manifest import Manifest, Segment, Stretch
 from thermosim.storage.manifest_file import (
     MANIFEST,
@@ -33,6 +34,8 @@ from thermosim.storage.manifest_file import (
 from thermosim.storage.segments import write
 
 __all__ = ["INPUTS", "Parts", "clear_remnant"]
+
+_OF_THE_FIRST = re.compile(r"Those sealed before it are whole; (.*), then: .*", re.DOTALL)
 
 Fill = Callable[[Path], Mapping[str, Any]]
 
@@ -125,7 +128,7 @@ class Parts:
         except StorageError as error:
             said, count = str(error), len(self.manifest.segments)
             if not count and self.new:
-                said = said.partition(". Those sealed")[0] + ". Nothing was sealed yet: make room, then run it again."
+                said = _OF_THE_FIRST.sub(r"Nothing was sealed yet: \1, then run it again.", said)
             raise StorageError(said.replace("Those sealed", f"The {count} sealed")) from None
         self.record([segment])
 
@@ -157,8 +160,8 @@ class Parts:
             self._dropped = before.files - manifest.files
         except OSError as error:
             raise StorageError(
-                f"{self.folder}: the manifest could not be written: {error.strerror or error}. What was sealed before "
-                f"is whole; make room, then: {command('resume', self.output)}"
+                f"{self.folder}: the manifest could not be written: {reason(error)}. What was sealed before "
+                f"is whole; {remedy(error)}, then: {command('resume', self.output)}"
             ) from None
 
     def remove(self) -> None:

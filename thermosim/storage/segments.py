@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.storage.durable import StorageError, command, digest, reason, sync, temporary_name
+from thermosim.storage.durable import StorageError, command, digest, reason, remedy, sync, temporary_name
 from thermosim.storage.finished import open_finished
 from thermosim.storage.manifest import Manifest, SealedFile, Segment, Stretch
 from thermosim.storage.manifest_file import output_of
@@ -59,8 +59,8 @@ def write(
         sync(folder)
     except OSError as error:
         raise StorageError(
-            f"{folder}: a segment could not be written: {reason(error)}. Those sealed before it are whole; make room, "
-            f"then: {command('resume', output_of(folder))}"
+            f"{folder}: a segment could not be written: {reason(error)}. Those sealed before it are whole; "
+            f"{remedy(error)}, then: {command('resume', output_of(folder))}"
         ) from None
     finally:
         for temporary, _ in written:

@@ -38,5 +38,8 @@ def _is_users(scope: dict[str, Any]) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # an error of the user's own, whose words fail
+        text = ""
     return f"{type(error).__name__}: {text[:400]}" if text else type(error).__name__

@@ -111,7 +111,7 @@ def contained() -> Iterator[None]:
     """Run a user's code so that it cannot end this process, read from or print to the terminal; see `allow`.
 
     Signals can only be set in the main thread; elsewhere there is no limit of time. Raises what the code raises,
-    SystemExit and a KeyboardInterrupt of its own as an Exception.
+    SystemExit, a KeyboardInterrupt of its own and other such errors as an Exception.
     """
     main = threading.current_thread() is threading.main_thread()
     interrupted = False
@@ -134,8 +134,8 @@ def contained() -> Iterator[None]:
             sys.stdin, os._exit = io.StringIO(), leave
         with contextlib.redirect_stdout(sys.stderr) if main else contextlib.nullcontext():
             yield
-    except (SystemExit, KeyboardInterrupt) as error:
-        if interrupted:
+    except BaseException as error:
+        if interrupted or isinstance(error, Exception):
             raise
         raise _Stopped(f"raises {type(error).__name__}, which would end thermosim").with_traceback(
             error.__traceback__
