@@ -21,6 +21,8 @@ from thermosim.storage.manifest import Manifest, Origin
 
 __all__ = ["differences", "make_manifest", "package_versions", "sketch"]
 
+_DIGITS = 16  # that a computation is known by
+
 
 def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) -> Manifest:
     """The manifest of a run that has made no step. One in memory is never gone on with, so it needs no fingerprint."""
@@ -30,13 +32,13 @@ def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) ->
         data_sha256="" if blocks[0].data is None else blocks[0].data.sha256,
     )
     ensemble = case.settings.ensemble
-    manifest = _manifest_of(case, blocks, origin, ensemble.replicas, tuple(ensemble.added))
+    manifest = _manifest_of(case, blocks, origin, _run_of(origin), ensemble.replicas, tuple(ensemble.added))
     return Manifest.from_json(json.loads(json.dumps(manifest.to_json())))  # as it will be read again
 
 
 def sketch(case: Case, blocks: list[Outline]) -> Manifest:
     """A manifest to weigh a run by: of one replica of each point, without a fingerprint. Nothing is read or made."""
-    return _manifest_of(case, blocks, _origin_of(case), replicas=1)
+    return _manifest_of(case, blocks, _origin_of(case), run=_DIGITS * "0", replicas=1)
 
 
 def _origin_of(case: Case) -> Origin:
@@ -57,11 +59,11 @@ def _origin_of(case: Case) -> Origin:
 
 
 def _manifest_of(
-    case: Case, blocks: list[Outline], origin: Origin, replicas: int, added: tuple[int, ...] = ()
+    case: Case, blocks: list[Outline], origin: Origin, run: str, replicas: int, added: tuple[int, ...] = ()
 ) -> Manifest:
     """Of blocks that record what the first of them does."""
     return Manifest(
-        run=_run_of(origin),
+        run=run,
         origin=origin,
         steps=blocks[0].steps,
         replicas=replicas,
@@ -77,7 +79,7 @@ def _run_of(origin: Origin) -> str:
     settings = {key: value for key, value in origin.settings.items() if key != "title"}
     run = {key: value for key, value in settings["run"].items() if key != "steps"}
     of_numbers = [settings | {"run": run}, origin.model_source, origin.fingerprint, origin.data_sha256]
-    return hashlib.sha256(json.dumps(of_numbers, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(of_numbers, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
 @functools.cache
