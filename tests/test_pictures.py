@@ -36,7 +36,7 @@ ENSEMBLES = {
     "trap": (TRAP, FEW | {"run.steps": 50, "x.temperature": 0.5, "title": LONG}, None, 0.5),
     "trap, grid": (TRAP, FEW | {"run.steps": 50, "sweep": GRID}, None, None),
     "trap, theta": (TRAP, FEW | {"run.steps": 50, "sweep": GRID}, "x", None),
-    "sphere": (SPHERE, {"ensemble.replicas": 8, "run.steps": 400, "record.every": 40, "sweep": PAPER}, None, None),
+    "sphere": (SPHERE, {"ensemble.replicas": 8, "run.steps": 100, "record.every": 20, "sweep": PAPER}, None, None),
 }
 
 
@@ -160,7 +160,7 @@ def test_a_title_of_the_users_is_no_mathematics():
 def test_formats(suffix, tmp_path):
     from thermosim.plots.picture import save
 
-    save(drawn("trap"), tmp_path / f"out.{suffix}")
+    save(drawn("machine, loss"), tmp_path / f"out.{suffix}")
     assert (tmp_path / f"out.{suffix}").stat().st_size > 10_000
 
 

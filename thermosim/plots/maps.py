@@ -73,8 +73,9 @@ class SweptAxis:
         """Whether its numbers are few, short and far enough apart to be ticks."""
         words = [shown(value) for value in self.values]
         at = np.sort(np.log(self.places) if self.logarithmic else self.places)
-        apart = np.diff(at).min() * _TICKS >= np.ptp(at)
-        return bool(apart and all(float(word) == value and len(word) <= 5 for word, value in zip(words, self.values)))
+        apart = np.diff(at).min() * (_TICKS + 0.01) >= np.ptp(at)
+        exact = np.allclose([float(word) for word in words], self.places, rtol=1e-9, atol=0.0)
+        return bool(apart and exact and max(map(len, words)) <= 5)
 
 
 def swept_axes(ds: xr.Dataset) -> list[SweptAxis]:
