@@ -22,7 +22,8 @@ _REMEDY = re.compile(
     r"expected|did you mean|valid here|there (are|is)|looked for|missing|twice|instead|needs?|requires|without|nothing"
     r"|cannot|--\w|`|\.py, line \d|is called as|recorded are|that of this model|is not finite at|defines no"
     r"|model '[\w-]+' has|\b(give|use|choose|remove|save|make|write|name|run|take|try|put|must|only|keep|add|set|start"
-    r"|record|has no key|move|index|delete|sweep|rename|get|install|lists?|wait|ask|copy|mend|free|is complete|end)\b|usage",
+    r"|record|move|index|delete|sweep|rename|get|install|lists?|wait|ask|copy|mend|free|is complete|end)\b"
+    r"|has no key|usage",
     re.IGNORECASE,
 )
 _MEANT = re.compile(r"^\s*([\w.\"']+)(?: = [^:]*)?: unknown key\. Did you mean ([\w.\"']+)\?", re.MULTILINE)
