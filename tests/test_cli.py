@@ -322,6 +322,14 @@ def test_after_two_dashes_a_name_is_a_name(capsys, tmp_path, monkeypatch):
     assert "`thermosim run CASE -o ./--debug`" in err
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+def test_a_path_that_names_no_file_is_refused(capsys, name):
+    for line in (["plot", name], ["plot", name, "--variable", "x"], ["check", name], ["resume", name]):
+        code, _, err = run(capsys, *line)
+        assert code == 2, err
+        assert "names a folder" in err
+
+
 def test_commands_in_messages_can_be_copied(trap_file, tmp_path, monkeypatch, capsys):
     """On one line however long they are, names with spaces in quotes."""
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "AT_STEPS",
     "KINDS",
     "Kind",
     "is_by_group",
@@ -30,9 +31,12 @@ __all__ = [
     "schedule_values",
     "telling_steps",
     "values_at",
+    "why_no_numbers",
     "with_its_end",
 ]
 
+AT_STEPS = ("begin", "end", "warm_up", "at", "steps")  # keys that are steps
+_SINGLE = ("factor", "period", "phase")  # that are one number, also for an array
 _EXTREMES = 100_000  # of a sinusoid that are looked at, at most
 _LOOKED_AT = 2**20  # numbers, between the extremes
 
@@ -103,6 +107,28 @@ def telling_steps(value: Any, steps: int, numbers: int = 1) -> np.ndarray:
             marks.append(begin + telling_steps(part, length, numbers))
     near = np.rint(np.add.outer([-1, 0, 1], np.concatenate(marks))).ravel()
     return np.unique(near[(near >= 0) & (near <= steps)]).astype(int)
+
+
+def why_no_numbers(value: Any) -> str:
+    """Why a value, or those of a schedule, are no numbers or arrays that fit together; empty where they are."""
+    parts = value if is_schedule(value) else {"value": value}
+    if parts.get("kind") == "piecewise":
+        return ""  # each part is judged by itself
+    arrays: dict[str, np.ndarray] = {}
+    for name in parts.keys() - {"kind", *AT_STEPS}:
+        try:
+            arrays[name] = np.asarray(parts[name], float)
+        except (TypeError, ValueError, OverflowError) as error:
+            return str(error)
+        if name in _SINGLE and arrays[name].ndim:
+            return f"{name} is one number"
+    if parts.get("kind") == "table" and arrays["values"].shape[:1] != (len(parts["steps"]),):
+        return f"{len(parts['steps'])} values are needed, one for each of the steps"
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        return f"{' and '.join(sorted(arrays))} have shapes that do not fit together"
+    return ""
 
 
 def with_its_end(value: Any, steps: int) -> Any:

@@ -79,7 +79,8 @@ def words(chance: random.Random, folder: Path) -> Trial:
     known = ("run", "resume", "extend", "check", "plot", "info", "models", "moves", "cases", "schema", "torture", "")
     line = [chance.choice(known), *(chance.choice(some) for _ in range(chance.choice((0, 1, 2, 3, 5))))]
     line = [word for word in line if word != "torture" or "--help" in line]
-    return Trial(f"{line!r}"[:200], [[word for word in line if word not in ("--workers", "--debug")]])
+    command = [word for word in line if word not in ("--workers", "--debug")]
+    return Trial(f"{line!r}"[:200], [command], ours=("out.", "case.h5", "case.png"))
 
 
 def surroundings(chance: random.Random, folder: Path, originals: Path) -> Trial:

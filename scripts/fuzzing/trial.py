@@ -19,10 +19,11 @@ __all__ = ["Said", "Trial", "faults_of", "run_here", "snapshot"]
 
 CODES = {0: "fine", 1: "failed", 2: "refused", 3: "diverged", 130: "interrupted", 141: "the reader has gone"}
 _REMEDY = re.compile(
-    r"expected|did you mean|valid here|there (are|is)|looked for|missing|twice|instead|needs?|without|nothing|cannot"
-    r"|--\w|`|\.py, line \d|is called as|recorded are|defines no|model '[\w-]+' has"
-    r"|\b(give|use|choose|remove|save|make|write|name|run|take|try|put|must|only|keep|add|set|start|record|move|index"
-    r"|delete|sweep|rename|get|install|lists?|wait|ask|copy|mend|free|is complete|has no key|usage|end)\b",
+    r"expected|did you mean|valid here|there (are|is)|looked for|missing|twice|instead|needs?|requires|without|nothing"
+    r"|cannot|--\w|`|\.py, line \d|is called as|recorded are|that of this model|is not finite at|defines no"
+    r"|model '[\w-]+' has|\b(give|use|choose|remove|save|make|write|name|run|take|try|put|must|only|keep|add|set|start"
+    r"|record|move|index|delete|sweep|rename|get|install|lists?|wait|ask|copy|mend|free|is complete|end)\b"
+    r"|has no key|usage",
     re.IGNORECASE,
 )
 _MEANT = re.compile(r"^\s*([\w.\"']+)(?: = [^:]*)?: unknown key\. Did you mean ([\w.\"']+)\?", re.MULTILINE)

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.schedules import KINDS, is_schedule, telling_steps, values_at
+from thermosim.schedules import AT_STEPS, KINDS, is_schedule, telling_steps, values_at, why_no_numbers
 
 __all__ = ["number_faults", "plain", "schedule_faults", "whole"]
 
 _LARGEST = sys.float_info.max
-_STEPS = ("begin", "end", "warm_up", "at", "steps")  # of a schedule
-_SINGLE = ("factor", "period", "phase")  # keys of schedules that are one number, also of one for arrays
 
 
 def whole(value: Any) -> Any:
@@ -34,7 +32,7 @@ def _whole_in(name: str, part: Any) -> Any:
     """The same of a key of a schedule, whose parts may be schedules."""
     if name == "values" and isinstance(part, list):
         return [whole(inner) if isinstance(inner, Mapping) else inner for inner in part]
-    return whole(part) if name in _STEPS else part
+    return whole(part) if name in AT_STEPS else part
 
 
 def plain(value: Any) -> Any:
@@ -92,7 +90,7 @@ def schedule_faults(
             return faults
         if kind == "piecewise" and (faults := _part_faults(key, value, steps, meaning, shape)):
             return faults
-    if why := _no_numbers(value):
+    if why := why_no_numbers(value):
         wanted = "numbers" if shape else "a number"
         return [f"{key} = {value!r}: expected {wanted} or a schedule; {meaning} ({why})."]
     with np.errstate(all="ignore"):  # what overflows is not finite, which is told
@@ -121,28 +119,6 @@ def _has_text(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(_has_text(part) for name, part in value.items() if name != "kind")
     return isinstance(value, str) or (isinstance(value, list) and any(_has_text(part) for part in value))
-
-
-def _no_numbers(value: Any) -> str:
-    """Why a value, or those of a schedule, are no numbers or arrays that fit together; empty where they are."""
-    parts = value if isinstance(value, Mapping) else {"value": value}
-    if parts.get("kind") == "piecewise":
-        return ""  # each part is judged by itself
-    arrays: dict[str, np.ndarray] = {}
-    for name in parts.keys() - {"kind", *_STEPS}:
-        try:
-            arrays[name] = np.asarray(parts[name], float)
-        except (TypeError, ValueError, OverflowError) as error:
-            return str(error)
-        if name in _SINGLE and arrays[name].ndim:
-            return f"{name} is one number"
-    if parts.get("kind") == "table" and arrays["values"].shape[:1] != (len(parts["steps"]),):
-        return f"{len(parts['steps'])} values are needed, one for each of the steps"
-    try:
-        np.broadcast_shapes(*(array.shape for array in arrays.values()))
-    except ValueError:
-        return f"{' and '.join(sorted(arrays))} have shapes that do not fit together"
-    return ""
 
 
 def _knot_faults(key: str, value: Mapping[str, Any], steps: int) -> list[str]:

@@ -242,7 +242,9 @@ def plot(
 ) -> None:
     """Draw the pictures this model's papers show, or one variable: its course, distribution, map over a sweep."""
     from thermosim.cli import results
+    from thermosim.storage import parts_folder
 
+    parts_folder(file)  # refuses a path that names no file
     name = file.with_suffix(".png") if variable is None else file.with_name(f"{file.stem}_{variable}.png")
     raise typer.Exit(results.plot(file, output or name, variable))
 

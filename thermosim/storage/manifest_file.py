@@ -31,7 +31,8 @@ def parts_folder(output: Path) -> Path:
 
 def output_of(path: Path) -> Path:
     """The file that a folder of parts will become; any other path as it is."""
-    return path.with_name(path.name.removesuffix(".parts"))
+    name = path.name.removesuffix(".parts")
+    return path.with_name(name) if name else path
 
 
 def parse_manifest(path: Path) -> Manifest:
