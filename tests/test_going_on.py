@@ -224,7 +224,8 @@ def test_a_kill_before_the_first_manifest_leaves_nothing_in_the_way(trap, tmp_pa
 
 def test_a_disk_that_is_full_from_the_beginning(trap, tmp_path, monkeypatch):
     def full(*_, **__):
-        raise StorageError("out.h5.parts: a segment could not be written: No space left on device. Those sealed before")
+        why = "No space left on device. Those sealed before it are whole; make room, then: thermosim resume out.h5"
+        raise StorageError(f"out.h5.parts: a segment could not be written: {why}")
 
     monkeypatch.setattr("thermosim.storage.parts.write", full)
     with pytest.raises(StorageError, match="Nothing was sealed yet: make room, then run it again"):

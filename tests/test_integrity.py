@@ -78,7 +78,7 @@ def test_what_is_damaged_is_nan_for_reading_and_missing_for_going_on(tmp_path):
         UserWarning, match=rf"(?s)damaged frames are NaN.*{path.name}: damaged \(checksum differs\)"
     ) as told:
         ds = open_ensemble(parts.output)
-    assert len(told) == 1
+    assert [warning.category for warning in told].count(UserWarning) == 1
     expected = run.truth("x")
     expected[:11, 0, 1:] = np.nan
     assert np.array_equal(ds.x.values, expected, equal_nan=True)
