@@ -131,8 +131,7 @@ def save(figure: Figure, output: Path) -> None:
         raise StorageError(f"{output}: exists and is not a picture that thermosim drew; name another with -o.")
     try:
         titled = output.suffix.lower() in (".png", ".pdf", ".svg")
-        with style.style(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # a title in signs that the font does not have
+        with style.style():
             metadata = {"Title": _MARK} if titled else None
             figure.savefig(output, metadata=metadata, facecolor=figure.get_facecolor(), transparent=False)
     except (OSError, ValueError) as error:
