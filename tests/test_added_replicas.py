@@ -212,3 +212,19 @@ def test_a_reader_in_another_thread_is_in_nobodys_way(tmp_path):
         done.set()
         reader.join()
     assert not errors
+
+
+def test_replicas_added_to_a_start_from_another_run_start_from_its_others(tmp_path):
+    """Also where those were added there: a state that two replicas start from would make all errors too small."""
+    swept = {"sweep": {"x.temperature": {"values": [1.0, 2.0]}}}
+    path = tmp_path / "source.h5"
+    run(TRAP, {**swept, "ensemble.replicas": 10, "run.steps": 98}, path).close()
+    thermosim.extend(path, replicas=7).close()
+    with thermosim.open_ensemble(path) as source:
+        last = source.x.isel(step=-1).values
+    begun = {**swept, "x.initial": {"from": str(path)}, "ensemble.replicas": 9, "ensemble.seed": 99}
+    run(TRAP, begun, tmp_path / "out.h5").close()
+    with thermosim.extend(tmp_path / "out.h5", replicas=6) as made:
+        assert np.array_equal(made.x.isel(step=0).values, last[:, :15])
+    with pytest.raises(thermosim.CaseError, match="has 17 replicas"):
+        thermosim.extend(tmp_path / "out.h5", replicas=3)

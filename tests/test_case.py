@@ -49,6 +49,8 @@ TRAP_FAULTS = [
     ({"sweep": {"x.tau": [1, 2]}}, ['sweep."x.tau"', "values = [...]"]),
     ({"sweep": {"x.time_step": {"logspace": [0, 1], "num": 4}}}, ["positive"]),
     ({"sweep": {"run.steps": {"values": [1, 2]}}}, ["cannot be an axis"]),
+    ({"sweep": {"modle.dimension": {"values": [1, 2]}}}, ["no section 'modle'", "did you mean model.dimension?"]),
+    ({"sweep": {".": {"values": [1, 2]}}}, ["no section ''", "one of model, theta, x, data, run"]),
     ({"sweep": {"x.time_step": {"values": [0.1, -1.0]}}}, ["x.time_step = -1.0"]),
     ({"sweep": {"x.dynamics": {"values": [[1, 2], [2, 1]]}}}, ["x.dynamics = [1, 2]"]),
     (

@@ -280,3 +280,10 @@ def test_what_is_left_by_its_fate_is_no_deviation() -> None:
     assert "up to 24 standard errors" in report.notes[0]
     shift = (40.0 * ds.heat.std("replica") / np.sqrt(20_000)).where(ds.step > 0, 0.0)
     assert not thermosim.check(told.assign(heat=told.heat + shift, phi=told.phi + shift)).consistent
+
+
+def test_a_residual_is_shown_though_it_has_no_error(trap_ensemble, capsys):
+    print_report(thermosim.check(trap_ensemble), Console(width=140, highlight=False))
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("largest first-law residual"))
+    shown = row.removeprefix("largest first-law residual (energy)").split()
+    assert 0.0 < float(shown[1]) < float(shown[5])  # measured, and what rounding leaves open

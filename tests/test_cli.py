@@ -397,6 +397,11 @@ def _dangling(path):
         (_loop, "cannot be read: Too many levels of symbolic links. Name a case file"),
         (_dangling, "is a link to nowhere.toml, which is not there; mend the link"),
         (lambda path: path.symlink_to("/dev/zero"), "is no file but a pipe, a device"),
+        pytest.param(
+            lambda path: path.symlink_to("/proc/kmsg"),
+            "cannot be read: ",
+            marks=pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="a file of Linux that never ends"),
+        ),
         (lambda path: path.mkdir(), "Is a directory. Name a case file"),
         (lambda path: path.write_bytes(b"#" * 8_000_001), "has 8 MB, a case at most 8"),
         (lambda path: path.write_text("a = " + "[" * 3000), "brackets in brackets without end"),

@@ -186,3 +186,17 @@ def test_commands(tmp_path):
     assert wrong.returncode == 2
     assert "force(0, ...)" in wrong.stderr
     assert not wrong.stdout
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("components=lambda c: 1", "components=lambda c: 'a'", "components gives 'a'; expected a whole number"),
+        ("components=lambda c: 1", "components=lambda c: None", "components gives None; expected a whole number"),
+        ("components=lambda c: 1", "components=lambda c: c['none']", r"components raises an error: .*line \d+"),
+    ],
+)
+def test_lengths_that_are_none_are_told_before_anything_asks_for_them(right, wrong, said, tmp_path):
+    assert right in MODEL
+    with pytest.raises(CaseError, match=f"model.file = 'mine.py': {said}"):
+        case_of(tmp_path, MODEL.replace(right, wrong))

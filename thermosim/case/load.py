@@ -7,20 +7,17 @@ the nearest valid name. Nothing is compiled or written before a case is whole.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import itertools
 import math
-import stat
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from thermosim.case import library
 from thermosim.case.faults import CaseError, unknown
 from thermosim.case.model import find_model
 from thermosim.case.numbers import plain, whole
@@ -28,8 +25,7 @@ from thermosim.case.record import RecordTable, frame_names, name_faults, recorda
 from thermosim.case.resolve import Known, combination_faults, resolve, settings_of
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.sweep import Axis, axes_of, is_structural, taken_names
-from thermosim.case.toml import toml
-from thermosim.data.utf8 import why_not_text
+from thermosim.case.text import parsed, read, refuse_what_no_case_is, toml
 from thermosim.model import Model
 from thermosim.models.user_file.blame import blamed
 from thermosim.moves import THETA_MOVES, X_MOVES
@@ -40,8 +36,6 @@ Raw = dict[str, Any]
 Point = tuple[tuple[int, int], ...]
 _MOST_BLOCKS = 10_000  # structural points of a sweep
 _MOST_TRIED = 200  # values of an axis, or blocks, whose combination with everything else is looked at
-_DEEPEST = 12  # tables and lists in each other
-_LARGEST = 8_000_000  # bytes
 _TOP = ("title", "model", *SECTIONS, "sweep")
 
 
@@ -96,15 +90,10 @@ def load_case(
     is where a model's file is looked for, by default next to the case. Raises CaseError naming every fault at once.
     """
     overrides = plain(overrides or {})
-    text, home, name = (toml(plain(source)), Path.cwd(), "the case") if isinstance(source, Mapping) else _read(source)
+    text, home, name = (toml(plain(source)), Path.cwd(), "the case") if isinstance(source, Mapping) else read(source)
     home = home if folder is None else Path(folder)
-    raw = _changed(_parsed(text, name), overrides)
-    if _is_deep(raw):
-        raise CaseError(
-            [f"tables or lists lie more than {_DEEPEST} deep in each other; no key of a case needs that."], name
-        )
-    if nul := _with_nul(raw, ""):
-        raise CaseError([f"{nul}: holds the sign NUL, which no file takes; remove it."], name)
+    raw = _changed(parsed(text, name), overrides)
+    refuse_what_no_case_is(raw, name)
 
     faults = [unknown("", key, raw[key], _TOP) for key in raw if key not in _TOP]
     axes, axis_faults = axes_of(raw.pop("sweep", {}))
@@ -166,18 +155,6 @@ def _examined(model: Model, settings: Settings, raw: Raw, home: Path, axes: Sequ
         start = Start(named, {**hyper, "constraint": theta.constraint})
     found = examine(model, constants, swept=swept, start=start)
     return [f"model.file = {settings.model.file!r}: {fault}" for fault in found.faults]
-
-
-def _with_nul(value: Any, key: str) -> str:
-    """The key of a text, or itself, that holds a NUL; empty where there is none."""
-    parts: Iterable[tuple[str, Any]] = ()
-    if isinstance(value, dict):
-        parts = ((f"{key}.{name}".strip("."), part) for name, part in value.items())
-    elif isinstance(value, list):
-        parts = ((key, part) for part in value)
-    if "\0" in key or (isinstance(value, str) and "\0" in value):
-        return key.replace("\0", "\\u0000")
-    return next(filter(None, (_with_nul(part, of) for of, part in parts)), "")
 
 
 def _swept(
@@ -329,60 +306,6 @@ def _with(table: Raw, parts: list[str], value: Any, key: str) -> Raw:
     if not isinstance(inner, dict):
         raise CaseError([f"{key}: {parts[0]} is a value, not a table; it has no key {parts[-1]!r}"])
     return {**table, parts[0]: _with(inner, parts[1:], value, key)}
-
-
-def _read(source: str | Path) -> tuple[str, Path, str]:
-    if isinstance(source, str) and "\n" in source:
-        return source, Path.cwd(), "the case"
-    path = Path(source)
-    try:
-        found = path if path.exists() else library.find(path) or path
-        status = found.stat()
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
-            raise CaseError(["is no file but a pipe, a device or a socket; save the case to a file."], str(path))
-        if status.st_size > _LARGEST:
-            size = f"has {status.st_size / 1e6:.0f} MB, a case at most {_LARGEST / 1e6:.0f}"
-            raise CaseError([f"{size}; put its numbers in a file of [data]."], str(path))
-        return found.read_text("utf-8-sig"), found.resolve().parent, str(path)
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise CaseError(
-                [f"is a link to {path.readlink()}, which is not there; mend the link."], str(path)
-            ) from None
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], 1)
-        meant = path.parent / near[0] if near else library.suggestion(path)
-        hint = f" Did you mean {meant}?" if meant else " `thermosim cases` lists those that come with it."
-        raise CaseError([f"no such file.{hint}"], str(path)) from None
-    except UnicodeDecodeError:
-        raise CaseError([f"{why_not_text(found.read_bytes())}."], str(path)) from None
-    except OSError as error:
-        why = error.strerror or error
-        raise CaseError([f"cannot be read: {why}. Name a case file, or one of `thermosim cases`."], str(path)) from None
-    except ValueError as error:  # no name of a file
-        raise CaseError([f"cannot be read: {error}. Name a case file."], repr(str(path))) from None
-
-
-def _parsed(text: str, name: str) -> Raw:
-    """The tables of a case. Raises CaseError."""
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise CaseError(["not valid TOML: brackets in brackets without end. Close them."], name) from None
-    except ValueError as error:
-        raise CaseError([f"not valid TOML: {error}. Strings need quotes, tables [brackets]."], name) from None
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether tables and lists lie deeper in each other than in any case."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            part
-            for one in level
-            if isinstance(one, (dict, list))
-            for part in (one.values() if isinstance(one, dict) else one)
-        ]
-    return bool(level)
 
 
 def key_parts(key: str) -> list[str]:

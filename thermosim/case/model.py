@@ -73,7 +73,20 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
         if fault:
             faults.append(f"model.{constant.name} = {value!r}: {fault}")
         values[constant.name] = np.asarray(value, float).tolist() if constant.is_array and not fault else value
+    faults += _size_faults(model, values, given["file"]) if "file" in given and not faults else []
     return ModelSettings(model.name, values, given.get("file")), faults + functionals
+
+
+def _size_faults(model: Model, values: Mapping[str, Any], file: str) -> list[str]:
+    """Why nothing can be asked of a user's model at these constants: it does not say how long x and theta are."""
+    from thermosim.models.user_file.plain import ModelFault
+    from thermosim.models.user_file.states import check_sizes
+
+    try:
+        check_sizes(model, values)
+    except ModelFault as fault:
+        return [f"model.file = {file!r}: {fault}"]
+    return []
 
 
 def trial_constants(given: Mapping[str, Any], model: Model) -> tuple[dict[str, Any], list[str]]:

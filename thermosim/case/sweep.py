@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from typing import Any
 
@@ -24,6 +25,7 @@ RESERVED = {
 }
 
 
+_SECTIONS = ("model", "theta", "x", "data", "run")  # whose keys can be axes
 _MOST_VALUES = 100_000  # of an axis
 
 
@@ -77,6 +79,11 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
             faults.append(f'sweep."{axis.key}": cannot be an axis of one ensemble; make it several cases or use --set.')
         elif "." not in axis.key:
             faults.append(f'sweep."{axis.key}": expected a dotted key such as "theta.learning_rate".')
+        elif axis.key.split(".")[0] not in _SECTIONS:
+            section, _, name = axis.key.partition(".")
+            near = difflib.get_close_matches(section, _SECTIONS, 1, cutoff=0.4)
+            hint = f"did you mean {near[0]}.{name}?" if near else f"its first part is one of {', '.join(_SECTIONS)}."
+            faults.append(f'sweep."{axis.key}": there is no section {section!r}; {hint}')
     return [axis for axis in axes if "." in axis.key], faults
 
 

@@ -93,7 +93,8 @@ def _row(c: Comparison, accepted: bool) -> tuple[str, ...]:
         for v in (c.measured, c.standard_error, c.exact, c.tolerance)
     )
     worst = int(np.nanargmax(np.abs(z))) if np.isfinite(z).any() else 0
-    decimals = max(0, 1 - int(np.floor(np.log10(error[worst])))) if 0 < error[worst] < np.inf else 6
+    known_to = error[worst] or tolerance[worst]
+    decimals = max(0, 1 - int(np.floor(np.log10(known_to)))) if 0 < known_to < np.inf else 6
     number = f"{{:.{decimals}f}}" if decimals < 7 else "{:.3g}"
     shown = f"{z[worst]:+.1f}"
     if not accepted:

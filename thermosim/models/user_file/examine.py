@@ -24,11 +24,11 @@ from thermosim.models.user_file.blame import blamed
 from thermosim.models.user_file.lane_rules import alone, lane_faults
 from thermosim.models.user_file.load import contained
 from thermosim.models.user_file.numpy_parts import numpy_faults
-from thermosim.models.user_file.plain import ModelFault, Plain, outcome
+from thermosim.models.user_file.plain import ModelFault, Plain
 from thermosim.models.user_file.replica_parts import start_faults, sweep_faults
 from thermosim.models.user_file.samplers import check_outputs, sampler_faults
 from thermosim.models.user_file.slopes import compared, finite_difference
-from thermosim.models.user_file.states import States, defaults, random_states, thetas
+from thermosim.models.user_file.states import States, check_sizes, random_states, thetas
 
 __all__ = ["Examination", "Start", "examine"]
 
@@ -89,7 +89,7 @@ def examine(
 
 
 def _examine_at(model: Model, values: Values, found: Examination) -> None:
-    _sizes(model, values)
+    check_sizes(model, values)
     plain = Plain(model, values)
     states = random_states(plain) if model.has_samples else None
     if states is not None:
@@ -108,21 +108,6 @@ def _examine_at(model: Model, values: Values, found: Examination) -> None:
         found.faults += numpy_faults(plain, states)
         found.checked += [f"observable {name}" for name in model.observables]
     found.checked = list(dict.fromkeys(found.checked))
-
-
-def _sizes(model: Model, values: Values) -> None:
-    """Lengths that are whole numbers. Raises ModelFault."""
-    for name in ("components", "scratch_rows", "fresh_normals", "fresh_uniforms", "resample_uniforms"):
-        size = outcome(name, getattr(model, name), values)
-        if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 0:
-            raise ModelFault(f"{name} gives {size!r}; expected a whole number that is not negative.")
-    if model.has_samples and not model.components(values):
-        raise ModelFault("components gives 0, and there is an energy of x: say how many components x has.")
-    defaults(model, values)
-    for rows in model.derived:
-        shape = outcome(f"the shape of the derived rows {rows.name!r}", rows.shape, values)
-        if not isinstance(shape, tuple):
-            raise ModelFault(f"the shape of the derived rows {rows.name!r} is {shape!r}; expected a tuple, as in (3,).")
 
 
 def _slope_faults(plain: Plain, states: States, found: Examination) -> list[str]:

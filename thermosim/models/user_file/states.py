@@ -12,7 +12,7 @@ import numpy as np
 from thermosim.model import Model, Values
 from thermosim.models.user_file.plain import ModelFault, Plain, outcome
 
-__all__ = ["States", "defaults", "random_states", "thetas"]
+__all__ = ["States", "check_sizes", "defaults", "random_states", "thetas"]
 
 _COUNT = 6
 _SCALES, _ATTEMPTS = (1.0, 0.3, 3.0, 1.0, 0.3, 1.0, 0.03, 0.001, 30.0), 3  # of x
@@ -26,6 +26,21 @@ class States:
     x: np.ndarray
     theta: np.ndarray
     scale: np.ndarray
+
+
+def check_sizes(model: Model, values: Values) -> None:
+    """Lengths that are whole numbers. Raises ModelFault."""
+    for name in ("components", "scratch_rows", "fresh_normals", "fresh_uniforms", "resample_uniforms"):
+        size = outcome(name, getattr(model, name), values)
+        if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 0:
+            raise ModelFault(f"{name} gives {size!r}; expected a whole number that is not negative.")
+    if model.has_samples and not model.components(values):
+        raise ModelFault("components gives 0, and there is an energy of x: say how many components x has.")
+    defaults(model, values)
+    for rows in model.derived:
+        shape = outcome(f"the shape of the derived rows {rows.name!r}", rows.shape, values)
+        if not isinstance(shape, tuple):
+            raise ModelFault(f"the shape of the derived rows {rows.name!r} is {shape!r}; expected a tuple, as in (3,).")
 
 
 def defaults(model: Model, values: Values) -> list[tuple[str, np.ndarray]]:
