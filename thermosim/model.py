@@ -110,6 +110,11 @@ class Model:
     resample(x, x_new, derived, constants, shared, uniform, scratch): one Gibbs sweep from x to x_new; where the bound
         BACKWARD is set, in the reverse order of components.
 
+    A model that has a `parameter_gradient` and no energy is a loss of theta and a data row; it has no x. Its rows are
+    `inputs(constants)` numbers and then `targets(constants)`; where `classes` is given the one target is a class, 0 to
+    classes(constants) - 1. `parameter_gradient(row, derived, constants, shared, factor, loss, gradient, scratch)` adds
+    factor l to loss and factor dl/dtheta to gradient.
+
     In plain numpy, for exact references:
 
     support(constants) -> (points (P, n), log_weights (P)) with sum_p exp(log_weights) f(points) the integral or sum of
@@ -123,6 +128,9 @@ class Model:
     source: str
     constants: tuple[Constant, ...] = ()
     components: Callable[[Values], int] = lambda constants: 0
+    inputs: Callable[[Values], int] | None = None  # of a row of a loss; None: rows are like x
+    targets: Callable[[Values], int] = lambda constants: 0
+    classes: Callable[[Values], int] | None = None  # the target is a class
     parameters: tuple[Parameter, ...] = ()
     energy: Callable[..., float] | None = None
     force: Callable[..., float] | None = None
@@ -178,6 +186,15 @@ class Model:
         scalars = [constants[c.name] for c in self.constants if not c.is_array]
         arrays = [np.ravel(constants[c.name]) for c in self.constants if c.is_array]
         return np.array(scalars, float), np.concatenate([*arrays, np.zeros(0)]).astype(float)
+
+    def row_length(self, constants: Values) -> int:
+        """Numbers in a row of data: the components of x, or inputs and targets of a loss."""
+        return self.components(constants) if self.inputs is None else self.inputs(constants) + self.targets(constants)
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether this is a loss of theta and a data row, without an x."""
+        return self.learns and not self.has_samples
 
     @property
     def has_samples(self) -> bool:
