@@ -98,7 +98,7 @@ _SAMPLER = Need(lambda m: m.fresh is not None, "has no exact sampler")
 _PROPAGATOR = Need(lambda m: m.propagator is not None, "has no exact propagator")
 _GRADIENT = Need(lambda m: m.learns or m.stochastic_gradient is not None, "has no gradient to learn by")
 _LOSS_OF_DATA = Need(
-    lambda m: m.learns and m.normalised and m.stochastic_gradient is None,
+    lambda m: m.learns and (m.normalised or m.is_loss) and m.stochastic_gradient is None,
     "has no loss of data that a proposal could be judged by",
 )
 _NO_NOISE = Need(

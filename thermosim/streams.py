@@ -9,6 +9,7 @@ __all__ = [
     "ACCEPTANCE",
     "BOOTSTRAP",
     "DATA",
+    "FRESH",
     "INITIAL",
     "MINIBATCH",
     "RESTART",
@@ -27,5 +28,6 @@ DATA = 5  # synthetic data, random constants of a model
 BOOTSTRAP = 6  # exact samples of analysis, each use at the steps of its role (`analysis.learning.exact_samples`)
 RESTART = 7  # data rows at which chains start anew
 THETA_ACCEPTANCE = 8  # accept-reject decisions of moves of theta
+FRESH = 9  # data rows that are drawn anew at every step
 
 WARM_UP = 1 << 54  # the first move of a warm-up: addresses of X_NOISE and ACCEPTANCE that no run comes to

@@ -52,6 +52,8 @@ class Machine:
         section = self.settings.data
         if section is None:
             raise DataError("the ensemble learned from no data: its case has no [data]")
+        if section.fresh:
+            raise DataError("the ensemble learned from fresh rows: no row was met twice, and none is kept")
         recorded, changed, refusals = str(self.frames.attrs.get("data_sha256", "")), None, []
         swept = any(key.startswith("data.") for key in as_run(self.frames).sweep)  # recorded is that of one point
         for there, folder in places_of_data(self.settings, section, self.frames.encoding):

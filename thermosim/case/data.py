@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from thermosim.addresses import series
 from thermosim.data import DataSection
 from thermosim.data import faults as faults_of_data
-from thermosim.data.sources import data_of, theta_faults
+from thermosim.data.sources import data_of, rows_of, theta_faults
 from thermosim.model import Model
 from thermosim.moves import THETA_MOVES
 
@@ -29,7 +29,14 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     if not learning and not (x is not None and (x.start.kind == "data" or x.restart)):
         return [f"data: nothing uses it with theta.dynamics = {theta.dynamics!r}; remove [data]."]
     constants = settings.model.constants
-    found = faults_of_data(data, model.components(constants), folder)
+    components, targets = rows_of(model, constants)
+    found = faults_of_data(data, components, folder, targets)
+    if data.fresh and THETA_MOVES[theta.dynamics].whole_data:
+        found.append(
+            f"data.fresh: theta.dynamics = {theta.dynamics!r} feels all of the data; use a move with minibatches."
+        )
+    elif data.fresh and theta.batch == "all":
+        found.append('theta.batch = "all": with data.fresh there are no rows to be all; give a number.')
     if model.discrete and not found and data.source != "teacher":
         found += _level_faults(model, settings, data, folder)
     if data.source == "teacher":

@@ -9,7 +9,7 @@ from typing import Any
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.data import DataSection
-from thermosim.data.kept import depth, kept_section
+from thermosim.data.kept import depth, file_of_targets, kept_section
 from thermosim.storage.inputs import inputs_folder
 from thermosim.storage.parts import INPUTS
 
@@ -28,7 +28,7 @@ def home_of(settings: Settings) -> Path:
 def _named(settings: Settings) -> list[str]:
     """The files and folders in the settings of a case."""
     swept, data = settings.sweep, settings.data
-    files = [data.file, data.folder] if data else []
+    files = [data.file, data.folder, file_of_targets(data)] if data else []
     files += [*swept.get("data.file", ()), *swept.get("data.folder", ())]
     recordings = [settings.theta.recording, *swept.get("theta.recording", ())]
     starts = [settings.theta.initial, *swept.get("theta.initial", ()), *swept.get("x.initial", ())]

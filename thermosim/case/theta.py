@@ -77,7 +77,7 @@ def move_of(model: Model, theta: ThetaSection) -> Move:
 def with_defaults(model: Model, theta: ThetaSection) -> ThetaSection:
     """The section with what follows from the model and the move filled in."""
     move, filled = THETA_MOVES[theta.dynamics], {}
-    if model.learns and theta.gradient is None and move.learns:
+    if model.learns and model.has_samples and theta.gradient is None and move.learns:
         filled["gradient"] = "likelihood" if model.normalised else "contrast"
     if move.whole_data and theta.batch is None:
         filled["batch"] = "all"
@@ -274,7 +274,9 @@ def _gradient_faults(model: Model, settings: Settings, move: Move) -> list[str]:
         faults.append(
             f'theta.batch = {batch!r}: expected a number of rows, at least 1 and at most {_LARGEST_BATCH:,}, or "all".'
         )
-    if theta.gradient == "likelihood" and not model.normalised:
+    if theta.gradient is not None and model.is_loss:
+        faults.append(f"theta.gradient = {theta.gradient!r}: {name} is a loss, without samples x; remove it.")
+    elif theta.gradient == "likelihood" and not model.normalised:
         faults.append(
             f"theta.gradient = 'likelihood': the energy of {name} has no normaliser to differentiate; use 'contrast', "
             "which estimates it from the samples x."
@@ -284,7 +286,7 @@ def _gradient_faults(model: Model, settings: Settings, move: Move) -> list[str]:
             f"theta.gradient = 'contrast': {move.name!r} accepts by the loss of the data, and a contrast with moving "
             "samples is none; use 'likelihood', or another move."
         )
-    if theta.gradient == "contrast" and not settings.x:
+    if theta.gradient == "contrast" and not settings.x and model.has_samples:
         faults.append("theta.gradient = 'contrast': needs samples to contrast the data with; add an [x] section.")
     groups = [group.name for group in model.parameters]
     for group in theta.learn or ():

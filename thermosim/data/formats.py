@@ -45,8 +45,8 @@ def contents_of(path: Path, dataset: str | None) -> bytes:
     return self_contained(path, dataset) if hdf5 else path.read_bytes()
 
 
-def read(file: str, paths: list[Path], dataset: str | None) -> Table:
-    """The rows of a data.file, whose files are these. Raises DataError."""
+def read(file: str, paths: list[Path], dataset: str | None, flat: bool = False) -> Table:
+    """The rows of a data.file, whose files are these; a flat array is a column where that may be. Raises DataError."""
     key, path = _key(file), paths[0]
     if images := named_idx(path):
         return _idx(key, images, paths[1:])
@@ -56,6 +56,7 @@ def read(file: str, paths: list[Path], dataset: str | None) -> Table:
     if path.stat().st_size > LARGEST_FILE:
         raise DataError(f"{key}: has {path.stat().st_size / 2**30:.0f} GiB, 8 at most; save fewer rows.")
     array, labels = reader(key, path, dataset)
+    array = array[:, None] if flat and array.ndim == 1 else array
     return checked(f"{key}, data.dataset = {dataset!r}" if dataset is not None else key, array, labels)
 
 

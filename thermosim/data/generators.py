@@ -3,6 +3,7 @@
 gaussian    x = m + A xi                      A A^T the covariance, A lower triangular
 mixture     x = c_k + d_k xi                  center k with probability w_k / sum w
 ring        x = R xi / |xi| + d xi'           two components
+linear      (z, y), z as gaussian, y = V z + e  inputs and targets, e Gaussian with its own covariance
 
 xi are standard normals at the addresses (seed, DATA, address(role, s), j, component). Rows are put together component
 by component, without sums that a library may reorder: their bits are the same for any number of rows and threads.
@@ -16,7 +17,7 @@ import numpy as np
 
 from thermosim.data.section import DataSection
 
-__all__ = ["CHOICE", "NORMAL", "ORDER", "UNIFORM", "address", "generated", "order", "triangular"]
+__all__ = ["CHOICE", "NORMAL", "ORDER", "UNIFORM", "address", "generated", "linear_law", "order", "triangular"]
 
 NORMAL = 0  # normals of a row
 UNIFORM = 1  # uniforms of a row
@@ -30,15 +31,32 @@ def address(role: int, number: int) -> int:
     return _ROLES * number + role
 
 
-def generated(section: DataSection, components: int, rows: int, number: int) -> tuple[np.ndarray, Any]:
-    """Rows (K, n) of set `number`, and the center of each (K,) for a mixture, else None."""
+def generated(
+    section: DataSection, components: int, rows: int, number: int, targets: int = 0
+) -> tuple[np.ndarray, Any]:
+    """Rows (K, n) of set `number`, of the linear source with their targets beside them; centers (K,) of a mixture."""
     source, seed = section.source, section.seed
     if source == "gaussian":
         return _gaussian(section, _normals(seed, components, rows, number)), None
     if source == "mixture":
         labels = _choices(section, rows, number)
         return _mixture(section, labels, _normals(seed, components, rows, number)), labels
+    if source == "linear":
+        mean, factor = linear_law(section, components, targets)
+        return _mapped(mean, factor, _normals(seed, components + targets, rows, number)), None
     return _ring(section, _normals(seed, 4, rows, number)), None
+
+
+def linear_law(section: DataSection, inputs: int, targets: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and lower triangular factor (D, D) of the normal law of a row (z, y) with y = V z + e."""
+    matrix = np.asarray(section.matrix, float).reshape(targets, inputs)
+    mean = np.broadcast_to(_or(section.mean, 0.0), inputs)
+    variances = _or(section.covariance, _or(section.deviation, 1.0) ** 2)
+    own = triangular(_square(variances, inputs))
+    factor = np.zeros((inputs + targets, inputs + targets))
+    factor[:inputs, :inputs], factor[inputs:, :inputs] = own, matrix @ own
+    factor[inputs:, inputs:] = triangular(_square(_or(section.noise, 0.0), targets))
+    return np.concatenate([mean, matrix @ mean]), factor
 
 
 def order(seed: int, total: int, number: int) -> np.ndarray:
@@ -76,11 +94,20 @@ def _gaussian(section: DataSection, normals: np.ndarray) -> np.ndarray:
     if covariance.ndim < 2:
         deviation = _or(section.deviation, np.sqrt(covariance))
         return np.ascontiguousarray(mean + deviation * normals.T)
-    factor = triangular(covariance)
+    return _mapped(mean, triangular(covariance), normals)
+
+
+def _mapped(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """mean + factor xi, column by column, for normals (n, K): (K, n)."""
     rows = np.zeros(normals.T.shape)
     for k in range(len(normals)):
         rows += normals[k, :, None] * factor[None, :, k]
     return mean + rows
+
+
+def _square(covariance: np.ndarray, n: int) -> np.ndarray:
+    """A covariance (n, n) from a number, its diagonal, or itself."""
+    return covariance if covariance.ndim == 2 else np.diag(np.broadcast_to(covariance, n))
 
 
 def _choices(section: DataSection, rows: int, number: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from thermosim.data.formats import contents_of, files_of
 from thermosim.data.section import DataSection
 from thermosim.data.tables import data_folder, packaged_files
 
-__all__ = ["copies", "depth", "is_absolute", "kept_section", "place", "sizes"]
+__all__ = ["copies", "depth", "file_of_targets", "is_absolute", "kept_section", "place", "sizes"]
 
 _ABSOLUTE = "absolute"  # folder of copies of files that are named by absolute paths
 
@@ -40,6 +40,14 @@ def _files(section: DataSection, folder: Path) -> Iterator[tuple[str, Path]]:
     base = Path(name) if (folder / name).is_dir() else Path(name).parent
     for path in paths:  # the classes of images lie beside them
         yield str(base / path.relative_to(folder / base)), path
+    if (targets := file_of_targets(section)) is not None:
+        yield targets, files_of(targets, folder)[0]
+
+
+def file_of_targets(section: DataSection) -> str | None:
+    """The file that data.targets names, where it names one of its own."""
+    given = section.targets
+    return given if isinstance(given, str) and Path(given).suffix else None
 
 
 def depth(names: Iterable[str]) -> int:
@@ -57,7 +65,7 @@ def place(name: str, home: Path) -> str:
 
 def kept_section(section: DataSection, home: Path) -> DataSection:
     """A [data] that reads the copies, for a case in the folder that holds the inputs; `home` as for `place`."""
-    keys = {"file": section.file, "folder": section.folder}
+    keys = {"file": section.file, "folder": section.folder, "targets": file_of_targets(section)}
     if section.folder is not None and is_absolute(section.folder):
         del keys["folder"]
     return section.model_copy(update={key: place(name, home) for key, name in keys.items() if name is not None})

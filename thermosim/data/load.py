@@ -20,6 +20,7 @@ from thermosim.data.rows import DataError, Table
 from thermosim.data.rules import faults
 from thermosim.data.section import GENERATED, GENERATED_ROWS, DataSection
 from thermosim.data.tables import table
+from thermosim.data.targets import Targets, as_targets, supervised
 
 __all__ = ["Data", "load"]
 
@@ -51,14 +52,18 @@ class Data:
         return np.asarray(centered.T @ centered / self.rows)
 
 
-def load(section: DataSection, components: int, folder: Path, sample: Sampler | None = None) -> Data:
+def load(
+    section: DataSection, components: int, folder: Path, sample: Sampler | None = None, targets: Targets | None = None
+) -> Data:
     """The data sets of a case whose model has n = `components`; `folder` is where the case is.
+
+    Of a loss n is the number of its inputs, and its targets stand in the columns after them.
 
     sample(K, s) -> (K, n): exact samples of the model at `section.teacher`, for set s; needed by source "teacher".
     Its random numbers are those of the stream DATA and section.seed, at the steps that `generators.address` gives.
     The arrays are fresh: their owner may change them. Raises DataError with every fault.
     """
-    found = faults(section, components, folder)
+    found = faults(section, components, folder, targets)
     if section.source == "teacher" and sample is None:
         found.append("data.source = 'teacher': this model has no exact sampler; choose another source.")
     if found:
@@ -67,18 +72,28 @@ def load(section: DataSection, components: int, folder: Path, sample: Sampler | 
     source = None if section.source in GENERATED else table(section, folder)
     total = GENERATED_ROWS if source is None else len(source.kept(section.digits))
     rows, sets = section.rows or total, section.sets
-    values, labels = np.empty((sets * rows, components)), np.empty(sets * rows, np.int64)
+    width, aims = components + (targets.count if targets else 0), None
+    if source is not None and targets is not None:
+        source, aims = supervised(section, source, components, targets, folder)
+    values, labels = np.empty((sets * rows, width)), np.empty(sets * rows, np.int64)
     classes: Any = None
     for number in range(sets):
         place = slice(number * rows, (number + 1) * rows)
         if source is not None:
-            values[place], classes = _chosen(section, source, rows, number)
+            chosen = _order(section, source, rows, number)
+            values[place, :components] = _inputs(section, source, chosen)
+            classes = None if source.labels is None else source.labels[chosen]
+            if aims is not None:
+                values[place, components:] = aims[chosen]
         elif section.source == "teacher":
             assert sample is not None
             values[place] = _sampled(sample, rows, components, number)
         else:
             with np.errstate(over="ignore", invalid="ignore"):  # refused below
-                values[place], classes = generated(section, components, rows, number)
+                made, classes = generated(section, components, rows, number, width - components)
+            values[place, : made.shape[1]] = made
+            if targets is not None and classes is not None:
+                values[place, components:] = as_targets(classes, targets, f"data.source = {section.source!r}")
         if classes is not None:
             labels[place] = classes
     if not np.isfinite(values).all():
@@ -88,22 +103,23 @@ def load(section: DataSection, components: int, folder: Path, sample: Sampler | 
         rows,
         sets,
         None if classes is None else labels,
-        _described(section, rows, components),
+        _described(section, rows, components, targets),
         hashlib.sha256(values.data.cast("B")).hexdigest(),
     )
 
 
-def _chosen(section: DataSection, source: Table, rows: int, number: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows (K, n) of one set, shrunk and encoded, and their classes."""
-    kept = total = source.kept(section.digits)
-    if rows < len(kept):
-        kept = kept[order(section.seed, len(kept), number)[:rows]]
-    values = _shrunk(source.values[kept], source.side, section.shrink)
+def _order(section: DataSection, source: Table, rows: int, number: int) -> np.ndarray:
+    """Numbers (K,) of the rows of one set."""
+    kept = source.kept(section.digits)
+    return kept[order(section.seed, len(kept), number)[:rows]] if rows < len(kept) else kept
+
+
+def _inputs(section: DataSection, source: Table, chosen: np.ndarray) -> np.ndarray:
+    """These rows (K, n), shrunk and encoded."""
+    values = _shrunk(source.values[chosen], source.side, section.shrink)
     if section.encoding == "standard":
-        values = _standard(values, _shrunk(source.values[total], source.side, section.shrink))
-    else:
-        values = _encoded(section, source, values)
-    return values, None if source.labels is None else source.labels[kept]
+        return _standard(values, _shrunk(source.values[source.kept(section.digits)], source.side, section.shrink))
+    return _encoded(section, source, values)
 
 
 def _standard(values: np.ndarray, total: np.ndarray) -> np.ndarray:
@@ -139,7 +155,7 @@ def _sampled(sample: Sampler, rows: int, components: int, number: int) -> np.nda
     return values
 
 
-def _described(section: DataSection, rows: int, components: int) -> str:
+def _described(section: DataSection, rows: int, components: int, targets: Targets | None) -> str:
     name = section.source or f"{section.file} {section.dataset or ''}".strip()
     digits, shrink = section.digits, section.shrink
     details = [f"classes {', '.join(map(str, digits))}"] if digits else []
@@ -147,4 +163,5 @@ def _described(section: DataSection, rows: int, components: int) -> str:
     details += [section.encoding] if section.encoding != "real" else []
     which = f"{section.sets} sets of " if section.sets > 1 else ""
     how = f" ({'; '.join(details)})" if details else ""
-    return f"{name}{how}: {which}{rows} rows of {components} components"
+    of = f"{components} components" if targets is None else f"{components} inputs and {targets.count} targets"
+    return f"{name}{how}: {which}{rows} rows of {of}"

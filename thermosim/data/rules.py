@@ -14,6 +14,7 @@ from thermosim.data.formats import NAMED
 from thermosim.data.rows import DataError, Table
 from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED, DataSection
 from thermosim.data.tables import table
+from thermosim.data.targets import Targets, supervised
 
 __all__ = ["faults"]
 
@@ -21,8 +22,10 @@ _ROUNDING = 1e-10  # of the largest entry, allowed below 0 in eigenvalues of a c
 _LARGEST = 2**30  # numbers in all sets together: 8 GiB
 
 
-def faults(section: DataSection, components: int, folder: Path) -> list[str]:
+def faults(section: DataSection, components: int, folder: Path, targets: Targets | None = None) -> list[str]:
     """A paragraph for each fault of a resolved [data] section, for a model of n = `components`; never raises.
+
+    Of a loss n is the number of its inputs, and `targets` are those of a row.
 
     `folder` is where the case is. Files are read and checked, and remembered for the run.
     """
@@ -32,11 +35,23 @@ def faults(section: DataSection, components: int, folder: Path) -> list[str]:
     if source is not None and file is not None:
         return [f"data.source = {source!r}, data.file = {file!r}: has both; keep one of them."]
     found = _unused(section)
+    if (source == "linear") != (targets is not None) and source in GENERATED and source != "mixture":
+        return found + [_without_targets(section, targets)]
+    width = components + (targets.count if targets else 0)
     if source in GENERATED:
         found += _GENERATORS[source](section, components)
-        return found + _size_faults(section, section.rows or GENERATED_ROWS, components)
+        if targets is not None:
+            found += _linear_faults(section, components, targets) if source == "linear" else []
+            found += _classes_faults(section, targets) if source == "mixture" and not found else []
+        return found + _size_faults(section, section.rows or GENERATED_ROWS, width)
+    if targets is None and section.targets is not None:
+        found.append(f"data.targets = {section.targets!r}: this model learns no targets; remove it.")
+    if wrong := _targets_fault(section.targets):
+        return [*found, wrong]
     try:
         rows = table(section, folder)
+        if targets is not None:
+            rows, _ = supervised(section, rows, components, targets, folder)
     except DataError as error:
         return [*found, str(error)]
     return found + _table_faults(section, rows, components)
@@ -49,7 +64,7 @@ def _unused(section: DataSection) -> list[str]:
     found = [
         f"data.{key} = {_shown(getattr(section, key))}: is only used with {_named(users)}, not {here}; remove it."
         for key, users in OWN_KEYS.items()
-        if source not in users and getattr(section, key) not in (None, {})
+        if source not in users and getattr(section, key) not in (None, {}, False)
     ]
     if source == "file" and section.dataset is not None and Path(section.file or "").suffix.lower() not in NAMED:
         found.append(f"data.dataset = {section.dataset!r}: {section.file!r} has no named datasets; remove it.")
@@ -68,23 +83,26 @@ def _gaussian_faults(section: DataSection, n: int) -> list[str]:
     vector = f"a number, or one for each of the model's {n} components"
     found = _array_faults(section, "mean", ((), (n,)), vector)
     found += _array_faults(section, "deviation", ((), (n,)), f"{vector}, none below 0", positive=True)
-    covariance = section.covariance
-    if covariance is None:
-        return found
-    if section.deviation is not None:
+    if section.covariance is not None and section.deviation is not None:
         found.append("data.deviation, data.covariance: have the same meaning here; keep one of them.")
-    wrong = _array_faults(section, "covariance", ((), (n,), (n, n)), f"{vector}, or a matrix of {n} x {n} numbers")
-    if wrong:
-        return found + wrong
+    return found + _covariance_faults(section, "covariance", n, "component")
+
+
+def _covariance_faults(section: DataSection, key: str, n: int, each: str) -> list[str]:
+    """Whether a key, if given, holds a covariance of so many components or targets."""
+    covariance = getattr(section, key)
+    if covariance is None:
+        return []
+    expected = f"a number, or one for each of the model's {n} {each}s, or a matrix of {n} x {n} numbers"
+    if wrong := _array_faults(section, key, ((), (n,), (n, n)), expected):
+        return wrong
     array = np.asarray(covariance, float)
     if array.ndim == 2 and not np.array_equal(array, array.T):
-        return [*found, f"data.covariance = {_shown(covariance)}: is not symmetric; make entries ij and ji equal."]
+        return [f"data.{key} = {_shown(covariance)}: is not symmetric; make entries ij and ji equal."]
     lowest = float(np.linalg.eigvalsh(array)[0] if array.ndim == 2 else array.min())
     if lowest < (-_ROUNDING * np.abs(array).max() if array.ndim == 2 else 0.0):
-        found.append(
-            f"data.covariance = {_shown(covariance)}: has the eigenvalue {lowest:g}; no variance can be below 0."
-        )
-    return found
+        return [f"data.{key} = {_shown(covariance)}: has the eigenvalue {lowest:g}; no variance can be below 0."]
+    return []
 
 
 def _mixture_faults(section: DataSection, n: int) -> list[str]:
@@ -122,7 +140,53 @@ def _teacher_faults(section: DataSection, n: int) -> list[str]:
     ]
 
 
+def _linear_faults(section: DataSection, inputs: int, targets: Targets) -> list[str]:
+    """Of the law of the targets, given the inputs."""
+    shape, found = (targets.count, inputs), []
+    if targets.classes:
+        return ["data.source = 'linear': has real targets, this model has classes; use 'mixture', or a file."]
+    if section.matrix is None:
+        return [f"data.matrix: missing; targets are matrix z + noise, give {shape[0]} rows of {inputs} numbers."]
+    found += _array_faults(section, "matrix", (shape,), f"{shape[0]} rows of {inputs} numbers, one row for each target")
+    found += _covariance_faults(section, "noise", targets.count, "target")
+    if section.fresh:
+        found += [
+            f"data.{key} = {getattr(section, key)}: with data.fresh no row is kept; remove it."
+            for key, default in (("rows", None), ("sets", 1))
+            if getattr(section, key) != default
+        ]
+    return found
+
+
+def _classes_faults(section: DataSection, targets: Targets) -> list[str]:
+    """The centers of a mixture are the classes of its rows."""
+    number = len(section.centers)
+    if number == (targets.classes or targets.count):
+        return []
+    has = f"the classes 0 to {targets.classes - 1}" if targets.classes else f"{targets.count} targets"
+    return [f"data.centers: are {number}, each a class, and this model has {has}; give as many of both."]
+
+
+def _without_targets(section: DataSection, targets: Targets | None) -> str:
+    if targets is None:
+        return "data.source = 'linear': its rows have targets, which this model does not learn; use 'gaussian'."
+    others = "'linear', 'mixture'" if not targets.classes else "'mixture'"
+    return f"data.source = {section.source!r}: its rows have no targets; use {others}, or a file."
+
+
+def _targets_fault(given: Any) -> str | None:
+    """Whether data.targets is of a type that it can be."""
+    columns = given if isinstance(given, list) and given else [given]
+    if given is None or isinstance(given, str) or all(type(column) is int for column in columns):
+        return None
+    return (
+        f"data.targets = {_shown(given)}: expected the number of a column, such as -1 for the last, a list of them, or "
+        "the name of a file."
+    )
+
+
 _GENERATORS = {
+    "linear": _gaussian_faults,
     "gaussian": _gaussian_faults,
     "mixture": _mixture_faults,
     "ring": _ring_faults,

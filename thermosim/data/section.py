@@ -8,16 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["GENERATED", "GENERATED_ROWS", "OWN_KEYS", "PACKAGED", "DataSection"]
 
-GENERATED = ("gaussian", "mixture", "ring", "teacher")
+GENERATED = ("gaussian", "mixture", "ring", "teacher", "linear")
 PACKAGED = ("digits", "mnist", "fashion-mnist")
 GENERATED_ROWS = 256  # rows of a generated set when the case does not say
 
 # keys that only some sources use; "file" stands for the user's own file
 OWN_KEYS: dict[str, tuple[str, ...]] = {
     "dataset": ("file",),
-    "mean": ("gaussian",),
-    "covariance": ("gaussian",),
-    "deviation": ("gaussian", "mixture", "ring"),
+    "targets": ("file",),
+    "matrix": ("linear",),
+    "noise": ("linear",),
+    "fresh": ("linear",),
+    "mean": ("gaussian", "linear"),
+    "covariance": ("gaussian", "linear"),
+    "deviation": ("gaussian", "linear", "mixture", "ring"),
     "centers": ("mixture",),
     "weights": ("mixture",),
     "radius": ("ring",),
@@ -36,8 +40,8 @@ class DataSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    source: Literal["gaussian", "mixture", "ring", "teacher", "digits", "mnist", "fashion-mnist"] | None = Field(
-        None, description="a generator, or a packaged data set"
+    source: Literal["gaussian", "mixture", "ring", "teacher", "linear", "digits", "mnist", "fashion-mnist"] | None = (
+        Field(None, description="a generator, or a packaged data set")
     )
     file: str | None = Field(
         None,
@@ -47,13 +51,26 @@ class DataSection(BaseModel):
     dataset: str | None = Field(
         None, description="name of the dataset in an .npz, .nc or .h5 file; default the only one, in .npz `inputs`"
     )
+    targets: Any = Field(
+        None,
+        description="what a loss is to predict: a column or several of the file (-1 the last), a file of its own, or "
+        "an array of an .npz; default the classes, or the last columns",
+        json_schema_extra={"type": ["integer", "array", "string"]},
+    )
+    matrix: Rows = Field(None, description="targets of the linear source are matrix z + noise, a row for each target")
+    noise: Numbers = Field(
+        None, description="covariance of the noise of these targets: a number, its diagonal, or a matrix; default 0"
+    )
+    fresh: bool = Field(False, description="whether every minibatch is drawn anew from the linear source, never kept")
     rows: int | None = Field(
         None, ge=1, le=10**9, description=f"rows of a data set; default all, or {GENERATED_ROWS} generated ones"
     )
     sets: int = Field(1, ge=1, le=10**6, description="number of data sets, drawn independently of each other")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the data, apart from ensemble.seed")
-    mean: Numbers = Field(None, description="mean of the Gaussian, a number or a vector; default 0")
-    covariance: Numbers = Field(None, description="covariance of the Gaussian: a number, its diagonal, or a matrix")
+    mean: Numbers = Field(None, description="mean of the Gaussian, or of inputs, a number or a vector; default 0")
+    covariance: Numbers = Field(
+        None, description="covariance of the Gaussian, or of inputs: a number, its diagonal, or a matrix"
+    )
     deviation: Numbers = Field(
         None,
         description="standard deviation: of the Gaussian, a number or a vector; about the centers of a mixture, a "

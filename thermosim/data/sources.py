@@ -12,9 +12,10 @@ import numpy as np
 from thermosim.data import Data, DataSection, load
 from thermosim.data.hdf5 import not_its_own
 from thermosim.data.rows import DataError, said
+from thermosim.data.targets import Targets
 from thermosim.model import Model, Values
 
-__all__ = ["data_of", "recorded_theta", "recording_faults", "theta_faults", "theta_of"]
+__all__ = ["data_of", "recorded_theta", "recording_faults", "rows_of", "theta_faults", "theta_of"]
 
 
 def theta_of(model: Model, constants: Values, given: Mapping[str, Any]) -> np.ndarray:
@@ -50,6 +51,14 @@ def _groups(model: Model) -> str:
     return ", ".join(group.name for group in model.parameters) or "none"
 
 
+def rows_of(model: Model, constants: Values) -> tuple[int, Targets | None]:
+    """Of a row of data: components of x, or the inputs of a loss, and its targets."""
+    if model.inputs is None:
+        return model.components(constants), None
+    classes = 0 if model.classes is None else model.classes(constants)
+    return model.inputs(constants), Targets(model.targets(constants), classes)
+
+
 def data_of(model: Model, constants: Values, section: DataSection, folder: Path) -> Data:
     """The data sets of a case. Raises ValueError when they are not to be had."""
     sample = None
@@ -66,7 +75,8 @@ def data_of(model: Model, constants: Values, section: DataSection, folder: Path)
             many = np.broadcast_to(theta, (rows, len(theta)))
             return evaluator.draw(many, section.seed, DATA, address(NORMAL, data_set) // 2)
 
-    return load(section, model.components(constants), folder, sample)
+    components, targets = rows_of(model, constants)
+    return load(section, components, folder, sample, targets)
 
 
 def recording_faults(

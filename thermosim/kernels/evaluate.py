@@ -50,10 +50,16 @@ class Evaluator:
         self.model, self.values = model, dict(values)
         names = model.names(values)
         self.components, self.parameters = names["COMPONENTS"], names["PARAMETERS"]
+        self._row_length = model.row_length(values)
         self._derived_rows = names["DERIVED"]
         self._bindings = energy_bindings(model, values)
         self._scalars, self._shared = model.packed(values)
-        rows = names["DERIVED"] + model.scratch_rows(values) + 2 * self.parameters + 4 * self.components
+        rows = (
+            names["DERIVED"]
+            + model.scratch_rows(values)
+            + 2 * self.parameters
+            + 4 * max(self.components, self._row_length)
+        )
         self._width = max(_NARROWEST, min(_WIDEST, _TILE_BYTES // (8 * max(rows, 1)) // 8 * 8))
         self._threads = threads or os.cpu_count() or 1
 
@@ -119,7 +125,7 @@ class Evaluator:
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
             gradient, total, square = (aligned_zeros((self.parameters, self._width)) for _ in range(3))
-            kernel(*tile, rows, self._rows()[0], aligned_zeros((self._width,)), gradient, total, square)
+            kernel(*tile, rows, self._row(), aligned_zeros((self._width,)), gradient, total, square)
             used = lanes.stop - lanes.start
             mean[lanes] = total[:, :used].T / len(rows)
             variance[lanes] = square[:, :used].T / len(rows) - mean[lanes] ** 2
@@ -163,13 +169,13 @@ class Evaluator:
     def _gradient(self, x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kernel = self._compiled(apply.gradients, apply.GRADIENTS, parameter_gradient=self.model.parameter_gradient)
         loss, slope = np.empty(len(theta)), np.empty((len(theta), self.parameters))
-        common, none = _packed(x) if x.ndim == 2 else None, np.empty((0, self.components))
+        common, none = _packed(x) if x.ndim == 2 else None, np.empty((0, self._row_length))
         factor = 1.0 / x.shape[-2]
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
             of_loss, of_theta = aligned_zeros((self._width,)), aligned_zeros((self.parameters, self._width))
             if common is not None:
-                kernel(*tile, common, self._rows()[0][None], factor, of_loss, of_theta)
+                kernel(*tile, common, self._row()[None], factor, of_loss, of_theta)
             else:
                 kernel(*tile, none, _columns(x.transpose(1, 2, 0), lanes, self._width), factor, of_loss, of_theta)
             loss[lanes] = of_loss[: lanes.stop - lanes.start]
@@ -180,6 +186,9 @@ class Evaluator:
 
     def _compiled(self, template: Callable[..., None], signature: Any, **more: Any) -> Any:
         return compiled(template, signature, **self._bindings, **more)
+
+    def _row(self) -> np.ndarray:
+        return aligned_zeros((self._row_length, self._width))
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
         return aligned_zeros((self.components, self._width)), aligned_zeros((self.components, self._width))

@@ -5,7 +5,8 @@
                  that an energy without its normaliser lacks (G. E. Hinton, Neural Comput. 14, 1771 (2002))
 
 Rows are drawn independently with replacement, each replica its own, by the address (seed, MINIBATCH, step, replica,
-place in the batch): any step can be repeated, backwards too.
+place in the batch): any step can be repeated, backwards too. Rows of online learning are drawn from a normal law, at
+the address (seed, FRESH, pair of places of a step, replica, component), and never met again.
 
 Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0 for all rows), CONTRAST.
 """
@@ -15,10 +16,11 @@ from __future__ import annotations
 import numpy as np
 
 from thermosim.kernels.declare import inlined
-from thermosim.kernels.noise import unit_interval
-from thermosim.streams import MINIBATCH
+from thermosim.kernels.elementary import fma
+from thermosim.kernels.noise import fill_normal_pair, unit_interval
+from thermosim.streams import FRESH, MINIBATCH
 
-__all__ = ["draw_rows", "from_data", "from_noise"]
+__all__ = ["draw_rows", "from_data", "from_law", "from_noise"]
 
 BATCH = 1
 CONTRAST = False
@@ -74,6 +76,45 @@ def from_data(  # type: ignore[no-untyped-def]
     if CONTRAST:
         for sample in range(samples):
             parameter_gradient(states[sample], derived, constants, shared, -1.0 / samples, loss, gradient, scratch)
+
+
+@inlined
+def _from_normals(data, row):  # type: ignore[no-untyped-def]
+    """Normals (n, L) become rows of the mean data[0] and the triangular factor data[1:], the last component first."""
+    components = row.shape[0]
+    for k in range(components):
+        i = components - 1 - k
+        factor, target = data[1 + i], row[i]
+        mean, own = data[0, i], factor[i]
+        for lane in range(row.shape[1]):
+            target[lane] = fma(own, target[lane], mean)
+        for j in range(i):
+            weight, normal = factor[j], row[j]
+            for lane in range(row.shape[1]):
+                target[lane] = fma(weight, normal[lane], target[lane])
+
+
+def from_law(  # type: ignore[no-untyped-def]
+    seed, step, first_replica, theta, derived, normal, states, constants, shared,
+    data, first_row, row_count, loss, gradient, row, work, scratch,
+):  # fmt: skip
+    """The same with rows drawn anew; row (2 n, L) takes two of them, which come in pairs as their normals do."""
+    components = data.shape[1]
+    for lane in range(loss.shape[0]):
+        loss[lane] = 0.0
+    for i in range(gradient.shape[0]):
+        for lane in range(gradient.shape[1]):
+            gradient[i, lane] = 0.0
+    for place in range(BATCH):
+        even, odd = row[:components], row[components:]
+        if place % 2 == 0:
+            pair = step * ((BATCH + 1) // 2) + place // 2
+            fill_normal_pair(seed, FRESH, pair, first_replica, 0, even, odd)
+            _from_normals(data, even)
+            if place + 1 < BATCH:
+                _from_normals(data, odd)
+        one = even if place % 2 == 0 else odd
+        parameter_gradient(one, derived, constants, shared, 1.0 / BATCH, loss, gradient, scratch)
 
 
 def from_noise(  # type: ignore[no-untyped-def]

@@ -57,7 +57,8 @@ class Block:
     shared: np.ndarray  # array constants of the model, packed: (K,)
     theta_hyper: np.ndarray  # base values of hyper-parameters (H, lanes), 1 where a schedule gives the value
     x_hyper: np.ndarray
-    data: np.ndarray  # rows of all data sets (rows, n)
+    data: np.ndarray  # rows of all data sets (rows, n); of fresh rows their mean, and under it their factor (1 + n, n)
+    fresh: bool  # rows are drawn anew at every step
     data_rows: int  # of each set
     first_rows: np.ndarray  # row at which the data set of each lane begins: (lanes,)
     timetable: Timetable

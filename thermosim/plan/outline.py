@@ -23,8 +23,9 @@ from thermosim.case.start import OtherRun
 from thermosim.case.sweep import Axis
 from thermosim.case.theta import move_of
 from thermosim.data import Data
+from thermosim.data.generators import linear_law
 from thermosim.data.section import GENERATED, GENERATED_ROWS
-from thermosim.data.sources import data_of, recorded_theta
+from thermosim.data.sources import data_of, recorded_theta, rows_of
 from thermosim.data.tables import table
 from thermosim.ledger import rows_booked
 from thermosim.model import Model
@@ -105,19 +106,36 @@ class Outline:
     def lane(self) -> Block:
         """One lane, with a row of zeros to learn from: what memory goes by, told without data and without cohorts."""
         bare = replace(self, settings=replace(self.settings, data=None)).make_block(0, 1)
-        return bare if self.settings.data is None else replace(bare, data=np.zeros((1, bare.components)))
+        return bare if self.settings.data is None else replace(bare, data=np.zeros((1, self.row_length)))
 
     @functools.cached_property
     def data(self) -> Data | None:
-        """The rows to learn from, all data sets one after another."""
+        """The rows to learn from, all data sets one after another; None where there are none, or fresh ones."""
         section = self.settings.data
-        return data_of(self.model, self.settings.model.constants, section, self.folder) if section else None
+        if section is None or section.fresh:
+            return None
+        return data_of(self.model, self.settings.model.constants, section, self.folder)
+
+    @property
+    def row_length(self) -> int:
+        """Numbers of one row of data."""
+        return self.model.row_length(self.settings.model.constants)
+
+    @property
+    def _data_array(self) -> np.ndarray:
+        """What a block knows of the data: all rows, or the law of fresh ones."""
+        section = self.settings.data
+        if section is not None and section.fresh:
+            inputs, targets = rows_of(self.model, self.settings.model.constants)
+            mean, factor = linear_law(section, inputs, targets.count if targets else 0)
+            return np.vstack([mean, factor])
+        return np.zeros((1, 0)) if self.data is None else np.ascontiguousarray(self.data.values)
 
     @property
     def numbers_of_rows(self) -> tuple[int, int]:
         """Rows of a data set and number of sets, told without making them; 0 of none."""
         section = self.settings.data
-        if section is None:
+        if section is None or section.fresh:
             return 0, 0
         rows = section.rows or (GENERATED_ROWS if section.source in GENERATED else 0)
         return rows or len(table(section, self.folder).kept(section.digits)), section.sets
@@ -171,7 +189,8 @@ class Outline:
             shared=self.model.packed(settings.model.constants)[1],
             theta_hyper=self._base(theta_rows, numbers),
             x_hyper=self._of_mobility(self._base(x_rows, numbers)),
-            data=np.ascontiguousarray(self.data.values) if self.data is not None else np.zeros((1, 0)),
+            data=self._data_array,
+            fresh=settings.data is not None and settings.data.fresh,
             data_rows=self.data.rows if self.data is not None else 0,
             first_rows=self._first_rows(numbers),
             timetable=self._timetable(move, theta_rows, x_rows, self.steps // 2 if there_and_back else 0),

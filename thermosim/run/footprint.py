@@ -123,7 +123,7 @@ def _bytes_of_data(outline: Outline) -> float:
     recording = outline.lane.timetable.recording
     path = 0.0 if recording is None else float(recording.nbytes)
     rows, sets = outline.numbers_of_rows
-    return path + 8.0 * outline.model.components(outline.settings.model.constants) * rows * (sets + _LOADED)
+    return path + 8.0 * outline.model.row_length(outline.settings.model.constants) * rows * (sets + _LOADED)
 
 
 def lanes_at_once(block: Outline, threads: int | None = None, memory: float | None = None) -> int:

@@ -11,7 +11,7 @@ from thermosim.case.load import Case, load_case
 from thermosim.case.other_run import kept_starts
 from thermosim.case.settings import Settings
 from thermosim.case.start import others
-from thermosim.data.kept import copies, is_absolute, place, sizes
+from thermosim.data.kept import copies, file_of_targets, is_absolute, place, sizes
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
 from thermosim.storage.durable import digest, sync, write_whole
@@ -60,7 +60,7 @@ def sizes_of_kept(case: Case, blocks: Iterable[Outline]) -> list[int]:
     for block in blocks:
         data, recording = block.settings.data, block.settings.theta.recording
         if data is not None and (data.file or data.folder):
-            found.setdefault(str((data.file, data.folder)), sizes(data, case.folder))
+            found.setdefault(str((data.file, data.folder, data.targets)), sizes(data, case.folder))
         if recording and not is_absolute(str(recording["file"])):
             path = case.folder / str(recording["file"])
             found.setdefault(str(path), [path.stat().st_size])
@@ -72,7 +72,7 @@ def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
     names = set()
     for block in blocks:
         data, recording = block.settings.data, block.settings.theta.recording
-        names |= {data.file} if data is not None and data.file else set()
+        names |= {name for name in (data.file, file_of_targets(data)) if name} if data is not None else set()
         names |= {str(recording["file"])} if recording else set()
         names |= {other.file for other in others(block.settings).values()}
     if case.settings.model.file is not None:

@@ -80,7 +80,7 @@ def work_rows(block: Block) -> WorkRows:
         gradient=m if theta.learns or booking(block) else 0,
         after=2 * m if keeps or proposes else 0,
         memory=theta.memory(m, block.used),
-        row=block.data.shape[1],
+        row=block.data.shape[1] * (2 if block.fresh else 1),
         normals=x.normals(model, constants, n),
         uniforms=x.uniforms(model, constants, n),
         force=0 if model.discrete else n,
@@ -144,8 +144,9 @@ def _theta_move(block: Block, energy: Bindings, of: Callable[..., Any]) -> Any:
     if model.stochastic_gradient is not None:
         bindings |= {"stochastic_gradient": model.stochastic_gradient, "gradient_of_loss": minibatch.from_noise}
     else:
+        source = minibatch.from_law if block.fresh else minibatch.from_data
         bindings |= {"BATCH": block.batch, "CONTRAST": block.contrast}
-        bindings |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": minibatch.from_data}
+        bindings |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": source}
     if block.constraint:
         bindings["CONSTRAINT"] = CONSTRAINTS[block.constraint]
         return _address(of, scale_invariant.constrained_sgd, signatures.theta_move, bindings)

@@ -23,6 +23,7 @@ from thermosim.model import Model, Values
 from thermosim.models.user_file.blame import blamed
 from thermosim.models.user_file.lane_rules import alone, lane_faults
 from thermosim.models.user_file.load import contained
+from thermosim.models.user_file.losses import loss_faults
 from thermosim.models.user_file.numpy_parts import numpy_faults
 from thermosim.models.user_file.plain import ModelFault, Plain
 from thermosim.models.user_file.replica_parts import start_faults, sweep_faults
@@ -101,6 +102,9 @@ def _examine_at(model: Model, values: Values, found: Examination) -> None:
             found.faults += sampler_faults(plain)
             samplers = [name for name in ("equilibrium", "fresh", "resample") if getattr(model, name) is not None]
             found.checked += [f"{name} against phi" for name in samplers]
+    if model.is_loss and not found.faults:
+        found.faults += loss_faults(plain)
+        found.checked.append("parameter_gradient against the slope of its loss")
     if model.stochastic_gradient is not None and not found.faults:
         found.faults += _noise_faults(plain)
         found.checked.append("stochastic_gradient against the slope of its loss")

@@ -42,6 +42,9 @@ COMPILED: dict[str, str] = {
 PLAIN: dict[str, tuple[str, bool]] = {
     **dict.fromkeys(("components", "scratch_rows", "fresh_normals", "fresh_uniforms"), ("constants", True)),
     **dict.fromkeys(("resample_uniforms", "support"), ("constants", True)),
+    "inputs": ("constants", False),
+    "targets": ("constants", True),
+    "classes": ("constants", False),
     "cross_entropy": ("theta_a, theta_b, constants", False),
     "log_normaliser": ("theta, constants", False),
     "equilibrium": ("theta, constants, temperature, normal", False),
@@ -213,7 +216,16 @@ def _needs(model: Model) -> Iterator[str]:
         ),
         (has["surprisal_and_force"] and model.discrete, "is discrete and has surprisal_and_force: give surprisal."),
         (has["energy"] and model.discrete, "is discrete and has energy and force: give surprisal for a tile."),
-        (has["parameter_gradient"] and not of_tile, f"has a parameter_gradient and no {phi}."),
+        (
+            has["parameter_gradient"] and not of_tile and not has["inputs"],
+            (
+                f"has a parameter_gradient and neither {phi} nor inputs: say how many inputs a row of data has, as in "
+                "inputs=lambda c: 3, and how many targets, where it is a loss."
+            ),
+        ),
+        (has["inputs"] and not has["parameter_gradient"], "has inputs and no parameter_gradient: give its loss."),
+        (has["inputs"] and (of_tile or has["energy"]), "has inputs and an energy of x: a loss has no x, keep one."),
+        (has["classes"] and not has["inputs"], "has classes and no inputs."),
         (
             has["parameter_gradient"] and has["stochastic_gradient"],
             ("has parameter_gradient and stochastic_gradient: theta learns by one of them."),
@@ -237,7 +249,7 @@ def _needs(model: Model) -> Iterator[str]:
             ("has an observable of x and no energy, so no x."),
         ),
         (
-            not has["energy"] and not of_tile and not has["stochastic_gradient"],
+            not any((has["energy"], of_tile, has["stochastic_gradient"], has["parameter_gradient"])),
             ("has neither an energy nor a gradient: nothing could move."),
         ),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from thermosim.models.user_file.plain import Plain
 from thermosim.models.user_file.states import States
 
-__all__ = ["alone", "lane_faults"]
+__all__ = ["alone", "lane_faults", "sum_faults", "varied"]
 
 _ROUNDING = 1e-11  # sums over components in another order of memory
 _FACTORS = (0.7, -0.4)
@@ -22,7 +22,7 @@ def lane_faults(plain: Plain, states: States) -> list[str]:
     """One sentence for each function of x, theta and constants that breaks a rule."""
     model, faults = plain.model, []
     x, theta = states.x.T.copy(), states.theta.T.copy()
-    constants = _varied(plain, x.shape[1])
+    constants = varied(plain, x.shape[1])
     phi_name = "energy" if model.energy is not None else "surprisal" if model.discrete else "surprisal_and_force"
 
     def energy(lanes: slice) -> tuple[np.ndarray, ...]:
@@ -36,7 +36,7 @@ def lane_faults(plain: Plain, states: States) -> list[str]:
             "drive", lambda s: (plain.drive(x[:, s].copy(), theta[:, s].copy(), constants[:, s].copy()),), x.shape[1]
         )
     if model.parameter_gradient is not None and not faults:
-        faults += _sum_faults(plain, x, theta, constants)
+        faults += sum_faults(plain, x, theta, constants, plain.phi(x, theta, constants))
     return faults
 
 
@@ -81,8 +81,10 @@ def _written(phi_name: str, plain: Plain, states: States) -> list[str]:
     ]
 
 
-def _sum_faults(plain: Plain, x: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> list[str]:
-    """parameter_gradient adds factor phi to loss and factor d phi/d theta to gradient."""
+def sum_faults(
+    plain: Plain, x: np.ndarray, theta: np.ndarray, constants: np.ndarray, phi: np.ndarray | None
+) -> list[str]:
+    """parameter_gradient adds factor phi to loss and factor d phi/d theta to gradient; of a loss phi is not known."""
     lanes, random, name = x.shape[1], np.random.default_rng(4), "parameter_gradient"
     loss = random.normal(size=(lanes,))
     slope: np.ndarray = random.normal(size=theta.shape)
@@ -101,8 +103,7 @@ def _sum_faults(plain: Plain, x: np.ndarray, theta: np.ndarray, constants: np.nd
     for what, given, summed in (("gradient", from_zero, added_slope), ("loss", of_loss, added_loss)):
         if not _close(given, summed):
             return [f"{name} writes to {what} what it must add: use {what}[...] += factor * ..."]
-    phi = plain.phi(x, theta, constants)
-    if not _close(of_loss, phi):
+    if phi is not None and not _close(of_loss, phi):
         lane = int(np.argmax(np.abs(of_loss - phi)))
         return [f"{name} adds {of_loss[lane]:.6g} to loss at factor 1 where phi is {phi[lane]:.6g}: it must add phi."]
     for factor in _FACTORS:
@@ -118,7 +119,7 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=1e-9, atol=1e-10 * size, equal_nan=True))
 
 
-def _varied(plain: Plain, lanes: int) -> np.ndarray:
+def varied(plain: Plain, lanes: int) -> np.ndarray:
     """Scalar constants (C, L), the real ones a little different in every lane, as in a sweep."""
     constants, row = plain.columns(lanes), 0
     factors = 1.0 + 0.03 * np.arange(lanes) / max(lanes, 1)

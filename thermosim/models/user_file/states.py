@@ -34,6 +34,12 @@ def check_sizes(model: Model, values: Values) -> None:
         size = outcome(name, getattr(model, name), values)
         if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 0:
             raise ModelFault(f"{name} gives {size!r}; expected a whole number that is not negative.")
+    for name in ("inputs", "targets", "classes"):
+        if (function := getattr(model, name)) is not None:
+            size = outcome(name, function, values)
+            least = 1 if model.inputs is not None and name == "inputs" else 0
+            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < least:
+                raise ModelFault(f"{name} gives {size!r}; expected a whole number, at least {least}.")
     if model.has_samples and not model.components(values):
         raise ModelFault("components gives 0, and there is an energy of x: say how many components x has.")
     defaults(model, values)
