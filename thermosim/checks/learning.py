@@ -243,6 +243,8 @@ def _noise(ds: xr.Dataset, everyone: list[Machine]) -> list[Comparison]:
         return []
     if any(m.settings.run.direction != "forward" or m.settings.theta.batch == "all" for m in everyone):
         return []
+    if any(m.settings.data is not None and m.settings.data.fresh for m in everyone):
+        return []  # there is no loss of all rows that the noise is a deviation from
     if np.any(np.diff(ds["step"].values[:_NOISE_FRAMES]) != 1) or ds.sizes["replica"] < _NOISE_LEAST:
         return []
     frames = ds.isel(step=slice(_NOISE_FRAMES), replica=slice(_NOISE_REPLICAS))

@@ -54,7 +54,7 @@ def faults(section: DataSection, components: int, folder: Path, targets: Targets
             rows, _ = supervised(section, rows, components, targets, folder)
     except DataError as error:
         return [*found, str(error)]
-    return found + _table_faults(section, rows, components)
+    return found + _table_faults(section, rows, components, targets)
 
 
 def _unused(section: DataSection) -> list[str]:
@@ -145,9 +145,10 @@ def _linear_faults(section: DataSection, inputs: int, targets: Targets) -> list[
     shape, found = (targets.count, inputs), []
     if targets.classes:
         return ["data.source = 'linear': has real targets, this model has classes; use 'mixture', or a file."]
+    expected = f"a row of {inputs} numbers for each of {shape[0]} targets, as in [[1.0, 2.0]]"
     if section.matrix is None:
-        return [f"data.matrix: missing; targets are matrix z + noise, give {shape[0]} rows of {inputs} numbers."]
-    found += _array_faults(section, "matrix", (shape,), f"{shape[0]} rows of {inputs} numbers, one row for each target")
+        return [f"data.matrix: missing; targets are matrix z + noise, give {expected}."]
+    found += _array_faults(section, "matrix", (shape,), expected)
     found += _covariance_faults(section, "noise", targets.count, "target")
     if section.fresh:
         found += [
@@ -194,7 +195,7 @@ _GENERATORS = {
 }
 
 
-def _table_faults(section: DataSection, source: Table, components: int) -> list[str]:
+def _table_faults(section: DataSection, source: Table, components: int, targets: Targets | None) -> list[str]:
     """Faults of a choice of rows of a file or packaged set."""
     name = f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
     digits, shrink = section.digits, section.shrink
@@ -215,7 +216,8 @@ def _table_faults(section: DataSection, source: Table, components: int) -> list[
     elif (n := source.components(shrink)) != components:
         smaller = [s for s in (2, 4, 7) if source.side is not None and shrink is None and source.side % s == 0]
         hint = "".join(f", or {source.components(s)} with data.shrink = {s}" for s in smaller)
-        found.append(f"{name}: rows have {n} components, this model has {components}; give the model {n}{hint}.")
+        what = "components" if targets is None else f"inputs, beside {targets.count} of targets"
+        found.append(f"{name}: rows have {n} {what}, this model has {components}; give the model {n}{hint}.")
     if section.encoding != "real" and source.low == source.high:
         found.append(
             f"data.encoding = {section.encoding!r}: all values of {name} are {source.low:g}, so there is "

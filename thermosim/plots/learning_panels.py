@@ -225,6 +225,8 @@ def loss_label(point: Point) -> str:
     """What the loss of a minibatch is, with its unit."""
     if point.machine.settings.theta.gradient == "contrast":
         return label("energy of minibatch less that of samples", "energy", temperature_of(point.ds))
+    if point.machine.model.is_loss:
+        return label("loss of minibatch", "energy")
     if not point.machine.model.normalised:
         return label(r"loss of minibatch, without $\ln Z$", "energy", temperature_of(point.ds))
     return label("loss of minibatch", "nat")

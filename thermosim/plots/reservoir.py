@@ -140,6 +140,8 @@ def _looks(chosen: list[Point]) -> list[style.Look]:
 
 def _loss_label(point: Point) -> str:
     name = "loss on all data $U_B$"
+    if point.machine.model.is_loss:
+        return label(name, "energy")
     return label(name, "nat") if point.machine.model.normalised else label(rf"{name}, without $\ln Z$", "energy", 1.0)
 
 

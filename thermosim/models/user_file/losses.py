@@ -52,8 +52,8 @@ def _slope_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[str
             of = f"for parameter {i}" if i >= 0 else "along a random direction"
             return [
                 (
-                    f"parameter_gradient gives {given:.6g} {of}, where the slope of what it adds to loss is {slope:.6g} "
-                    "(finite differences at a random row): mend one of the two."
+                    f"parameter_gradient gives {given:.6g} {of}, where the slope of what it adds to loss is "
+                    f"{slope:.6g} (finite differences at a random row): mend one of the two."
                 )
             ]
         decided += count
