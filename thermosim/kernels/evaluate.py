@@ -49,7 +49,7 @@ class Evaluator:
     def __init__(self, model: Model, values: Mapping[str, Any], threads: int | None = None) -> None:
         self.model, self.values = model, dict(values)
         names = model.names(values)
-        self.components, self.parameters = names["COMPONENTS"], names["PARAMETERS"]
+        self.components, self.parameters = model.row_length(values), names["PARAMETERS"]  # of a loss: of a row
         self._derived_rows = names["DERIVED"]
         self._bindings = energy_bindings(model, values)
         self._scalars, self._shared = model.packed(values)
