@@ -32,7 +32,8 @@ Values = Mapping[str, Any]
 class Constant:
     """One constant of a model: a key of the case's [model] section.
 
-    A scalar real constant may be swept without cost; an integer or an array makes a sweep run its values in turn.
+    A scalar real constant may be swept without cost; an integer, a choice or an array makes a sweep run its values in
+    turn. A kernel finds a choice as the number of its place among `choices`, from 0.
     """
 
     name: str
@@ -42,12 +43,17 @@ class Constant:
     exclusive: bool = False  # the minimum itself is refused
     maximum: float | None = None
     integer: bool = False
-    shape: Callable[[Values], tuple[int, ...]] | None = None  # of an array constant, from the constants before it
+    shape: Callable[[Values], tuple[int | None, ...]] | None = None  # of an array, from the constants before; None: any
+    choices: tuple[str, ...] = ()  # the words that a case may give
 
     @property
     def is_array(self) -> bool:
         """Whether the constant is a vector or a matrix."""
         return self.shape is not None
+
+    def number(self, value: Any) -> Any:
+        """The value as a kernel has it: the place of a choice, or the value itself."""
+        return self.choices.index(value) if self.choices else value
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,8 @@ class Model:
         BACKWARD is set, in the reverse order of components.
 
     A model that has a `parameter_gradient` and no energy is a loss of theta and a data row; it has no x. Its rows are
-    `inputs(constants)` numbers and then `targets(constants)`; where `classes` is given the one target is a class, 0 to
-    classes(constants) - 1. `parameter_gradient(row, derived, constants, shared, factor, loss, gradient, scratch)` adds
+    `inputs(constants)` numbers and then `targets(constants)`; where `classes` is given and
+    more than 0, the one target is a class, 0 to classes(constants) - 1. `parameter_gradient(row, derived, constants, shared, factor, loss, gradient, scratch)` adds
     factor l to loss and factor dl/dtheta to gradient.
 
     In plain numpy, for exact references:
@@ -130,7 +136,7 @@ class Model:
     components: Callable[[Values], int] = lambda constants: 0
     inputs: Callable[[Values], int] | None = None  # of a row of a loss; None: rows are like x
     targets: Callable[[Values], int] = lambda constants: 0
-    classes: Callable[[Values], int] | None = None  # the target is a class
+    classes: Callable[[Values], int] | None = None  # the target is a class; None or 0: targets are real numbers
     parameters: tuple[Parameter, ...] = ()
     energy: Callable[..., float] | None = None
     force: Callable[..., float] | None = None
@@ -183,7 +189,7 @@ class Model:
 
     def packed(self, constants: Values) -> tuple[np.ndarray, np.ndarray]:
         """Scalar constants (C,), and all array constants one after another (K,): what the model's functions read."""
-        scalars = [constants[c.name] for c in self.constants if not c.is_array]
+        scalars = [c.number(constants[c.name]) for c in self.constants if not c.is_array]
         arrays = [np.ravel(constants[c.name]) for c in self.constants if c.is_array]
         return np.array(scalars, float), np.concatenate([*arrays, np.zeros(0)]).astype(float)
 

@@ -60,7 +60,7 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
         if value is None:
             faults.append(f"model.{constant.name}: missing; {constant.meaning}.")
             continue
-        if constant.shape is not None and not faults and (size := math.prod(constant.shape(values))) > _MOST_NUMBERS:
+        if constant.shape is not None and not faults and (size := _least_size(constant, values)) > _MOST_NUMBERS:
             keys = " or ".join(f"model.{name}" for name, given in values.items() if isinstance(given, int))
             told = f"would have {size:,} numbers, {_MOST_NUMBERS:,} at most"
             faults.append(f"model.{constant.name}: {told}; make {keys} smaller.")
@@ -72,7 +72,7 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
         fault = _constant_fault(constant, value, values)
         if fault:
             faults.append(f"model.{constant.name} = {value!r}: {fault}")
-        values[constant.name] = np.asarray(value, float).tolist() if constant.is_array and not fault else value
+        values[constant.name] = _listed(constant, value) if constant.is_array and not fault else value
     faults += _size_faults(model, values, given["file"]) if "file" in given and not faults else []
     return ModelSettings(model.name, values, given.get("file")), faults + functionals
 
@@ -99,12 +99,26 @@ def trial_constants(given: Mapping[str, Any], model: Model) -> tuple[dict[str, A
     return dict(settings.constants), faults
 
 
+def _least_size(constant: Constant, values: Mapping[str, Any]) -> int:
+    """Numbers in an array constant, one where a length is free."""
+    assert constant.shape is not None
+    return math.prod(1 if length is None else length for length in constant.shape(values))
+
+
+def _listed(constant: Constant, value: Any) -> list[Any]:
+    """An array constant as lists of numbers."""
+    numbers: list[Any] = np.asarray(value, int if constant.integer else float).tolist()
+    return numbers
+
+
 def _allowed(constant: Constant, values: Mapping[str, Any]) -> Any:
+    if constant.choices:
+        return constant.choices[0]
     low = -np.inf if constant.minimum is None else constant.minimum
     high = np.inf if constant.maximum is None else constant.maximum
     number = next((n for n in (1.0, 2.0, low + 0.5 * (high - low), low + 1.0, high - 1.0) if low < n <= high), low)
     if constant.shape is not None:
-        return np.full(constant.shape(values), number).tolist()
+        return np.full([1 if length is None else length for length in constant.shape(values)], number).tolist()
     return int(np.ceil(number)) if constant.integer else float(number)
 
 
@@ -136,13 +150,19 @@ def functional_faults(model: Model) -> list[str]:
 
 
 def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -> str | None:
+    if constant.choices:
+        wanted = " or ".join(map(repr, constant.choices))
+        return None if value in constant.choices else f"expected {wanted}; {constant.meaning}."
     if constant.shape is not None:
         try:
             shape, wanted = np.shape(np.asarray(value, float)), constant.shape(values)
         except (TypeError, ValueError):
             return f"expected numbers; {constant.meaning}."
-        if shape != wanted:
-            return f"has shape {shape}, expected {wanted}; {constant.meaning}."
+        if len(shape) != len(wanted) or any(b not in (a, None) for a, b in zip(shape, wanted, strict=True)):
+            expected = str(wanted).replace("None", "any length")
+            return f"has shape {shape}, expected {expected}; {constant.meaning}."
+        if constant.integer and not all(float(number).is_integer() for number in np.ravel(value)):
+            return f"expected whole numbers; {constant.meaning}."
         limits = (constant.minimum, constant.maximum, constant.exclusive, constant.meaning)
         return next((fault for number in np.ravel(value) if (fault := number_faults(float(number), *limits))), None)
     if constant.integer and (not isinstance(value, int) or isinstance(value, bool)):

@@ -227,7 +227,8 @@ def _describe(model: Model) -> None:
             if constant.default is None
             else str(constant.default)
         )
-        table.add_row(f"model.{constant.name}", default, constant.meaning)
+        chosen = f": {', '.join(constant.choices)}" if constant.choices else ""
+        table.add_row(f"model.{constant.name}", default, f"{constant.meaning}{chosen}")
     for group in model.parameters:
         table.add_row(
             f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning

@@ -13,7 +13,7 @@ import numpy as np
 
 from thermosim.kernels.declare import inlined
 
-__all__ = ["bits_of", "cos_sin_quarter", "exp", "float_of", "fma", "log"]
+__all__ = ["bits_of", "cos_sin_quarter", "exp", "float_of", "fma", "log", "tanh"]
 
 _EXPONENT_SHIFT = np.uint64(52)
 _MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
@@ -81,6 +81,12 @@ def exp(x: float) -> float:
     p = fma(r, p, 0.5)
     power = float_of((bits_of(shifted) << _EXPONENT_SHIFT) + _ONE)
     return power * (1.0 + fma(r * r, p, r))
+
+
+@inlined
+def tanh(x: float) -> float:
+    """Hyperbolic tangent of any x, to about 2e-16 absolutely."""
+    return 1.0 - 2.0 / (1.0 + exp(2.0 * x))
 
 
 @inlined

@@ -11,6 +11,7 @@ from thermosim.models import (
     gaussian_mixture,
     harmonic_trap,
     isotropic_sphere,
+    multilayer_perceptron,
     network_energy,
     restricted_boltzmann_machine,
     rotational_trap,
@@ -34,6 +35,7 @@ MODELS: dict[str, Model] = {
         boltzmann_machine.MODEL,
         restricted_boltzmann_machine.MODEL,
         network_energy.MODEL,
+        multilayer_perceptron.MODEL,
     )
 }
 

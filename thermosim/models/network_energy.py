@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from thermosim.kernels.declare import inlined
-from thermosim.kernels.elementary import exp, fma
+from thermosim.kernels.elementary import fma, tanh
 from thermosim.kernels.lanes import dot
 from thermosim.model import Constant, Model, Observable, Parameter, Values
 
@@ -55,7 +55,7 @@ def surprisal_and_force(x, derived, constants, shared, phi, force, scratch):  # 
         first, slope, bias, amplitude = WEIGHT + j * COMPONENTS, scratch[0], biases[j], amplitudes[j]
         dot(derived[first : first + COMPONENTS], x, slope)
         for lane in range(x.shape[1]):
-            t = _tanh(slope[lane] + bias[lane])
+            t = tanh(slope[lane] + bias[lane])
             phi[lane] = fma(amplitude[lane], t, phi[lane])
             slope[lane] = amplitude[lane] * fma(-t, t, 1.0)
         for i in range(COMPONENTS):
@@ -77,7 +77,7 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
         of_bias, of_amplitude = gradient[BIAS + j], gradient[AMPLITUDE + j]
         dot(derived[first : first + COMPONENTS], x, slope)
         for lane in range(x.shape[1]):
-            t = _tanh(slope[lane] + bias[lane])
+            t = tanh(slope[lane] + bias[lane])
             scaled = factor * amplitude[lane]
             loss[lane] = fma(scaled, t, loss[lane])
             of_amplitude[lane] = fma(factor, t, of_amplitude[lane])
@@ -128,11 +128,6 @@ def log_normaliser(theta: np.ndarray, constants: Values) -> tuple[np.ndarray, np
 
 
 @inlined
-def _tanh(z):  # type: ignore[no-untyped-def]
-    return 1.0 - 2.0 / (1.0 + exp(2.0 * z))
-
-
-@inlined
 def _trap(x, width, factor, energy, stiffness):  # type: ignore[no-untyped-def]
     """factor |x|^2/(2 s^2), and 1/s^2."""
     for lane in range(x.shape[1]):
@@ -150,8 +145,8 @@ def _activate_four(biases, amplitudes, phi, rows):  # type: ignore[no-untyped-de
     r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
     for lane in range(phi.shape[0]):
         a0, a1, a2, a3 = amplitudes[0, lane], amplitudes[1, lane], amplitudes[2, lane], amplitudes[3, lane]
-        t0, t1 = _tanh(r0[lane] + biases[0, lane]), _tanh(r1[lane] + biases[1, lane])
-        t2, t3 = _tanh(r2[lane] + biases[2, lane]), _tanh(r3[lane] + biases[3, lane])
+        t0, t1 = tanh(r0[lane] + biases[0, lane]), tanh(r1[lane] + biases[1, lane])
+        t2, t3 = tanh(r2[lane] + biases[2, lane]), tanh(r3[lane] + biases[3, lane])
         phi[lane] = fma(a0, t0, fma(a1, t1, fma(a2, t2, fma(a3, t3, phi[lane]))))
         r0[lane], r1[lane] = a0 * fma(-t0, t0, 1.0), a1 * fma(-t1, t1, 1.0)
         r2[lane], r3[lane] = a2 * fma(-t2, t2, 1.0), a3 * fma(-t3, t3, 1.0)

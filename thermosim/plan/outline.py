@@ -237,7 +237,7 @@ class Outline:
     def _constants(self, lanes: np.ndarray) -> np.ndarray:
         constants = self.settings.model.constants
         return self._base(
-            [(f"model.{c.name}", constants[c.name]) for c in self.model.constants if not c.is_array], lanes
+            [(f"model.{c.name}", c.number(constants[c.name])) for c in self.model.constants if not c.is_array], lanes
         )
 
     def _first_rows(self, lanes: np.ndarray) -> np.ndarray:
