@@ -52,7 +52,7 @@ def test_every_field_of_a_model_is_on_its_page():
 def test_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands, printed = run_page("README.md", tmp_path, capsys)
-    assert commands == 6
+    assert commands == 8
     learning, drag, *_, equilibrium, well = printed
     assert float(learning[0].strip("[]")) > 0.0
     assert "difference_error" in "".join(learning)

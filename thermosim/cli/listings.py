@@ -237,10 +237,13 @@ def _describe(model: Model) -> None:
 
 
 def _abilities(model: Model) -> list[tuple[str, str]]:
-    """What a case may ask of a model with samples x."""
+    """What a case may ask of a model with samples x, or of a loss."""
     from thermosim.case.start import listed, possible_starts
-    from thermosim.moves import possible_moves
+    from thermosim.moves import THETA_MOVES, possible_moves
 
+    if model.is_loss:
+        able = [move.name for move in THETA_MOVES.values() if move.learns and move.lacks(model) is None]
+        return [("learns from:", "rows of [data], inputs and targets; no [x]"), ("moves of theta:", ", ".join(able))]
     if not model.has_samples:
         return []
     if model.normalised:

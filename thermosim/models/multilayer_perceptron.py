@@ -16,6 +16,7 @@ Eq. 10, and Y. LeCun et al., "Efficient BackProp" (1998), Eq. 16, for the starts
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -84,7 +85,7 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
 def layer_shapes(constants: Values) -> list[tuple[int, int]]:
     """(out, in + bias) of every layer."""
     widths, bias = [int(width) for width in constants["widths"]], int(constants["bias"] == "yes")
-    return [(b, a + bias) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    return [(b, a + bias) for a, b in itertools.pairwise(widths)]
 
 
 def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
