@@ -16,6 +16,7 @@ Eq. 10, and Y. LeCun et al., "Efficient BackProp" (1998), Eq. 16, for the starts
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -84,7 +85,7 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
 def layer_shapes(constants: Values) -> list[tuple[int, int]]:
     """(out, in + bias) of every layer."""
     widths, bias = [int(width) for width in constants["widths"]], int(constants["bias"] == "yes")
-    return [(b, a + bias) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    return [(b, a + bias) for a, b in itertools.pairwise(widths)]
 
 
 def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
@@ -116,7 +117,7 @@ def _layer_shape(number: int, constants: Values) -> tuple[int, ...]:
 
 def _layer(number: int) -> Parameter:
     shape = functools.partial(_layer_shape, number)
-    meaning = f"weights into layer {number + 1}, one unit after another with its bias last; empty where there is none"
+    meaning = f"weights into layer {number + 1}, a row for each unit with its bias last; none beyond the depth"
     return Parameter(f"layer_{number + 1}", meaning, shape, lambda c: np.zeros(shape(c)))
 
 
@@ -134,8 +135,6 @@ def _validate(constants: Values, settings: Any) -> list[str]:
     widths = constants["widths"]
     if not 2 <= len(widths) <= _DEEPEST + 1:
         return [f"model.widths = {widths!r}: expected inputs, hidden layers if any, and outputs; {_DEEPEST} layers."]
-    if any(width != int(width) for width in widths):
-        return [f"model.widths = {widths!r}: expected whole numbers."]
     if constants["loss"] == "cross-entropy" and widths[-1] < 2:
         return [f"model.widths = {widths!r}: cross-entropy needs an output for each class, two at least."]
     return []
