@@ -117,9 +117,9 @@ class Model:
         BACKWARD is set, in the reverse order of components.
 
     A model that has a `parameter_gradient` and no energy is a loss of theta and a data row; it has no x. Its rows are
-    `inputs(constants)` numbers and then `targets(constants)`; where `classes` is given and
-    more than 0, the one target is a class, 0 to classes(constants) - 1. `parameter_gradient(row, derived, constants, shared, factor, loss, gradient, scratch)` adds
-    factor l to loss and factor dl/dtheta to gradient.
+    `inputs(constants)` numbers and then `targets(constants)`; where `classes(constants)` is given and more than 0, the
+    one target is a class, 0 to classes - 1. `parameter_gradient(row, derived, constants, shared, factor, loss,
+    gradient, scratch)` adds factor l to loss and factor dl/dtheta to gradient.
 
     In plain numpy, for exact references:
 

@@ -151,8 +151,8 @@ def functional_faults(model: Model) -> list[str]:
 
 def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -> str | None:
     if constant.choices:
-        wanted = " or ".join(map(repr, constant.choices))
-        return None if value in constant.choices else f"expected {wanted}; {constant.meaning}."
+        words = " or ".join(map(repr, constant.choices))
+        return None if value in constant.choices else f"expected {words}; {constant.meaning}."
     if constant.shape is not None:
         try:
             shape, wanted = np.shape(np.asarray(value, float)), constant.shape(values)
@@ -161,6 +161,8 @@ def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -
         if len(shape) != len(wanted) or any(b not in (a, None) for a, b in zip(shape, wanted, strict=True)):
             expected = str(wanted).replace("None", "any length")
             return f"has shape {shape}, expected {expected}; {constant.meaning}."
+        if not all(shape):
+            return f"has no numbers; {constant.meaning}."
         if constant.integer and not all(float(number).is_integer() for number in np.ravel(value)):
             return f"expected whole numbers; {constant.meaning}."
         limits = (constant.minimum, constant.maximum, constant.exclusive, constant.meaning)

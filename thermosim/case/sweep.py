@@ -118,4 +118,6 @@ def is_structural(axis: Axis, model: Model, steady: bool) -> bool:
     if section == "x":
         return steady or not (numeric and key in hyper_parameters("x"))
     constant = next((c for c in model.constants if c.name == key), None)
-    return section != "model" or constant is None or constant.integer or constant.is_array or bool(constant.choices) or steady
+    if section != "model" or constant is None:
+        return True
+    return constant.integer or constant.is_array or bool(constant.choices) or steady

@@ -14,7 +14,7 @@ from thermosim.case.other_run import frame_faults
 from thermosim.case.section import Batch, Scale, Schedule, Section, Start
 from thermosim.case.start import FROM_FILE, OtherRun, listed
 from thermosim.data.sources import recording_faults, theta_faults
-from thermosim.model import Model
+from thermosim.model import Model, Values
 from thermosim.moves import CONSTRAINED, THETA_MOVES, Move, hyper_parameters, moves_with
 from thermosim.schedules import is_by_group
 
@@ -163,7 +163,7 @@ def _learning_faults(model: Model, settings: Settings, move: Move, folder: Path)
         found.append(f"theta.constraint = {theta.constraint!r}: {name} is not scale-invariant; remove it.")
     if theta.radius != ThetaSection.model_fields["radius"].default:
         found.append(f"theta.radius = {theta.radius!r}: {name} is not scale-invariant; remove it.")
-    found += _unused_faults(theta, move) + _temperature_faults(model, theta, steps)
+    found += _unused_faults(theta, move) + _temperature_faults(model, theta, settings.model.constants, steps)
     found += _gradient_faults(model, settings, move) if model.learns else []
     return found + _initial_faults(model, settings, folder)
 
@@ -232,7 +232,7 @@ def _other_run_faults(model: Model, settings: Settings, folder: Path) -> list[st
     return found or frame_faults("theta", other, model, settings, folder)
 
 
-def _temperature_faults(model: Model, theta: ThetaSection, steps: int) -> list[str]:
+def _temperature_faults(model: Model, theta: ThetaSection, constants: Values, steps: int) -> list[str]:
     dynamics, temperature = theta.dynamics, theta.temperature
     move, faults = THETA_MOVES[dynamics], []
     if "temperature" not in move.hyper:
@@ -250,7 +250,10 @@ def _temperature_faults(model: Model, theta: ThetaSection, steps: int) -> list[s
         groups = [group.name for group in model.parameters]
         for name in sorted(temperature.keys() - set(groups)):
             faults.append(f"theta.temperature.{name}: unknown parameter group; there are {', '.join(groups)}.")
-        for name in groups:
+        for group in model.parameters:
+            name = group.name
+            if name not in temperature and 0 in group.shape(constants):
+                continue
             if name not in temperature:
                 faults.append(f"theta.temperature.{name}: missing; give every parameter group its temperature.")
             elif fault := number_faults(temperature[name], 0.0, None, True, meaning):
@@ -288,10 +291,12 @@ def _gradient_faults(model: Model, settings: Settings, move: Move) -> list[str]:
         )
     if theta.gradient == "contrast" and not settings.x and model.has_samples:
         faults.append("theta.gradient = 'contrast': needs samples to contrast the data with; add an [x] section.")
-    groups = [group.name for group in model.parameters]
+    shapes = {group.name: group.shape(settings.model.constants) for group in model.parameters}
     for group in theta.learn or ():
-        if group not in groups:
-            faults.append(f"theta.learn: {group!r} is no parameter group; there are {', '.join(groups)}.")
+        if group not in shapes:
+            faults.append(f"theta.learn: {group!r} is no parameter group; there are {', '.join(shapes)}.")
+        elif 0 in shapes[group]:
+            faults.append(f"theta.learn: {group!r} has no parameters at these constants of the model; remove it.")
     if settings.run.direction == "there-and-back":
         if theta.momentum:
             faults.append("theta.momentum: a run there-and-back retraces plain SGD; remove it.")
@@ -309,6 +314,11 @@ def _initial_faults(model: Model, settings: Settings, folder: Path) -> list[str]
         wrong = theta_faults(model, constants, theta.initial, "theta.initial")
         use = listed([*model.initial_theta, FROM_FILE])
         faults += [f"{fault.rstrip('.')}; or use {use}." for fault in wrong]
+    if model.initial_theta and theta.spread is not None and not isinstance(theta.initial, Mapping):
+        named = theta.initial or next(iter(model.initial_theta))
+        faults.append(
+            f"theta.spread = {theta.spread!r}: the start {named!r} has its own; remove it, or start from a table."
+        )
     spread, meaning = theta.spread, "standard deviation of the start over replicas"
     if isinstance(spread, Mapping):
         wrong = theta_faults(model, constants, spread, "theta.spread")

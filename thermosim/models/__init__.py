@@ -15,6 +15,7 @@ from thermosim.models import (
     network_energy,
     restricted_boltzmann_machine,
     rotational_trap,
+    scalar_chain,
     two_beads,
 )
 from thermosim.models.user_file.load import model_of_text
@@ -36,6 +37,7 @@ MODELS: dict[str, Model] = {
         restricted_boltzmann_machine.MODEL,
         network_energy.MODEL,
         multilayer_perceptron.MODEL,
+        scalar_chain.MODEL,
     )
 }
 

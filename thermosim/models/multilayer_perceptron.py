@@ -117,7 +117,7 @@ def _layer_shape(number: int, constants: Values) -> tuple[int, ...]:
 
 def _layer(number: int) -> Parameter:
     shape = functools.partial(_layer_shape, number)
-    meaning = f"weights into layer {number + 1}, one unit after another with its bias last; empty where there is none"
+    meaning = f"weights into layer {number + 1}, a row for each unit with its bias last; none beyond the depth"
     return Parameter(f"layer_{number + 1}", meaning, shape, lambda c: np.zeros(shape(c)))
 
 
@@ -135,8 +135,6 @@ def _validate(constants: Values, settings: Any) -> list[str]:
     widths = constants["widths"]
     if not 2 <= len(widths) <= _DEEPEST + 1:
         return [f"model.widths = {widths!r}: expected inputs, hidden layers if any, and outputs; {_DEEPEST} layers."]
-    if any(width != int(width) for width in widths):
-        return [f"model.widths = {widths!r}: expected whole numbers."]
     if constants["loss"] == "cross-entropy" and widths[-1] < 2:
         return [f"model.widths = {widths!r}: cross-entropy needs an output for each class, two at least."]
     return []

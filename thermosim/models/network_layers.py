@@ -113,19 +113,16 @@ def first_backward(inputs, delta, of_weights):  # type: ignore[no-untyped-def]
     stride = of_weights.shape[0] // b
     _of_biases(delta, of_weights, a, stride)
     for j in range(b):
-        d, g, i = delta[j], of_weights[j * stride :], 0
-        while i + 4 <= a:
-            g0, g1, g2, g3 = g[i], g[i + 1], g[i + 2], g[i + 3]
-            x0, x1, x2, x3 = inputs[i], inputs[i + 1], inputs[i + 2], inputs[i + 3]
-            for lane in range(d.shape[0]):
-                g0[lane], g1[lane] = fma(d[lane], x0[lane], g0[lane]), fma(d[lane], x1[lane], g1[lane])
-                g2[lane], g3[lane] = fma(d[lane], x2[lane], g2[lane]), fma(d[lane], x3[lane], g3[lane])
-            i += 4
+        d, g, i = delta[j], of_weights[j * stride :], a % 4
+        if i == 1:
+            _add_1(d, inputs, g)
+        elif i == 2:
+            _add_2(d, inputs, g)
+        elif i == 3:
+            _add_3(d, inputs, g)
         while i < a:
-            g0, x0 = g[i], inputs[i]
-            for lane in range(d.shape[0]):
-                g0[lane] = fma(d[lane], x0[lane], g0[lane])
-            i += 1
+            _add_4(d, inputs[i:], g[i:])
+            i += 4
 
 
 @inlined
@@ -269,3 +266,34 @@ def _back_4(w, d, x, g, stride, start, total, low):  # type: ignore[no-untyped-d
         g0[lane], g1[lane] = fma(d0[lane], h, g0[lane]), fma(d1[lane], h, g1[lane])
         g2[lane], g3[lane] = fma(d2[lane], h, g2[lane]), fma(d3[lane], h, g3[lane])
         total[lane] = 0.0 if h <= low else s
+
+
+@inlined
+def _add_1(d, x, g):  # type: ignore[no-untyped-def]
+    x0, g0 = x[0], g[0]
+    for lane in range(d.shape[0]):
+        g0[lane] = fma(d[lane], x0[lane], g0[lane])
+
+
+@inlined
+def _add_2(d, x, g):  # type: ignore[no-untyped-def]
+    x0, x1, g0, g1 = x[0], x[1], g[0], g[1]
+    for lane in range(d.shape[0]):
+        g0[lane], g1[lane] = fma(d[lane], x0[lane], g0[lane]), fma(d[lane], x1[lane], g1[lane])
+
+
+@inlined
+def _add_3(d, x, g):  # type: ignore[no-untyped-def]
+    x0, x1, x2, g0, g1, g2 = x[0], x[1], x[2], g[0], g[1], g[2]
+    for lane in range(d.shape[0]):
+        g0[lane], g1[lane] = fma(d[lane], x0[lane], g0[lane]), fma(d[lane], x1[lane], g1[lane])
+        g2[lane] = fma(d[lane], x2[lane], g2[lane])
+
+
+@inlined
+def _add_4(d, x, g):  # type: ignore[no-untyped-def]
+    """Gradients of four weights of one unit."""
+    x0, x1, x2, x3, g0, g1, g2, g3 = x[0], x[1], x[2], x[3], g[0], g[1], g[2], g[3]
+    for lane in range(d.shape[0]):
+        g0[lane], g1[lane] = fma(d[lane], x0[lane], g0[lane]), fma(d[lane], x1[lane], g1[lane])
+        g2[lane], g3[lane] = fma(d[lane], x2[lane], g2[lane]), fma(d[lane], x3[lane], g3[lane])

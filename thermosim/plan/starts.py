@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def _initial_theta(outline: Outline, block: Block) -> np.ndarray:
     model, theta = outline.model, outline.settings.theta
     if other := OtherRun.of(theta.initial):
         return outline.state_of_other("theta", other, _numbers(block))
-    if model.initial_theta and block.theta.learns:
+    if model.initial_theta and block.theta.learns and not isinstance(theta.initial, Mapping):
         return _named_start(outline, block)
     if block.theta.prescribed or not model.learns:
         return np.repeat(block.timetable.theta_values(0, 0).T, block.lanes, axis=1)

@@ -146,6 +146,10 @@ def _parts(model: Model) -> Iterator[str]:
         of = f"the constant {constant.name!r}"
         if constant.shape is not None and not callable(constant.shape):
             yield f"{of}: shape is {_shown(constant.shape)}; expected a function, as in lambda c: (3,)."
+        elif constant.choices:
+            words = isinstance(constant.choices, tuple) and all(isinstance(word, str) for word in constant.choices)
+            if constant.shape is not None or not words or constant.default not in (None, *constant.choices):
+                yield f"{of}: choices are a tuple of words, without a shape, and the default is one of them."
         elif not _is_default(constant.default):
             yield f"{of}: default is {_shown(constant.default)}; expected a number, None, or a function of constants."
         for limit in (constant.minimum, constant.maximum):

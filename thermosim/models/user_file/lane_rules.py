@@ -128,7 +128,7 @@ def varied(plain: Plain, lanes: int) -> np.ndarray:
             continue
         last = constants[row, 0] * factors[-1]
         low, high = (-np.inf if constant.minimum is None else constant.minimum, constant.maximum or np.inf)
-        if not constant.integer and low <= last <= high:
+        if not constant.integer and not constant.choices and low <= last <= high:
             constants[row] *= factors
         row += 1
     return constants

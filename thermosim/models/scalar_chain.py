@@ -1,0 +1,71 @@
+"""A chain of linear layers of width one: the smallest model with a rescaling symmetry, and exact charges.
+
+    f = w_D ... w_1 x,   l = (f - y)^2,   dl/dw_k = 2 (f - y) f/w_k
+
+The loss does not change when w_k grows by a factor and another falls by it, so that w_k dl/dw_k is the same for all k.
+A step of SGD, any batch, takes C = (w_k^2 - w_j^2)/2 to C + eta^2 (g_k^2 - g_j^2)/2 exactly; for D = 2 and one row to
+C (1 - 4 eta^2 (f - y)^2 x^2).
+
+Sources: Ziyin, Ren, Levine, Chuang, arXiv:2605.21933, for the symmetry and its charge; A. Saxe,
+J. McClelland, S. Ganguli, arXiv:1312.6120, for chains of linear layers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thermosim.kernels.elementary import fma
+from thermosim.model import Constant, Model, Observable, Parameter, Values
+
+
+def parameter_gradient(  # type: ignore[no-untyped-def]
+    row, theta, constants, shared, factor, loss, gradient, scratch
+):
+    """scratch (D + 1, L): what goes into each layer, and dl/dh on the way back."""
+    x, y, depth = row[0], row[1], theta.shape[0]
+    back = scratch[depth]
+    for lane in range(x.shape[0]):
+        scratch[0, lane] = x[lane]
+    for k in range(1, depth):
+        w, before, here = theta[k - 1], scratch[k - 1], scratch[k]
+        for lane in range(x.shape[0]):
+            here[lane] = w[lane] * before[lane]
+    w, before = theta[depth - 1], scratch[depth - 1]
+    for lane in range(x.shape[0]):
+        error = fma(w[lane], before[lane], -y[lane])
+        loss[lane] = fma(factor * error, error, loss[lane])
+        back[lane] = 2.0 * factor * error
+    for k in range(depth - 1, -1, -1):
+        w, before, g = theta[k], scratch[k], gradient[k]
+        for lane in range(x.shape[0]):
+            g[lane] = fma(back[lane], before[lane], g[lane])
+            back[lane] *= w[lane]
+
+
+def _weights(constants: Values) -> tuple[int, ...]:
+    return (int(constants["depth"]),)
+
+
+def _product(theta: np.ndarray, constants: Values) -> np.ndarray:
+    return np.asarray(np.prod(theta, axis=-1))
+
+
+def _charge(theta: np.ndarray, constants: Values) -> np.ndarray:
+    return np.asarray(0.5 * (theta[..., -1] ** 2 - theta[..., 0] ** 2))
+
+
+MODEL = Model(
+    name="scalar-chain",
+    summary="chain of linear layers of width one that learns a real target from a real input",
+    source="Ziyin, Ren, Levine, Chuang, arXiv:2605.21933",
+    constants=(Constant("depth", 2, "number D of layers", minimum=1, maximum=1000, integer=True),),
+    inputs=lambda constants: 1,
+    targets=lambda constants: 1,
+    parameters=(Parameter("weight", "weights w, from the input on", _weights, lambda c: np.ones(_weights(c))),),
+    scratch_rows=lambda constants: int(constants["depth"]) + 1,
+    parameter_gradient=parameter_gradient,
+    observables={
+        "product": Observable("theta", _product, "1", "slope of the chain", "w_D ... w_1"),
+        "charge": Observable("theta", _charge, "1", "charge of the last layer and the first", "(w_D^2 - w_1^2)/2"),
+    },
+)
