@@ -74,7 +74,8 @@ SETTINGS: dict[str, str] = {
 }
 # book(theta, before, loss, gradient, constants, shared, total), compiled with the step loop: theta (m, L) after a move
 # and before it, loss (L) and gradient (m, L) of the minibatch at theta before, weight decay left out, constants (C, L)
-# and shared (K,) of the model; it adds to total (L). Where theta does not learn, loss and gradient are 0.
+# and shared (K,) of the model; it adds to total (L), or (N, L) of a functional with N numbers. Where theta does not
+# learn, loss and gradient are 0.
 Book = Callable[..., None]
 BOOK_ARGUMENTS = ("theta", "before", "loss", "gradient", "constants", "shared", "total")
 
@@ -94,6 +95,8 @@ class Functional:
     long_name: str
     equation: str
     book: Book | None = None  # what adds to the sum after every move of theta; None: the moves themselves book it
+    dim: str = ""  # of a functional with several numbers their dimension, of its own
+    size: Callable[[Mapping[str, Any]], int] | None = None  # how many, from the constants of the model; None: one
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ FUNCTIONALS: dict[str, Functional] = {functional.name: functional for functional
 
 
 def _of(functional: Functional) -> Variable:
-    dims = ("sample",) if functional.of == "x" else ()
+    dims = ("sample",) if functional.of == "x" else (functional.dim,) if functional.dim else ()
     names = functional.units, functional.long_name, functional.equation
     return Variable(f"{functional.of}_path", (functional.name,), dims, *names)
 
@@ -224,15 +227,23 @@ def told_temperature(given: float | Sequence[float] | Mapping[str, Any], swept: 
 
 
 def rows_booked(
-    of: str, books: Collection[str], recorded: Collection[str], own: tuple[Functional, ...] = ()
+    of: str,
+    books: Collection[str],
+    recorded: Collection[str],
+    own: tuple[Functional, ...] = (),
+    constants: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
-    """The rows of the ledger of theta or x, in order: what a move books, or is booked anyway, and a variable needs."""
+    """The rows of the ledger of theta or x, in order: what a move books, or is booked anyway, and a variable needs.
+
+    A functional with several numbers is named once for each of its rows. `constants` are those of the model.
+    """
     variables = variables_of(own)
     needed = {term for name in recorded if name in variables for term in variables[name].terms}
     return tuple(
         name
         for name, functional in functionals_of(own).items()
         if functional.of == of and name in needed and (name in books or functional.book is not None)
+        for _ in range(1 if functional.size is None else functional.size(constants or {}))
     )
 
 

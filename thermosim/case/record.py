@@ -102,6 +102,7 @@ def sizes(model: Model, settings: Settings) -> dict[str, int]:
         "theta_dim": sum(math.prod(group.shape(constants)) for group in model.parameters),
         "x_dim": model.components(constants) if x else 0,
         "sample": x.samples if x else 0,
+        **{one.dim: one.size(constants) for one in model.functionals if one.size is not None},
     }
 
 

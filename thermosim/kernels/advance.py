@@ -15,7 +15,7 @@ from thermosim.kernels.noise import fill_normal_pair, fill_uniform
 from thermosim.kernels.signatures import Buffers, Flag, Integer, Integers, Stack, Tile, Vector, signature_of
 from thermosim.streams import ACCEPTANCE, RESTART, THETA_ACCEPTANCE, THETA_NOISE, X_NOISE
 
-__all__ = ["advance", "jump", "jump_of_tile", "restart"]
+__all__ = ["advance", "book_of_row", "jump", "jump_of_tile", "restart"]
 
 _prepare_at = function_at(signature_of(signatures.prepare))
 _theta_move_at = function_at(signature_of(signatures.theta_move))
@@ -23,8 +23,13 @@ _book_at = function_at(signature_of(signatures.book))
 _jump_at = function_at(signature_of(signatures.jump))
 _restart_at = function_at(signature_of(signatures.restart))
 _x_move_at = function_at(signature_of(signatures.x_move))
-energy = evaluate = None  # bound to the model's when a jump is compiled
+energy = evaluate = book = None  # bound to the model's when a jump is compiled
 WORK = HEAT = -1  # rows of the ledger, -1 where they are not booked
+
+
+def book_of_row(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
+    """Book a functional of one number in its row."""
+    book(theta, before, loss, gradient, constants, shared, total[0])
 
 
 def jump(x, derived, constants, shared, phi, force, path, scratch):  # type: ignore[no-untyped-def]
@@ -127,7 +132,7 @@ def advance(
     constants: Tile, shared: Vector, data: Tile, first_row: Integers,
     theta_hyper: Tile, theta_factor: Tile, x_hyper: Tile, x_factor: Tile, theta_table: Tile, x_table: Tile,
     prepare_address: Integer, theta_move_address: Integer, jump_address: Integer, restart_address: Integer,
-    x_move_address: Integer, books: Integers, book_rows: Integers,
+    x_move_address: Integer, books: Integers, book_rows: Integers, book_ends: Integers,
     frame_theta: Stack, frame_x: Buffers, frame_phi: Stack, frame_theta_path: Stack, frame_x_path: Buffers,
     theta_normal: Stack, theta_uniform: Tile, gradient: Tile, after: Tile, loss: Vector, row: Tile,
     theta_hyper_now: Tile, x_hyper_now: Tile, langevin: Tile, work: Tile, x_normal: Stack, uniform: Tile,
@@ -139,7 +144,8 @@ def advance(
     x_path (S, P, L). Hyper-parameters (H, L) are scaled by factors (H, steps), tables (steps, ...) hold what is
     prescribed per step; either has a single column or row where nothing changes. Past step `turn` (if not 0) theta
     meets the minibatches and the noise of the steps before it once more, in reverse. books are the addresses of
-    functionals that book for themselves after every move of theta, each in its row of theta_path. Frames are due at
+    functionals that book for themselves after every move of theta, each in its rows of theta_path, from book_rows to
+    book_ends. Frames are due at
     steps first_frame, first_frame + every, ...; the arrays from theta_normal on are work space.
     """
     prepare, theta_move = _prepare_at(prepare_address), _theta_move_at(theta_move_address)
@@ -184,7 +190,7 @@ def advance(
                     model_scratch,
                 )  # fmt: skip
                 for number in range(books.shape[0]):
-                    total = theta_path[book_rows[number]]
+                    total = theta_path[book_rows[number] : book_ends[number]]
                     _book_at(books[number])(theta, before, loss, gradient, constants, shared, total)
                 jumped = not x_first and not restarts
                 for sample in range(0 if jumped else samples):

@@ -95,9 +95,9 @@ def book(
     gradient: Tile,
     constants: Tile,
     shared: Vector,
-    total: Vector,
+    total: Tile,
 ) -> None:
-    """Add to total (L) what a functional gains by the move of theta from `before`; see `ledger.Book`."""
+    """Add to total (K, L) what a functional gains by the move of theta from `before`; see `ledger.Book`."""
 
 
 def jump(

@@ -92,7 +92,7 @@ class Block:
         watched = {"theta"} if self.theta.learns else set()
         watched |= {"x", "phi"} if self.samples else set()
         states = [name for name in ("theta", "x", "phi") if name in sources | watched]
-        return (*states, *self.theta_rows, *self.x_rows)
+        return (*states, *dict.fromkeys(self.theta_rows), *self.x_rows)
 
     @property
     def frame_size(self) -> int:
@@ -102,6 +102,8 @@ class Block:
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a delivered variable, after the lane."""
         shapes = {"theta": (self.parameters,), "x": (self.samples, self.components), "phi": (self.samples,)}
+        several = {one.name for one in self.model.functionals if one.size is not None}
+        shapes |= {name: (self.theta_rows.count(name),) for name in several}
         return shapes.get(name, (self.samples,) if name in self.x_rows else ())
 
 

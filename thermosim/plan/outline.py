@@ -180,7 +180,9 @@ class Outline:
             reversed=settings.run.direction == "reversed",
             turn=self.steps // 2 if there_and_back else 0,
             variables=self.variables,
-            theta_rows=rows_booked("theta", move.books, self.variables, self.model.functionals),
+            theta_rows=rows_booked(
+                "theta", move.books, self.variables, self.model.functionals, settings.model.constants
+            ),
             x_rows=rows_booked("x", self.x_move.books, self.variables),
             used=self._used(move),
             time_steps=self._time_steps,

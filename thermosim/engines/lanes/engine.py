@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -95,7 +96,8 @@ class LanesOfTiles:
             "data": block.data,
             **addresses,
             "books": np.array(addresses["books"], np.int64),
-            "book_rows": np.array([row for row, _ in booking(block)], np.int64),
+            "book_rows": np.array([rows.start for rows, _ in booking(block)], np.int64),
+            "book_ends": np.array([rows.stop for rows, _ in booking(block)], np.int64),
         }
 
     def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:
@@ -172,6 +174,9 @@ class LanesOfTiles:
         """Named variables of the used lanes, (frames, lanes, *shape): views of what the kernel copied."""
         block = self._block
         arrays = {name: buffers[name] for name in block.delivered if name in buffers}
-        arrays |= {name: buffers["theta_path"][:, row] for row, name in enumerate(block.theta_rows)}
+        for name in dict.fromkeys(block.theta_rows):
+            first, size = block.theta_rows.index(name), math.prod(block.shape(name))
+            rows = buffers["theta_path"][:, first : first + size]
+            arrays[name] = rows if block.shape(name) else rows[:, 0]
         arrays |= {name: buffers["x_path"][:, :, row] for row, name in enumerate(block.x_rows)}
         return {name: np.moveaxis(array[..., :used], -1, 1) for name, array in arrays.items()}

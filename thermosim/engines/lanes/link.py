@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thermosim.kernels import minibatch, signatures
-from thermosim.kernels.advance import jump, jump_of_tile, restart
+from thermosim.kernels.advance import book_of_row, jump, jump_of_tile, restart
 from thermosim.kernels.compile import address_of
 from thermosim.kernels.energies import no_prepare
 from thermosim.kernels.evaluate import energy_bindings
@@ -116,14 +116,25 @@ def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str,
         x_move = _address(of, X_KERNELS[block.x_dynamics], signatures.x_move, {**of_tile, **_sampler(block)})
     again, of_restart = (restart, {**booked, **energy}) if block.restarts else (_no_restart, {})
     addresses |= {"jump_address": jump_address, "x_move_address": x_move}
-    addresses["books"] = [_address(of, f.book, signatures.book, names) for _, f in booking(block) if f.book]
+    addresses["books"] = [_book(of, functional, names) for _, functional in booking(block)]
     return addresses | {"restart_address": _address(of, again, signatures.restart, of_restart)}
 
 
-def booking(block: Block) -> list[tuple[int, Functional]]:
-    """The rows of the ledger of theta whose functionals book for themselves."""
-    declared = functionals_of(block.model.functionals)
-    return [(row, declared[name]) for row, name in enumerate(block.theta_rows) if declared[name].book is not None]
+def _book(of: Callable[..., Any], functional: Functional, names: Bindings) -> Any:
+    assert functional.book is not None
+    if functional.size is not None:
+        return _address(of, functional.book, signatures.book, names)
+    return _address(of, book_of_row, signatures.book, {**names, "book": functional.book})
+
+
+def booking(block: Block) -> list[tuple[slice, Functional]]:
+    """The functionals that book for themselves, and their rows of the ledger of theta."""
+    declared, rows = functionals_of(block.model.functionals), block.theta_rows
+    return [
+        (slice(rows.index(name), rows.index(name) + rows.count(name)), declared[name])
+        for name in dict.fromkeys(rows)
+        if declared[name].book is not None
+    ]
 
 
 def _sampler(block: Block) -> Bindings:

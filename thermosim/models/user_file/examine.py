@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.kernels import apply, types
+from thermosim.kernels.advance import book_of_row
 from thermosim.kernels.compile import compiled
 from thermosim.kernels.declare import CompileError
 from thermosim.kernels.evaluate import energy_bindings
@@ -245,7 +246,11 @@ def _compile(model: Model, values: Values) -> None:
         compiled(_drives, types.void(tile, tile, tile, vector, tile), **names, drive=model.drive)
     for functional in model.functionals:
         if functional.book is not None:
-            compiled(functional.book, signature_of(book_declaration), **model.names(values))
+            names = model.names(values)
+            if functional.size is not None:
+                compiled(functional.book, signature_of(book_declaration), **names)
+            else:
+                compiled(book_of_row, signature_of(book_declaration), **names, book=functional.book)
 
 
 def _compiled_faults(plain: Plain) -> list[str]:

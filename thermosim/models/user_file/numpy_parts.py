@@ -71,23 +71,26 @@ def _books(plain: Plain, states: States | None) -> list[str]:
     model, random, lanes, faults = plain.model, np.random.default_rng(9), 3, []
     theta = thetas(model, plain.values, lanes).T.copy()
     before, gradient = theta + 0.1 * random.normal(size=theta.shape), random.normal(size=theta.shape)
-    loss, start = random.normal(size=lanes), random.normal(size=lanes)
+    loss = random.normal(size=lanes)
     for functional in model.functionals:
         if functional.book is None:
             continue
         inputs = (theta, before, loss, gradient, plain.columns(lanes), plain.model.packed(plain.values)[1])
-        totals = []
-        for total in (np.zeros(lanes), start.copy()):
+        of_lane = () if functional.size is None else (functional.size(plain.values),)
+        start, totals = random.normal(size=(*of_lane, lanes)), []
+        for total in (np.zeros((*of_lane, lanes)), start.copy()):
             plain.book(functional.book, *inputs, total)
             totals.append(total)
-        single = np.zeros(1)
+        single = np.zeros((*of_lane, 1))
         one = [part[..., 2:3].copy() if part is not inputs[5] else part for part in inputs]
         plain.book(functional.book, *one, single)
         if not np.isfinite(totals[0]).all():
-            faults.append(f"book of the functional {functional.name!r} gives {totals[0][0]}; expected finite numbers.")
+            faults.append(
+                f"book of the functional {functional.name!r} gives {totals[0].flat[0]}; expected finite numbers."
+            )
         elif not np.allclose(totals[1] - start, totals[0], rtol=1e-9, atol=1e-10):
             faults.append(f"book of the functional {functional.name!r} must add to total, not write it.")
-        elif not np.allclose(single, totals[0][2:3], rtol=1e-9, atol=1e-12):
+        elif not np.allclose(single, totals[0][..., 2:3], rtol=1e-9, atol=1e-12):
             faults.append(f"book of the functional {functional.name!r}: a lane depends on other lanes.")
     return faults
 
