@@ -1,12 +1,15 @@
 """Networks against plain numpy, central differences, and the charges that a step of SGD changes by a known amount."""
 
 import itertools
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import special
 
 from thermosim.case.model import resolved_model
+from thermosim.case.resolve import resolve
 from thermosim.kernels import apply, elementary
 from thermosim.kernels.compile import compiled
 from thermosim.kernels.evaluate import Evaluator, energy_bindings
@@ -259,3 +262,31 @@ def test_tanh():
     z = np.concatenate([np.linspace(-30.0, 30.0, 2001), [-1e9, 0.0, 1e9]])
     with np.errstate(over="ignore"):  # of integers that wrap
         assert np.abs([elementary.tanh(value) for value in z] - np.tanh(z)).max() < 5e-16
+
+
+def _theta_faults(text):
+    """What [theta] is told, of a case without data."""
+    raw = tomllib.loads(
+        f'[model]\nname = "multilayer-perceptron"\nwidths = [2, 3, 1]\n[ensemble]\nreplicas = 2\n[run]\nsteps = 2\n'
+        f"[theta]\nlearning_rate = 0.1\nbatch = 1\n{text}"
+    )
+    return [fault for fault in resolve(raw, NET, Path())[1] if fault.startswith("theta.")]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('dynamics = "sgld"\ntemperature = { layer_1 = 1.0 }', "theta.temperature.layer_2: missing"),
+        ('dynamics = "sgd"\nlearn = ["layer_1", "layer_3"]', "'layer_3' has no parameters"),
+        ('dynamics = "sgd"\nspread = 0.5', "the start 'he' has its own"),
+        ('dynamics = "sgd"\ninitial = "lecun"\nspread = 0.5', "the start 'lecun' has its own"),
+        ('dynamics = "sgd"\ninitial = "kaiming"', "or use 'he', 'lecun'"),
+    ],
+)
+def test_layers_beyond_the_depth_and_starts_in_a_case(text, told):
+    assert told in " ".join(_theta_faults(text))
+
+
+def test_a_temperature_for_each_layer_that_there_is():
+    text = 'dynamics = "sgld"\ntemperature = { layer_1 = 1.0, layer_2 = 2.0 }\ninitial = { layer_1 = 0.3 }'
+    assert not [fault for fault in _theta_faults(text) if "gradient" not in fault]
