@@ -18,6 +18,7 @@ from thermosim.addresses import ADDRESS, ORIGIN, Numbering, case_of, origin_of, 
 from thermosim.analysis.settings import as_run, axes, places
 from thermosim.case.settings import Settings
 from thermosim.ledger import VARIABLES
+from thermosim.models import model_of
 
 __all__ = ["examine", "is_regular", "numbering", "own_addresses", "place_of", "seeds", "selected", "since"]
 
@@ -97,11 +98,19 @@ def _examine_dimensions(ds: xr.Dataset, names: list[str]) -> None:
             )
     known = {"step", "replica", *names, *_TAIL}
     for variable in ds.data_vars.values():
-        if {"step", "replica"} <= set(variable.dims) and not known.issuperset(variable.dims):
-            strange = sorted(map(str, set(variable.dims) - known))
+        if not {"step", "replica"} <= set(variable.dims) or known.issuperset(variable.dims):
+            continue
+        if strange := set(variable.dims) - known - _own_dimensions(ds):
             raise ValueError(
-                f"{variable.name} has dimensions that no ensemble has: {strange}; select, rename or unstack them"
+                f"{variable.name} has dimensions that no ensemble has: {sorted(map(str, strange))}; select, rename or "
+                "unstack them"
             )
+
+
+def _own_dimensions(ds: xr.Dataset) -> set[str]:
+    """Of functionals of the model with several numbers."""
+    model = model_of(as_run(ds).model.name, str(ds.attrs.get("model_source", "")))
+    return {functional.dim for functional in model.functionals}
 
 
 def _examine_steps(ds: xr.Dataset) -> None:

@@ -19,7 +19,7 @@ from thermosim.analysis.gradient_noise import learned_parameters, noise_statisti
 from thermosim.analysis.mixtures import support_size
 from thermosim.case.faults import CaseError
 from thermosim.data.tables import DataError
-from thermosim.plots import learning_panels, style
+from thermosim.plots import learning_panels, network_panels, style
 from thermosim.plots.labels import label, power
 from thermosim.plots.learning_panels import collected, marks
 from thermosim.plots.learning_points import Point, left_out, spread
@@ -51,7 +51,12 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
     except (ValueError, CaseError, DataError) as error:
         along, late, why = None, None, [learning_panels.why_not("noise of minibatches", error)]
     draws, reasons = collected(
-        [("realisations", partial(_realisations, chosen)), ("loss", partial(_loss, chosen, along))]
+        [
+            ("realisations", partial(_realisations, chosen)),
+            ("loss", partial(_loss, chosen, along)),
+            ("layers", partial(network_panels.gradients, chosen[0])),
+            ("charges", partial(network_panels.charges, chosen[0])),
+        ]
     )
     if along is not None and late is not None:
         draws += [_variance(chosen, along), _autocorrelation(chosen, late), *_maps(ds, along, chosen[0])]
