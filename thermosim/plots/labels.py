@@ -72,7 +72,7 @@ def _unit(units: str, temperature: float | None) -> str:
         return "units of energy" + ("" if temperature is None else f", kT = {temperature:.3g}")
     if units in _NATS:
         return "nats"
-    return "" if units in ("1", "") else plain(units)
+    return "" if units in ("1", "") else "energy$^2$" if units == "energy^2" else plain(units)
 
 
 def of_variable(ds: xr.Dataset, name: str) -> str:

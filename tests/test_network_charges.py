@@ -1,0 +1,125 @@
+"""Charges between layers of a network: SGD changes them by an exact amount, and their force ends in balance."""
+
+import numpy as np
+import pytest
+
+import thermosim
+from tests.assertions import assert_within, mean_and_error
+
+CASE = """
+[model]
+name = "multilayer-perceptron"
+widths = [4, 6, 5, 2]
+activation = "relu"
+[theta]
+dynamics = "sgd"
+learning_rate = 0.02
+batch = 2
+initial = "lecun"
+[data]
+source = "linear"
+fresh = true
+matrix = [[1.0, -0.5, 0.3, 0.0], [0.2, 0.4, -1.0, 0.6]]
+covariance = [2.0, 1.0, 1.0, 0.5]
+noise = 0.25
+[ensemble]
+replicas = 64
+seed = 5
+[run]
+steps = 200
+[record]
+variables = ["theta", "layer_gradient_square"]
+"""
+QUANTITY = "largest residual of a charge between layers"
+
+
+def run(**changes):
+    return thermosim.simulate(thermosim.load_case(CASE, {key.replace("__", "."): to for key, to in changes.items()}))
+
+
+def residual(ds):
+    found = [one for one in thermosim.check(ds).comparisons if one.quantity == QUANTITY]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model__activation": "linear"},
+        {"theta__batch": 1, "run__steps": 3000},
+        {"theta__weight_decay": 0.3, "record__every": 1},
+        {"record__storage": "float32", "record__every": 50},
+        {"sweep": {"theta.learning_rate": {"values": [0.001, 0.03]}}},
+        {"model__widths": [4, 3, 3, 3, 3, 2]},
+    ],
+)
+def test_the_recursion_of_charges_holds_to_rounding(changes):
+    found = residual(run(**changes))
+    assert float(np.max(found.measured)) < 0.5 * found.tolerance
+    assert found.tolerance < (1e-4 if "record__storage" in changes else 1e-10)
+
+
+@pytest.mark.parametrize("factor", [2.0, 1.0 + 1e-6])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_a_charge_that_does_not_obey_is_a_deviation(decay, factor):
+    """A factor 2 in the force, or a millionth: the books of gradients are those of the steps that were made."""
+    ds = run(theta__weight_decay=decay, record__every=1)
+    ds = ds.assign(layer_gradient_square=ds.layer_gradient_square * factor)
+    assert not thermosim.check(ds).consistent
+    with_other_decay = run(theta__weight_decay=0.3, record__every=1)
+    shifted = with_other_decay.assign(
+        layer_gradient_square=with_other_decay.layer_gradient_square.shift(step=1, fill_value=0.0)
+    )
+    assert not thermosim.check(shifted).consistent
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__activation": "tanh"},
+        {"model__bias": "yes"},
+        {"model__widths": [4, 2]},
+        {"theta__momentum": 0.5},
+        {"theta__dynamics": "adam"},
+        {"theta__weight_decay": 0.3},
+        {"theta__learn": ["layer_1", "layer_2"]},
+        {"theta__learning_rate": {"kind": "linear", "initial": 0.02, "final": 0.01}},
+    ],
+)
+def test_where_the_recursion_does_not_hold_nothing_is_compared(changes):
+    """Other activations, biases, moves, layers that rest, decay between frames that are far apart."""
+    assert residual(run(**changes)) is None
+
+
+def test_gradients_of_layers_add_up_to_that_of_all():
+    ds = run(record__variables=["theta", "layer_gradient_square", "gradient_square"])
+    assert np.allclose(ds.layer_gradient_square.sum("layer"), ds.gradient_square, rtol=1e-12)
+
+
+def test_layers_come_to_balance():
+    """E|g_k|^2 of all layers becomes the same, T3 of arXiv 2505.12387, from a start where they differ by half.
+
+    To two per cent: what is left goes as slowly as units of a layer come to balance among themselves.
+    """
+    ds = run(run__steps=30000, record__every=300, ensemble__replicas=128)
+    each = np.diff(ds.layer_gradient_square.transpose("replica", "step", "layer"), axis=1) / 300.0
+    ratio, error = mean_and_error(each[:, 0, 2] / each[:, 0, 0])
+    assert ratio - 1.0 > 8.0 * error > 0.0
+    late = each[:, -30:].mean(1)
+    for k in (0, 1):
+        difference, error = mean_and_error((late[:, k + 1] - late[:, k]) / late.mean())
+        assert_within(difference, error + 0.02, 0.0, catches="layers that stay as unequal as they begin", mistake=0.4)
+
+
+def test_functionals_of_a_layer_are_kept_as_summaries_too():
+    """Mean and last over steps, and over replicas, have the dimension of the layers."""
+    table = {"keep": ["last", "ensemble_mean"], "every": 10}
+    ds = run(record__variables=["theta"], record__layer_gradient_square=table)
+    whole = run(record__every=10)
+    assert ds.layer_gradient_square_last.dims == ("replica", "layer")
+    assert np.array_equal(ds.layer_gradient_square_last, whole.layer_gradient_square.isel(step=-1))
+    mean = whole.layer_gradient_square.mean("replica")
+    weights = ds.cohort_replicas / ds.cohort_replicas.sum()
+    found = (ds.layer_gradient_square_ensemble_mean * weights).sum("cohort")
+    assert np.allclose(found, mean, rtol=1e-12)
