@@ -28,18 +28,17 @@ seed = 5
 [run]
 steps = 200
 [record]
-variables = ["theta", "layer_gradient_square"]
+variables = ["theta", "layer_gradient_square", "incoming_gradient_square", "outgoing_gradient_square"]
 """
-QUANTITY = "largest residual of a charge between layers"
+QUANTITIES = ("largest residual of a charge between layers", "largest residual of a charge of a hidden unit")
 
 
 def run(**changes):
     return thermosim.simulate(thermosim.load_case(CASE, {key.replace("__", "."): to for key, to in changes.items()}))
 
 
-def residual(ds):
-    found = [one for one in thermosim.check(ds).comparisons if one.quantity == QUANTITY]
-    return found[0] if found else None
+def residuals(ds):
+    return [one for one in thermosim.check(ds).comparisons if one.quantity in QUANTITIES]
 
 
 @pytest.mark.parametrize(
@@ -55,9 +54,11 @@ def residual(ds):
     ],
 )
 def test_the_recursion_of_charges_holds_to_rounding(changes):
-    found = residual(run(**changes))
-    assert float(np.max(found.measured)) < 0.5 * found.tolerance
-    assert found.tolerance < (1e-4 if "record__storage" in changes else 1e-10)
+    found = residuals(run(**changes))
+    assert len(found) == 2
+    for one in found:
+        assert float(np.max(one.measured)) < 0.5 * one.tolerance
+        assert one.tolerance < (1e-4 if "record__storage" in changes else 1e-10)
 
 
 @pytest.mark.parametrize("factor", [2.0, 1.0 + 1e-6])
@@ -65,8 +66,8 @@ def test_the_recursion_of_charges_holds_to_rounding(changes):
 def test_a_charge_that_does_not_obey_is_a_deviation(decay, factor):
     """A factor 2 in the force, or a millionth: the books of gradients are those of the steps that were made."""
     ds = run(theta__weight_decay=decay, record__every=1)
-    ds = ds.assign(layer_gradient_square=ds.layer_gradient_square * factor)
-    assert not thermosim.check(ds).consistent
+    for name in ("layer_gradient_square", "incoming_gradient_square", "outgoing_gradient_square"):
+        assert not thermosim.check(ds.assign({name: ds[name] * factor})).consistent
     with_other_decay = run(theta__weight_decay=0.3, record__every=1)
     shifted = with_other_decay.assign(
         layer_gradient_square=with_other_decay.layer_gradient_square.shift(step=1, fill_value=0.0)
@@ -89,12 +90,30 @@ def test_a_charge_that_does_not_obey_is_a_deviation(decay, factor):
 )
 def test_where_the_recursion_does_not_hold_nothing_is_compared(changes):
     """Other activations, biases, moves, layers that rest, decay between frames that are far apart."""
-    assert residual(run(**changes)) is None
+    assert not residuals(run(**{"record__variables": ["theta", "layer_gradient_square"], **changes}))
 
 
 def test_gradients_of_layers_add_up_to_that_of_all():
     ds = run(record__variables=["theta", "layer_gradient_square", "gradient_square"])
     assert np.allclose(ds.layer_gradient_square.sum("layer"), ds.gradient_square, rtol=1e-12)
+
+
+def test_books_of_units_are_those_of_the_step_that_was_made():
+    """g = -(theta' - theta)/r of the first step: rows with the bias come into a unit, columns without it go out."""
+    ds = run(model__bias="yes", run__steps=1, record__every=1)
+    gradient = -np.diff(ds.theta.transpose("step", "replica", "theta_dim").values, axis=0)[0] / 0.02
+    first, second, last = gradient[:, :30], gradient[:, 30:65], gradient[:, 65:]
+    first, second, last = first.reshape(-1, 6, 5), second.reshape(-1, 5, 7), last.reshape(-1, 2, 6)
+    into = np.concatenate([(g**2).sum(2) for g in (first, second)], axis=1)
+    out = np.concatenate([(g[:, :, :-1] ** 2).sum(1) for g in (second, last)], axis=1)
+    booked = ds.isel(step=-1).transpose("replica", "hidden_unit", ...)
+    assert np.allclose(booked.incoming_gradient_square, into, rtol=1e-9, atol=1e-12)
+    assert np.allclose(booked.outgoing_gradient_square, out, rtol=1e-9, atol=1e-12)
+
+
+def test_a_network_without_hidden_units_has_no_books_of_them():
+    with pytest.raises(thermosim.CaseError, match=r"incoming_gradient_square.*This case can record"):
+        run(model__widths=[4, 2])
 
 
 def test_layers_come_to_balance():

@@ -90,7 +90,12 @@ def recordable(model: Model, settings: Settings) -> list[str]:
         if model.normalised and x.temperature == 1.0 and not x.restart:
             names += ["entropy_production", "shadow"]
     move = move_of(model, theta)
-    own = [name for name, functional in functionals_of(model.functionals).items() if functional.book is not None]
+    constants = settings.model.constants
+    own = [
+        name
+        for name, functional in functionals_of(model.functionals).items()
+        if functional.book is not None and (functional.size is None or functional.size(constants))
+    ]
     names += [*move.books, *(own if model.parameters and not move.rests else ())]
     return names + [name for name, observable in model.observables.items() if observable.of == "theta" or x is not None]
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.models.network_books import layer_gradient_square
+from thermosim.models.network_books import incoming, layer_gradient_square, outgoing
 from thermosim.models.network_layers import (
     GELU,
     RELU,
@@ -166,5 +166,5 @@ MODEL = Model(
     parameter_gradient=parameter_gradient,
     initial_theta={"he": functools.partial(_start, 2.0), "lecun": functools.partial(_start, 1.0)},
     validate=_validate,
-    functionals=(layer_gradient_square,),
+    functionals=(layer_gradient_square, incoming, outgoing),
 )

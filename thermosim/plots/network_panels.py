@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from thermosim.checks.network_charges import charges_of, obeys
+from thermosim.checks.network_charges import layer_charges, obeys
 from thermosim.models.network_books import LAYER, layer_gradient_square
 from thermosim.plots import style
 from thermosim.plots.labels import label
@@ -48,9 +48,9 @@ def gradients(point: Point) -> Draw | None:
 
 def charges(point: Point) -> Draw | None:
     """Charges between neighbouring layers, measured and from the recorded gradients."""
-    if not obeys(point.machine) or point.machine.settings.theta.weight_decay:
+    if _NAME not in point.ds or not obeys(point.machine) or point.machine.settings.theta.weight_decay:
         return None
-    charge, gained = charges_of(point.machine)  # (F, R, pairs) both
+    charge, gained = layer_charges(point.machine)  # (F, R, pairs) both
     steps, count = point.machine.steps, charge.shape[1]
 
     def draw(panel: Axes) -> None:
