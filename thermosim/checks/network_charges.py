@@ -1,8 +1,8 @@
 """Charges of layers and hidden units of a network, which SGD changes by an exact amount at every step.
 
 Hidden units that are linear or ReLU, without biases, keep the output where what comes into a layer, or a unit, is
-scaled up and what goes out of it is scaled down. The charge C = (|out|^2 - |in|^2)/2 of these weights obeys, at learning rate
-r and weight decay lambda,
+scaled up and what goes out of it is scaled down. The charge C = (|out|^2 - |in|^2)/2 of these weights obeys, at the
+learning rate r and weight decay lambda,
 
     C' = (1 - r lambda)^2 C + (r^2/2) (|g_out|^2 - |g_in|^2)
 
