@@ -7,7 +7,7 @@
     L-info               by densities and by the fluctuation theorem (Eq. 44), as far as the chains have relaxed
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
-    networks             charges between layers, step by step (`network_charges`)
+    networks             charges between layers, step by step (`network_charges`); where SGD leaves linear ones
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -32,6 +32,7 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
+from thermosim.checks.entropic_solution import entropic_comparisons
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
@@ -61,7 +62,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
         comparisons += _information_routes(ds, everyone)
         comparisons += _noise(ds, everyone)
     comparisons += theta_comparisons(ds, everyone)
-    comparisons += charge_comparisons(ds, everyone)
+    comparisons += charge_comparisons(ds, everyone) + entropic_comparisons(ds, everyone)
     return comparisons
 
 
