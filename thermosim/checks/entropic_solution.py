@@ -1,8 +1,8 @@
 """Where SGD leaves a linear network of two layers on fresh rows, extrapolated to learning rate 0, against theory.
 
 The noise of SGD chooses among all weights with W2 W1 = V those of the entropic solution (`exact.two_layer_linear`), up
-to terms of the order of the learning rate. A sweep of three learning rates or more is extrapolated by a parabola, weighted
-by the errors, from means over the last half of the record. It takes of the order of 1/rate^2 steps to get there: what
+to terms of the order of the learning rate. A sweep of three learning rates or more is extrapolated by a parabola,
+weighted by the errors, from means over the last half of the record. It takes of the order of 1/rate^2 steps to get there: what
 the third and the fourth quarter of the record differ by, and twice the error of this, is a tolerance, and where it is
 no small part of the way from the start, nothing is compared.
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
