@@ -30,8 +30,8 @@ ACTIVATIONS = {
         ),
     ),
 }  # fmt: skip
-# depths 1 to 4, with widths on both sides of every block of four
-WIDTHS = [[3, 2], [5, 7, 3], [4, 6, 9, 2], [1, 8, 3, 5, 4]]
+# depths 1 to 4, with widths on both sides of every block of four, and three blocks between hidden layers
+WIDTHS = [[3, 2], [5, 7, 3], [4, 10, 9, 2], [1, 8, 3, 5, 4]]
 NET_LOSSES = ("squared", "cross-entropy")
 STEP = 1e-5  # of central differences
 
