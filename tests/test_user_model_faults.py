@@ -307,7 +307,11 @@ LEARNING_FAULTS = {
     "shape of a cross entropy": (".sum(axis=-1)", "", r"cross_entropy gives shape \(4, 2\), expected \(4,\)"),
     "no prepare": ("prepare=prepare, ", "", "derived rows and no prepare"),
     "no derived": ('    derived=(Derived("center", two), Derived("rate", two)),\n', "", "no derived rows"),
-    "no surprisal": ("surprisal_and_force=surprisal_and_force, ", "", "parameter_gradient and no surprisal_and_force"),
+    "no surprisal": (
+        "surprisal_and_force=surprisal_and_force, ",
+        "",
+        "parameter_gradient and neither",
+    ),
     "discrete": ("normalised=True", "normalised=True, discrete=True", "is discrete and has surprisal_and_force"),
     "a name twice": ('Derived("rate"', 'Derived("mean"', "so MEAN would mean both"),
 }

@@ -1,11 +1,17 @@
 """Where SGD leaves a linear network of two layers on fresh rows, extrapolated to learning rate 0, against theory.
 
 The noise of SGD chooses among all weights with W2 W1 = V those of the entropic solution (`exact.two_layer_linear`), up
-to terms of the order of the learning rate. A sweep of three learning rates or more is extrapolated by a parabola,
-weighted by the errors, from means over the last half of the record. It takes of the order of 1/rate^2 steps to get there: what
-the third and the fourth quarter of the record differ by, and twice the error of this, is a tolerance, and where it is
-no small part of the way from the start, nothing is compared.
-Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
+to terms of the order of the learning rate, where V, Sx and Se are diagonal in common bases of inputs and outputs. Where
+they are not, W2 W1 circulates around V, as noise makes it that does not commute with the curvature, and every turn
+rotates the hidden units a little: a drift of the same order as the entropic force, which no potential gives. The state
+is then another one, by some per cent, and nothing is compared.
+
+A sweep of three learning rates or more is extrapolated by a parabola, weighted by the errors, from means over the last
+half of the record. It takes of the order of 1/rate^2 steps to get there: what the third and the fourth quarter of the
+record differ by, and twice the error of this, is a tolerance; where it is large, or no small part of the way from the
+first quarter, nothing is compared.
+Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025); of drifts without a potential Z. Li, T. Wang, S. Arora,
+ICLR 2022.
 """
 
 from __future__ import annotations
@@ -23,10 +29,12 @@ from thermosim.data.generators import linear_law
 from thermosim.exact import two_layer_linear as theory
 from thermosim.models.multilayer_perceptron import layers
 
-__all__ = ["entropic_comparisons", "why_no_entropic_solution"]
+__all__ = ["entropic_comparisons", "is_sweep_of_rates", "why_no_entropic_solution"]
 
 _FEWEST, _FRAMES, _REPLICAS, _ORDER = 3, 16, 16, 2  # rates, frames, replicas, of the polynomial
-_WAY = 0.05  # of the way from the start, that the last quarters may differ by
+_COMMUTE = 1e-9  # relative size of a commutator that is rounding
+_WAY, _NOISE = 0.1, 3.0  # of the way from the first quarter, or standard errors, that the last two may differ by
+_LARGEST = 0.03  # tolerance of the trace, of itself
 _REFERENCE = "entropic solution of the two layers; extrapolated to learning rate 0 by a parabola"
 
 
@@ -43,7 +51,7 @@ def entropic_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Co
     value, error = _extrapolated(rates, late)
     drift, of_drift = _extrapolated(rates, quarters[3] - quarters[2])
     tolerance = np.abs(drift) + 2.0 * of_drift
-    if tolerance[0] > _WAY * np.abs(_start(everyone)[:, 0].mean() - value[0]):
+    if tolerance[0] > _LARGEST * np.abs(value[0]) or not _has_settled(quarters[..., 0]):
         return []
     degrees_of_freedom = late.shape[1] - 1
     n = len(_upper(first))
@@ -67,7 +75,7 @@ def is_sweep_of_rates(ds: xr.Dataset, everyone: Sequence[Machine]) -> bool:
     if machine.model.name != "multilayer-perceptron" or data is None or not data.fresh or "theta" not in ds:
         return False
     shape = (constants["activation"], constants["bias"], constants["loss"], len(constants["widths"]))
-    plain = theta.dynamics == "sgd" and not theta.momentum and not theta.weight_decay and theta.learn is None
+    plain = machine.theta_move.retraces and not theta.momentum and not theta.weight_decay and theta.learn is None
     alone = axes(ds) == ["learning_rate"] and len(everyone) >= _FEWEST
     return alone and plain and shape == ("linear", "no", "squared", 3)
 
@@ -81,6 +89,17 @@ def why_no_entropic_solution(everyone: Sequence[Machine]) -> str:
         return f"{width} hidden units cannot make the matrix of the data, of rank {rank}"
     if min(np.linalg.eigvalsh(noise)[0], np.linalg.eigvalsh(inputs)[0]) <= 0.0:
         return "inputs or noise of the targets do not vary in every direction, and the solution is not finite"
+    pairs = [
+        (noise, matrix @ matrix.T),
+        (noise, matrix @ inputs @ matrix.T),
+        (inputs, matrix.T @ matrix),
+        (inputs, matrix.T @ noise @ matrix),
+    ]
+    if any(np.abs(a @ b - b @ a).max() > _COMMUTE * np.abs(a @ b).max() for a, b in pairs):
+        return (
+            "the matrix of the data, the inputs and the noise are not diagonal in common bases, so that SGD turns the "
+            "hidden units for ever, and its state is not that of least mean squared gradient"
+        )
     if machine.frames.sizes["step"] < _FRAMES or machine.frames.sizes["replica"] < _REPLICAS:
         return f"{_FRAMES} frames and {_REPLICAS} replicas are needed"
     return ""
@@ -116,9 +135,11 @@ def _quarters(everyone: Sequence[Machine]) -> np.ndarray:
     return np.array([[_quantities(m, slice(a, b)) for m in everyone] for a, b in itertools.pairwise(edges)])
 
 
-def _start(everyone: Sequence[Machine]) -> np.ndarray:
-    """The quantities at the first frame, of the first rate: (R, K)."""
-    return _quantities(everyone[0], slice(0, 1))
+def _has_settled(trace: np.ndarray) -> bool:
+    """Whether at every rate the last quarters of (4, rates, R) differ by little of the way from the first, or noise."""
+    last, way = trace[3] - trace[2], np.abs((trace[3] - trace[0]).mean(-1))
+    error = last.std(-1, ddof=1) / np.sqrt(last.shape[-1])
+    return bool(np.all(np.abs(last.mean(-1)) <= np.maximum(_WAY * way, _NOISE * error)))
 
 
 def _upper(matrix: np.ndarray) -> np.ndarray:

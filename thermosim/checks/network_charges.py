@@ -57,7 +57,7 @@ def obeys(machine: Machine) -> bool:
         return False
     if constants.get("bias") != "no" or constants.get("activation") not in ("linear", "relu"):
         return False
-    plain = theta.dynamics == "sgd" and not theta.momentum and theta.learn is None
+    plain = machine.theta_move.retraces and not theta.momentum and theta.learn is None
     constant = all(isinstance(value, (int, float)) for value in (theta.learning_rate, theta.weight_decay))
     steps = ds["step"].values
     close = not theta.weight_decay or bool(np.all(np.diff(steps) == 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.ledger import variables_of
+from thermosim.ledger import FUNCTIONALS, functionals_of, variables_of
 from thermosim.model import Model
 from thermosim.models import model_of
 from thermosim.moves import CONSTRAINED, NO_SAMPLES, THETA_MOVES, X_MOVES, Move
@@ -102,8 +102,9 @@ class Block:
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a delivered variable, after the lane."""
         shapes = {"theta": (self.parameters,), "x": (self.samples, self.components), "phi": (self.samples,)}
-        several = {one.name for one in self.model.functionals if one.size is not None}
-        shapes |= {name: (self.theta_rows.count(name),) for name in several}
+        if name in self.theta_rows and name not in FUNCTIONALS:
+            own = functionals_of(self.model.functionals)[name]
+            return () if own.size is None else (self.theta_rows.count(name),)
         return shapes.get(name, (self.samples,) if name in self.x_rows else ())
 
 

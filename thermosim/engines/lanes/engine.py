@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from thermosim.engines.engine import Take
 from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
-from thermosim.engines.lanes.link import addresses_of, booking
+from thermosim.engines.lanes.link import addresses_of, booking, rows_of_theta
 from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, shapes_of_tile, tile_width
 from thermosim.kernels.advance import advance
 from thermosim.kernels.compile import compiled
@@ -76,6 +75,7 @@ class LanesOfTiles:
         self.shortest = _CALL_SECONDS * len(self._tiles) / threads
         self._kernel, self._names = compiled(advance, signature_of(advance)), argument_names(advance)
         self._constant = self._made_once()
+        self._theta_rows = rows_of_theta(block)
         self._buffers: dict[int, dict[str, np.ndarray]] = {}
         tasks = min(len(self._tiles), _TASKS_PER_THREAD * threads)
         self._deals = [range(first, len(self._tiles), tasks) for first in range(tasks)]
@@ -174,9 +174,6 @@ class LanesOfTiles:
         """Named variables of the used lanes, (frames, lanes, *shape): views of what the kernel copied."""
         block = self._block
         arrays = {name: buffers[name] for name in block.delivered if name in buffers}
-        for name in dict.fromkeys(block.theta_rows):
-            first, size = block.theta_rows.index(name), math.prod(block.shape(name))
-            rows = buffers["theta_path"][:, first : first + size]
-            arrays[name] = rows if block.shape(name) else rows[:, 0]
+        arrays |= {name: buffers["theta_path"][:, rows] for name, rows in self._theta_rows.items()}
         arrays |= {name: buffers["x_path"][:, :, row] for row, name in enumerate(block.x_rows)}
         return {name: np.moveaxis(array[..., :used], -1, 1) for name, array in arrays.items()}

@@ -18,7 +18,7 @@ from thermosim.kernels.x_moves import metropolis as x_metropolis
 from thermosim.ledger import Functional, functionals_of, row_names
 from thermosim.plan.block import Block
 
-__all__ = ["THETA_KERNELS", "X_KERNELS", "WorkRows", "addresses_of", "booking", "work_rows"]
+__all__ = ["THETA_KERNELS", "X_KERNELS", "WorkRows", "addresses_of", "booking", "rows_of_theta", "work_rows"]
 
 Template = Callable[..., None]
 Bindings = dict[str, Any]
@@ -118,6 +118,15 @@ def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str,
     addresses |= {"jump_address": jump_address, "x_move_address": x_move}
     addresses["books"] = [_book(of, functional, names) for _, functional in booking(block)]
     return addresses | {"restart_address": _address(of, again, signatures.restart, of_restart)}
+
+
+def rows_of_theta(block: Block) -> dict[str, int | slice]:
+    """Where the ledger of theta has each functional: a row, or rows of one with several numbers."""
+    found: dict[str, int | slice] = {}
+    for name in dict.fromkeys(block.theta_rows):
+        first = block.theta_rows.index(name)
+        found[name] = slice(first, first + block.theta_rows.count(name)) if block.shape(name) else first
+    return found
 
 
 def _book(of: Callable[..., Any], functional: Functional, names: Bindings) -> Any:

@@ -1,0 +1,65 @@
+"""The noise of SGD leads a linear network of two layers to the entropic solution, where it has one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import thermosim
+from tests.assertions import assert_within
+from thermosim.exact import two_layer_linear as theory
+
+CASE = (Path(__file__).parent.parent / "cases" / "training" / "sharpening.toml").read_text("utf-8")
+RATES = {"theta.learning_rate": {"values": [0.008, 0.012, 0.016, 0.02]}}
+SMALL = {"run.steps": 100_000, "record.every": 1000, "ensemble.replicas": 128, "sweep": RATES}
+MATRIX, INPUTS, NOISE = np.diag([1.0, 0.8]), np.diag([1.0, 0.6]), np.diag([0.25, 1.0])
+
+
+def run(**changes):
+    return thermosim.simulate(
+        thermosim.load_case(CASE, SMALL | {key.replace("__", "."): to for key, to in changes.items()})
+    )
+
+
+@pytest.fixture(scope="module")
+def report():
+    return thermosim.check(run())
+
+
+def test_the_limit_is_the_entropic_solution_and_not_the_flattest(report):
+    found = {one.quantity: one for one in report.comparisons}
+    assert len(found) == 3
+    assert report.consistent
+    for one in found.values():
+        assert_within(one.measured, one.standard_error, one.exact, sigmas=4.5, catches="another balance of layers")
+        assert np.max(one.tolerance) < 0.05 * np.abs(one.exact).max()
+    trace = found["trace of the Hessian at learning rate 0"]
+    flattest = theory.flattest_trace(MATRIX, INPUTS)
+    assert float(trace.measured[0]) - flattest > 8.0 * float(trace.standard_error[0]) + float(trace.tolerance[0])
+
+
+def test_another_batch_has_the_same_limit():
+    """The mean squared gradient of a batch is that of a row over its size: the least is in the same place."""
+    report = thermosim.check(run(theta__batch=2, run__steps=200_000, record__every=2000))
+    assert report.consistent
+    assert len(report.comparisons) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"data__noise": [[0.3, 0.1], [0.1, 1.0]]}, "not diagonal in common bases"),
+        ({"data__covariance": [[1.0, 0.2], [0.2, 0.6]]}, "not diagonal in common bases"),
+        ({"data__noise": [0.0, 1.0]}, "do not vary in every direction"),
+        ({"model__widths": [2, 1, 2]}, "1 hidden units cannot make the matrix of the data, of rank 2"),
+        ({"record__every": 100}, "16 frames and 16 replicas are needed"),
+    ],
+)
+def test_where_there_is_no_such_limit_the_reason_is_told(changes, why):
+    report = thermosim.check(run(run__steps=1000, **{"record__every": 50, **changes}))
+    assert not report.comparisons
+    assert any(why in note for note in report.notes)
+
+
+def test_a_record_that_has_not_settled_is_not_compared():
+    assert not thermosim.check(run(run__steps=2000, record__every=20)).comparisons
