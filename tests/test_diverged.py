@@ -78,12 +78,13 @@ def learning(model, constants="", x=ULA, data=GAUSSIAN, replicas=8):
     return LEARNING.format(model=model, constants=constants, x=x, data=data, replicas=replicas)
 
 
-def loss(model, constants):
+def loss(model, constants="", data='file = "pairs.npy"'):
     """A loss has no samples."""
-    return learning(model, constants, "", 'file = "pairs.npy"').replace("[x]\n", "")
+    return learning(model, constants, "", data).replace("[x]\n", "")
 
 
 RATE, HEAT = ("theta.learning_rate", 0.02, 1e6), ("x.temperature", 1.0, 1e200)
+CLASSES = 'source = "mixture"\ncenters = [[-1.0], [1.0]]'
 ABSURD = ("theta.learning_rate", 0.02, 1e300)  # where the gradient is bounded
 # every model, a key, a value that is fine and one that is not
 MODELS = {
@@ -94,6 +95,9 @@ MODELS = {
     "boltzmann-machine": (learning("boltzmann-machine", "dimension = 3", GIBBS, BINARY), *ABSURD),
     "rbm": (learning("rbm", "dimension = 3\nhidden = 2", GIBBS, BINARY), *ABSURD),
     "network-energy": (learning("network-energy", "dimension = 2\nhidden = 3"), *ABSURD),
+    "linear-regression": (loss("linear-regression"), *RATE),
+    "logistic-regression": (loss("logistic-regression", "", CLASSES), *ABSURD),
+    "softmax-regression": (loss("softmax-regression", "", CLASSES), *ABSURD),
     "multilayer-perceptron": (loss("multilayer-perceptron", "widths = [1, 3, 1]\nactivation = 'tanh'"), *RATE),
     "scalar-chain": (loss("scalar-chain", "depth = 3"), *RATE),
     "harmonic-trap": (DRIVEN.format(model="harmonic-trap"), *HEAT),

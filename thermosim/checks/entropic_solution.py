@@ -8,8 +8,8 @@ is then another one, by some per cent, and nothing is compared.
 
 A sweep of three learning rates or more is extrapolated by a parabola, weighted by the errors, from means over the last
 half of the record. It takes of the order of 1/rate^2 steps to get there: what the third and the fourth quarter of the
-record differ by, and twice the error of this, is a tolerance; where it is large, or no small part of the way from the
-first quarter, nothing is compared.
+record differ by, twice the error of this, and what a straight line gives instead, are a tolerance; where it is large,
+or no small part of the way from the first quarter, nothing is compared.
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025); of drifts without a potential Z. Li, T. Wang, S. Arora,
 ICLR 2022.
 """
@@ -50,7 +50,8 @@ def entropic_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Co
     late = quarters[2:].mean(0)  # (rates, R, K)
     value, error = _extrapolated(rates, late)
     drift, of_drift = _extrapolated(rates, quarters[3] - quarters[2])
-    tolerance = np.abs(drift) + 2.0 * of_drift
+    straight, _ = _extrapolated(rates, late, order=1)
+    tolerance = np.abs(drift) + 2.0 * of_drift + np.abs(value - straight)
     if tolerance[0] > _LARGEST * np.abs(value[0]) or not _has_settled(quarters[..., 0]):
         return []
     degrees_of_freedom = late.shape[1] - 1
@@ -147,10 +148,10 @@ def _upper(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(matrix[(..., *np.triu_indices(matrix.shape[-1]))])
 
 
-def _extrapolated(rates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _extrapolated(rates: np.ndarray, values: np.ndarray, order: int = _ORDER) -> tuple[np.ndarray, np.ndarray]:
     """Values (rates, R, K) of replicas at rate 0, and their standard errors: (K,), (K,)."""
     mean, error = values.mean(1), values.std(1, ddof=1) / np.sqrt(values.shape[1])
-    powers = np.vander(rates / rates.max(), _ORDER + 1, increasing=True)
+    powers = np.vander(rates / rates.max(), order + 1, increasing=True)
     found, errors = np.empty((2, mean.shape[1]))
     for k in range(mean.shape[1]):
         scaled = powers / error[:, k, None]

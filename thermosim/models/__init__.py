@@ -11,11 +11,14 @@ from thermosim.models import (
     gaussian_mixture,
     harmonic_trap,
     isotropic_sphere,
+    linear_regression,
+    logistic_regression,
     multilayer_perceptron,
     network_energy,
     restricted_boltzmann_machine,
     rotational_trap,
     scalar_chain,
+    softmax_regression,
     two_beads,
 )
 from thermosim.models.user_file.load import model_of_text
@@ -36,6 +39,9 @@ MODELS: dict[str, Model] = {
         boltzmann_machine.MODEL,
         restricted_boltzmann_machine.MODEL,
         network_energy.MODEL,
+        linear_regression.MODEL,
+        logistic_regression.MODEL,
+        softmax_regression.MODEL,
         multilayer_perceptron.MODEL,
         scalar_chain.MODEL,
     )

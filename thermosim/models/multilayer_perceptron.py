@@ -98,7 +98,7 @@ def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
     return found
 
 
-def _start(gain: float, constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
     """Weights of variance gain/in, biases 0: theta (m, R)."""
     theta, first = np.zeros((len(normal) - 1, normal.shape[1])), 0
     biased = constants["bias"] == "yes"
@@ -109,6 +109,14 @@ def _start(gain: float, constants: Values, hyper: Any, normal: np.ndarray, unifo
         weights[:, :a] = math.sqrt(gain / a) * normal[part].reshape(b, row, -1)[:, :a]
         first += b * row
     return theta
+
+
+def _he(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    return _start(2.0, constants, normal)
+
+
+def _lecun(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    return _start(1.0, constants, normal)
 
 
 def _layer_shape(number: int, constants: Values) -> tuple[int, ...]:
@@ -164,7 +172,7 @@ MODEL = Model(
     parameters=tuple(_layer(number) for number in range(_DEEPEST)),
     scratch_rows=_scratch_rows,
     parameter_gradient=parameter_gradient,
-    initial_theta={"he": functools.partial(_start, 2.0), "lecun": functools.partial(_start, 1.0)},
+    initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=(layer_gradient_square, incoming, outgoing),
 )
