@@ -8,6 +8,7 @@ import pytest
 import thermosim
 from tests.assertions import assert_within
 from thermosim.exact import two_layer_linear as theory
+from thermosim.plots.picture import picture
 
 CASE = (Path(__file__).parent.parent / "cases" / "training" / "sharpening.toml").read_text("utf-8")
 RATES = {"theta.learning_rate": {"values": [0.008, 0.012, 0.016, 0.02]}}
@@ -63,3 +64,18 @@ def test_where_there_is_no_such_limit_the_reason_is_told(changes, why):
 
 def test_a_record_that_has_not_settled_is_not_compared():
     assert not thermosim.check(run(run__steps=2000, record__every=20)).comparisons
+
+
+def test_the_picture_shows_the_limit_and_the_line_of_theory():
+    ds = run()
+    panel = next(axes for axes in picture(ds).axes if axes.get_ylabel() == "trace of the Hessian")
+    labels = panel.get_legend_handles_labels()[1]
+    assert {"measured", "extrapolated", "entropic solution", "flattest"} <= set(labels)
+
+
+def test_the_picture_of_a_network_shows_its_layers():
+    case = Path(__file__).parent.parent / "cases" / "training" / "balance.toml"
+    ds = thermosim.simulate(thermosim.load_case(case, {"run.steps": 400, "record.every": 20, "ensemble.replicas": 32}))
+    words = [axes.get_ylabel() for axes in picture(ds).axes]
+    assert any("|g_k|^2" in word for word in words)
+    assert any("charge" in word for word in words)

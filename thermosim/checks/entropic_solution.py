@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -29,7 +30,7 @@ from thermosim.data.generators import linear_law
 from thermosim.exact import two_layer_linear as theory
 from thermosim.models.multilayer_perceptron import layers
 
-__all__ = ["entropic_comparisons", "is_sweep_of_rates", "why_no_entropic_solution"]
+__all__ = ["entropic_comparisons", "is_sweep_of_rates", "traces", "why_no_entropic_solution"]
 
 _FEWEST, _FRAMES, _REPLICAS, _ORDER = 3, 16, 16, 2  # rates, frames, replicas, of the polynomial
 _COMMUTE = 1e-9  # relative size of a commutator that is rounding
@@ -67,6 +68,36 @@ def entropic_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Co
         )
         for name, part in parts.items()
     ]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Traces of the Hessian of a sweep: means over the last half and their errors, that of rate 0, what theory says."""
+
+    rates: np.ndarray
+    mean: np.ndarray
+    error: np.ndarray
+    limit: tuple[float, float]  # and its error
+    exact: float
+    flattest: float
+
+
+def traces(ds: xr.Dataset, everyone: Sequence[Machine]) -> Traces | None:
+    """For a picture; None where nothing is compared."""
+    found = entropic_comparisons(ds, everyone)
+    if not found:
+        return None
+    late = _quarters(everyone)[2:].mean(0)[..., 0]  # (rates, R)
+    limit = float(np.ravel(found[0].measured)[0]), float(np.ravel(found[0].standard_error)[0])
+    matrix, inputs, _ = _problem(everyone[0])
+    return Traces(
+        _rates(everyone),
+        late.mean(1),
+        late.std(1, ddof=1) / np.sqrt(late.shape[1]),
+        limit,
+        float(np.ravel(found[0].exact)[0]),
+        theory.flattest_trace(matrix, inputs),
+    )
 
 
 def is_sweep_of_rates(ds: xr.Dataset, everyone: Sequence[Machine]) -> bool:

@@ -8,8 +8,10 @@ Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 from __future__ import annotations
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 
+from thermosim.checks.entropic_solution import traces
 from thermosim.checks.network_charges import layer_charges, obeys
 from thermosim.models.network_books import LAYER, layer_gradient_square
 from thermosim.plots import style
@@ -18,7 +20,7 @@ from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
 from thermosim.plots.page import Draw
 
-__all__ = ["charges", "gradients"]
+__all__ = ["charges", "gradients", "sharpness"]
 
 _NAME = layer_gradient_square.name
 _MARKS = 24
@@ -64,3 +66,22 @@ def charges(point: Point) -> Draw | None:
         legend(panel)
 
     return draw if count > 1 else None
+
+
+def sharpness(ds: xr.Dataset, everything: list[Point]) -> Draw | None:
+    """Trace of the Hessian where SGD ends, against the learning rate, and what theory says of rate 0."""
+    found = traces(ds, [point.machine for point in everything])
+    if found is None:
+        return None
+
+    def draw(panel: Axes) -> None:
+        style.data(panel, found.rates, found.mean, found.error, look=style.ENERGY, label="measured")
+        value, error = found.limit
+        style.data(panel, [0.0], [value], [error], look=style.ENTROPY, label="extrapolated")
+        panel.axhline(found.exact, color=style.GREY, lw=1.2, label="entropic solution")
+        panel.axhline(found.flattest, color=style.GREY, lw=1.0, ls=":", label="flattest")
+        panel.set(xlabel="learning rate", ylabel="trace of the Hessian")
+        panel.set_xlim(left=-0.05 * found.rates.max())
+        legend(panel)
+
+    return draw

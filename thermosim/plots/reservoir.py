@@ -56,6 +56,7 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
             ("loss", partial(_loss, chosen, along)),
             ("layers", partial(network_panels.gradients, chosen[0])),
             ("charges", partial(network_panels.charges, chosen[0])),
+            ("sharpness", partial(network_panels.sharpness, ds, everything)),
         ]
     )
     if along is not None and late is not None:
