@@ -1,6 +1,6 @@
 """How fast thermosim is on this machine, against other engines on the same work.
 
-    python scripts/bench.py [--quick] [--only trap|machine|rbm|sphere|start|storage|scale]
+    python scripts/bench.py [--quick] [--only trap|machine|rbm|sphere|networks|start|storage|scale]
 
 Competitors that are not installed are named and skipped; `pip install "thermosim-engine[bench]"` brings JAX and
 diffrax. Run it with an environment that has thermosim, such as .venv/bin/python, on a machine that does nothing else.
@@ -17,7 +17,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SECTIONS = ("trap", "machine", "rbm", "sphere", "start", "storage", "scale")  # a file each in scripts/benchmarks
+SECTIONS = (
+    "trap",
+    "machine",
+    "rbm",
+    "sphere",
+    "networks",
+    "start",
+    "storage",
+    "scale",
+)  # a file each in scripts/benchmarks
 
 
 def main() -> int:
