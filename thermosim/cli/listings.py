@@ -243,7 +243,8 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
 
     if model.is_loss:
         able = [move.name for move in THETA_MOVES.values() if move.learns and move.lacks(model) is None]
-        return [("learns from:", "rows of [data], inputs and targets; no [x]"), ("moves of theta:", ", ".join(able))]
+        from_data = "rows of data, inputs and targets; there is no x"
+        return [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
     if not model.has_samples:
         return []
     if model.normalised:
