@@ -12,6 +12,7 @@ __all__ = [
     "FRESH",
     "INITIAL",
     "MINIBATCH",
+    "PERMUTATION",
     "RESTART",
     "THETA_ACCEPTANCE",
     "THETA_NOISE",
@@ -31,3 +32,4 @@ THETA_ACCEPTANCE = 8  # accept-reject decisions of moves of theta
 FRESH = 9  # data rows that are drawn anew at every step
 
 WARM_UP = 1 << 54  # the first move of a warm-up: addresses of X_NOISE and ACCEPTANCE that no run comes to
+PERMUTATION = 1 << 54  # a step of BOOTSTRAP that no exact sample comes to: orders of probes (`analysis.alignment`)

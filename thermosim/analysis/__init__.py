@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from thermosim.analysis.alignment import (
+    alignment,
+    gram_cosine,
+    mutual_nearest_neighbours,
+    permutation_null,
+    unbiased_cka,
+    unbiased_hsic,
+)
 from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
@@ -36,6 +44,7 @@ from thermosim.analysis.work import (
 
 __all__ = [
     "Comparison",
+    "alignment",
     "angle_entropy",
     "averaged_work_and_heat",
     "canonical_law",
@@ -50,6 +59,7 @@ __all__ = [
     "fluctuation_theorems",
     "free_energy",
     "free_energy_maps",
+    "gram_cosine",
     "heat_currents",
     "ideal_learning",
     "information_balance",
@@ -63,10 +73,12 @@ __all__ = [
     "machines",
     "maxwell",
     "memory",
+    "mutual_nearest_neighbours",
     "naive_reservoir",
     "noise_statistics",
     "partial_entropies",
     "pathwise_clausius",
+    "permutation_null",
     "radius_fluctuations",
     "radius_transient",
     "relaxation",
@@ -75,5 +87,7 @@ __all__ = [
     "sphere_entropy",
     "thermodynamics",
     "theta_fluctuation_theorem",
+    "unbiased_cka",
+    "unbiased_hsic",
     "work_and_heat",
 ]
