@@ -130,6 +130,7 @@ def alignment(
     Near 1 the numbers of replicas are skewed, so intervals of the same replicas are those of `skewed_means`: they need
     ten replicas. Errors of different ones: (MS_1 + MS_2 - MS_12)/(R1 R2), mean squares of a table of R1 by R2 pairs
     along its sides and of what is left, with degrees of freedom by F. E. Satterthwaite, Biometrics Bull. 2, 110 (1946).
+    These cover more than 95 in 100 where the rest is most of it, as in a table of 3 by 3.
     """
     both = _layers(first), _layers(first if second is None else second)
     _check_pairs(*both, second is None, pairs)
@@ -190,10 +191,9 @@ def _crossed_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = values.mean((-2, -1), keepdims=True)
     of_row, of_column = values.mean(-1, keepdims=True) - mean, values.mean(-2, keepdims=True) - mean
     rest = ((values - mean - of_row - of_column) ** 2).sum((-2, -1)) / ((rows - 1) * (columns - 1))
-    # a variance of replicas is not negative: by chance their mean square may be below that of the rest
-    first = np.maximum(columns * (of_row**2).sum((-2, -1)) / (rows - 1), rest)
-    second = np.maximum(rows * (of_column**2).sum((-2, -1)) / (columns - 1), rest)
-    total = first + second - rest
+    first = columns * (of_row**2).sum((-2, -1)) / (rows - 1)
+    second = rows * (of_column**2).sum((-2, -1)) / (columns - 1)
+    total = np.maximum(first + second - rest, rest)  # by chance it is less, which variances of replicas cannot make
     below = first**2 / (rows - 1) + second**2 / (columns - 1) + rest**2 / ((rows - 1) * (columns - 1))
     freedom = np.divide(total**2, below, out=np.full_like(total, np.inf), where=below > 0.0)
     return np.sqrt(total / (rows * columns)), freedom
