@@ -34,9 +34,8 @@ def next_charge(
     before: np.ndarray, gradient: np.ndarray, generator: np.ndarray, *, learning_rate: float, decay: float = 0.0
 ) -> np.ndarray:
     """The charge (...) after one step at the gradient (..., m) of l, decay not in it."""
-    return np.asarray(
-        (1.0 - 2.0 * learning_rate * decay) ** 2 * before + learning_rate**2 * charge(gradient, generator)
-    )
+    gained = learning_rate**2 * charge(gradient, generator)
+    return np.asarray((1.0 - 2.0 * learning_rate * decay) ** 2 * before + gained)
 
 
 def layer_charge(first: np.ndarray, second: np.ndarray) -> np.ndarray:
