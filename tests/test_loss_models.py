@@ -1,11 +1,13 @@
 """Losses of theta and a data row, without x: where the rows come from, and that SGD takes them as it should."""
 
+import h5py
 import numpy as np
 import pytest
 
 import thermosim
 from tests.assertions import assert_within
 from thermosim.kernels.noise import uniform_array
+from thermosim.plan.outline import plan
 from thermosim.streams import MINIBATCH
 
 # the gradient is minus the row, so that at learning rate 1 theta adds up the rows that it met
@@ -83,6 +85,10 @@ def folder(tmp_path):
     np.save(tmp_path / "targets.npy", targets)
     np.save(tmp_path / "first.npy", np.column_stack([targets, inputs]))
     np.savez(tmp_path / "both.npz", inputs=inputs, targets=targets)
+    with h5py.File(tmp_path / "both.h5", "w") as file:
+        file["inputs"], file["targets"] = inputs, targets
+    with h5py.File(tmp_path / "targets.h5", "w") as file:
+        file["aims"] = targets
     return tmp_path
 
 
@@ -104,6 +110,7 @@ def faults(folder, changes):
         {"data.file": "first.npy", "data.targets": 0},
         {"data.file": "inputs.npy", "data.targets": "targets.npy"},
         {"data.file": "both.npz", "data.targets": "targets"},
+        {"data.file": "both.h5", "data.dataset": "inputs", "data.targets": "targets"},
     ],
 )
 def test_targets_are_found_wherever_they_are(folder, changes):
@@ -183,12 +190,20 @@ def test_kept_rows_of_the_linear_source_obey_their_law(tmp_path):
     assert_within(crossed.mean(0), crossed.std(0) / np.sqrt(20000), 0.0, catches="V transposed")
 
 
-def test_a_run_goes_on_without_the_file_of_its_targets(folder):
-    changes = {"data.file": "inputs.npy", "data.targets": "targets.npy"}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.file": "inputs.npy", "data.targets": "targets.npy"},
+        {"data.file": "both.npz", "data.targets": "targets"},
+        {"data.file": "both.h5", "data.dataset": "inputs", "data.targets": "targets"},
+        {"data.file": "both.h5", "data.dataset": "inputs", "data.targets": "targets.h5"},
+    ],
+)
+def test_a_run_goes_on_without_the_file_of_its_targets(folder, changes):
     path = folder / "out.h5"
     run(folder, changes, path).close()
-    (folder / "targets.npy").unlink()
-    (folder / "inputs.npy").unlink()
+    for name in ("data.file", "data.targets"):
+        (folder / changes[name]).unlink(missing_ok=True)
     longer = thermosim.extend(path, steps=4)
     assert np.array_equal(longer.theta, run(folder, {"run.steps": 10}).theta)
     assert thermosim.check(longer).comparisons is not None
@@ -202,6 +217,7 @@ def test_a_run_goes_on_without_the_file_of_its_targets(folder):
         ({"data.targets": [3, -1]}, "names a column twice"),
         ({"data.targets": "target.npy"}, "did you mean 'targets.npy'"),
         ({"data.targets": 1.5}, "expected the number of a column"),
+        ({"data.digits": [3], "data.targets": None}, "has no classes"),
         ({"data.file": "inputs.npy"}, "rows have 2 inputs, beside 1 of targets, this model has 3"),
         ({"model.inputs": 4}, "rows have 3 inputs, beside 1 of targets, this model has 4; give the model 3"),
         ({"theta.gradient": "contrast"}, "is a loss, without samples x; remove it"),
@@ -211,6 +227,7 @@ def test_a_run_goes_on_without_the_file_of_its_targets(folder):
         ({"data": {"source": "linear", "matrix": [[1, 2]]}}, "a row of 3 numbers for each of 1 targets"),
         ({"data": {"source": "linear", "matrix": [[1, 2, 3]], "noise": -1.0}}, "no variance can be below 0"),
         ({"data": {"source": "linear", "matrix": [[1, 2, 3]], "fresh": True, "rows": 9}}, "no row is kept"),
+        ({"data": {"source": "linear", "matrix": [[1, 2, 3]], "fresh": True, "seed": 9}}, "drawn with ensemble.seed"),
     ],
 )
 def test_what_is_wrong_with_targets_is_said(folder, changes, said):
@@ -232,3 +249,18 @@ def test_a_wrong_loss_of_a_user_is_refused(folder, old, new, said):
     assert old in REGRESSION
     (folder / "loss.py").write_text(REGRESSION.replace(old, new))
     assert said in faults(folder, {})
+
+
+def test_a_center_that_is_never_drawn_is_a_class_all_the_same(tmp_path):
+    """Classes are the numbers of the centers; without a row of the second, the third stays class 2."""
+    centers = [[-5.0], [0.0], [5.0]]
+    data = {"source": "mixture", "centers": centers, "weights": [1.0, 0.0, 1.0], "deviation": 0.1, "rows": 50}
+    case = {"model": {"name": "softmax-regression", "inputs": 1, "classes": 3}, "data": data}
+    case |= {
+        "theta": {"dynamics": "sgd", "learning_rate": 0.1, "batch": 1},
+        "ensemble": {"replicas": 1},
+        "run": {"steps": 1},
+    }
+    rows = plan(thermosim.load_case(case, folder=tmp_path))[0].data.values
+    assert np.array_equal(np.unique(rows[:, 1]), [0.0, 2.0])
+    assert np.array_equal(rows[:, 1], np.where(rows[:, 0] > 0.0, 2.0, 0.0))

@@ -28,8 +28,11 @@ def home_of(settings: Settings) -> Path:
 def _named(settings: Settings) -> list[str]:
     """The files and folders in the settings of a case."""
     swept, data = settings.sweep, settings.data
-    files = [data.file, data.folder, file_of_targets(data)] if data else []
+    files = [data.file, data.folder] if data else []
     files += [*swept.get("data.file", ()), *swept.get("data.folder", ())]
+    if data is not None and data.file is not None:
+        aims = swept.get("data.targets", (data.targets,))
+        files += [file_of_targets(data.model_copy(update={"targets": given})) for given in aims]
     recordings = [settings.theta.recording, *swept.get("theta.recording", ())]
     starts = [settings.theta.initial, *swept.get("theta.initial", ()), *swept.get("x.initial", ())]
     starts += [settings.x.initial] if settings.x else []

@@ -6,7 +6,7 @@ import difflib
 import json
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,10 @@ def files_of(file: str, folder: Path) -> list[Path]:
     return [images.path] if labels is None else [images.path, labels]
 
 
-def contents_of(path: Path, dataset: str | None) -> bytes:
-    """The bytes of one of these files, in a form that needs no other file."""
+def contents_of(path: Path, datasets: Sequence[str | None]) -> bytes:
+    """The bytes of one of these files, in a form that needs no other file for these data sets of it."""
     hdf5 = _reader(path) in (_hdf5, _netcdf)
-    return self_contained(path, dataset) if hdf5 else path.read_bytes()
+    return self_contained(path, datasets) if hdf5 else path.read_bytes()
 
 
 def read(file: str, paths: list[Path], dataset: str | None, flat: bool = False) -> Table:

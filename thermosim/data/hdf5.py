@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,22 +59,23 @@ def read_hdf5(key: str, path: Path, dataset: str | None) -> np.ndarray:
         return _decoded(np.asarray(stored[()]), dict(stored.attrs))
 
 
-def self_contained(path: Path, dataset: str | None) -> bytes:
-    """The bytes of a file that can be read without others: of one whose data set is a view of others, a copy."""
+def self_contained(path: Path, datasets: Sequence[str | None]) -> bytes:
+    """The bytes of a file that can be read without others: of one whose data sets are views of others, a copy."""
     import h5py
 
     if not h5py.is_hdf5(path):
         return path.read_bytes()
     with h5py.File(path, "r") as file:
-        stored = _stored(path.name, path, file, dataset)
-        if not stored.is_virtual:
+        wanted = {stored.name: stored for stored in (_stored(path.name, path, file, name) for name in datasets)}
+        if not any(stored.is_virtual for stored in wanted.values()):
             return path.read_bytes()
         target = io.BytesIO()
         with h5py.File(target, "w") as copy:
-            copied = copy.create_dataset(stored.name, data=stored[()])
-            for name in _DECODED:
-                if name in stored.attrs:
-                    copied.attrs[name] = stored.attrs[name]
+            for place, stored in wanted.items():
+                copied = copy.create_dataset(place, data=stored[()])
+                for name in _DECODED:
+                    if name in stored.attrs:
+                        copied.attrs[name] = stored.attrs[name]
         return target.getvalue()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from thermosim.data.formats import contents_of, files_of
 from thermosim.data.section import DataSection
 from thermosim.data.tables import data_folder, packaged_files
+from thermosim.data.targets import array_of_targets
 
 __all__ = ["copies", "depth", "file_of_targets", "is_absolute", "kept_section", "place", "sizes"]
 
@@ -21,8 +22,10 @@ _ABSOLUTE = "absolute"  # folder of copies of files that are named by absolute p
 
 def copies(section: DataSection, folder: Path) -> Iterator[tuple[str, Path, bytes]]:
     """The files that a [data] names in a case in this folder: name there, path, and bytes that need no other file."""
+    own, inside = file_of_targets(section), array_of_targets(section)
     for name, path in _files(section, folder):
-        yield name, path, contents_of(path, section.dataset)
+        datasets = [None] if name == own else [section.dataset, *([inside] if inside else [])]
+        yield name, path, contents_of(path, datasets)
 
 
 def sizes(section: DataSection, folder: Path) -> list[int]:
@@ -47,7 +50,7 @@ def _files(section: DataSection, folder: Path) -> Iterator[tuple[str, Path]]:
 def file_of_targets(section: DataSection) -> str | None:
     """The file that data.targets names, where it names one of its own."""
     given = section.targets
-    return given if isinstance(given, str) and Path(given).suffix else None
+    return given if isinstance(given, str) and array_of_targets(section) is None else None
 
 
 def depth(names: Iterable[str]) -> int:

@@ -93,7 +93,9 @@ def load(
                 made, classes = generated(section, components, rows, number, width - components)
             values[place, : made.shape[1]] = made
             if targets is not None and classes is not None:
-                values[place, components:] = as_targets(classes, targets, f"data.source = {section.source!r}")
+                assert section.centers is not None
+                named = f"data.source = {section.source!r}"
+                values[place, components:] = as_targets(classes, len(section.centers), targets, named)
         if classes is not None:
             labels[place] = classes
     if not np.isfinite(values).all():

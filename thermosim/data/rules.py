@@ -50,6 +50,8 @@ def faults(section: DataSection, components: int, folder: Path, targets: Targets
         return [*found, wrong]
     try:
         rows = table(section, folder)
+        if wrong := _digits_fault(section, rows):
+            return [*found, wrong]
         if targets is not None:
             rows, _ = supervised(section, rows, components, targets, folder)
     except DataError as error:
@@ -152,8 +154,8 @@ def _linear_faults(section: DataSection, inputs: int, targets: Targets) -> list[
     found += _covariance_faults(section, "noise", targets.count, "target")
     if section.fresh:
         found += [
-            f"data.{key} = {getattr(section, key)}: with data.fresh no row is kept; remove it."
-            for key, default in (("rows", None), ("sets", 1))
+            f"data.{key} = {getattr(section, key)}: with data.fresh {why}; remove it."
+            for key, default, why in _UNUSED_BY_FRESH
             if getattr(section, key) != default
         ]
     return found
@@ -186,6 +188,11 @@ def _targets_fault(given: Any) -> str | None:
     )
 
 
+_UNUSED_BY_FRESH = (
+    ("rows", None, "no row is kept"),
+    ("sets", 1, "no row is kept"),
+    ("seed", DataSection.model_fields["seed"].default, "rows are drawn with ensemble.seed"),
+)
 _GENERATORS = {
     "linear": _gaussian_faults,
     "gaussian": _gaussian_faults,
@@ -195,19 +202,24 @@ _GENERATORS = {
 }
 
 
+def _digits_fault(section: DataSection, source: Table) -> str | None:
+    """Whether data.digits, if given, are classes of the source."""
+    digits = section.digits
+    if digits is None:
+        return None
+    if source.labels is None:
+        name = f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
+        return f"data.digits = {digits!r}: {name} has no classes; remove it, or save them as `targets` in .npz."
+    classes = np.unique(source.labels).tolist()
+    if digits and len(set(digits)) == len(digits) and set(digits) <= set(classes):
+        return None
+    return f"data.digits = {digits!r}: expected different classes out of {', '.join(map(str, classes))}."
+
+
 def _table_faults(section: DataSection, source: Table, components: int, targets: Targets | None) -> list[str]:
     """Faults of a choice of rows of a file or packaged set."""
     name = f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
-    digits, shrink = section.digits, section.shrink
-    found = []
-    if digits is not None and source.labels is None:
-        found.append(f"data.digits = {digits!r}: {name} has no classes; remove it, or save them as `targets` in .npz.")
-    elif digits is not None:
-        assert source.labels is not None
-        classes = np.unique(source.labels).tolist()
-        if not digits or len(set(digits)) < len(digits) or not set(digits) <= set(classes):
-            found.append(f"data.digits = {digits!r}: expected different classes out of {', '.join(map(str, classes))}.")
-            digits = None
+    shrink, found = section.shrink, []
     if shrink is not None and source.side is None:
         found.append(f"data.shrink = {shrink}: rows of {name} are no square images; remove it.")
     elif shrink is not None and source.side is not None and source.side % shrink:
@@ -223,7 +235,7 @@ def _table_faults(section: DataSection, source: Table, components: int, targets:
             f"data.encoding = {section.encoding!r}: all values of {name} are {source.low:g}, so there is "
             "no scale; use 'real', or other data."
         )
-    total = len(source.kept(digits))
+    total = len(source.kept(section.digits))
     rows, sets = section.rows or total, section.sets
     if rows > total:
         found.append(f"data.rows = {rows}: there are only {total} rows to choose from; ask for at most that.")

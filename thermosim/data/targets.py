@@ -1,6 +1,6 @@
 """Inputs and targets of the rows that a loss learns from.
 
-`data.targets` is a column, or several, of the rows (-1 is the last), a file of its own, or another array of an .npz.
+`data.targets` is a column, or several, of the rows (-1 is the last), a file of its own, or another array of the file.
 Without it the classes of the source are the targets, or the last columns where it has no classes. Classes are numbered
 from 0 in the order of their labels; a loss of real targets takes them as 0 and 1, one component for each class.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from thermosim.data.formats import files_of, read
+from thermosim.data.formats import NAMED, files_of, read
 from thermosim.data.rows import DataError, Table, said
 from thermosim.data.section import DataSection
 
-__all__ = ["Targets", "as_targets", "supervised"]
+__all__ = ["Targets", "array_of_targets", "as_targets", "supervised"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def supervised(
     if section.targets is None and source.labels is not None:
         kept = source.kept(section.digits)
         rows = np.full((len(source.labels), targets.count), np.nan)
-        rows[kept] = as_targets(source.labels[kept], targets, named)
+        names, numbers = np.unique(source.labels[kept], return_inverse=True)
+        rows[kept] = as_targets(numbers.reshape(-1), len(names), targets, named)
         return source, rows
     values, columns = source.values, np.array([], int)
     if isinstance(section.targets, str):
@@ -65,22 +66,31 @@ def supervised(
     return replace(source, values=left, low=float(left.min()), high=float(left.max())), rows
 
 
-def as_targets(labels: np.ndarray, targets: Targets, named: str) -> np.ndarray:
-    """Labels (rows,) as classes from 0, or as one component of 0 or 1 for each class: (rows, k). Raises DataError."""
-    found, classes = np.unique(labels, return_inverse=True)
+def as_targets(numbers: np.ndarray, count: int, targets: Targets, named: str) -> np.ndarray:
+    """Classes (rows,), numbered 0 to count - 1, as targets (rows, k). Raises DataError.
+
+    Of a model with classes k = 1; of one with real targets they are 0 and 1, a component for each class.
+    """
     if targets.classes:
-        if len(found) > targets.classes:
+        if count > targets.classes:
             raise DataError(
-                f"{named}: has {len(found)} classes, this model has {targets.classes}; give the model "
-                f"{len(found)}, or choose some of them with data.digits."
+                f"{named}: has {count} classes, this model has {targets.classes}; give the model {count}, or choose "
+                "some of them with data.digits."
             )
-        return np.asarray(classes.reshape(-1, 1), float)
-    if targets.count != len(found):
+        return np.asarray(numbers.reshape(-1, 1), float)
+    if targets.count != count:
         raise DataError(
-            f"{named}: has {len(found)} classes, so as many targets of 0 or 1, this model has {targets.count}; give "
-            f"the model {len(found)}, or choose others with data.targets."
+            f"{named}: has {count} classes, so as many targets of 0 or 1, this model has {targets.count}; give the "
+            f"model {count}, or choose others with data.targets."
         )
-    return np.eye(len(found))[classes.reshape(-1)]
+    return np.eye(count)[numbers]
+
+
+def array_of_targets(section: DataSection) -> str | None:
+    """The array that data.targets names inside data.file, where that holds several and it is no file of its own."""
+    given, file = section.targets, Path(section.file or "")
+    named = isinstance(given, str) and not Path(given).suffix and file.suffix.lower() in NAMED
+    return str(given) if named else None
 
 
 def _columns(section: DataSection, width: int, count: int, named: str) -> np.ndarray:
@@ -103,12 +113,11 @@ def _columns(section: DataSection, width: int, count: int, named: str) -> np.nda
 
 
 def _of_file(section: DataSection, folder: Path) -> np.ndarray:
-    """Targets (rows, k) from a file of their own, or from another array of an .npz."""
-    name, own = str(section.targets), str(section.file or "")
-    inside = own.endswith(".npz") and not Path(name).suffix
-    file = own if inside else name
+    """Targets (rows, k) from a file of their own, or from another array of the file of inputs."""
+    name, inside = str(section.targets), array_of_targets(section)
+    file = str(section.file) if inside else name
     try:
-        table = read(file, files_of(file, folder), name if inside else None, flat=True)
+        table = read(file, files_of(file, folder), inside, flat=True)
     except DataError as error:
         raise DataError(
             str(error).replace("data.file", "data.targets").replace("data.dataset", "data.targets")

@@ -72,7 +72,8 @@ def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
     names = set()
     for block in blocks:
         data, recording = block.settings.data, block.settings.theta.recording
-        names |= {name for name in (data.file, file_of_targets(data)) if name} if data is not None else set()
+        if data is not None and data.file is not None:
+            names |= {data.file, file_of_targets(data) or data.file}
         names |= {str(recording["file"])} if recording else set()
         names |= {other.file for other in others(block.settings).values()}
     if case.settings.model.file is not None:
