@@ -161,6 +161,14 @@ DRIVEN_FAULTS = {
     "a variable": ('{"right"', '{"phi"', "'phi' has a name that is taken"),
     "a dimension": ('{"right"', '{"replica"', "'replica' has a name that is taken"),
     "a functional as an observable": ('Functional("drift"', 'Functional("right"', "name that is taken"),
+    "a size without dim": ('"sum", book)', '"sum", book, size=lambda c: 2)', "beside a size; give both"),
+    "a dim without size": ('"sum", book)', '"sum", book, dim="turns")', "dim = 'turns' without size; give both"),
+    "a dim that is taken": (
+        '"sum", book)',
+        '"sum", book, "replica", lambda c: 2)',
+        "dim = 'replica', a name that is taken",
+    ),
+    "a size of .5": ('"sum", book)', '"sum", book, "turns", lambda c: 0.5)', "gives 0.5; expected a whole number"),
     # what is in numpy
     "observable raises": ("x[..., 0] > 0", "x[..., 7] > 0", r"observable 'right' raises an error: mine.py, line \d+"),
     "observable of a frame": ("x[..., 0] > 0", "x[..., 0].mean()", r"'right' gives shape \(\), expected \(2, 3\)"),

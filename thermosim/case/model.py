@@ -14,7 +14,7 @@ from thermosim.case.faults import unknown
 from thermosim.case.numbers import number_faults
 from thermosim.case.settings import ModelSettings
 from thermosim.case.sweep import RESERVED
-from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES
+from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES, Functional
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
 from thermosim.models.user_file.load import load_user_model
@@ -146,7 +146,18 @@ def functional_faults(model: Model) -> list[str]:
                 f"model: the functional {functional.name!r} must be of theta and have a function `book`; "
                 "sums along x are booked by the moves."
             )
+        faults += _dimension_faults(functional, {*taken, *names})
     return faults
+
+
+def _dimension_faults(functional: Functional, taken: set[str]) -> list[str]:
+    """Whether a functional of several numbers says along which dimension, and how many they are."""
+    named = f"model: the functional {functional.name!r}"
+    if bool(functional.dim) != (functional.size is not None):
+        return [f"{named} has dim = {functional.dim!r} {'without' if functional.dim else 'beside a'} size; give both."]
+    if functional.dim and (not functional.dim.isidentifier() or functional.dim in taken):
+        return [f"{named} has dim = {functional.dim!r}, a name that is taken, or is none; rename it."]
+    return []
 
 
 def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -> str | None:

@@ -97,6 +97,8 @@ def taken_names(axes: list[Axis], model: Model) -> list[str]:
             what = "dimensions and coordinates of an ensemble"
         elif axis.name in variables_of(model.functionals):
             what = "its variables"
+        elif axis.name in {functional.dim for functional in model.functionals}:
+            what = "dimensions of the model's sums"
         elif axis.name in model.observables and section != "theta":  # theta.radius is kept off the record instead
             what = "observables of the model"
         elif axis.name in constants and section != "model":

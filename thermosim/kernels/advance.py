@@ -145,8 +145,8 @@ def advance(
     prescribed per step; either has a single column or row where nothing changes. Past step `turn` (if not 0) theta
     meets the minibatches and the noise of the steps before it once more, in reverse. books are the addresses of
     functionals that book for themselves after every move of theta, each in its rows of theta_path, from book_rows to
-    book_ends. Frames are due at
-    steps first_frame, first_frame + every, ...; the arrays from theta_normal on are work space.
+    book_ends. Frames are due at steps first_frame, first_frame + every, ...; the arrays from theta_normal on are work
+    space.
     """
     prepare, theta_move = _prepare_at(prepare_address), _theta_move_at(theta_move_address)
     jump, restart, x_move = _jump_at(jump_address), _restart_at(restart_address), _x_move_at(x_move_address)

@@ -55,17 +55,22 @@ def take_rows(place, data, first_row, row):  # type: ignore[no-untyped-def]
             row[i, lane] = data[k, i]
 
 
+@inlined
+def _clear(loss, gradient):  # type: ignore[no-untyped-def]
+    for lane in range(loss.shape[0]):
+        loss[lane] = 0.0
+    for i in range(gradient.shape[0]):
+        for lane in range(gradient.shape[1]):
+            gradient[i, lane] = 0.0
+
+
 def from_data(  # type: ignore[no-untyped-def]
     seed, step, first_replica, theta, derived, normal, states, constants, shared,
     data, first_row, row_count, loss, gradient, row, work, scratch,
 ):  # fmt: skip
     """Write loss (L) and gradient (m, L) at theta; states (S, n, L) are the samples x."""
     samples = states.shape[0]
-    for lane in range(loss.shape[0]):
-        loss[lane] = 0.0
-    for i in range(gradient.shape[0]):
-        for lane in range(gradient.shape[1]):
-            gradient[i, lane] = 0.0
+    _clear(loss, gradient)
     count = BATCH if BATCH > 0 else row_count
     for place in range(count):
         if BATCH > 0:
@@ -100,11 +105,7 @@ def from_law(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """The same with rows drawn anew; row (2 n, L) takes two of them, which come in pairs as their normals do."""
     components = data.shape[1]
-    for lane in range(loss.shape[0]):
-        loss[lane] = 0.0
-    for i in range(gradient.shape[0]):
-        for lane in range(gradient.shape[1]):
-            gradient[i, lane] = 0.0
+    _clear(loss, gradient)
     for place in range(BATCH):
         even, odd = row[:components], row[components:]
         if place % 2 == 0:

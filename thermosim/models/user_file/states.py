@@ -40,6 +40,18 @@ def check_sizes(model: Model, values: Values) -> None:
             least = 1 if model.inputs is not None and name == "inputs" else 0
             if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < least:
                 raise ModelFault(f"{name} gives {size!r}; expected a whole number, at least {least}.")
+    lengths: dict[str, int] = {}
+    for functional in model.functionals:
+        if functional.size is not None:
+            called = f"size of the functional {functional.name!r}"
+            size = outcome(called, functional.size, values)
+            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 0:
+                raise ModelFault(f"{called} gives {size!r}; expected a whole number that is not negative.")
+            if lengths.setdefault(functional.dim, int(size)) != size:
+                raise ModelFault(
+                    f"{called} gives {size}, along {functional.dim!r}, which has {lengths[functional.dim]} of another "
+                    "functional; give the dimension another name."
+                )
     if model.has_samples and not model.components(values):
         raise ModelFault("components gives 0, and there is an energy of x: say how many components x has.")
     defaults(model, values)
