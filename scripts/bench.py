@@ -37,6 +37,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     load = os.getloadavg()[0]
@@ -53,7 +54,7 @@ def main() -> int:
         table.add_row(f"[bold]{section.TITLE}[/bold]")
         for line in lines:
             colour = {True: "green", False: "red", None: "default"}[line.met]
-            table.add_row(f"  {line.name}", line.figure, line.ratio, f"[{colour}]{line.target}[/{colour}]")
+            table.add_row(f"  {line.name}", escape(line.figure), line.ratio, f"[{colour}]{line.target}[/{colour}]")
             missed += line.met is False
     console.print(table)
     if load > 0.5:

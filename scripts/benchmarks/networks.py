@@ -1,4 +1,4 @@
-"""Small networks trained by SGD, losses, gradients and displacements booked: thermosim against JAX.
+"""Small networks trained by SGD, losses, gradients and displacements booked: thermosim against JAX and torch.func.
 
 Two-layer nets at batch 1, where thousands of replicas are wanted, and one of three layers on rows of 64 numbers. Every
 engine draws its own rows from the same data; before anything is timed, the mean sums of loss, squared gradient and
@@ -18,7 +18,7 @@ from benchmarks.timing import BENCH, Row, installed, interleaved, missing, targe
 __all__ = ["rows"]
 
 TITLE = "Networks by SGD, loss, |g|^2 and |dtheta|^2 booked: float64, two threads"
-RATE, DATA_ROWS = 0.01, 256
+RATE, DATA_ROWS, THREADS = 0.01, 256, 2
 BOOKS = ("loss_sum", "gradient_square", "displacement_square")
 Booked = tuple[np.ndarray, ...]  # the three sums of every replica
 
@@ -32,7 +32,7 @@ class Net:
     batch: int
     replicas: int
     steps: int
-    target: float  # times faster than JAX
+    target: dict[str, float]  # how many times faster than each rival
 
     @property
     def parameters(self) -> int:
@@ -45,10 +45,11 @@ class Net:
         return f"{'-'.join(map(str, self.widths))} {self.activation}, batch {self.batch}, {self.replicas} replicas"
 
 
+_SMALL = {"JAX vmap in a jitted scan": 5.0, "torch.func vmap": 20.0}
 NETS = (
-    Net((3, 6, 1), "relu", 1, 1024, 4000, 5.0),
-    Net((5, 6, 5), "linear", 1, 1024, 2000, 5.0),
-    Net((64, 32, 32, 10), "relu", 10, 128, 100, 1.0),
+    Net((3, 6, 1), "relu", 1, 1024, 4000, _SMALL),
+    Net((5, 6, 5), "linear", 1, 1024, 2000, _SMALL),
+    Net((64, 32, 32, 10), "relu", 10, 128, 100, dict.fromkeys(_SMALL, 1.0)),
 )
 
 
@@ -148,14 +149,48 @@ def jax_scan(net: Net) -> Callable[[], Booked]:
     return lambda: tuple(map(np.asarray, learn(jax.random.PRNGKey(0))))
 
 
+def torch_func(net: Net) -> Callable[[], Booked]:
+    """vmap of torch.func's gradient over replicas, one call a step."""
+    import torch
+    from torch.func import grad_and_value, vmap
+
+    torch.set_num_threads(THREADS)
+    data, inputs, last = torch.tensor(data_rows(net)), net.widths[0], len(net.widths) - 2
+    shapes = list(zip(net.widths[1:], net.widths[:-1], strict=True))
+
+    def mean_loss(weights: Any, rows: Any) -> Any:
+        h = rows[:, :inputs]
+        for k, w in enumerate(weights):
+            h = h @ w.T
+            h = torch.relu(h) if net.activation == "relu" and k < last else h
+        return ((h - rows[:, inputs:]) ** 2).sum(1).mean()
+
+    gradient = vmap(grad_and_value(mean_loss))
+
+    def run() -> Booked:
+        torch.manual_seed(0)
+        weights = tuple(torch.randn(net.replicas, *s, dtype=torch.float64) / s[1] ** 0.5 for s in shapes)
+        sums = [torch.zeros(net.replicas, dtype=torch.float64) for _ in BOOKS]
+        for _ in range(net.steps):
+            slope, value = gradient(weights, data[torch.randint(DATA_ROWS, (net.replicas, net.batch))])
+            new = tuple(w - RATE * g for w, g in zip(weights, slope, strict=True))
+            sums[0] += value
+            sums[1] += sum((g**2).sum((1, 2)) for g in slope)
+            sums[2] += sum(((a - b) ** 2).sum((1, 2)) for a, b in zip(new, weights, strict=True))
+            weights = new
+        return tuple(total.numpy() for total in sums)
+
+    return run
+
+
 def require_agreement(net: Net, booked: dict[str, Booked]) -> None:
     """Stop when the engines did not do the same work."""
-    for number, what in enumerate(BOOKS):
-        values = [sums[number] for sums in booked.values()]
-        error = np.sqrt(sum(value.var(ddof=1) / len(value) for value in values))
-        z = (values[0].mean() - values[-1].mean()) / error
-        if len(values) > 1 and not abs(z) < 5.0:
-            raise SystemExit(f"{net.name}: mean {what} differ by {z:.1f} standard errors: {', '.join(booked)}")
+    ours = booked["thermosim"]
+    for name, theirs in booked.items():
+        for what, a, b in zip(BOOKS, ours, theirs, strict=True):
+            error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+            if not abs(z := (a.mean() - b.mean()) / error) < 5.0:
+                raise SystemExit(f"{net.name}: the mean {what} of {name} differs by {z:.1f} standard errors")
 
 
 def rows(quick: bool) -> list[Row]:
@@ -164,17 +199,23 @@ def rows(quick: bool) -> list[Row]:
     for full in NETS:
         net = replace(full, replicas=64, steps=50) if quick else full
         engines: dict[str, Callable[[], Booked]] = {"thermosim": own(net)}
-        if installed("jax"):
-            engines["jax"] = jax_scan(net)
+        engines |= {name: build(net) for name, (module, build, _) in RIVALS.items() if installed(module)}
         require_agreement(net, {name: run() for name, run in engines.items()})
         seconds = interleaved(engines, 2 if quick else 5)
         work = net.replicas * net.steps
         each = 1e9 * seconds["thermosim"] / work
         figure = f"{each:.1f} ns per replica-step, {each / net.parameters:.2f} per parameter"
-        if "jax" not in engines:
-            lines.append(Row(net.name, figure))
-            continue
-        ratio = seconds["jax"] / seconds["thermosim"]
-        other = f"JAX vmap in a jitted scan: {1e9 * seconds['jax'] / work:.1f} ns, {ratio:.1f} x slower"
-        lines.append(Row(net.name, figure, other, **target(ratio, at_least=net.target, unit=" x")))
-    return lines if installed("jax") else [*lines, missing("JAX vmap in a jitted scan", BENCH)]
+        lines.append(Row(net.name, figure))
+        for name in [name for name in RIVALS if name in seconds]:
+            ratio = seconds[name] / seconds["thermosim"]
+            theirs = f"{name}: {1e9 * seconds[name] / work:.1f} ns"
+            aim = target(ratio, at_least=net.target[name], unit=" x")
+            lines.append(Row("", theirs, f"{ratio:.1f} x slower", **aim))
+    return lines + [missing(name, remedy) for name, (module, _, remedy) in RIVALS.items() if not installed(module)]
+
+
+# module, what builds a run of it, and how to install it
+RIVALS: dict[str, tuple[str, Callable[[Net], Callable[[], Booked]], str]] = {
+    "JAX vmap in a jitted scan": ("jax", jax_scan, BENCH),
+    "torch.func vmap": ("torch", torch_func, "pip install torch"),
+}
