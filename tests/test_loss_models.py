@@ -85,6 +85,9 @@ def folder(tmp_path):
     np.save(tmp_path / "targets.npy", targets)
     np.save(tmp_path / "first.npy", np.column_stack([targets, inputs]))
     np.savez(tmp_path / "both.npz", inputs=inputs, targets=targets)
+    header = "age,price,size,b.m.i"
+    columns = np.column_stack([inputs[:, 0], targets, inputs[:, 1:]])
+    np.savetxt(tmp_path / "named.csv", columns, delimiter=",", header=header, comments="", fmt="%.17g")
     with h5py.File(tmp_path / "both.h5", "w") as file:
         file["inputs"], file["targets"] = inputs, targets
     with h5py.File(tmp_path / "targets.h5", "w") as file:
@@ -111,6 +114,8 @@ def faults(folder, changes):
         {"data.file": "inputs.npy", "data.targets": "targets.npy"},
         {"data.file": "both.npz", "data.targets": "targets"},
         {"data.file": "both.h5", "data.dataset": "inputs", "data.targets": "targets"},
+        {"data.file": "named.csv", "data.targets": "price"},
+        {"data.file": "named.csv", "data.targets": ["price"]},
     ],
 )
 def test_targets_are_found_wherever_they_are(folder, changes):
@@ -217,6 +222,10 @@ def test_a_run_goes_on_without_the_file_of_its_targets(folder, changes):
         ({"data.targets": [3, -1]}, "names a column twice"),
         ({"data.targets": "target.npy"}, "did you mean 'targets.npy'"),
         ({"data.targets": 1.5}, "expected the number of a column"),
+        ({"data.file": "named.csv", "data.targets": "prize"}, "did you mean 'price'?"),
+        ({"data.file": "named.csv", "data.targets": "weight"}, "there are: age, price, size, b.m.i."),
+        ({"data.targets": ["price"]}, "its columns have no names; give their numbers"),
+        ({"data.file": "named.csv", "data.targets": ["b.m.i", -1]}, "names a column twice"),
         ({"data.digits": [3], "data.targets": None}, "has no classes"),
         ({"data.file": "inputs.npy"}, "rows have 2 inputs, beside 1 of targets, this model has 3"),
         ({"model.inputs": 4}, "rows have 3 inputs, beside 1 of targets, this model has 4; give the model 3"),

@@ -17,8 +17,11 @@ _MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
 _COUNTED = 3  # columns from which a first line 0, 1, 2 ... is taken for names that pandas made up
 
 
-def read_delimited(key: str, path: Path) -> np.ndarray:
-    """Rows (rows, columns) of a text file; lines that are blank or begin with # are skipped. Raises DataError."""
+def read_delimited(key: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Rows (rows, columns) of a text file, and names of the columns or none. Raises DataError.
+
+    Lines that are blank or begin with # are skipped.
+    """
     content = path.read_bytes()
     if why := why_not_text(content):
         raise DataError(f"{key}: {why}.")
@@ -44,10 +47,11 @@ def read_delimited(key: str, path: Path) -> np.ndarray:
             "it (header=False), or give the columns names."
         )
     try:
-        return np.loadtxt([line for _, line in rows], delimiter=delimiter, quotechar='"', comments=None, ndmin=2)
+        values = np.loadtxt([line for _, line in rows], delimiter=delimiter, quotechar='"', comments=None, ndmin=2)
     except ValueError:
         fault = next(_faults(rows, names, delimiter), "cannot be read as numbers; save one row of numbers per line")
         raise DataError(f"{key}: {fault}.") from None
+    return values, tuple(names) if named else ()
 
 
 def _faults(rows: list[tuple[int, str]], names: list[str], delimiter: str | None) -> Iterator[str]:

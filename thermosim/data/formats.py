@@ -7,8 +7,9 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +18,17 @@ from thermosim.data.hdf5 import read_hdf5, read_netcdf, self_contained
 from thermosim.data.idx import IdxFile, idx_files, labels_of, named_idx, parsed, unpacked
 from thermosim.data.rows import LARGEST_FILE, DataError, Table, checked, said, sealed
 
-__all__ = ["FORMATS", "NAMED", "contents_of", "files_of", "read"]
+__all__ = ["FORMATS", "HEADED", "NAMED", "contents_of", "files_of", "read"]
 
-Rows = tuple[np.ndarray, np.ndarray | None]  # and their classes
+
+class Rows(NamedTuple):
+    """What a file holds."""
+
+    values: np.ndarray
+    classes: np.ndarray | None = None
+    names: tuple[str, ...] = ()  # of the columns
+
+
 Reader = Callable[[str, Path, str | None], Rows]
 
 FORMATS = ".npy, .npz, .csv, .parquet, .nc or .h5"  # the usual ending of each kind
@@ -55,9 +64,10 @@ def read(file: str, paths: list[Path], dataset: str | None, flat: bool = False) 
         raise DataError(f"{key}: expected a {_ACCEPTED}; save the rows with numpy.save.")
     if path.stat().st_size > LARGEST_FILE:
         raise DataError(f"{key}: has {path.stat().st_size / 2**30:.0f} GiB, 8 at most; save fewer rows.")
-    array, labels = reader(key, path, dataset)
+    array, labels, names = reader(key, path, dataset)
     array = array[:, None] if flat and array.ndim == 1 else array
-    return checked(f"{key}, data.dataset = {dataset!r}" if dataset is not None else key, array, labels)
+    table = checked(f"{key}, data.dataset = {dataset!r}" if dataset is not None else key, array, labels)
+    return replace(table, names=names)
 
 
 def _reader(path: Path) -> Reader | None:
@@ -101,7 +111,7 @@ def _npy(key: str, path: Path, dataset: str | None) -> Rows:
         raise DataError(f"{key}: is no .npy array of numbers (Python objects are never loaded); {remedy}.") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{key}: is an archive of arrays, not one array; call it .npz, or {remedy}.")
-    return array, None
+    return Rows(array)
 
 
 def _npz(key: str, path: Path, dataset: str | None) -> Rows:
@@ -123,13 +133,14 @@ def _npz(key: str, path: Path, dataset: str | None) -> Rows:
         try:
             targets = arrays["targets"] if chosen == "inputs" and "targets" in names else None
             classes = None if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iu" else targets
-            return arrays[chosen], None if classes is None else classes.astype(np.int64)
+            return Rows(arrays[chosen], None if classes is None else classes.astype(np.int64))
         except ValueError:
             raise DataError(f"{key}: holds Python objects, which are never loaded; save arrays of numbers.") from None
 
 
 def _text(key: str, path: Path, dataset: str | None) -> Rows:
-    return read_delimited(key, path), None
+    values, names = read_delimited(key, path)
+    return Rows(values, names=names)
 
 
 def _parquet(key: str, path: Path, dataset: str | None) -> Rows:
@@ -152,15 +163,16 @@ def _parquet(key: str, path: Path, dataset: str | None) -> Rows:
             raise DataError(f"{key}: column {name!r} holds values of type {kind}; remove it, or write numbers.")
     columns = [np.asarray(table.column(name).to_numpy()) for name in names]
     # a column of truth values with missing ones comes as objects
-    return np.column_stack([column.astype(float) if column.dtype == object else column for column in columns]), None
+    columns = [column.astype(float) if column.dtype == object else column for column in columns]
+    return Rows(np.column_stack(columns), names=tuple(names))
 
 
 def _hdf5(key: str, path: Path, dataset: str | None) -> Rows:
-    return read_hdf5(key, path, dataset), None
+    return Rows(read_hdf5(key, path, dataset))
 
 
 def _netcdf(key: str, path: Path, dataset: str | None) -> Rows:
-    return read_netcdf(key, path, dataset), None
+    return Rows(read_netcdf(key, path, dataset))
 
 
 _READERS: dict[str, Reader] = {
@@ -172,6 +184,7 @@ _READERS: dict[str, Reader] = {
     **dict.fromkeys((".nc", ".nc4", ".cdf"), _netcdf),
 }
 NAMED = tuple(ending for ending, reader in _READERS.items() if reader in (_npz, _hdf5, _netcdf))  # take data.dataset
+HEADED = tuple(ending for ending, reader in _READERS.items() if reader in (_text, _parquet))  # may name their columns
 
 
 def _idx(key: str, images: IdxFile, labels: list[Path]) -> Table:

@@ -13,7 +13,7 @@ from pathlib import Path
 from thermosim.data.formats import contents_of, files_of
 from thermosim.data.section import DataSection
 from thermosim.data.tables import data_folder, packaged_files
-from thermosim.data.targets import array_of_targets
+from thermosim.data.targets import array_of_targets, names_column
 
 __all__ = ["copies", "depth", "file_of_targets", "is_absolute", "kept_section", "place", "sizes"]
 
@@ -50,7 +50,8 @@ def _files(section: DataSection, folder: Path) -> Iterator[tuple[str, Path]]:
 def file_of_targets(section: DataSection) -> str | None:
     """The file that data.targets names, where it names one of its own."""
     given = section.targets
-    return given if isinstance(given, str) and array_of_targets(section) is None else None
+    inside = array_of_targets(section) is not None or names_column(section)
+    return given if isinstance(given, str) and not inside else None
 
 
 def depth(names: Iterable[str]) -> int:

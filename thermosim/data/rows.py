@@ -24,6 +24,7 @@ class Table:
     low: float  # what the unit scale calls 0
     high: float  # and 1
     side: int | None  # of square images
+    names: tuple[str, ...] = ()  # of the columns, where the file has them
 
     def kept(self, classes: list[int] | None) -> np.ndarray:
         """Indices of the rows of some classes, or of all rows."""

@@ -180,11 +180,11 @@ def _without_targets(section: DataSection, targets: Targets | None) -> str:
 def _targets_fault(given: Any) -> str | None:
     """Whether data.targets is of a type that it can be."""
     columns = given if isinstance(given, list) and given else [given]
-    if given is None or isinstance(given, str) or all(type(column) is int for column in columns):
+    if given is None or all(type(column) in (int, str) for column in columns):
         return None
     return (
-        f"data.targets = {_shown(given)}: expected the number of a column, such as -1 for the last, a list of them, or "
-        "the name of a file."
+        f"data.targets = {_shown(given)}: expected the number of a column, such as -1 for the last, its name, a list "
+        "of them, or the name of a file."
     )
 
 

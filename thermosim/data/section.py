@@ -53,8 +53,8 @@ class DataSection(BaseModel):
     )
     targets: Any = Field(
         None,
-        description="what a loss is to predict: a column or several of the file (-1 the last), a file of its own, or "
-        "another array of an .npz, .nc or .h5 file; default the classes, or the last columns",
+        description="what a loss is to predict: a column or several of the file (-1 the last), by number or name, a "
+        "file of its own, or another array of an .npz, .nc or .h5 file; default the classes, or the last columns",
         json_schema_extra={"type": ["integer", "array", "string"]},
     )
     matrix: Rows = Field(None, description="targets of the linear source are matrix z + noise, a row for each target")

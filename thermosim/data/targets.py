@@ -1,22 +1,25 @@
 """Inputs and targets of the rows that a loss learns from.
 
-`data.targets` is a column, or several, of the rows (-1 is the last), a file of its own, or another array of the file.
-Without it the classes of the source are the targets, or the last columns where it has no classes. Classes are numbered
-from 0 in the order of their labels; a loss of real targets takes them as 0 and 1, one component for each class.
+`data.targets` is a column, or several, of the rows (by number, -1 is the last, or by the name that the file gives it),
+a file of its own, or another array of the file. Without it the classes of the source are the targets, or the last
+columns where it has no classes. Classes are numbered from 0 in the order of their labels; a loss of
+real targets takes them as 0 and 1, one component for each class.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from thermosim.data.formats import NAMED, files_of, read
+from thermosim.data.formats import HEADED, NAMED, files_of, read
 from thermosim.data.rows import DataError, Table, said
 from thermosim.data.section import DataSection
 
-__all__ = ["Targets", "array_of_targets", "as_targets", "supervised"]
+__all__ = ["Targets", "array_of_targets", "as_targets", "names_column", "supervised"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def supervised(
         rows[kept] = as_targets(numbers.reshape(-1), len(names), targets, named)
         return source, rows
     values, columns = source.values, np.array([], int)
-    if isinstance(section.targets, str):
+    if isinstance(section.targets, str) and not names_column(section):
         rows = _of_file(section, folder)
         if len(rows) != len(values):
             raise DataError(
@@ -47,7 +50,7 @@ def supervised(
                 "together row by row."
             )
     else:
-        columns = _columns(section, values.shape[1], targets.count, named)
+        columns = _columns(section, source, targets.count, named)
         rows = values[:, columns].astype(float)
     key = named if section.targets is None else f"data.targets = {section.targets!r}"
     if rows.shape[1] != targets.count:
@@ -63,7 +66,7 @@ def supervised(
     left = np.delete(values, columns, axis=1)
     if not left.size:
         raise DataError(f"{key}: takes every column, and leaves no inputs; save inputs and targets side by side.")
-    return replace(source, values=left, low=float(left.min()), high=float(left.max())), rows
+    return replace(source, values=left, low=float(left.min()), high=float(left.max()), names=()), rows
 
 
 def as_targets(numbers: np.ndarray, count: int, targets: Targets, named: str) -> np.ndarray:
@@ -88,14 +91,23 @@ def as_targets(numbers: np.ndarray, count: int, targets: Targets, named: str) ->
 
 def array_of_targets(section: DataSection) -> str | None:
     """The array that data.targets names inside data.file, where that holds several and it is no file of its own."""
+    return str(section.targets) if _is_inside(section, NAMED) else None
+
+
+def names_column(section: DataSection) -> bool:
+    """Whether data.targets is the name of a column of data.file, and no file of its own."""
+    return _is_inside(section, HEADED)
+
+
+def _is_inside(section: DataSection, endings: Collection[str]) -> bool:
     given, file = section.targets, Path(section.file or "")
-    named = isinstance(given, str) and not Path(given).suffix and file.suffix.lower() in NAMED
-    return str(given) if named else None
+    own = isinstance(given, str) and Path(given).suffix.lower() not in (*NAMED, *HEADED, ".npy")
+    return own and file.suffix.lower() in endings
 
 
-def _columns(section: DataSection, width: int, count: int, named: str) -> np.ndarray:
+def _columns(section: DataSection, source: Table, count: int, named: str) -> np.ndarray:
     """Numbers of the columns that are targets, from 0."""
-    given = section.targets
+    given, width = section.targets, source.values.shape[1]
     if given is None:
         given = list(range(-count, 0))
         if count >= width:
@@ -103,7 +115,13 @@ def _columns(section: DataSection, width: int, count: int, named: str) -> np.nda
                 f"{named}: rows have {_few(width, 'column')}, and the last {count} would be targets; save inputs and "
                 "targets side by side, or name a file of targets with data.targets."
             )
-    chosen = np.atleast_1d(np.asarray(given, int))
+    listed = given if isinstance(given, list) else [given]
+    if unknown := [name for name in listed if isinstance(name, str) and name not in source.names]:
+        near = difflib.get_close_matches(unknown[0], source.names, 1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(source.names)}."
+        known = hint if source.names else "its columns have no names; give their numbers, or a line of names."
+        raise DataError(f"data.targets = {given!r}: no column of {named} is called {unknown[0]!r}; {known}")
+    chosen = np.array([source.names.index(one) if isinstance(one, str) else one for one in listed], int)
     if (chosen < -width).any() or (chosen >= width).any():
         raise DataError(f"data.targets = {given!r}: rows have {_few(width, 'column')}, 0 to {width - 1}.")
     chosen = chosen % width
