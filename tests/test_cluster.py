@@ -213,11 +213,16 @@ def test_case_with_files(shared, tmp_path, client):
     case = thermosim.load_case(tmp_path / "case.toml")
     if not shared:
         client.run(patch, _sees=blind)
+    before = unpacked_by_workers(client)
     thermosim.simulate(case, tmp_path / "w.h5", scheduler=client.scheduler.address, segment_frames=2).close()
     assert digest(tmp_path / "w.h5") == by_threads(case, tmp_path)
+    assert bool(unpacked_by_workers(client) - before) != shared
+
+
+def unpacked_by_workers(client):
+    """Folders of files that came through the scheduler; workers keep those of runs before."""
     scratch = client.run(lambda dask_worker: dask_worker.local_directory)
-    unpacked = [path for folder in scratch.values() for path in Path(folder).glob("thermosim-*")]
-    assert bool(unpacked) != shared
+    return {path for folder in scratch.values() for path in Path(folder).glob("thermosim-*")}
 
 
 def test_no_worker_sees_the_folder(long_case, tmp_path, client, cluster):
