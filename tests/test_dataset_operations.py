@@ -92,6 +92,8 @@ FUNCTIONS = {
     },
     "batches": {
         "noise_statistics": analysis.noise_statistics,
+        "training": analysis.training,
+        "curvature": analysis.curvature,
         "dataset_information": analysis.dataset_information,
         "data_processing": lambda ds: analysis.data_processing(ds, "chains"),
     },
@@ -105,7 +107,8 @@ FUNCTIONS = {
 }
 GROUPED = {"naive_reservoir", "thermodynamics"}  # errors by groups of replicas, or by sets, that follow their order
 NEEDS_SETS = {"dataset_information", "data_processing"}
-REPLAYED = {"noise_statistics", "naive_reservoir", *NEEDS_SETS}  # what draws minibatches again, or asks for data sets
+REPLAYED = {"noise_statistics", "naive_reservoir", "training", "curvature", *NEEDS_SETS}  # what draws minibatches
+# again, or asks for data sets
 
 AXIS = {
     "reversed": lambda ds, axis: ds.isel({axis: slice(None, None, -1)}),

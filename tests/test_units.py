@@ -114,6 +114,8 @@ LEARNED = {
     "pathwise_clausius": analysis.pathwise_clausius,
     "theta_fluctuation_theorem": analysis.theta_fluctuation_theorem,
     "noise_statistics": analysis.noise_statistics,
+    "training": analysis.training,
+    "curvature": analysis.curvature,
     "naive_reservoir": analysis.naive_reservoir,
 }
 OTHERS = {  # of the ensembles of `test_dataset_operations`, what is not in its list

@@ -33,6 +33,7 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_
 from thermosim.analysis.reservoir import clausius, naive_reservoir
 from thermosim.analysis.sphere_entropy import sphere_entropy
 from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
+from thermosim.analysis.training import curvature, training
 from thermosim.analysis.work import (
     crooks,
     entropy_production,
@@ -51,6 +52,7 @@ __all__ = [
     "cap_entropy",
     "clausius",
     "crooks",
+    "curvature",
     "data_processing",
     "dataset_information",
     "detailed",
@@ -87,6 +89,7 @@ __all__ = [
     "sphere_entropy",
     "thermodynamics",
     "theta_fluctuation_theorem",
+    "training",
     "unbiased_cka",
     "unbiased_hsic",
     "work_and_heat",

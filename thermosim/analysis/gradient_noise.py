@@ -33,7 +33,7 @@ from thermosim.analysis.replicas import is_regular
 from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN, FEWEST_FOR_VARIANCE, put_skewed_mean
 from thermosim.schedules import values_at
 
-__all__ = ["GradientNoise", "gradient_noise", "learned_parameters", "noise_statistics"]
+__all__ = ["GradientNoise", "gradient_noise", "learned_parameters", "minibatch", "noise_statistics"]
 
 FALSE_ALARMS = 1e-4  # probability that white noise is called coloured
 _LAGS = 20  # frames
@@ -73,7 +73,7 @@ def gradient_noise(machine: Machine) -> GradientNoise:
     noise, pull, loss = np.empty(shape), np.empty(shape), np.empty(shape[:2])
     for part in _parts(len(frames), shape[1] * int(theta.batch) * machine.evaluator.components):
         here = np.concatenate([machine.theta(frame) for frame in frames[part]])
-        rows = [_minibatch(machine, int(machine.steps[frame]) + 1) for frame in frames[part]]
+        rows = [minibatch(machine, int(machine.steps[frame]) + 1) for frame in frames[part]]
         drawn = machine.evaluator.data_gradient(np.concatenate(rows), here)[1]
         full_loss, full = _full_gradient(machine, here, len(rows))
         pull[part] = full[:, learned].reshape(len(rows), *shape[1:])
@@ -210,7 +210,7 @@ def learned_parameters(machine: Machine) -> tuple[np.ndarray, list[str]]:
     return np.array(rows, int), groups
 
 
-def _minibatch(machine: Machine, step: int) -> np.ndarray:
+def minibatch(machine: Machine, step: int) -> np.ndarray:
     """The rows (R, B, n) that the move of theta at this step drew."""
     from thermosim.kernels.noise import uniform_array
     from thermosim.streams import MINIBATCH

@@ -1,0 +1,293 @@
+"""How far training has come, in recorded frames: loss, the two parts of the gradient's square, curvature.
+
+    L = <l> over the rows,   g_B: the gradient of a minibatch of B rows, drawn with replacement
+    <|g_B|^2> = |grad L|^2 + Tr Cov(g_1)/B
+    batch sharpness  <g_B'H_B g_B/|g_B|^2>, H_B the Hessian of the minibatch that follows the frame
+    curvature        trace and largest eigenvalues of the Hessian H of L
+
+Plain gradient descent on a quadratic is stable where the learning rate r < 2/h, h its largest eigenvalue. Full-batch
+training settles where h = 2/r (J. Cohen et al., ICLR 2021, arXiv:2103.00065), SGD where the batch sharpness is (A.
+Andreyev, P. Beneventano, arXiv:2412.20553). The parts of <|g_B|^2> are those of the entropic loss, L + (r/4) <|g_B|^2>
+(L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387).
+
+Products with a Hessian are central differences of the gradient, H v = [g(theta + e v) - g(theta - e v)]/(2 e), v of
+length 1: exact where the gradient is quadratic in theta; elsewhere off by e^2/6 times its third derivative along v, and
+by rounding, eps |g|/e. With e = eps^(1/3) (1 + rms theta) both are some 1e-10. A row whose ReLU has its kink between
+the two points is wrong: a share e of them.
+
+Fresh rows were not kept. Others of the same law, never met by theta, stand for them, each replica's own where an
+average is wanted. Every estimate X comes with X_error over independent replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis.diverged import of_survivors
+from thermosim.analysis.estimates import gathered, put_mean, require
+from thermosim.analysis.gradient_noise import minibatch
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.skewed_means import put_skewed_mean
+from thermosim.data.sources import data_of
+from thermosim.schedules import values_at
+
+__all__ = ["curvature", "training"]
+
+_DIRECT = 64  # parameters, up to which the whole Hessian is formed
+_LANCZOS = 24  # products for the largest eigenvalues
+_STEP = float(np.finfo(float).eps) ** (1.0 / 3.0)
+Gradient = Callable[[np.ndarray], np.ndarray]  # of theta (R, m)
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """Of one frame, a number for each replica (R,)."""
+
+    loss: np.ndarray
+    gradient_square: np.ndarray
+    row_noise: np.ndarray  # Tr Cov(g_1)
+    batch_sharpness: np.ndarray
+
+
+@of_survivors
+def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
+    """Loss, the parts of <|g_B|^2> and batch sharpness in every frame: dims step and the sweep axes.
+
+    loss L; gradient_square |grad L|^2; minibatch_noise Tr Cov(g_1)/B, 0 with theta.batch = "all";
+    minibatch_gradient_square, their sum; batch_sharpness, of one minibatch for each replica. Over the rows that each
+    replica learns from; of fresh ones, over `rows` new ones for each, without bias: then gradient_square may be
+    negative. `stability` = 2/r is what the learning rate r of the next step allows (NaN of the last frame).
+
+    Weight decay is no part of the loss. Raises ValueError without theta, for a model whose loss is not its surprisal
+    (learning by contrast), and for fewer than two `rows`.
+    """
+    require(ds, "theta")
+    if rows < 2:
+        raise ValueError(f"rows = {rows}: a covariance needs 2 rows")
+    frames = [_frames(machine, rows) for machine in machines(ds)]
+
+    def over(of: Callable[[_Frame], np.ndarray]) -> xr.DataArray:
+        return gathered(ds, [np.stack([of(frame) for frame in point]) for point in frames], ("step", "replica"))
+
+    every = machines(ds)
+    inverse = [0.0 if m.settings.theta.batch == "all" else 1.0 / int(m.settings.theta.batch) for m in every]
+    share = gathered(ds, [np.array(one) for one in inverse], ())
+    slope, noise = over(lambda frame: frame.gradient_square), over(lambda frame: frame.row_noise) * share
+    kept, result = "over the rows of each replica", xr.Dataset()
+    put_skewed_mean(result, "loss", over(lambda frame: frame.loss), "energy", "mean of L", kept)
+    put_skewed_mean(result, "gradient_square", slope, "energy^2", "mean of |grad L|^2", kept)
+    put_skewed_mean(result, "minibatch_noise", noise, "energy^2", "mean of Tr Cov(g_1)/B", kept)
+    put_skewed_mean(result, "minibatch_gradient_square", slope + noise, "energy^2", "mean of |g_B|^2", kept)
+    sharpness = over(lambda frame: frame.batch_sharpness)
+    put_mean(result, "batch_sharpness", sharpness, "energy", "mean of g_B'H_B g_B/|g_B|^2", "of the next minibatch")
+    stability = gathered(ds, [_stability(machine) for machine in every], ("step",))
+    return result.assign(stability=stability.assign_attrs(units="energy", long_name="2/r of the next step"))
+
+
+@of_survivors
+def curvature(ds: xr.Dataset, eigenvalues: int = 1, rows: int = 1024) -> xr.Dataset:
+    """Trace and largest eigenvalues of the Hessian of L in every frame: dims step, axes[, eigenvalue].
+
+    With up to 64 parameters the whole matrix is formed; of larger ones eigenvalues come from 24 steps of Lanczos, which
+    in each frame begin at the eigenvectors of the frame before, and the trace from as many random signs (M. F.
+    Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)), whose error is in that over replicas. `residual`: the
+    largest |H v - h v|/h of any replica, within which of h an eigenvalue lies; of a whole matrix its asymmetry. Of
+    fresh rows, over `rows` of the same law, the same for all replicas: exact for these, while the largest eigenvalue
+    of few rows is above that of all.
+
+    Raises ValueError as `training` does, and for less than one of `eigenvalues`, or more than theta has parameters.
+    """
+    require(ds, "theta")
+    size = ds.sizes["theta_dim"]
+    if not 1 <= eigenvalues <= min(size, _LANCZOS // 2):
+        raise ValueError(f"eigenvalues = {eigenvalues}: expected 1 to {min(size, _LANCZOS // 2)}")
+    found = [_curvatures(machine, eigenvalues, rows) for machine in machines(ds)]
+    trace, largest, residual = ([np.stack([frame[part] for frame in point]) for point in found] for part in range(3))
+    result, condition = xr.Dataset(), "of the loss over all rows, weight decay left out"
+    whole = gathered(ds, trace, ("step", "replica"))
+    put_mean(result, "trace", whole, "energy", "mean trace of the Hessian of L", condition)
+    coords = {"eigenvalue": np.arange(eigenvalues)}
+    each = gathered(ds, largest, ("step", "replica", "eigenvalue"), coords)
+    put_mean(
+        result, "largest_eigenvalue", each, "energy", "mean of the largest eigenvalues of the Hessian of L", condition
+    )
+    worst = gathered(ds, residual, ("step", "replica")).max("replica")
+    result["residual"] = worst.assign_attrs(units="1", long_name="largest |H v - h v|/h of any replica")
+    stability = gathered(ds, [_stability(machine) for machine in machines(ds)], ("step",))
+    return result.assign(stability=stability.assign_attrs(units="energy", long_name="2/r of the next step"))
+
+
+def _stability(machine: Machine) -> np.ndarray:
+    """2/r at the step after each frame, (F,)."""
+    steps = int(machine.settings.run.steps)
+    at = np.minimum(machine.steps + 1, steps)
+    rate = np.where(machine.steps < steps, values_at(machine.settings.theta.learning_rate, steps, at), np.nan)
+    return np.asarray(2.0 / rate)
+
+
+def _require_loss(machine: Machine) -> None:
+    model, theta = machine.model, machine.settings.theta
+    if not machine.theta_move.learns or not (model.is_loss or theta.gradient == "likelihood"):
+        raise ValueError(
+            f"theta.dynamics = {theta.dynamics!r} of model {model.name!r} does not descend a loss of data: these are "
+            'results of losses, and of theta.gradient = "likelihood"'
+        )
+
+
+def _frames(machine: Machine, count: int) -> list[_Frame]:
+    _require_loss(machine)
+    section, replicas = machine.settings.data, machine.frames.sizes["replica"]
+    own = _law(machine, replicas * count).reshape(replicas, count, -1) if section and section.fresh else None
+    found = []
+    for frame, step in enumerate(machine.steps):
+        theta = machine.theta(frame)
+        loss, square, noise = _of_rows(machine, theta) if own is None else _of_law(machine, theta, own)
+        batch = _next_minibatch(machine, int(step), own)
+        found.append(_Frame(loss, square, noise, _sharpness(machine, theta, batch)))
+    return found
+
+
+def _law(machine: Machine, rows: int) -> np.ndarray:
+    """So many rows (rows, n) of the law of fresh ones, on a stream of their own."""
+    assert machine.settings.data is not None
+    section = machine.settings.data.model_copy(update={"fresh": False, "rows": rows})
+    return data_of(machine.model, machine.constants, section, machine.folder).values
+
+
+def _of_rows(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """L, |grad L|^2 and Tr Cov over the data set of each replica."""
+    loss, square, noise = np.empty((3, len(theta)))
+    for mine, rows in _sets(machine):
+        loss[mine], _ = machine.evaluator.data_gradient(rows, theta[mine])
+        mean, variance = machine.evaluator.gradient_moments(rows, theta[mine])
+        square[mine], noise[mine] = (mean**2).sum(1), variance.sum(1)
+    return loss, square, noise
+
+
+def _of_law(machine: Machine, theta: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same, estimated without bias from rows (R, K, n), each replica's own."""
+    count = own.shape[1]
+    loss, total, squares = np.zeros(len(theta)), np.zeros_like(theta), np.zeros_like(theta)
+    for place in range(count):
+        value, slope = machine.evaluator.data_gradient(own[:, place : place + 1], theta)
+        loss += value / count
+        total += slope
+        squares += slope**2
+    noise = (squares - total**2 / count).sum(1) / (count - 1)
+    return loss, ((total / count) ** 2).sum(1) - noise / count, noise
+
+
+def _sets(machine: Machine) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Which replicas learn from each data set (R,), and its rows (K, n)."""
+    number = machine.data_set()
+    return [(number == one, machine.data.of_set(int(one))) for one in np.unique(number)]
+
+
+def _next_minibatch(machine: Machine, step: int, own: np.ndarray | None) -> np.ndarray | None:
+    """Rows (R, B, n) of the minibatch that follows a frame, or one like it; None: all rows."""
+    batch = machine.settings.theta.batch
+    if batch == "all":
+        return None
+    if own is None:
+        return minibatch(machine, step + 1)
+    repeats = -(-int(batch) // own.shape[1])
+    return np.tile(own, (1, repeats, 1))[:, : int(batch)]
+
+
+def _sharpness(machine: Machine, theta: np.ndarray, batch: np.ndarray | None) -> np.ndarray:
+    """g'Hg/|g|^2 of each replica's minibatch; 0 where the gradient vanishes."""
+    gradient = _gradient_of(machine, batch)
+    slope = gradient(theta)
+    length = np.sqrt((slope**2).sum(1, keepdims=True))
+    along = np.divide(slope, length, out=np.zeros_like(slope), where=length > 0.0)
+    return np.asarray((along * _product(gradient, theta, along)).sum(1))
+
+
+def _gradient_of(machine: Machine, batch: np.ndarray | None) -> Gradient:
+    """The mean gradient over rows (R, B, n), or over the data set of each replica."""
+    if batch is not None:
+        return lambda theta: machine.evaluator.data_gradient(batch, theta)[1]
+    sets = _sets(machine)
+
+    def gradient(theta: np.ndarray) -> np.ndarray:
+        slope = np.empty_like(theta)
+        for mine, rows in sets:
+            slope[mine] = machine.evaluator.data_gradient(rows, theta[mine])[1]
+        return slope
+
+    return gradient
+
+
+def _product(gradient: Gradient, theta: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """H v of unit vectors v (R, m), or 0: central differences of the gradient."""
+    step = _STEP * (1.0 + np.sqrt((theta**2).mean(1, keepdims=True)))
+    return np.asarray((gradient(theta + step * along) - gradient(theta - step * along)) / (2.0 * step))
+
+
+def _curvatures(machine: Machine, count: int, rows: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """In every frame, of each replica: the trace (R), the largest eigenvalues (R, count), their worst residual (R)."""
+    _require_loss(machine)
+    section = machine.settings.data
+    if section is not None and section.fresh:
+        common = _law(machine, rows)
+        gradient: Gradient = lambda theta: machine.evaluator.data_gradient(common, theta)[1]  # noqa: E731
+    else:
+        gradient = _gradient_of(machine, None)
+    start, found = None, []
+    for frame in range(len(machine.steps)):
+        theta = machine.theta(frame)
+        if theta.shape[1] <= _DIRECT:
+            found.append(_direct(gradient, theta, count))
+            continue
+        values, start, residual = _lanczos(gradient, theta, count, start)
+        found.append((_signed_trace(gradient, theta, frame), values, residual))
+    return found
+
+
+def _direct(gradient: Gradient, theta: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By the whole matrix; its asymmetry tells what the differences are worth."""
+    size = theta.shape[1]
+    unit = np.eye(size)
+    hessian = np.stack([_product(gradient, theta, np.broadcast_to(unit[i], theta.shape)) for i in range(size)], axis=1)
+    values = np.linalg.eigvalsh(0.5 * (hessian + hessian.transpose(0, 2, 1)))[:, ::-1]
+    asymmetry = 0.5 * np.linalg.norm(hessian - hessian.transpose(0, 2, 1), axis=(1, 2))
+    return np.einsum("rii->r", hessian), values[:, :count], asymmetry / np.maximum(np.abs(values[:, 0]), 1e-300)
+
+
+def _lanczos(
+    gradient: Gradient, theta: np.ndarray, count: int, start: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The largest Ritz values (R, count), the sum of their vectors (R, m), and the worst residual of the first (R).
+
+    C. Lanczos, J. Res. Natl. Bur. Stand. 45, 255 (1950), every vector made orthogonal to all before it, twice.
+    """
+    replicas, size = theta.shape
+    products = min(_LANCZOS, size)
+    basis, images = np.zeros((2, replicas, products, size))
+    vector = np.random.default_rng(0).normal(size=theta.shape) if start is None else start
+    for k in range(products):
+        for _ in range(2):
+            vector = vector - np.einsum("rk,rkm->rm", np.einsum("rkm,rm->rk", basis[:, :k], vector), basis[:, :k])
+        length = np.sqrt((vector**2).sum(1, keepdims=True))
+        basis[:, k] = np.divide(vector, length, out=np.zeros_like(vector), where=length > 0.0)
+        vector = images[:, k] = _product(gradient, theta, basis[:, k])
+    projected = np.einsum("rkm,rlm->rkl", basis, images)
+    values, vectors = np.linalg.eigh(0.5 * (projected + projected.transpose(0, 2, 1)))
+    values, vectors = values[:, ::-1][:, :count], vectors[:, :, ::-1][:, :, :count]
+    ritz, image = (np.einsum("rkc,rkm->rcm", vectors, part) for part in (basis, images))
+    residual = np.linalg.norm(image - values[..., None] * ritz, axis=2) / np.maximum(np.abs(values), 1e-300)
+    return values, ritz.sum(1), residual.max(1)
+
+
+def _signed_trace(gradient: Gradient, theta: np.ndarray, frame: int) -> np.ndarray:
+    """Mean of z'Hz over random signs z, other ones for every replica and frame: (R,)."""
+    random, total = np.random.default_rng((1, frame)), np.zeros(len(theta))
+    scale = np.sqrt(theta.shape[1])
+    for _ in range(_LANCZOS):
+        signs = random.choice([-1.0, 1.0], theta.shape)
+        total += scale * (signs * _product(gradient, theta, signs / scale)).sum(1)
+    return total / _LANCZOS
