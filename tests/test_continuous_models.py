@@ -102,7 +102,7 @@ def test_moments_of_gradients_over_rows():
     """Mean and variance, divisor K, of the gradient of one row."""
     evaluator, rows, theta, _ = random_state(GAUSSIAN, {"dimension": 2}, replicas=7)
     each = np.array([evaluator.gradient(np.repeat(row[None], len(theta), axis=0), theta) for row in rows])
-    mean, variance = evaluator.gradient_moments(rows, theta)
+    _, mean, variance = evaluator.gradient_moments(rows, theta)
     np.testing.assert_allclose(mean, each.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(variance, each.var(axis=0), rtol=1e-9)
 

@@ -22,7 +22,6 @@ average is wanted. Every estimate X comes with X_error over independent replicas
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -38,19 +37,11 @@ from thermosim.schedules import values_at
 __all__ = ["curvature", "training"]
 
 _DIRECT = 64  # parameters, up to which the whole Hessian is formed
-_LANCZOS = 24  # products for the largest eigenvalues
+_LANCZOS, _EVERY, _SETTLED = 48, 6, 1e-6  # products at most, between looks at the residual, and what that may be
+_SIGNS = 8  # products for a trace
+_CHUNK = 1 << 22  # numbers of theta at a time
 _STEP = float(np.finfo(float).eps) ** (1.0 / 3.0)
 Gradient = Callable[[np.ndarray], np.ndarray]  # of theta (R, m)
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """Of one frame, a number for each replica (R,)."""
-
-    loss: np.ndarray
-    gradient_square: np.ndarray
-    row_noise: np.ndarray  # Tr Cov(g_1)
-    batch_sharpness: np.ndarray
 
 
 @of_survivors
@@ -68,21 +59,18 @@ def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
     require(ds, "theta")
     if rows < 2:
         raise ValueError(f"rows = {rows}: a covariance needs 2 rows")
-    frames = [_frames(machine, rows) for machine in machines(ds)]
-
-    def over(of: Callable[[_Frame], np.ndarray]) -> xr.DataArray:
-        return gathered(ds, [np.stack([of(frame) for frame in point]) for point in frames], ("step", "replica"))
-
     every = machines(ds)
+    each = [_frames(machine, rows) for machine in every]  # (4, F, R)
+    loss, slope, of_row, sharpness = (
+        gathered(ds, [point[number] for point in each], ("step", "replica")) for number in range(4)
+    )
     inverse = [0.0 if m.settings.theta.batch == "all" else 1.0 / int(m.settings.theta.batch) for m in every]
-    share = gathered(ds, [np.array(one) for one in inverse], ())
-    slope, noise = over(lambda frame: frame.gradient_square), over(lambda frame: frame.row_noise) * share
+    noise = of_row * gathered(ds, [np.array(one) for one in inverse], ())
     kept, result = "over the rows of each replica", xr.Dataset()
-    put_skewed_mean(result, "loss", over(lambda frame: frame.loss), "energy", "mean of L", kept)
+    put_skewed_mean(result, "loss", loss, "energy", "mean of L", kept)
     put_skewed_mean(result, "gradient_square", slope, "energy^2", "mean of |grad L|^2", kept)
     put_skewed_mean(result, "minibatch_noise", noise, "energy^2", "mean of Tr Cov(g_1)/B", kept)
     put_skewed_mean(result, "minibatch_gradient_square", slope + noise, "energy^2", "mean of |g_B|^2", kept)
-    sharpness = over(lambda frame: frame.batch_sharpness)
     put_mean(result, "batch_sharpness", sharpness, "energy", "mean of g_B'H_B g_B/|g_B|^2", "of the next minibatch")
     stability = gathered(ds, [_stability(machine) for machine in every], ("step",))
     return result.assign(stability=stability.assign_attrs(units="energy", long_name="2/r of the next step"))
@@ -92,9 +80,9 @@ def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
 def curvature(ds: xr.Dataset, eigenvalues: int = 1, rows: int = 1024) -> xr.Dataset:
     """Trace and largest eigenvalues of the Hessian of L in every frame: dims step, axes[, eigenvalue].
 
-    With up to 64 parameters the whole matrix is formed; of larger ones eigenvalues come from 24 steps of Lanczos, which
-    in each frame begin at the eigenvectors of the frame before, and the trace from as many random signs (M. F.
-    Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)), whose error is in that over replicas. `residual`: the
+    With up to 64 parameters the whole matrix is formed; of larger ones up to 6 eigenvalues come from Lanczos, and the
+    trace from 8 vectors of random signs (M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)), whose error is
+    in that over replicas. `residual`: the
     largest |H v - h v|/h of any replica, within which of h an eigenvalue lies; of a whole matrix its asymmetry. Of
     fresh rows, over `rows` of the same law, the same for all replicas: exact for these, while the largest eigenvalue
     of few rows is above that of all.
@@ -103,10 +91,10 @@ def curvature(ds: xr.Dataset, eigenvalues: int = 1, rows: int = 1024) -> xr.Data
     """
     require(ds, "theta")
     size = ds.sizes["theta_dim"]
-    if not 1 <= eigenvalues <= min(size, _LANCZOS // 2):
-        raise ValueError(f"eigenvalues = {eigenvalues}: expected 1 to {min(size, _LANCZOS // 2)}")
+    if not 1 <= eigenvalues <= min(size, _EVERY):
+        raise ValueError(f"eigenvalues = {eigenvalues}: expected 1 to {min(size, _EVERY)}")
     found = [_curvatures(machine, eigenvalues, rows) for machine in machines(ds)]
-    trace, largest, residual = ([np.stack([frame[part] for frame in point]) for point in found] for part in range(3))
+    trace, largest, residual = zip(*found, strict=True)
     result, condition = xr.Dataset(), "of the loss over all rows, weight decay left out"
     whole = gathered(ds, trace, ("step", "replica"))
     put_mean(result, "trace", whole, "energy", "mean trace of the Hessian of L", condition)
@@ -138,17 +126,25 @@ def _require_loss(machine: Machine) -> None:
         )
 
 
-def _frames(machine: Machine, count: int) -> list[_Frame]:
+def _frames(machine: Machine, count: int) -> np.ndarray:
+    """Of every frame and replica L, |grad L|^2, Tr Cov of one row, and batch sharpness: (4, F, R)."""
     _require_loss(machine)
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
     own = _law(machine, replicas * count).reshape(replicas, count, -1) if section and section.fresh else None
-    found = []
-    for frame, step in enumerate(machine.steps):
-        theta = machine.theta(frame)
-        loss, square, noise = _of_rows(machine, theta) if own is None else _of_law(machine, theta, own)
-        batch = _next_minibatch(machine, int(step), own)
-        found.append(_Frame(loss, square, noise, _sharpness(machine, theta, batch)))
+    found = np.empty((4, len(machine.steps), replicas))
+    for part in _parts(machine):
+        theta = np.concatenate([machine.theta(frame) for frame in part])
+        moments = _of_rows(machine, theta) if own is None else _of_law(machine, theta, own)
+        batch = _next_minibatches(machine, part, own)
+        found[:, part] = np.stack([*moments, _sharpness(machine, theta, batch)]).reshape(4, len(part), replicas)
     return found
+
+
+def _parts(machine: Machine) -> list[range]:
+    """Frames that are worked on together."""
+    frames, size = len(machine.steps), machine.frames.sizes["replica"] * machine.frames.sizes["theta_dim"]
+    count = max(1, _CHUNK // size)
+    return [range(first, min(first + count, frames)) for first in range(0, frames, count)]
 
 
 def _law(machine: Machine, rows: int) -> np.ndarray:
@@ -159,21 +155,20 @@ def _law(machine: Machine, rows: int) -> np.ndarray:
 
 
 def _of_rows(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """L, |grad L|^2 and Tr Cov over the data set of each replica."""
+    """L, |grad L|^2 and Tr Cov over the data set of each replica, theta (F R, m)."""
     loss, square, noise = np.empty((3, len(theta)))
-    for mine, rows in _sets(machine):
-        loss[mine], _ = machine.evaluator.data_gradient(rows, theta[mine])
-        mean, variance = machine.evaluator.gradient_moments(rows, theta[mine])
+    for mine, rows in _sets(machine, len(theta)):
+        loss[mine], mean, variance = machine.evaluator.gradient_moments(rows, theta[mine])
         square[mine], noise[mine] = (mean**2).sum(1), variance.sum(1)
     return loss, square, noise
 
 
 def _of_law(machine: Machine, theta: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same, estimated without bias from rows (R, K, n), each replica's own."""
-    count = own.shape[1]
+    count, frames = own.shape[1], len(theta) // len(own)
     loss, total, squares = np.zeros(len(theta)), np.zeros_like(theta), np.zeros_like(theta)
     for place in range(count):
-        value, slope = machine.evaluator.data_gradient(own[:, place : place + 1], theta)
+        value, slope = machine.evaluator.data_gradient(np.tile(own[:, place : place + 1], (frames, 1, 1)), theta)
         loss += value / count
         total += slope
         squares += slope**2
@@ -181,21 +176,21 @@ def _of_law(machine: Machine, theta: np.ndarray, own: np.ndarray) -> tuple[np.nd
     return loss, ((total / count) ** 2).sum(1) - noise / count, noise
 
 
-def _sets(machine: Machine) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Which replicas learn from each data set (R,), and its rows (K, n)."""
-    number = machine.data_set()
+def _sets(machine: Machine, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Which of `count` thetas, all replicas of some frames, learn from each data set, and its rows (K, n)."""
+    number = np.resize(machine.data_set(), count)
     return [(number == one, machine.data.of_set(int(one))) for one in np.unique(number)]
 
 
-def _next_minibatch(machine: Machine, step: int, own: np.ndarray | None) -> np.ndarray | None:
-    """Rows (R, B, n) of the minibatch that follows a frame, or one like it; None: all rows."""
+def _next_minibatches(machine: Machine, frames: range, own: np.ndarray | None) -> np.ndarray | None:
+    """Rows (F R, B, n) of the minibatch that follows each frame, or one like it; None: all rows."""
     batch = machine.settings.theta.batch
     if batch == "all":
         return None
     if own is None:
-        return minibatch(machine, step + 1)
+        return np.concatenate([minibatch(machine, int(machine.steps[frame]) + 1) for frame in frames])
     repeats = -(-int(batch) // own.shape[1])
-    return np.tile(own, (1, repeats, 1))[:, : int(batch)]
+    return np.tile(np.tile(own, (1, repeats, 1))[:, : int(batch)], (len(frames), 1, 1))
 
 
 def _sharpness(machine: Machine, theta: np.ndarray, batch: np.ndarray | None) -> np.ndarray:
@@ -208,14 +203,13 @@ def _sharpness(machine: Machine, theta: np.ndarray, batch: np.ndarray | None) ->
 
 
 def _gradient_of(machine: Machine, batch: np.ndarray | None) -> Gradient:
-    """The mean gradient over rows (R, B, n), or over the data set of each replica."""
+    """The mean gradient over rows (F R, B, n), or over the data set of each replica."""
     if batch is not None:
         return lambda theta: machine.evaluator.data_gradient(batch, theta)[1]
-    sets = _sets(machine)
 
     def gradient(theta: np.ndarray) -> np.ndarray:
         slope = np.empty_like(theta)
-        for mine, rows in sets:
+        for mine, rows in _sets(machine, len(theta)):
             slope[mine] = machine.evaluator.data_gradient(rows, theta[mine])[1]
         return slope
 
@@ -228,24 +222,26 @@ def _product(gradient: Gradient, theta: np.ndarray, along: np.ndarray) -> np.nda
     return np.asarray((gradient(theta + step * along) - gradient(theta - step * along)) / (2.0 * step))
 
 
-def _curvatures(machine: Machine, count: int, rows: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """In every frame, of each replica: the trace (R), the largest eigenvalues (R, count), their worst residual (R)."""
+def _curvatures(machine: Machine, count: int, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every frame and replica the trace (F, R), largest eigenvalues (F, R, count), their worst residual (F, R)."""
     _require_loss(machine)
-    section = machine.settings.data
+    section, replicas = machine.settings.data, machine.frames.sizes["replica"]
+    gradient = _gradient_of(machine, None)
     if section is not None and section.fresh:
         common = _law(machine, rows)
-        gradient: Gradient = lambda theta: machine.evaluator.data_gradient(common, theta)[1]  # noqa: E731
-    else:
-        gradient = _gradient_of(machine, None)
-    start, found = None, []
-    for frame in range(len(machine.steps)):
-        theta = machine.theta(frame)
+
+        def gradient(theta: np.ndarray) -> np.ndarray:
+            return machine.evaluator.data_gradient(common, theta)[1]
+
+    parts = []
+    for part in _parts(machine):
+        theta = np.concatenate([machine.theta(frame) for frame in part])
         if theta.shape[1] <= _DIRECT:
-            found.append(_direct(gradient, theta, count))
-            continue
-        values, start, residual = _lanczos(gradient, theta, count, start)
-        found.append((_signed_trace(gradient, theta, frame), values, residual))
-    return found
+            parts.append(_direct(gradient, theta, count))
+        else:
+            parts.append((_signed_trace(gradient, theta, part[0]), *_lanczos(gradient, theta, count)))
+    trace, values, residual = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return trace.reshape(-1, replicas), values.reshape(-1, replicas, count), residual.reshape(-1, replicas)
 
 
 def _direct(gradient: Gradient, theta: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -255,39 +251,48 @@ def _direct(gradient: Gradient, theta: np.ndarray, count: int) -> tuple[np.ndarr
     hessian = np.stack([_product(gradient, theta, np.broadcast_to(unit[i], theta.shape)) for i in range(size)], axis=1)
     values = np.linalg.eigvalsh(0.5 * (hessian + hessian.transpose(0, 2, 1)))[:, ::-1]
     asymmetry = 0.5 * np.linalg.norm(hessian - hessian.transpose(0, 2, 1), axis=(1, 2))
-    return np.einsum("rii->r", hessian), values[:, :count], asymmetry / np.maximum(np.abs(values[:, 0]), 1e-300)
+    return (
+        np.einsum("rii->r", hessian),
+        values[:, :count],
+        asymmetry / np.maximum(np.abs(values[:, 0]), np.finfo(float).tiny),
+    )
 
 
-def _lanczos(
-    gradient: Gradient, theta: np.ndarray, count: int, start: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The largest Ritz values (R, count), the sum of their vectors (R, m), and the worst residual of the first (R).
+def _lanczos(gradient: Gradient, theta: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest Ritz values (R, count), and the worst residual of their vectors (R).
 
     C. Lanczos, J. Res. Natl. Bur. Stand. 45, 255 (1950), every vector made orthogonal to all before it, twice.
     """
-    replicas, size = theta.shape
-    products = min(_LANCZOS, size)
-    basis, images = np.zeros((2, replicas, products, size))
-    vector = np.random.default_rng(0).normal(size=theta.shape) if start is None else start
+    products = min(_LANCZOS, theta.shape[1])
+    basis, images = np.zeros((2, len(theta), products, theta.shape[1]))
+    vector = np.random.default_rng(0).normal(size=theta.shape)
     for k in range(products):
         for _ in range(2):
             vector = vector - np.einsum("rk,rkm->rm", np.einsum("rkm,rm->rk", basis[:, :k], vector), basis[:, :k])
         length = np.sqrt((vector**2).sum(1, keepdims=True))
         basis[:, k] = np.divide(vector, length, out=np.zeros_like(vector), where=length > 0.0)
         vector = images[:, k] = _product(gradient, theta, basis[:, k])
+        if (k + 1) % _EVERY == 0 or k + 1 == products:
+            values, residual = _ritz(basis[:, : k + 1], images[:, : k + 1], count)
+            if residual.max() < _SETTLED:
+                break
+    return values, residual
+
+
+def _ritz(basis: np.ndarray, images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ritz values (R, count) and their worst |H v - h v|/h (R), of orthonormal vectors (R, K, m) and products H v."""
     projected = np.einsum("rkm,rlm->rkl", basis, images)
     values, vectors = np.linalg.eigh(0.5 * (projected + projected.transpose(0, 2, 1)))
     values, vectors = values[:, ::-1][:, :count], vectors[:, :, ::-1][:, :, :count]
-    ritz, image = (np.einsum("rkc,rkm->rcm", vectors, part) for part in (basis, images))
-    residual = np.linalg.norm(image - values[..., None] * ritz, axis=2) / np.maximum(np.abs(values), 1e-300)
-    return values, ritz.sum(1), residual.max(1)
+    left = np.einsum("rkc,rkm->rcm", vectors, images) - values[..., None] * np.einsum("rkc,rkm->rcm", vectors, basis)
+    return values, (np.linalg.norm(left, axis=2) / np.maximum(np.abs(values), np.finfo(float).tiny)).max(1)
 
 
 def _signed_trace(gradient: Gradient, theta: np.ndarray, frame: int) -> np.ndarray:
     """Mean of z'Hz over random signs z, other ones for every replica and frame: (R,)."""
     random, total = np.random.default_rng((1, frame)), np.zeros(len(theta))
     scale = np.sqrt(theta.shape[1])
-    for _ in range(_LANCZOS):
+    for _ in range(_SIGNS):
         signs = random.choice([-1.0, 1.0], theta.shape)
         total += scale * (signs * _product(gradient, theta, signs / scale)).sum(1)
-    return total / _LANCZOS
+    return total / _SIGNS

@@ -301,6 +301,6 @@ def _row_variance(machine: Machine, record: GradientNoise) -> np.ndarray:
         here = theta[:, sets == data_set]
         variance = machine.evaluator.gradient_moments(
             machine.data.of_set(int(data_set)), here.reshape(-1, here.shape[-1])
-        )[1]
+        )[2]
         result[:, sets == data_set] = variance[:, record.learned].mean(axis=1).reshape(here.shape[:2])
     return result / int(machine.settings.theta.batch)

@@ -116,22 +116,27 @@ class Evaluator:
         """
         return self._gradient(np.asarray(rows, float), theta)
 
-    def gradient_moments(self, rows: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance over rows (K, n) of d phi/d theta of one row, for every theta (R, m): (R, m), (R, m)."""
+    def gradient_moments(self, rows: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean over rows (K, n) of phi, and mean and variance of d phi/d theta of one row, for every theta (R, m).
+
+        Returns (R,), (R, m), (R, m).
+        """
         bindings = {"parameter_gradient": self.model.parameter_gradient}
         kernel = self._compiled(apply.gradient_moments, apply.MOMENTS, **bindings)
         rows = _packed(rows)
-        mean, variance = np.empty((2, len(theta), self.parameters))
+        loss, (mean, variance) = np.empty(len(theta)), np.empty((2, len(theta), self.parameters))
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
-            gradient, total, square = (aligned_zeros((self.parameters, self._width)) for _ in range(3))
-            kernel(*tile, rows, self._row(), aligned_zeros((self._width,)), gradient, total, square)
-            used = lanes.stop - lanes.start
+            width, used = tile[0].shape[1], lanes.stop - lanes.start
+            gradient, total, square = (aligned_zeros((self.parameters, width)) for _ in range(3))
+            phi = aligned_zeros((width,))
+            kernel(*tile, rows, aligned_zeros((self._row_length, width)), phi, gradient, total, square)
+            loss[lanes] = phi[:used] / len(rows)
             mean[lanes] = total[:, :used].T / len(rows)
             variance[lanes] = square[:, :used].T / len(rows) - mean[lanes] ** 2
 
-        self._run(work, self._tiles(theta))
-        return mean, variance
+        self._run(work, self._tiles(theta, shared=True))
+        return loss, mean, variance
 
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample of exp(-phi) for each theta (R, m): (R, n). The noise has the address given."""
@@ -173,34 +178,38 @@ class Evaluator:
         factor = 1.0 / x.shape[-2]
 
         def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
-            of_loss, of_theta = aligned_zeros((self._width,)), aligned_zeros((self.parameters, self._width))
+            width = tile[0].shape[1]
+            of_loss, of_theta = aligned_zeros((width,)), aligned_zeros((self.parameters, width))
             if common is not None:
-                kernel(*tile, common, self._row()[None], factor, of_loss, of_theta)
+                kernel(*tile, common, aligned_zeros((1, self._row_length, width)), factor, of_loss, of_theta)
             else:
-                kernel(*tile, none, _columns(x.transpose(1, 2, 0), lanes, self._width), factor, of_loss, of_theta)
+                kernel(*tile, none, _columns(x.transpose(1, 2, 0), lanes, width), factor, of_loss, of_theta)
             loss[lanes] = of_loss[: lanes.stop - lanes.start]
             slope[lanes] = of_theta[:, : lanes.stop - lanes.start].T
 
-        self._run(work, self._tiles(theta))
+        self._run(work, self._tiles(theta, shared=True))
         return loss, slope
 
     def _compiled(self, template: Callable[..., None], signature: Any, **more: Any) -> Any:
         return compiled(template, signature, **self._bindings, **more)
 
-    def _row(self) -> np.ndarray:
-        return aligned_zeros((self._row_length, self._width))
-
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
         return aligned_zeros((self.components, self._width)), aligned_zeros((self.components, self._width))
 
     def _tiles(
-        self, theta: np.ndarray, ragged: bool = False
+        self, theta: np.ndarray, ragged: bool = False, shared: bool = False
     ) -> Iterator[tuple[slice, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]]:
-        """Lanes, and (theta, derived, constants, shared, scratch) of each tile; the last is narrower where `ragged`."""
+        """Lanes, and (theta, derived, constants, shared, scratch) of each tile.
+
+        The last is narrower where `ragged`; where `shared`, few thetas are shared out over all threads.
+        """
         theta = np.asarray(theta, float)
-        for first in range(0, len(theta), self._width):
-            lanes = slice(first, min(first + self._width, len(theta)))
-            width = lanes.stop - lanes.start if ragged else self._width
+        step = self._width
+        if shared:
+            step = min(step, max(_NARROWEST, -(-len(theta) // (self._threads * _NARROWEST)) * _NARROWEST))
+        for first in range(0, len(theta), step):
+            lanes = slice(first, min(first + step, len(theta)))
+            width = lanes.stop - lanes.start if ragged else step
             constants = np.repeat(self._scalars[:, None], width, axis=1)
             derived, scratch = np.zeros((self._derived_rows, width)), self._scratch(width)
             yield lanes, (_columns(theta.T, lanes, width), derived, constants, self._shared, scratch)
