@@ -7,7 +7,7 @@ import pytest
 
 import thermosim
 from tests.assertions import assert_within
-from thermosim.exact import two_layer_linear as theory
+from thermosim.exact import entropic_forces as theory
 from thermosim.plots.picture import picture
 
 CASE = (Path(__file__).parent.parent / "cases" / "training" / "sharpening.toml").read_text("utf-8")
@@ -60,6 +60,26 @@ def test_where_there_is_no_such_limit_the_reason_is_told(changes, why):
     report = thermosim.check(run(run__steps=1000, **{"record__every": 50, **changes}))
     assert not report.comparisons
     assert any(why in note for note in report.notes)
+
+
+def test_schedules_among_the_rates_are_no_sweep_of_rates():
+    ramp = {"kind": "linear", "initial": 0.02, "final": 0.001}
+    rates = {"theta.learning_rate": {"values": [0.01, 0.02, ramp]}}
+    report = thermosim.check(run(run__steps=1000, record__every=50, sweep=rates))
+    assert not report.comparisons
+    assert not any("entropic" in note for note in report.notes)
+
+
+def test_a_network_of_a_file_of_its_own_is_compared_too(tmp_path):
+    """The model is known by what it books and by its constants, not by its name."""
+    (tmp_path / "own.py").write_text(
+        "from dataclasses import replace\nfrom thermosim.models import multilayer_perceptron\n"
+        'MODEL = replace(multilayer_perceptron.MODEL, name="own")\n'
+    )
+    (tmp_path / "case.toml").write_text(CASE.replace('name = "multilayer-perceptron"', 'file = "own.py"'))
+    small = {**SMALL, "run.steps": 1000, "record.every": 50, "model.widths": [2, 1, 2]}
+    report = thermosim.check(thermosim.simulate(thermosim.load_case(tmp_path / "case.toml", small)))
+    assert any("1 hidden units cannot make the matrix" in note for note in report.notes)
 
 
 def test_a_record_that_has_not_settled_is_not_compared():

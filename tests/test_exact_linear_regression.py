@@ -9,7 +9,7 @@ import thermosim
 from tests.assertions import assert_within, mean_and_error
 from thermosim.data.sources import data_of
 from thermosim.exact.linear_langevin import Gaussian
-from thermosim.exact.linear_regression import Descent, moments, normal_rows, rows_of_set
+from thermosim.exact.linear_regression import Descent, moments, noiseless, normal_rows, rows_of_set, steepness
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 
@@ -105,6 +105,31 @@ def test_the_full_batch_follows_plain_gradient_descent():
         slope = gradients(theta, inputs, targets).mean(0)
         total += slope @ slope
         theta = theta - 0.1 * (slope + 0.2 * theta)
+
+
+def test_without_noise_of_targets_only_the_start_is_left():
+    """The difference of two paths with the same minibatches is such a path: its law, from two laws and a start."""
+    random = np.random.default_rng(16)
+    inputs, targets = random.normal(size=(6, 2)), random.normal(size=(6, 1))
+    rows, none, start = rows_of_set(inputs, targets), np.zeros((2, 2)), np.array([1.0, -0.5])
+    fate = noiseless(rows)
+    exact = moments(fate, Gaussian(start, none), Descent(40, 0.05, 1), [40])
+    by_hand = moments(rows_of_set(inputs, 0.0 * targets), Gaussian(start, none), Descent(40, 0.05, 1), [40])
+    assert np.allclose(exact.covariance, by_hand.covariance, **CLOSE)
+    assert np.allclose(exact.mean, by_hand.mean, **CLOSE)
+    square = inputs**2 @ np.ones(2)
+    assert np.isclose(steepness(rows), (square**2).mean() / square.mean())
+
+
+def test_the_mean_square_grows_from_the_rate_of_the_steepness_on():
+    """Isotropic inputs, batch 1, no noise: the exact edge, (p + 2) S in the normal law of variance S."""
+    rows = normal_rows(np.zeros(3), 0.5 * np.eye(3), np.zeros((1, 3)), np.zeros((1, 1)))
+    assert np.isclose(steepness(rows), 2.5)
+    start = Gaussian(np.array([1.0, 0.0, 0.0]), np.zeros((3, 3)))
+    for part, grows in ((0.98, False), (1.02, True)):
+        law = moments(rows, start, Descent(400, part / 2.5, 1), [200, 400])
+        square = np.trace(law.covariance, axis1=1, axis2=2) + (law.mean**2).sum(1)
+        assert (square[1] > square[0]) is np.True_ if grows else square[1] < square[0]
 
 
 def test_thermal_noise_at_full_batch_ends_in_the_law_of_langevin():

@@ -1,6 +1,6 @@
 """Where SGD leaves a linear network of two layers on fresh rows, extrapolated to learning rate 0, against theory.
 
-The noise of SGD chooses among all weights with W2 W1 = V those of the entropic solution (`exact.two_layer_linear`), up
+The noise of SGD chooses among all weights with W2 W1 = V those of the entropic solution (`exact.entropic_forces`), up
 to terms of the order of the learning rate, where V, Sx and Se are diagonal in common bases of inputs and outputs. Where
 they are not, W2 W1 circulates around V, as noise makes it that does not commute with the curvature, and every turn
 rotates the hidden units a little: a drift of the same order as the entropic force, which no potential gives. The state
@@ -27,8 +27,9 @@ from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine
 from thermosim.analysis.settings import axes
 from thermosim.data.generators import linear_law
-from thermosim.exact import two_layer_linear as theory
+from thermosim.exact import entropic_forces as theory
 from thermosim.models.multilayer_perceptron import layers
+from thermosim.models.network_books import layer_gradient_square
 
 __all__ = ["entropic_comparisons", "is_sweep_of_rates", "traces", "why_no_entropic_solution"]
 
@@ -45,7 +46,7 @@ def entropic_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Co
         return []
     rates, quarters = _rates(everyone), _quarters(everyone)
     matrix, inputs, noise = _problem(everyone[0])
-    first, second = theory.input_kernel(matrix, inputs, noise), theory.output_kernel(matrix, inputs, noise)
+    first, second = theory.entropic_kernels(matrix, inputs, noise)
     trace = 2.0 * (len(matrix) * np.trace(inputs @ first) + np.trace(second) * np.trace(inputs))
     exact = np.concatenate([[trace], _upper(first), _upper(second)])
     late = quarters[2:].mean(0)  # (rates, R, K)
@@ -104,12 +105,14 @@ def is_sweep_of_rates(ds: xr.Dataset, everyone: Sequence[Machine]) -> bool:
     """Whether it is SGD of such a network on fresh rows, at some learning rates and nothing else that varies."""
     machine = everyone[0]
     constants, theta, data = machine.constants, machine.settings.theta, machine.settings.data
-    if machine.model.name != "multilayer-perceptron" or data is None or not data.fresh or "theta" not in ds:
+    if layer_gradient_square not in machine.model.functionals or data is None or not data.fresh or "theta" not in ds:
         return False
-    shape = (constants["activation"], constants["bias"], constants["loss"], len(constants["widths"]))
+    shape = tuple(constants.get(name) for name in ("activation", "bias", "loss"))
+    linear = shape == ("linear", "no", "squared") and len(constants["widths"]) == 3
     plain = machine.theta_move.retraces and not theta.momentum and not theta.weight_decay and theta.learn is None
+    constant = all(isinstance(one.settings.theta.learning_rate, (int, float)) for one in everyone)
     alone = axes(ds) == ["learning_rate"] and len(everyone) >= _FEWEST
-    return alone and plain and shape == ("linear", "no", "squared", 3)
+    return alone and linear and plain and constant
 
 
 def why_no_entropic_solution(everyone: Sequence[Machine]) -> str:

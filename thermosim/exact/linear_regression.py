@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike
 
 from thermosim.exact.linear_langevin import Gaussian
 
-__all__ = ["Descent", "Moments", "Rows", "moments", "normal_rows", "rows_of_set"]
+__all__ = ["Descent", "Moments", "Rows", "moments", "noiseless", "normal_rows", "rows_of_set", "steepness"]
 
 _TOGETHER = 4096  # rows whose products are formed at once
 
@@ -112,6 +112,24 @@ def normal_rows(mean: np.ndarray, covariance: np.ndarray, matrix: np.ndarray, no
     points = np.einsum("a,b,c,d->abcd", mu, mu, mean, mean)
     fourth = np.einsum("ab,cd->abcd", second, own) + crossed + crossed.swapaxes(2, 3) - 2.0 * points
     return Rows(np.asarray(matrix, float), second, fourth)
+
+
+def noiseless(rows: Rows) -> Rows:
+    """The same inputs with targets that the weights 0 give exactly: what is left is the fate of a start."""
+    k, p = rows.best.shape
+    kept = np.arange(p + k) < p
+    both = np.outer(kept, kept)
+    return Rows(np.zeros((k, p)), rows.second * both, rows.fourth * both[:, :, None, None])
+
+
+def steepness(rows: Rows) -> float:
+    """<|z|^4>/<|z|^2>: minibatches of B rows make the mean square grow, as a rule, where r times this exceeds B.
+
+    Of inputs alike in all directions, E|theta' - theta*|^2 = |theta - theta*|^2 [1 - 4 r s + 4 r^2 s <|z|^4>/<|z|^2>]
+    for B = 1 and s = <|z|^2>/p.
+    """
+    p = rows.best.shape[1]
+    return float(np.einsum("aacc->", rows.fourth[:p, :p]) / np.trace(rows.second[:p, :p]))
 
 
 def moments(rows: Rows, start: Gaussian, descent: Descent, steps: ArrayLike) -> Moments:
