@@ -39,7 +39,7 @@ from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
-from thermosim.checks.network_charges import charge_comparisons
+from thermosim.checks.network_charges import charge_comparisons, why_no_charges
 from thermosim.checks.regression import is_regression, regression_comparisons, why_no_regression
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.moves import X_MOVES
@@ -85,6 +85,8 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
         )
     if is_sweep_of_rates(ds, everyone) and (why := why_no_entropic_solution(everyone)):
         said.append(f"The entropic solution is not compared: {why}.")
+    if why := why_no_charges(everyone):
+        said.append(f"Charges of layers and units are not compared: {why}.")
     if is_regression(everyone) and (why := why_no_regression(everyone)):
         said.append(f"The exact moments of linear regression are not compared: {why}.")
     said += _of_starts(everyone)

@@ -1,6 +1,6 @@
 """Layers of a network: their gradients, which come to balance, and the charges between them that drift until then.
 
-Lines of charges are exact: what the recorded gradients make of that of the first frame (`checks.network_charges`).
+Lines of charges are exact: what the recorded sums make of that of the first frame (`checks.network_charges`).
 
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 """
@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from thermosim.checks.entropic_solution import traces
-from thermosim.checks.network_charges import layer_charges, obeys
+from thermosim.checks.network_charges import LAYERS, charges_of, is_exact
 from thermosim.models.network_books import LAYER, layer_gradient_square
 from thermosim.plots import style
 from thermosim.plots.labels import label
@@ -49,10 +49,11 @@ def gradients(point: Point) -> Draw | None:
 
 
 def charges(point: Point) -> Draw | None:
-    """Charges between neighbouring layers, measured and from the recorded gradients."""
-    if _NAME not in point.ds or not obeys(point.machine) or point.machine.settings.theta.weight_decay:
+    """Charges between neighbouring layers, measured and from the recorded sums."""
+    decays = bool(point.machine.settings.theta.weight_decay)
+    if not is_exact(point.machine, LAYERS) or (decays and not set(LAYERS.weights) <= set(point.ds)):
         return None
-    charge, gained = layer_charges(point.machine)  # (F, R, pairs) both
+    charge, gained = charges_of(point.machine, LAYERS)  # (F, R, pairs) both
     steps, count = point.machine.steps, charge.shape[1]
 
     def draw(panel: Axes) -> None:
