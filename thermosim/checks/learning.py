@@ -33,7 +33,7 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
-from thermosim.checks.entropic_solution import entropic_comparisons, is_sweep_of_rates, why_no_entropic_solution
+from thermosim.checks.entropic_solution import entropic_comparisons, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
@@ -83,7 +83,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
             "Learning by contrast lets x steer theta: fluctuation theorems and routes to the L-info hold without "
             "feedback only, and are not compared."
         )
-    if is_sweep_of_rates(ds, everyone) and (why := why_no_entropic_solution(everyone)):
+    if why := why_no_entropic_solution(ds, everyone):
         said.append(f"The entropic solution is not compared: {why}.")
     if why := why_no_charges(everyone):
         said.append(f"Charges of layers and units are not compared: {why}.")
