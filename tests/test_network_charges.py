@@ -1,5 +1,7 @@
 """Charges between layers of a network: SGD changes them by an exact amount, and their force ends in balance."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -200,6 +202,19 @@ def test_layers_come_to_balance():
         difference, error = mean_and_error((late[:, k + 1] - late[:, k]) / late.mean())
         assert abs(difference) < 4.0 * error + 0.02 < 0.1
         assert_within(difference, 1e-8, drift[:, k].mean() / late.mean(), catches="another force", mistake=0.002)
+
+
+def test_layers_come_to_balance_on_digits():
+    """The shipped case with fewer replicas: from squared gradients 1.8 times apart to the same, with exact charges."""
+    case = Path(__file__).parent.parent / "cases" / "training" / "balance_digits.toml"
+    ds = thermosim.simulate(thermosim.load_case(case, {"ensemble.replicas": 8, "run.steps": 60_000}))
+    found = residuals(ds)
+    assert len(found) == 2
+    assert all(float(np.max(one.measured)) < 0.5 * one.tolerance for one in found)
+    each = np.diff(ds.layer_gradient_square.transpose("replica", "step", "layer"), axis=1)
+    begin, end = (mean_and_error(part[..., 0].mean(1) / part[..., 1].mean(1)) for part in (each[:, :1], each[:, -20:]))
+    assert abs(end[0] - 1.0) < 4.0 * end[1] + 0.02 < 0.1
+    assert abs(begin[0] - 1.0) > 0.3
 
 
 def test_functionals_of_a_layer_are_kept_as_summaries_too():
