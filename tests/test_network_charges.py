@@ -69,6 +69,42 @@ def test_the_recursion_of_charges_holds_to_rounding(changes):
         assert one.tolerance < (1e-4 if "record__storage" in changes else 1e-10)
 
 
+LINEAR = {"model__activation": "linear", "record__every": 1, "record__variables": ["theta"]}
+
+
+def matrices(ds):
+    return [row for row in thermosim.check(ds).comparisons if row.quantity.endswith("of two hidden units")]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run__steps": 40},
+        {"theta__weight_decay": 0.3, "theta__batch": 5},
+        {"model__widths": [4, 3, 7, 2, 2]},
+        {"theta__batch": "all", "data__fresh": False, "data__rows": 9, "run__steps": 30},
+        {"record__storage": "float32", "theta__learning_rate": 0.001},
+        {"theta__learning_rate": 1e-6},
+    ],
+)
+def test_linear_layers_have_a_charge_for_every_pair_of_units(changes):
+    """Of layers that are not square; gradients are told by the frames, and cross terms cancel to rounding."""
+    (found,) = matrices(run(**LINEAR | changes))
+    assert float(found.measured) < 0.5 * found.tolerance
+    assert found.tolerance < (1e-4 if "record__storage" in changes else 1e-11)
+
+
+def test_gradients_of_other_layers_have_cross_terms():
+    """One layer a ten-millionth off its step, ReLU layers, tanh layers: none of them has these charges."""
+    ds = run(**LINEAR)
+    moved = ds.theta.copy()
+    moved[{"step": slice(1, None), "theta_dim": slice(24)}] += 1e-7 * (ds.theta[1:, :, :24] - ds.theta[0, :, :24])
+    assert not thermosim.check(ds.assign(theta=moved)).consistent
+    for activation in ("relu", "tanh"):
+        assert not matrices(run(**LINEAR | {"model__activation": activation}))
+    assert not matrices(run(**LINEAR | {"record__every": 2}))
+
+
 @pytest.mark.parametrize("name", BOOKS[1:])
 def test_every_book_of_a_run_with_decay_is_needed(name):
     ds = run(theta__weight_decay=0.3, record__every=40, record__variables=BOOKS)

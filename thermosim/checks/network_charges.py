@@ -15,6 +15,11 @@ which is the balance of layers and units where C has come to rest, and exact whe
 sums, so it is compared between any two frames; without those of the weights, where there is no weight decay, or between
 frames of neighbouring steps.
 
+Linear layers have a charge for every pair of hidden units: M = W_k W_k' - W_(k+1)'W_(k+1) gains r^2 (g_k g_k' -
+g_(k+1)'g_(k+1)) in one step, and no cross terms. It is compared where theta is recorded at neighbouring steps, which
+tell the gradients. Off the diagonal its balance says nothing of SGD where V, Sx and Se have no common bases: hidden
+units are turned for ever, and the mean of M over these turns is that of its trace.
+
 Every step rounds theta and the sums, by eps/2 of their size at most. In minibatches these errors go either way: 0.9
 sqrt(n) eps times the size was the most from 10 to 1e6 steps n between frames. The full batch comes to rest where the
 same number is added for ever, always rounded the same way: 0.5 n eps. The tolerance is n eps, and what storage takes.
@@ -31,6 +36,7 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine
+from thermosim.exact.symmetry_charges import layer_charge, next_layer_charge
 from thermosim.models.multilayer_perceptron import layers
 from thermosim.models.network_books import (
     LAYER,
@@ -47,6 +53,8 @@ __all__ = ["LAYERS", "UNITS", "charge_comparisons", "charges_of", "has_charges",
 
 _STORED = 8.0  # spacings of the numbers that are stored, which may be float32
 _REFERENCE = "exact recursion of (|out|^2 - |in|^2)/2 at every step of SGD, to rounding"
+_OF_MATRICES = "exact recursion of W_k W_k' - W_(k+1)'W_(k+1) at every step of SGD, to rounding"
+_PAIRS = 64  # of neighbouring frames whose matrices of charges are compared
 
 
 @dataclass(frozen=True)
@@ -86,17 +94,25 @@ UNITS = Charges(
 
 def charge_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
     """The largest residual of any replica, charge and frame; none where the recursion does not hold."""
-    found = []
-    for kind in (LAYERS, UNITS):
-        if not all(is_exact(machine, kind) for machine in everyone):
-            continue
-        residual, tolerance, scale = (max(values) for values in zip(*(_residual(m, kind) for m in everyone)))
-        zero, degrees_of_freedom, measured = np.zeros(()), max(ds.sizes["replica"] - 1, 1), np.asarray(residual)
-        quantity = f"largest residual of a charge {kind.of}"
-        found.append(
-            Comparison(quantity, measured, zero, zero, degrees_of_freedom, _REFERENCE, tolerance=tolerance, scale=scale)
-        )
+    found = [
+        _comparison(ds, f"largest residual of a charge {kind.of}", [_residual(m, kind) for m in everyone], _REFERENCE)
+        for kind in (LAYERS, UNITS)
+        if all(is_exact(machine, kind) for machine in everyone)
+    ]
+    if all(_has_matrices(machine) for machine in everyone):
+        residuals = [_matrix_residual(machine) for machine in everyone]
+        quantity = "largest residual of a charge of two hidden units"
+        found.append(_comparison(ds, quantity, residuals, _OF_MATRICES))
     return found
+
+
+def _comparison(
+    ds: xr.Dataset, quantity: str, each: Sequence[tuple[float, float, float]], reference: str
+) -> Comparison:
+    """The largest residual, tolerance and scale of all points."""
+    residual, tolerance, scale = (max(values) for values in zip(*each, strict=True))
+    zero, degrees_of_freedom, measured = np.zeros(()), max(ds.sizes["replica"] - 1, 1), np.asarray(residual)
+    return Comparison(quantity, measured, zero, zero, degrees_of_freedom, reference, tolerance=tolerance, scale=scale)
 
 
 def has_charges(machine: Machine) -> bool:
@@ -152,9 +168,10 @@ def _sums(machine: Machine, kind: Charges, names: Sequence[str]) -> list[np.ndar
     return [machine.frames[name].transpose("step", "replica", kind.dim).values for name in names]
 
 
-def _weights(machine: Machine) -> list[np.ndarray]:
-    """Matrices (F, R, out, in) of all layers."""
-    return layers(machine.frames["theta"].transpose("step", "replica", "theta_dim").values, machine.constants)
+def _weights(machine: Machine, frames: slice | np.ndarray = slice(None)) -> list[np.ndarray]:
+    """Matrices (F, R, out, in) of all layers, of some frames."""
+    path = machine.frames["theta"].isel(step=frames).transpose("step", "replica", "theta_dim").values
+    return layers(np.asarray(path, float), machine.constants)
 
 
 def _rates(machine: Machine) -> tuple[float, float]:
@@ -173,3 +190,24 @@ def _residual(machine: Machine, kind: Charges) -> tuple[float, float, float]:
     stored = max(np.finfo(ds[name].dtype).eps for name in ("theta", *factors))
     rounding = scale * (_STORED * stored + np.finfo(float).eps * int(np.diff(machine.steps).max()))
     return float(np.abs(charge[1:] - expected).max()), rounding, scale
+
+
+def _has_matrices(machine: Machine) -> bool:
+    linear = has_charges(machine) and machine.constants["activation"] == "linear"
+    return linear and bool(np.any(np.diff(machine.steps) == 1))
+
+
+def _matrix_residual(machine: Machine) -> tuple[float, float, float]:
+    """The same of the matrices of charges, the gradients being those of the step from one frame to the next."""
+    first = np.flatnonzero(np.diff(machine.steps) == 1)[:_PAIRS]
+    (rate, decay), residual, ds = _rates(machine), 0.0, machine.frames
+    before, after = (_weights(machine, first + late) for late in (0, 1))
+    gradients = [(one - other) / rate - decay * one for one, other in zip(before, after, strict=True)]
+    for k in range(len(before) - 1):
+        both = slice(k, k + 2)
+        expected = next_layer_charge(
+            layer_charge(*before[both]), *gradients[both], learning_rate=rate, decay=0.5 * decay
+        )
+        residual = max(residual, float(np.abs(layer_charge(*after[both]) - expected).max()))
+    scale = float((ds["theta"] ** 2).sum("theta_dim").max())
+    return residual, _STORED * float(np.finfo(ds["theta"].dtype).eps) * scale, scale
