@@ -20,7 +20,7 @@ from thermosim.analysis import (
 )
 from thermosim.analysis.alignment import _crossed_error
 from thermosim.analysis.estimates import interval
-from thermosim.exact.two_layer_linear import input_kernel
+from thermosim.exact.entropic_forces import entropic_kernels
 
 STATISTICS = {
     "gram_cosine": gram_cosine,
@@ -159,7 +159,7 @@ def test_views_of_one_task_align_perfectly_at_the_entropic_solution_only() -> No
     inputs, noise = root @ root.T, np.diag([0.3, 1.0, 2.5])
 
     def weights(v: np.ndarray, s: np.ndarray) -> np.ndarray:
-        values, vectors = np.linalg.eigh(input_kernel(v, s, noise))
+        values, vectors = np.linalg.eigh(entropic_kernels(v, s, noise)[0])
         return (vectors * np.sqrt(values.clip(0.0))).T
 
     first = weights(matrix, inputs)

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from tests.assertions import assert_within, mean_and_error
 from thermosim.exact import entropic_forces as theory
 from thermosim.exact import symmetry_charges as charges
-from thermosim.exact import two_layer_linear, universal_kernel
+from thermosim.exact import universal_kernel
 
 OUTPUTS, INPUT_SIZE, WIDTH = 3, 4, 5  # nothing is square
 RANDOM = np.random.default_rng(7)
@@ -36,6 +36,18 @@ def unflatten(theta, width=WIDTH):
 
 def flat(pair):
     return np.concatenate([part.ravel() for part in pair])
+
+
+def square_on_manifold(first, second):
+    """E|g|^2 of one row, of any law of x and e."""
+    of_first, of_second = np.trace(first @ SX @ first.T), np.trace(second.T @ SE @ second)
+    return 4.0 * (np.trace(SE) * of_first + np.trace(SX) * of_second)
+
+
+def least_square(matrix, inputs, noise):
+    """8 (Tr Sx Tr Se)^(1/2) |Se^(1/2) V Sx^(1/2)|_*; singular values of L'V M, Se = L L', Sx = M M', are the same."""
+    left, right = np.linalg.cholesky(noise), np.linalg.cholesky(inputs)
+    return 8.0 * np.sqrt(np.trace(inputs) * np.trace(noise)) * np.linalg.norm(left.T @ matrix @ right, "nuc")
 
 
 def on_manifold(move):
@@ -100,7 +112,7 @@ def test_moments_of_the_gradient_are_those_of_rows_entry_by_entry():
 
 
 def test_on_the_manifold_it_is_the_form_that_needs_no_normal_law():
-    exact = two_layer_linear.mean_square(*SHEARED, SX, SE)
+    exact = square_on_manifold(*SHEARED)
     assert np.isclose(theory.mean_square_gradient(*SHEARED, *PROBLEM), exact, rtol=1e-12)
     assert np.isclose(theory.mean_square_gradient(*SHEARED, *PROBLEM, 8), exact / 8.0, rtol=1e-12)
     assert theory.mean_square_gradient(*SHEARED, *PROBLEM, math.inf) < 1e-20
@@ -153,12 +165,14 @@ def test_the_flow_of_the_entropic_loss_is_the_step_of_learning_to_third_order():
 def test_the_entropic_solution_is_that_of_a_minimiser():
     found, least = least_on_manifold(lambda *pair: theory.mean_square_gradient(*pair, *PROBLEM))
     first, second = theory.entropic_weights(*PROBLEM, WIDTH, frame=frame(WIDTH, OUTPUTS))
-    exact = two_layer_linear.least_square(*PROBLEM)
+    exact = least_square(*PROBLEM)
     assert np.isclose(least, exact, rtol=1e-8)
     assert np.allclose(second @ first, V, atol=1e-12)
     assert np.isclose(theory.mean_square_gradient(first, second, *PROBLEM), exact, rtol=1e-12)
     assert np.isclose(theory.least_penalty(*PROBLEM, learning_rate=0.4, batch=2), 0.4 / 8.0 * exact, rtol=1e-12)
-    assert np.allclose(first.T @ first, two_layer_linear.input_kernel(*PROBLEM), rtol=1e-10)
+    kernels = theory.entropic_kernels(*PROBLEM)
+    assert np.allclose(kernels[0], first.T @ first, rtol=1e-10)
+    assert np.allclose(kernels[1], second @ second.T, rtol=1e-10)
     assert np.allclose(found[0].T @ found[0], first.T @ first, atol=1e-4)
     assert np.allclose(found[1] @ found[1].T, second @ second.T, atol=1e-4)
 
@@ -168,8 +182,8 @@ def test_weight_decay_leads_from_the_entropic_solution_to_that_of_least_norm(rat
     """The cost is written out here, with its own 1/4; a factor 2 between decay and noise moves the state by far."""
 
     def cost(first, second, rate=rate):
-        square = two_layer_linear.mean_square(first, second, SX, SE) / batch
-        return decay * ((first**2).sum() + (second**2).sum()) + rate / 4.0 * float(square)
+        square = square_on_manifold(first, second) / batch
+        return decay * ((first**2).sum() + (second**2).sum()) + rate / 4.0 * square
 
     settings = {"learning_rate": rate, "decay": decay, "batch": batch}
     found, least = least_on_manifold(cost)
@@ -178,6 +192,7 @@ def test_weight_decay_leads_from_the_entropic_solution_to_that_of_least_norm(rat
     assert np.isclose(cost(first, second), least, rtol=1e-8)
     assert np.allclose(found[0].T @ found[0], first.T @ first, atol=2e-4)
     assert np.abs(theory.balance(first, second, *PROBLEM, **settings)).max() < 1e-12
+    assert np.allclose(theory.entropic_kernels(*PROBLEM, **settings)[1], second @ second.T, rtol=1e-10)
     twice = theory.entropic_weights(*PROBLEM, WIDTH, learning_rate=2.0 * rate, decay=decay, batch=batch)[0]
     assert np.abs(twice.T @ twice - first.T @ first).max() > 1e-2
 
@@ -249,9 +264,7 @@ def test_a_width_of_the_rank_suffices_and_less_is_refused():
     low = V[:, :2] @ RANDOM.normal(size=(2, INPUT_SIZE))
     first, second = theory.entropic_weights(low, SX, SE, 2, frame=frame(2, 2))
     assert np.allclose(second @ first, low)
-    assert np.isclose(
-        theory.mean_square_gradient(first, second, low, SX, SE), two_layer_linear.least_square(low, SX, SE)
-    )
+    assert np.isclose(theory.mean_square_gradient(first, second, low, SX, SE), least_square(low, SX, SE))
     with pytest.raises(ValueError, match="a width of 1 cannot make a matrix of rank 2"):
         theory.entropic_weights(low, SX, SE, 1)
     with pytest.raises(ValueError, match="orthonormal"):
@@ -275,14 +288,15 @@ def test_the_hessian_is_that_of_finite_differences(weights):
     numerical = numerical_gradient(slope, flat(weights), 1e-3)
     exact = theory.hessian(*weights, V, SX)
     assert np.allclose(exact, numerical, atol=1e-4 * np.abs(exact).max())
-    assert np.isclose(np.trace(exact), two_layer_linear.hessian_trace(*weights, SX))
+    assert np.isclose(np.trace(exact), theory.hessian_trace(*weights, SX))
+    assert np.isclose(np.trace(numerical), theory.hessian_trace(*weights, SX), rtol=1e-6)
     assert np.isclose(theory.largest_curvature(*weights, V, SX), np.linalg.eigvalsh(exact)[-1])
 
 
 def test_the_flattest_network_and_the_trace_of_the_entropic_solution():
     flattest = theory.flattest_weights(V, SX, WIDTH, frame(WIDTH, OUTPUTS))
-    _, least = least_on_manifold(lambda *pair: float(two_layer_linear.hessian_trace(*pair, SX)))
-    exact = two_layer_linear.flattest_trace(V, SX)
+    _, least = least_on_manifold(lambda *pair: float(theory.hessian_trace(*pair, SX)))
+    exact = theory.flattest_trace(V, SX)
     assert np.isclose(least, exact, rtol=1e-8)
     assert np.isclose(np.trace(theory.hessian(*flattest, V, SX)), exact, rtol=1e-12)
     entropic = theory.entropic_weights(*PROBLEM, WIDTH)
@@ -291,6 +305,18 @@ def test_the_flattest_network_and_the_trace_of_the_entropic_solution():
     assert exact < theory.entropic_trace(*PROBLEM) < theory.entropic_trace(V, SX, weak)
     assert theory.entropic_trace(V, SX, weak) > 3.0 * exact
     assert np.isclose(theory.entropic_trace(V, SX, 0.3 * np.eye(OUTPUTS)), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("noise", "trace"), [([1.0, 1.0], 16.0), ([0.25, 1.0], 17.0763), ([0.01, 1.0], 37.4609)])
+def test_equal_noise_flattens_and_unequal_noise_sharpens(noise, trace):
+    """V = Sx = 1: Tr H = 4 [sqrt(2/Tr Se) sum s + sqrt(Tr Se/2) sum 1/s]; the flattest is 16, reached for s equal."""
+    one, deviation = np.eye(2), np.sqrt(noise)
+    scale = np.sqrt(2.0 / np.sum(noise))
+    expected = 4.0 * (scale * deviation.sum() + (1.0 / deviation).sum() / scale)
+    found = theory.entropic_trace(one, one, np.diag(noise))
+    assert np.isclose(found, expected)
+    assert abs(found - trace) < 1e-2 * trace
+    assert theory.flattest_trace(one, one) == pytest.approx(16.0)
 
 
 def test_curvatures_of_the_identity_with_unequal_noise():
@@ -394,10 +420,10 @@ def test_of_two_layers_it_is_the_entropic_solution():
     weights = universal_kernel.least_deep_weights(*PROBLEM, [WIDTH])
     for ours, other in zip(weights, theory.entropic_weights(*PROBLEM, WIDTH)):
         assert np.allclose(ours, other, atol=1e-10)
-    least = two_layer_linear.least_square(*PROBLEM)
+    least = least_square(*PROBLEM)
     assert np.isclose(universal_kernel.least_deep_square(*PROBLEM, 2), least, rtol=1e-12)
     kernel = np.sqrt(np.trace(SX) / np.trace(SE)) * universal_kernel.universal_kernel(*PROBLEM)
-    assert np.allclose(kernel, two_layer_linear.input_kernel(*PROBLEM), rtol=1e-10)
+    assert np.allclose(kernel, theory.entropic_kernels(*PROBLEM)[0], rtol=1e-10)
 
 
 def test_stationarity_is_the_slope_along_moves_of_every_hidden_layer():

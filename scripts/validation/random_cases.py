@@ -62,6 +62,8 @@ def _keys(random: np.random.Generator, name: str) -> Keys:
     keys |= _record(random)
     if name == "isotropic-sphere":
         return keys | _sphere(random)
+    if name == "linear-regression":
+        return keys | _regression(random)
     if model.learns:
         keys |= _learning(random, name)
     else:
@@ -238,6 +240,46 @@ def _stiffness(random: np.random.Generator) -> list[list[float]]:
     a, b = _number(random, 0.5, 3.0), _number(random, 0.5, 3.0)
     c = float(random.uniform(-0.6, 0.6) * np.sqrt(a * b))
     return [[a, c], [c, b]]
+
+
+def _regression(random: np.random.Generator) -> Keys:
+    """Rows kept or fresh, any move; rates up to a third of where the mean would be unstable."""
+    outputs, inputs, bias = (int(random.integers(1, high)) for high in (3, 4, 3))
+    dynamics = str(random.choice([name for name, move in THETA_MOVES.items() if move.learns]))
+    keys = _descent(random, "linear-regression", dynamics) | {
+        "theta.dynamics": dynamics,
+        "theta.learning_rate": _scheduled(random, 0.003, 0.1, 0.25),
+        "model.inputs": inputs,
+        "model.outputs": outputs,
+        "model.bias": "yes" if bias == 1 else "no",
+        "data.source": "linear",
+        "data.matrix": random.normal(size=(outputs, inputs)).tolist(),
+        "data.covariance": _covariance(random, inputs),
+        "data.mean": random.uniform(-0.5, 0.5, inputs).tolist(),
+        "data.noise": 0.0 if random.random() < 0.1 else _covariance(random, outputs),
+    }
+    keys.pop("theta.gradient", None)
+    keys.pop("theta.learn", None)
+    if THETA_MOVES[dynamics].whole_data or keys["theta.batch"] == "all" or random.random() < 0.5:
+        keys |= {"data.rows": int(random.choice([3, 5, 20, 60])), "data.seed": int(random.integers(1000))}
+        if random.random() < 0.2:
+            keys["data.sets"] = int(random.integers(2, 5))
+    else:
+        keys["data.fresh"] = True
+    if "temperature" in THETA_MOVES[dynamics].hyper:
+        keys["theta.temperature"] = _scheduled(random, 0.01, 1.0, 0.2)
+    if random.random() < 0.5:
+        keys["theta.spread"] = _number(random, 0.05, 0.5)
+    if random.random() < 0.5:
+        keys["theta.initial"] = {"weights": float(random.uniform(-1.0, 1.0))}
+    return keys | _chosen_axes(random, {"theta.learning_rate": {"logspace": [0.01, 0.05], "num": 2}})
+
+
+def _covariance(random: np.random.Generator, n: int) -> list[list[float]]:
+    """Of eigenvalues from a tenth to one, in no common basis."""
+    basis = np.linalg.qr(random.normal(size=(n, n)))[0]
+    covariance = (basis * np.exp(random.uniform(np.log(0.1), 0.0, n))) @ basis.T
+    return (0.5 * (covariance + covariance.T)).tolist()
 
 
 def _sphere(random: np.random.Generator) -> Keys:

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.comparison import ROUNDING, Comparison
+from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.machine import Machine
 from thermosim.analysis.memorised_information import memory
 from thermosim.analysis.settings import axes
 from thermosim.case.start import OtherRun
-from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal, mean_comparison
+from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal
+from thermosim.checks.moments import exact_table, frame_moments, residual_mean
 from thermosim.data.sources import theta_of
 from thermosim.exact import gaussian_information, learning_machine
 from thermosim.exact.learning_machine import LearningMachine, Moments, Start
@@ -38,8 +39,6 @@ __all__ = ["exact_moments", "gaussian_comparisons", "has_own_precisions", "linea
 _INFORMATION_REPLICAS = 2048  # at most, for what compares all replicas with all
 _INFORMATION_LEAST = 500
 _CONDITIONAL_NUMBERS = 2e7  # of covariances of single replicas, at most
-_STORED = 8.0  # spacings of the numbers that are stored, which may be float32
-_SINGULAR = 1e-10  # of a correlation matrix, its least eigenvalue
 _NEARLY_NORMAL = 0.1  # negentropy of theta in standard errors of the information
 _AT = "exact recursion at the run's learning rate, time step, tau and batch"
 _LEDGER = {"work": "work", "heat": "heat", "log_ratio_x": "log_ratio", "entropy_production": "entropy_production"}
@@ -131,7 +130,7 @@ def gaussian_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Compar
         if name in ds:
             exact = _table(ds, theory, lambda m, of=of: getattr(m, of)[frames], "step")  # type: ignore[misc]
             what = f"mean {name.replace('_', ' ').replace('log ratio x', 'log ratio')} to step {steps}"
-            row = _comparison(ds, what, ds[name].isel(step=frames), exact, "step", scale=scale)
+            row = residual_mean(ds, what, ds[name].isel(step=frames), exact, _AT, "step", scale=scale)
             comparisons.append(replace(row, units=VARIABLES[name].units))
     for name in ("theta", "x"):
         if name in ds:
@@ -144,64 +143,18 @@ def gaussian_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Compar
 def _table(ds: xr.Dataset, theory: list[Moments], value: Callable[[Moments], Any], *dims: str) -> xr.DataArray:
     """Exact values over the sweep: axes, then dims of the value, among them the replica where each has its own."""
     entries = np.stack([np.asarray(value(moments), float) for moments in theory])
-    shape = tuple(ds.sizes[name] for name in axes(ds)) + entries.shape[1:]
     own = entries.ndim > 1 + len(dims)
     named = (("step", "replica") if dims == ("step",) else ("replica", *dims)) if own else dims
-    return xr.DataArray(entries.reshape(shape), dims=(*axes(ds), *named))
-
-
-def _comparison(
-    ds: xr.Dataset, quantity: str, values: xr.DataArray, exact: xr.DataArray, *tail: str, scale: float = 0.0
-) -> Comparison:
-    """Mean of values less what each replica has on average, told as the mean of the one against that of the other."""
-    values = values.mean("sample", skipna=False) if "sample" in values.dims else values
-    residual = mean_comparison(ds, quantity, values - exact, 0.0, _AT, *tail, scale=scale)
-    average = exact.mean("replica") if "replica" in exact.dims else exact
-    wanted = np.asarray(average.transpose(*axes(ds), *tail).values)
-    return replace(residual, measured=residual.measured + wanted, exact=wanted)
+    return exact_table(ds, entries, *named)
 
 
 def _moments_of(ds: xr.Dataset, theory: list[Moments], name: str, n: int) -> list[Comparison]:
-    """Mean and covariance in the last frame, deviations taken from the exact mean."""
+    """Mean and covariance in the last frame."""
     dimension, step = f"{name}_dim", int(ds["step"][-1])
-    values = ds[name].isel({"step": -1, dimension: slice(n)})
     mean = _table(ds, theory, lambda m: getattr(m, f"{name}_mean")[-1], dimension)
-    stored = max(1.0, _STORED * float(np.finfo(values.dtype).eps) / ROUNDING)
-    scale = stored * (1.0 + float(abs(values).max()))
-    rows = [_comparison(ds, f"mean of {name} at step {step}", values, mean, dimension, scale=scale)]
     covariance = np.stack([getattr(m, f"{name}_covariance")[-1] for m in theory])
-    deviation, reference = values - mean, ""
-    variance = np.einsum("...ii->...i", covariance)
-    root = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
-    regular = np.linalg.eigvalsh(covariance / root[..., None] / root[..., None, :]).min() > _SINGULAR
-    if regular and np.all(variance > _SINGULAR * scale**2):
-        deviation, reference = _white(ds, deviation, covariance, dimension), " in units of its own"
-        covariance = np.broadcast_to(np.eye(n), covariance.shape)
-        scale = stored
-    first, second = np.triu_indices(n)
-    pairs = [
-        deviation.isel({dimension: i}) * deviation.isel({dimension: j}) for i, j in zip(first, second, strict=True)
-    ]
-    lead = ("replica",) if covariance.ndim == 4 else ()
-    shape = tuple(ds.sizes[axis] for axis in axes(ds))
-    exact = xr.DataArray(
-        covariance[..., first, second].reshape(*shape, *covariance.shape[1:-2], len(first)),
-        dims=(*axes(ds), *lead, "pair"),
-    )
-    what = f"covariance of {name} at step {step}{reference}"
-    squares = _comparison(ds, what, xr.concat(pairs, "pair"), exact, "pair", scale=scale**2)
-    # products of different components are skewed by chance only, if they are white
-    straight = np.where((first != second) & bool(reference), 0.0, squares.skewness)
-    return [*rows, replace(squares, skewness=straight)]
-
-
-def _white(ds: xr.Dataset, deviation: xr.DataArray, covariance: np.ndarray, dimension: str) -> xr.DataArray:
-    """L^{-1} of the deviations, L L' the exact covariance of the point or of each replica."""
-    lower = np.linalg.inv(np.linalg.cholesky(covariance))
-    lead = ("replica",) if covariance.ndim == 4 else ()
-    shape = tuple(ds.sizes[axis] for axis in axes(ds))
-    matrix = xr.DataArray(lower.reshape(*shape, *lower.shape[1:]), dims=(*axes(ds), *lead, "row", dimension))
-    return xr.DataArray(xr.dot(matrix, deviation, dim=dimension)).rename(row=dimension)
+    values = ds[name].isel({"step": -1, dimension: slice(n)})
+    return frame_moments(ds, values, mean, covariance, f"{name} at step {step}", _AT)
 
 
 def _information(ds: xr.Dataset, everyone: list[Machine], theory: list[Moments]) -> list[Comparison]:

@@ -31,12 +31,15 @@ __all__ = [
     "balance",
     "balanced_factors",
     "entropic_force",
+    "entropic_kernels",
     "entropic_loss",
     "entropic_trace",
     "entropic_weights",
+    "flattest_trace",
     "flattest_weights",
     "gradient_moments",
     "hessian",
+    "hessian_trace",
     "largest_curvature",
     "least_penalty",
     "matrix_balance",
@@ -177,6 +180,21 @@ def entropic_weights(
     return balanced_factors(matrix, *_metrics(inputs, noise, learning_rate / batch, decay), width, frame)
 
 
+def entropic_kernels(
+    matrix: np.ndarray,
+    inputs: np.ndarray,
+    noise: np.ndarray,
+    *,
+    learning_rate: float = 1.0,
+    decay: float = 0.0,
+    batch: float = 1.0,
+) -> Pair:
+    """W1'W1 (n, n), the inner product of hidden activations, and W2 W2' (d, d) of these weights of any width."""
+    metrics = _metrics(inputs, noise, learning_rate / batch, decay)
+    first, second = balanced_factors(matrix, *metrics, int(np.linalg.matrix_rank(matrix)))
+    return first.T @ first, second @ second.T
+
+
 def least_penalty(
     matrix: np.ndarray,
     inputs: np.ndarray,
@@ -195,6 +213,21 @@ def flattest_weights(matrix: np.ndarray, inputs: np.ndarray, width: int, frame: 
     """W1 (h, n) and W2 (d, h) of the least trace of the Hessian on the manifold of V (d, n)."""
     outputs = len(matrix)
     return balanced_factors(matrix, 2.0 * outputs * inputs, 2.0 * np.trace(inputs) * np.eye(outputs), width, frame)
+
+
+def flattest_trace(matrix: np.ndarray, inputs: np.ndarray) -> float:
+    """The least trace of the Hessian on the manifold of V (d, n): 4 (d Tr Sx)^(1/2) |V Sx^(1/2)|_*."""
+    values = np.linalg.svd(matrix @ square_root(inputs), compute_uv=False)
+    return float(4.0 * np.sqrt(len(matrix) * np.trace(inputs)) * values.sum())
+
+
+def hessian_trace(first: np.ndarray, second: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """Trace of the Hessian of E l at W1 (..., h, n) and W2 (..., d, h), on the manifold and off it: (...).
+
+    2 [d Tr(W1 Sx W1') + |W2|^2 Tr Sx], a function of W1'W1 and W2 W2' alone.
+    """
+    of_first = np.einsum("...hi,ij,...hj->...", first, inputs, first)
+    return np.asarray(2.0 * (second.shape[-2] * of_first + (second**2).sum((-2, -1)) * np.trace(inputs)))
 
 
 def hessian(first: np.ndarray, second: np.ndarray, matrix: np.ndarray, inputs: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.models.network_books import incoming, layer_gradient_square, outgoing
+from thermosim.models.network_books import BOOKS
 from thermosim.models.network_layers import (
     GELU,
     RELU,
@@ -174,5 +174,5 @@ MODEL = Model(
     parameter_gradient=parameter_gradient,
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
-    functionals=(layer_gradient_square, incoming, outgoing),
+    functionals=BOOKS,
 )

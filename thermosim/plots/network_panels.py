@@ -1,6 +1,6 @@
 """Layers of a network: their gradients, which come to balance, and the charges between them that drift until then.
 
-Lines of charges are exact: what the recorded gradients make of that of the first frame (`checks.network_charges`).
+Lines of charges are exact: what the recorded sums make of that of the first frame (`checks.network_charges`).
 
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 """
@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from thermosim.checks.entropic_solution import traces
-from thermosim.checks.network_charges import layer_charges, obeys
+from thermosim.checks.network_charges import LAYERS, charges_of, is_exact
 from thermosim.models.network_books import LAYER, layer_gradient_square
 from thermosim.plots import style
 from thermosim.plots.labels import label
@@ -49,10 +49,11 @@ def gradients(point: Point) -> Draw | None:
 
 
 def charges(point: Point) -> Draw | None:
-    """Charges between neighbouring layers, measured and from the recorded gradients."""
-    if _NAME not in point.ds or not obeys(point.machine) or point.machine.settings.theta.weight_decay:
+    """Charges between neighbouring layers, measured and from the recorded sums."""
+    decays = bool(point.machine.settings.theta.weight_decay)
+    if not is_exact(point.machine, LAYERS) or (decays and not set(LAYERS.weights) <= set(point.ds)):
         return None
-    charge, gained = layer_charges(point.machine)  # (F, R, pairs) both
+    charge, gained = charges_of(point.machine, LAYERS)  # (F, R, pairs) both
     steps, count = point.machine.steps, charge.shape[1]
 
     def draw(panel: Axes) -> None:
@@ -71,17 +72,23 @@ def charges(point: Point) -> Draw | None:
 def sharpness(ds: xr.Dataset, everything: list[Point]) -> Draw | None:
     """Trace of the Hessian where SGD ends, against the learning rate, and what theory says of rate 0."""
     found = traces(ds, [point.machine for point in everything])
-    if found is None:
+    if not found:
         return None
+    alone = len(found) == 1
 
     def draw(panel: Axes) -> None:
-        style.data(panel, found.rates, found.mean, found.error, look=style.ENERGY, label="measured")
-        value, error = found.limit
-        style.data(panel, [0.0], [value], [error], look=style.ENTROPY, label="extrapolated")
-        panel.axhline(found.exact, color=style.GREY, lw=1.2, label="entropic solution")
-        panel.axhline(found.flattest, color=style.GREY, lw=1.0, ls=":", label="flattest")
+        for ray, look in zip(found, [style.ENERGY] if alone else style.looks(len(found)), strict=True):
+            told = "measured" if alone else f"$\\lambda/r$ = {ray.ratio:.3g}"
+            style.data(panel, ray.rates, ray.mean, ray.error, look=look, label=told)
+            end = style.ENTROPY if alone else look
+            filled = {"mfc": "white" if alone else look.color}
+            value, error = ray.limit
+            style.data(panel, [0.0], [value], [error], look=end, label="extrapolated" if alone else "", **filled)
+            panel.axhline(ray.exact, color=style.GREY if alone else look.color, lw=1.2, ls="-" if alone else "--")
+        panel.plot([], [], color=style.GREY, lw=1.2, ls="-" if alone else "--", label="entropic solution")
+        panel.axhline(found[0].flattest, color=style.GREY, lw=1.0, ls=":", label="flattest")
         panel.set(xlabel="learning rate", ylabel="trace of the Hessian")
-        panel.set_xlim(left=-0.05 * found.rates.max())
+        panel.set_xlim(left=-0.05 * max(ray.rates.max() for ray in found))
         legend(panel)
 
     return draw
