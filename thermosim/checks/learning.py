@@ -7,7 +7,7 @@
     L-info               by densities and by the fluctuation theorem (Eq. 44), as far as the chains have relaxed
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
-    networks             charges between layers, step by step (`network_charges`); where SGD leaves linear ones
+    symmetries           charges, step by step (`charges`); where SGD leaves linear networks
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -32,13 +32,13 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
+from thermosim.checks.charges import charge_comparisons
 from thermosim.checks.entropic_solution import entropic_comparisons, is_sweep_of_rates, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
-from thermosim.checks.network_charges import charge_comparisons
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.moves import X_MOVES
 

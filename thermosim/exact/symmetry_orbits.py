@@ -44,6 +44,8 @@ weight decay of a case.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import linalg, optimize
 
@@ -51,18 +53,32 @@ __all__ = [
     "collapse_exponent",
     "curvature_along",
     "double_rotation",
+    "is_normal",
     "least_along",
     "moved",
     "slope_along",
     "square_along",
+    "tangents",
 ]
 
 _NOTHING = 1e-14  # of E|g|^2, relative: along such a direction there is no gradient
 
 
 def moved(theta: np.ndarray, generator: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """exp(s A) theta of theta (m,), A (m, m), for every s of `along` (L,): (L, m)."""
+    """exp(s A) theta of theta (m,), A (m, m) or a diagonal (m,), for every s of `along` (L,): (L, m)."""
+    if generator.ndim == 1:
+        return np.asarray(np.exp(np.multiply.outer(along, generator)) * theta)
     return np.stack([linalg.expm(s * generator) @ theta for s in along])
+
+
+def tangents(generators: Any, theta: np.ndarray, translation: bool = False) -> np.ndarray:
+    """A theta, or z, of theta (K, m) for generators as diagonals (G, m), also sparse, or (G, m, m): (G, K, m)."""
+    if generators.ndim == 3:
+        return np.asarray(np.einsum("gij,kj->gki", generators, theta))
+    rows = generators.toarray() if hasattr(generators, "toarray") else np.asarray(generators)
+    return np.asarray(
+        np.broadcast_to(rows[:, None], (len(rows), *theta.shape)) if translation else rows[:, None] * theta
+    )
 
 
 def square_along(gradients: np.ndarray, generator: np.ndarray, along: np.ndarray) -> np.ndarray:
@@ -73,24 +89,37 @@ def square_along(gradients: np.ndarray, generator: np.ndarray, along: np.ndarray
 def slope_along(gradients: np.ndarray, generator: np.ndarray, along: float = 0.0) -> np.ndarray:
     """dS/ds of each of K gradients (K, m) at s: (K,)."""
     h = _transported(gradients, generator, along)
-    return -np.einsum("ki,ij,kj->k", h, generator + generator.T, h)
+    return np.asarray(-2.0 * (_times(h, generator) * h).sum(-1))
 
 
 def curvature_along(gradients: np.ndarray, generator: np.ndarray, along: float = 0.0) -> np.ndarray:
     """d2S/ds2 of each of K gradients (K, m) at s: (K,); none is negative where A commutes with A'."""
     h = _transported(gradients, generator, along)
-    return 2.0 * np.einsum("ki,ki->k", h @ generator, h @ (generator + generator.T))
+    first = _times(h, generator)
+    return np.asarray(2.0 * (first * (first + _times(h, generator.T))).sum(-1))
+
+
+def is_normal(generator: np.ndarray) -> bool:
+    """Whether A commutes with A', to rounding: then S is convex along its orbits."""
+    if generator.ndim == 1:
+        return True
+    apart = generator @ generator.T - generator.T @ generator
+    return bool(np.abs(apart).max() <= 1e-12 * len(generator) * _size(generator) ** 2)
 
 
 def least_along(gradients: np.ndarray, generator: np.ndarray) -> float:
-    """The s of the least mean of S over K gradients (K, m), for an A (m, m) that commutes with its transpose.
+    """The s of the least mean of S over K gradients (K, m), for an A (m, m), or diagonal (m,), that commutes with A'.
 
     Infinite, with its sign, where S falls for ever, and NaN where S is flat. Raises ValueError for any other A.
     """
-    if not np.allclose(generator @ generator.T, generator.T @ generator, rtol=0.0, atol=1e-12 * _size(generator) ** 2):
+    if not is_normal(generator):
         raise ValueError("the generator does not commute with its transpose: S need not have one minimum along it")
-    values, vectors = np.linalg.eigh(0.5 * (generator + generator.T))
-    squares = ((gradients @ vectors) ** 2).mean(0)
+    if generator.ndim == 1:
+        values, along = generator, gradients
+    else:
+        values, vectors = np.linalg.eigh(0.5 * (generator + generator.T))
+        along = gradients @ vectors
+    squares = (along**2).mean(0)
     seen = (squares > _NOTHING * squares.sum()) & (np.abs(values) > _NOTHING * _size(generator))
     rates, weights = values[seen], squares[seen]
     if not len(rates):
@@ -114,7 +143,14 @@ def collapse_exponent(curvature: np.ndarray, learning_rate: float, decay: float 
 
 
 def _transported(gradients: np.ndarray, generator: np.ndarray, along: float) -> np.ndarray:
+    if generator.ndim == 1:
+        return np.asarray(gradients * np.exp(-along * generator))
     return np.asarray(gradients @ linalg.expm(-along * generator))
+
+
+def _times(gradients: np.ndarray, generator: np.ndarray) -> np.ndarray:
+    """A'g of every row."""
+    return np.asarray(gradients * generator if generator.ndim == 1 else gradients @ generator)
 
 
 def _root(rates: np.ndarray, weights: np.ndarray) -> float:

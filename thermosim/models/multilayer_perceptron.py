@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.model import Constant, Model, Parameter, Symmetry, Values
 from thermosim.models.network_books import incoming, layer_gradient_square, outgoing
 from thermosim.models.network_layers import (
     GELU,
@@ -35,6 +35,7 @@ from thermosim.models.network_layers import (
     squared_error,
     through,
 )
+from thermosim.models.network_symmetries import gained_by_layers, gained_by_units, layer_generators, unit_generators
 
 # bound when a function is compiled: rows of constants, and where the widths start among the array constants
 ACTIVATION, LOSS, BIAS = 0, 1, 2
@@ -130,6 +131,13 @@ def _layer(number: int) -> Parameter:
     return Parameter(f"layer_{number + 1}", meaning, shape, lambda c: np.zeros(shape(c)))
 
 
+def _rescaled(constants: Values) -> list[np.ndarray]:
+    """The places in theta of the weights of layers that can be rescaled, (out, in) each; one layer where none can."""
+    places = layers(np.arange(sum(map(math.prod, layer_shapes(constants)))), constants)
+    homogeneous = constants["activation"] in ("linear", "relu") and constants["bias"] == "no"
+    return places if homogeneous else [np.concatenate([place.ravel() for place in places])]
+
+
 def _classes(constants: Values) -> int:
     return int(constants["widths"][-1]) if constants["loss"] == "cross-entropy" else 0
 
@@ -175,4 +183,20 @@ MODEL = Model(
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=(layer_gradient_square, incoming, outgoing),
+    symmetries=(
+        Symmetry(
+            "layers",
+            "a charge between layers",
+            lambda constants: layer_generators(_rescaled(constants)),
+            books=(layer_gradient_square.name,),
+            gained=gained_by_layers,
+        ),
+        Symmetry(
+            "units",
+            "a charge of a hidden unit",
+            lambda constants: unit_generators(_rescaled(constants)),
+            books=(incoming.name, outgoing.name),
+            gained=gained_by_units,
+        ),
+    ),
 )

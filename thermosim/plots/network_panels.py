@@ -1,6 +1,6 @@
 """Layers of a network: their gradients, which come to balance, and the charges between them that drift until then.
 
-Lines of charges are exact: what the recorded gradients make of that of the first frame (`checks.network_charges`).
+Lines of charges are exact: what the recorded gradients make of that of the first frame (`checks.charges`).
 
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 """
