@@ -7,6 +7,7 @@ import pytest
 
 import thermosim
 from tests.assertions import assert_within, mean_and_error
+from tests.test_readme import run_page
 from thermosim.exact.symmetry_orbits import collapse_exponent
 
 CASES = Path(__file__).parent.parent / "cases" / "training" / "symmetries"
@@ -165,3 +166,19 @@ def test_a_symmetry_that_the_loss_does_not_have_is_refused_before_the_run(fault,
     (tmp_path / "case.toml").write_text((CASES / "scaling.toml").read_text("utf-8"))
     with pytest.raises(thermosim.CaseError, match=said):
         thermosim.load_case(tmp_path / "case.toml")
+
+
+def test_the_page_shows_what_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _, ((least, apart),) = run_page("docs/symmetries.md", tmp_path, capsys)
+    place, error, measured = (float(word) for word in least.split())
+    assert abs(place - measured) < 1e-5 < error < 0.02
+    assert float(apart) < 1e-12
+    assert (tmp_path / "orbit.png").stat().st_size > 10_000
+
+
+def test_every_symmetry_of_the_table_has_a_case_and_a_line():
+    page = (CASES.parents[2] / "docs" / "symmetries.md").read_text("utf-8")
+    for path in CASES.glob("*.toml"):
+        assert f"| {path.stem.replace('_', ' ')} |" in page
+    assert len(list(CASES.glob("*.toml"))) == 7
