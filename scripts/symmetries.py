@@ -97,7 +97,7 @@ def flat() -> tuple[list[tuple[str, ...]], list[Draw]]:
             style.data(panel, step[few], *mean(values[few]), look=look, label=name)
         style.theory(panel, step[[0, -1]], [1.0, 1.0], color=style.WORK.color)
         panel.set(xlabel="step", ylabel="weights of one input")
-        panel.set_title("translation: nothing happens", loc="right")
+        panel.set_title("translation: the sum is kept", loc="right")
         legend(panel)
 
     orbits = {"translation": moved, "rotation": turned}

@@ -8,7 +8,10 @@ import pytest
 import thermosim
 from tests.assertions import assert_within, mean_and_error
 from tests.test_readme import run_page
-from thermosim.exact.symmetry_orbits import collapse_exponent
+from thermosim.checks.charges import charges
+from thermosim.exact.symmetry_charges import layer_charge
+from thermosim.exact.symmetry_orbits import collapse_exponent, double_rotation
+from thermosim.models import MODELS
 
 CASES = Path(__file__).parent.parent / "cases" / "training" / "symmetries"
 
@@ -35,6 +38,16 @@ def residuals(ds):
         ("rescaling", ["a charge between layers"], {}),
         ("rescaling", ["a charge between layers", "a charge of a hidden unit"], {"record__every": 1}),
         ("double_rotation", ["a charge between layers", "a charge of a hidden unit"], {}),
+        (
+            "double_rotation",
+            [
+                "a charge between layers",
+                "a charge of a hidden unit",
+                "a charge of two hidden units",
+                "a step along a rotation of two hidden units",
+            ],
+            {"record__every": 1, "model__widths": [3, 3, 2, 2], "theta__initial": "lecun", "theta__weight_decay": 0.1},
+        ),
         ("rotation", ["a step along a rotation of hidden units"], {"theta__weight_decay": 0.2}),
         ("sign_flip", ["a charge between layers"], {"theta__initial": {"weight": [0.7, 0.2]}}),
     ],
@@ -52,7 +65,26 @@ def test_the_length_of_scale_invariant_weights_obeys_too():
     assert float(found.measured) < 0.5 * found.tolerance < 1e-10
 
 
-@pytest.mark.parametrize("name", ["translation", "rotation", "scaling", "sign_flip", "rescaling"])
+def test_generators_of_pairs_are_those_of_double_rotations():
+    """Of B and the sign of charges: C of all symmetric B is the matrix U'U - W W'."""
+    network = MODELS["multilayer-perceptron"]
+    constants = {"activation": "linear", "loss": "squared", "bias": "no", "widths": [4, 3, 2]}
+    generators = {one.name: one.generators(constants) for one in network.symmetries}
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    for name, sign in (("pairs", 1.0), ("rotations", -1.0)):
+        for found, (a, b) in zip(generators[name], pairs, strict=True):
+            mixing = np.zeros((3, 3))
+            mixing[a, b], mixing[b, a] = 1.0, sign
+            assert np.array_equal(found, double_rotation(4, 3, 2, -mixing))
+    theta = np.random.default_rng(1).normal(size=18)
+    first, second = theta[:12].reshape(3, 4), theta[12:].reshape(2, 3)
+    charge = -layer_charge(first, second)
+    assert np.allclose(charges(theta, generators["pairs"]), [charge[pair] for pair in pairs])
+    assert np.allclose(charges(theta, generators["units"]), 0.5 * np.diag(charge))
+    assert np.allclose(charges(theta, generators["layers"]), 0.5 * np.trace(charge))
+
+
+@pytest.mark.parametrize("name", ["translation", "rotation", "scaling", "sign_flip", "rescaling", "double_rotation"])
 def test_one_step_of_another_kind_is_a_deviation(name):
     """A millionth of a step in one component; with books, the books a millionth larger."""
     changes = {"run__steps": 100, "ensemble__replicas": 8, "record__every": 1}

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import sparse
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine
@@ -79,7 +80,7 @@ def _along(generators: Any, theta: np.ndarray, other: np.ndarray) -> np.ndarray:
     if generators.ndim == 2:
         found = np.asarray((generators @ (a * b).T).T)
     else:
-        found = np.stack([((a @ one.T) * b).sum(-1) for one in generators], axis=-1)
+        found = np.stack([((sparse.csr_array(one) @ a.T).T * b).sum(-1) for one in generators], axis=-1)
     return found.reshape(*theta.shape[:-1], -1)
 
 
@@ -129,8 +130,11 @@ def _residual(machine: Machine, symmetry: Symmetry) -> tuple[float, float, float
 
 
 def _size(generators: Any) -> float:
-    """The largest norm of any generator."""
-    return float(np.abs(generators).max() if generators.ndim == 2 else np.linalg.norm(generators, 2, (1, 2)).max())
+    """A bound on the norm of every generator."""
+    if generators.ndim == 2:
+        return float(np.abs(generators).max())
+    size = np.abs(generators)
+    return float(np.sqrt(size.sum(1).max() * size.sum(2).max()))
 
 
 def _rate(machine: Machine) -> float:

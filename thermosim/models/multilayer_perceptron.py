@@ -35,7 +35,13 @@ from thermosim.models.network_layers import (
     squared_error,
     through,
 )
-from thermosim.models.network_symmetries import gained_by_layers, gained_by_units, layer_generators, unit_generators
+from thermosim.models.network_symmetries import (
+    gained_by_layers,
+    gained_by_units,
+    layer_generators,
+    pair_generators,
+    unit_generators,
+)
 
 # bound when a function is compiled: rows of constants, and where the widths start among the array constants
 ACTIVATION, LOSS, BIAS = 0, 1, 2
@@ -131,11 +137,11 @@ def _layer(number: int) -> Parameter:
     return Parameter(f"layer_{number + 1}", meaning, shape, lambda c: np.zeros(shape(c)))
 
 
-def _rescaled(constants: Values) -> list[np.ndarray]:
-    """The places in theta of the weights of layers that can be rescaled, (out, in) each; one layer where none can."""
+def _rescaled(constants: Values, kinds: tuple[str, ...] = ("linear", "relu")) -> list[np.ndarray]:
+    """The places in theta of the weights of layers, (out, in) each, without biases; one layer for other activations."""
     places = layers(np.arange(sum(map(math.prod, layer_shapes(constants)))), constants)
-    homogeneous = constants["activation"] in ("linear", "relu") and constants["bias"] == "no"
-    return places if homogeneous else [np.concatenate([place.ravel() for place in places])]
+    has = constants["activation"] in kinds and constants["bias"] == "no"
+    return places if has else [np.concatenate([place.ravel() for place in places])]
 
 
 def _classes(constants: Values) -> int:
@@ -197,6 +203,16 @@ MODEL = Model(
             lambda constants: unit_generators(_rescaled(constants)),
             books=(incoming.name, outgoing.name),
             gained=gained_by_units,
+        ),
+        Symmetry(
+            "pairs",
+            "a charge of two hidden units",
+            lambda constants: pair_generators(_rescaled(constants, ("linear",)), 1.0),
+        ),
+        Symmetry(
+            "rotations",
+            "a step along a rotation of two hidden units",
+            lambda constants: pair_generators(_rescaled(constants, ("linear",)), -1.0),
         ),
     ),
 )

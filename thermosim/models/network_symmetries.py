@@ -1,8 +1,11 @@
-"""Rescaling symmetries of a network: of neighbouring layers, and of the weights into and out of one hidden unit.
+"""Symmetries of a network: of neighbouring layers, of the weights into and out of one hidden unit, of pairs of units.
 
 Hidden units that are linear or ReLU, without biases, keep the output under W_k -> W_k e^-s, W_(k+1) -> W_(k+1) e^s, and
 under w_i -> w_i e^-s, u_i -> u_i e^s. The generators are diagonal, 1 for weights that go out and -1 for those that come
 in, so that the charges are (|W_(k+1)|^2 - |W_k|^2)/2 and (|u_i|^2 - |w_i|^2)/2.
+
+Linear units keep the output under W_k -> exp(-s B) W_k, W_(k+1) -> W_(k+1) exp(s B) of any B. With those of one unit,
+B = e_a e_b' + e_b e_a' are all symmetric ones, whose charges are u_a.u_b - w_a.w_b, and B = e_a e_b' - e_b e_a' rotate.
 
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 """
@@ -17,7 +20,9 @@ import numpy as np
 
 from thermosim.models.network_books import incoming, layer_gradient_square, outgoing
 
-__all__ = ["gained_by_layers", "gained_by_units", "layer_generators", "unit_generators"]
+__all__ = ["gained_by_layers", "gained_by_units", "layer_generators", "pair_generators", "unit_generators"]
+
+_LARGEST = 4_000_000  # numbers of the matrices of pairs
 
 
 def layer_generators(places: Sequence[np.ndarray]) -> Any:
@@ -29,6 +34,23 @@ def unit_generators(places: Sequence[np.ndarray]) -> Any:
     """Diagonals (hidden units, m), sparse, the first layer first."""
     pairs = [(b[:, unit], a[unit]) for a, b in itertools.pairwise(places) for unit in range(len(a))]
     return _sparse(pairs, places)
+
+
+def pair_generators(places: Sequence[np.ndarray], sign: float) -> np.ndarray:
+    """Matrices (G, m, m) of B = e_a e_b' + sign e_b e_a' for pairs a < b of units of a layer; none where too many."""
+    size, count = sum(part.size for part in places), sum(len(part) * (len(part) - 1) // 2 for part in places[:-1])
+    if count * size**2 > _LARGEST:
+        return np.zeros((0, size))
+    found, row = np.zeros((count, size, size)), 0
+    for first, second in itertools.pairwise(places):
+        for b in range(len(first)):
+            for a in range(b):
+                found[row, first[a], first[b]] = -1.0
+                found[row, first[b], first[a]] = -sign
+                found[row, second[:, b], second[:, a]] = 1.0
+                found[row, second[:, a], second[:, b]] = sign
+                row += 1
+    return found
 
 
 def gained_by_layers(sums: Mapping[str, np.ndarray]) -> np.ndarray:
