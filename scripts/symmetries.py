@@ -118,8 +118,8 @@ def scaling() -> tuple[list[tuple[str, ...]], list[Draw]]:
             "`normalised_regression.py`",
             "none",
             (
-                f"S falls as e^(-2s); the length^4 grows by {pm(growth, error)} in a step, {2e-2 * c:.4f} by theory for "
-                "long weights"
+                f"S falls as e^(-2s); the length^4 grows by {pm(growth, error)} in a step, {2e-2 * c:.4f} by theory "
+                "for long weights"
             ),
         )
     ]
@@ -344,8 +344,8 @@ def titled(draw: Draw, title: str, limits: tuple[float, float] | None = None) ->
 TEXT = """# Symmetries
 
 Made by `scripts/symmetries.py`; figures are measured, none is typed in. S is the mean squared gradient E|g|^2 over
-rows of data, whose slope is the entropic force of SGD, and s the place on the orbit exp(s A) theta of a symmetry of the
-loss. The table of arXiv 2505.12387, each line with a case of its own, `thermosim run training/symmetries/NAME`:
+rows of data; the entropic force of SGD is -r/4 times its slope. s is the place on the orbit exp(s A) theta of a
+symmetry of the loss. The table of arXiv 2505.12387, each line with a case of its own, `thermosim run training/symmetries/NAME`:
 
 | symmetry | model | state in the paper | measured, mean and standard error |
 |---|---|---|---|

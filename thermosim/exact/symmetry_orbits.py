@@ -35,7 +35,8 @@ such a state, along a direction n with O n = -n that is an eigenvector of every 
 
     x_(t+1) = (1 - r (lambda + h)) x_t,   (1/t) ln|x_t/x_0| -> E ln|1 - r (lambda + h)|
 
-so noise may bind SGD to a saddle: for small r where E h + lambda < 0 the exponent is -r (E h + lambda) - r^2 E h^2/2.
+so noise may bind SGD to a saddle, E(h + lambda) < 0: to second order it does where
+r E(h + lambda)^2 > 2 |E(h + lambda)|.
 
 Sources: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025), for the theorem and the table; L. Ziyin, Y. Ren,
 D. Levine, I. Chuang, arXiv:2605.21933 (2026), Theorems 6 and 7; the rest by hand. r is the learning rate, lambda the
