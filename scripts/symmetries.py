@@ -345,7 +345,8 @@ TEXT = """# Symmetries
 
 Made by `scripts/symmetries.py`; figures are measured, none is typed in. S is the mean squared gradient E|g|^2 over
 rows of data; the entropic force of SGD is -r/4 times its slope. s is the place on the orbit exp(s A) theta of a
-symmetry of the loss. The table of arXiv 2505.12387, each line with a case of its own, `thermosim run training/symmetries/NAME`:
+symmetry of the loss. The table of arXiv 2505.12387, each line with a case of its own,
+`thermosim run training/symmetries/NAME`:
 
 | symmetry | model | state in the paper | measured, mean and standard error |
 |---|---|---|---|

@@ -92,7 +92,7 @@ def test_the_error_of_a_minimum_is_its_spread_over_other_rows():
     constants = TWO | {"widths": [3, 1, 1]}
     theta, random = np.array([0.8, 0.6, 0.1, 1.5]), np.random.default_rng(5)
     least, errors, measured, balances, of_balance = [], [], [], [], []
-    for _ in range(150):
+    for _ in range(100):
         z = random.normal(size=(250, 3)) * [1.0, 0.7, 1.2]
         rows = np.column_stack([z, z @ [0.8, 0.6, 0.0] + 0.7 * random.normal(size=250)])
         found = orbit_of_loss(NETWORK, constants, theta, rows, "layers", [-0.1, 0.0, 0.1])
@@ -100,7 +100,7 @@ def test_the_error_of_a_minimum_is_its_spread_over_other_rows():
         measured.append(float(found.measured_minimum))
         balances.append(float(found.balance)), of_balance.append(float(found.balance_error))
     assert np.allclose(least, measured, atol=1e-5)
-    assert abs(np.mean(errors) / np.std(least, ddof=1) - 1.0) < 0.15  # of 5 % by 200; a factor 2 fails by far
+    assert abs(np.mean(errors) / np.std(least, ddof=1) - 1.0) < 0.2  # known to 7 %; a factor 2 fails by far
     assert abs(np.mean(of_balance) / np.std(balances, ddof=1) - 1.0) < 0.2
     assert np.max(least) < -3.0 * np.mean(errors)
 
