@@ -50,6 +50,15 @@ def residuals(ds):
         ),
         ("rotation", ["a step along a rotation of hidden units"], {"theta__weight_decay": 0.2}),
         ("sign_flip", ["a charge between layers"], {"theta__initial": {"weight": [0.7, 0.2]}}),
+        (
+            "sign_flip",
+            ["a charge between layers"],
+            {
+                "theta__initial": {"weight": [0.7, 0.2]},
+                "theta__weight_decay": 0.4,
+                "record__variables": ["theta", "layer_gradient_square", "layer_weight_square"],
+            },
+        ),
     ],
 )
 def test_charges_of_models_obey_their_recursion_to_rounding(name, quantities, changes):
@@ -58,6 +67,16 @@ def test_charges_of_models_obey_their_recursion_to_rounding(name, quantities, ch
     assert [one.quantity for one in found] == [f"largest residual of {words}" for words in quantities]
     for one in found:
         assert float(np.max(one.measured)) < 0.5 * one.tolerance < 1e-10
+
+
+def test_with_weight_decay_the_books_of_weights_are_asked_for():
+    changes = {"theta__weight_decay": 0.4, "theta__initial": {"weight": [0.7, 0.2]}, "run__steps": 100}
+    ds = run("sign_flip", **changes)
+    assert not residuals(ds)
+    assert any("they need layer_weight_square in record.variables, or every step" in note
+               for note in thermosim.check(ds).notes)  # fmt: skip
+    ds = run("sign_flip", **changes, record__variables=["theta", "layer_gradient_square", "layer_weight_square"])
+    assert not thermosim.check(ds.assign(layer_weight_square=ds.layer_weight_square * (1.0 + 1e-5))).consistent
 
 
 def test_the_length_of_scale_invariant_weights_obeys_too():
@@ -182,6 +201,7 @@ WRONG = {
     ),
     "a shape": ('np.ones((1, int(constants["inputs"])))', "np.ones(3)", r"expected diagonals \(G, 3\) or matrices"),
     "a translation": ('books=("gradient_square",)', "translation=True", "the loss does not have the symmetry 'length'"),
+    "no book": ("gradient_square", "gradients", "is told by 'gradients', which is no functional"),
     "no tuple": ("symmetries=(", "symmetries=[", "expected a tuple"),
 }
 

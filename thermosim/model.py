@@ -94,8 +94,9 @@ class Symmetry:
     generators(constants): G matrices A at once, as diagonals (G, m), also sparse ones of scipy, or whole (G, m, m); of
     a translation, theta -> theta + s z, directions z (G, m). No rows where the constants do not have the symmetry. SGD
     changes their charges theta'A theta/2 by r^2 g'A g/2 in every step, and keeps z.theta (`exact.symmetry_charges`).
-    gained(sums): the sums over steps of g'A g, (..., G), from those of the functionals `books` by their names, each
-    (...) with its own dimension last; without `books` charges are told from frames of neighbouring steps.
+    books: functionals whose sums over steps make those of g'A g, (..., G), as between(*sums), each sum (...) with its
+    own dimension last; weights: those that make theta'A theta before each step alike, which weight decay needs where
+    frames are not of neighbouring steps. Without books nothing is told but from frames of neighbouring steps.
     """
 
     name: str
@@ -103,7 +104,8 @@ class Symmetry:
     generators: Callable[[Values], Any]
     translation: bool = False
     books: tuple[str, ...] = ()
-    gained: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
+    weights: tuple[str, ...] = ()
+    between: Callable[..., np.ndarray] = lambda sums: sums[..., None]
 
 
 @dataclass(frozen=True)

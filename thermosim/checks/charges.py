@@ -5,11 +5,17 @@ translations, the charges C = theta'A theta/2 and z.theta obey, at the learning 
 
     C' = (1 - r lambda)^2 C + (r^2/2) g'A g,      z.theta' = (1 - r lambda) z.theta
 
-whatever the data, the batch and the step: no continuous time, no average over noise. g'A g is taken from the sums of
-the ledger that the model names, which say it between any two frames, with weight decay between neighbouring steps.
-Without them two neighbouring steps still tell that no step goes along the orbit, whatever A is, rotations included:
+whatever the data, the batch and the step: no continuous time, no average over noise. Summed over the steps from s to t,
+
+    C_t - C_s = (r^2/2) sum g'A g - r lambda (1 - r lambda/2) sum theta'A theta
+
+which the ledger tells between any two frames where it has both sums, without weight decay the first. Without sums two
+neighbouring steps still tell that no step goes along the orbit, whatever A is, rotations included:
 
     (A theta).theta' = (1 - r lambda) (A theta).theta,      since r g = (1 - r lambda) theta - theta'
+
+Every step rounds theta and the sums, by eps/2 of their size at most; a full batch that has come to rest rounds them the
+same way for ever. The tolerance is n eps of their size for n steps between frames, and what storage takes.
 Sources: as in `exact.symmetry_charges`.
 """
 
@@ -26,7 +32,7 @@ from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine
 from thermosim.model import Symmetry
 
-__all__ = ["charge_comparisons", "charges", "is_plain_descent", "summed_gain"]
+__all__ = ["charge_comparisons", "charges", "charges_of", "has_charges", "is_booked", "why_no_charges"]
 
 _STORED = 8.0  # spacings of the numbers that are stored, which may be float32
 _REFERENCE = "exact recursion of theta'A theta/2 at every step of SGD, to rounding"
@@ -84,49 +90,92 @@ def _along(generators: Any, theta: np.ndarray, other: np.ndarray) -> np.ndarray:
     return found.reshape(*theta.shape[:-1], -1)
 
 
-def summed_gain(machine: Machine, symmetry: Symmetry) -> np.ndarray | None:
-    """The sum over steps of (r^2/2) g'A g from the books of the ledger, (F, R, G); None where they are not recorded."""
-    ds = machine.frames
-    if (
-        not symmetry.books
-        or not set(symmetry.books) <= set(ds)
-        or any("step" not in ds[b].dims for b in symmetry.books)
-    ):
-        return None
-    sums = {name: ds[name].transpose("step", "replica", ...).values for name in symmetry.books}
-    gained = symmetry.gained(sums) if symmetry.gained else sums[symmetry.books[0]]
-    gained = gained if gained.ndim > 2 else gained[..., None]
-    return np.asarray(0.5 * _rate(machine) ** 2 * gained)
+def charges_of(machine: Machine, symmetry: Symmetry) -> tuple[np.ndarray, np.ndarray]:
+    """C, and what the sums of the ledger say it has gained since step 0, each (F, R, G), where they are recorded.
+
+    Without the sums of the weights, what weight decay takes is not in it.
+    """
+    rate, decay = _rates(machine)
+    gained = 0.5 * rate**2 * symmetry.between(*_sums(machine, symmetry.books))
+    if _recorded(machine, symmetry.weights):
+        lost = rate * decay * (1.0 - 0.5 * rate * decay)
+        gained = gained - lost * symmetry.between(*_sums(machine, symmetry.weights))
+    return charges(_theta(machine), symmetry.generators(machine.constants)), gained
+
+
+def is_booked(machine: Machine, symmetry: Symmetry) -> bool:
+    """Whether sums of the ledger tell the charges of the next frame from those of the last."""
+    if not has_charges(machine, symmetry) or not _recorded(machine, symmetry.books):
+        return False
+    return _is_close(machine) or not _rates(machine)[1] or _recorded(machine, symmetry.weights)
+
+
+def has_charges(machine: Machine, symmetry: Symmetry) -> bool:
+    """Whether the model has the symmetry at its constants, and theta is recorded, along steps that obey."""
+    return is_plain_descent(machine) and bool(symmetry.generators(machine.constants).shape[0])
+
+
+def why_no_charges(everyone: Sequence[Machine]) -> str:
+    """What to record, where charges would be told but for that; empty where they are, or can not be."""
+    for symmetry in everyone[0].model.symmetries:
+        for machine in everyone:
+            booked = has_charges(machine, symmetry) and _recorded(machine, symmetry.books)
+            if booked and not is_booked(machine, symmetry):
+                names = f"{' and '.join(symmetry.weights)} in record.variables, or " if symmetry.weights else ""
+                return f"with weight decay they need {names}every step"
+    return ""
 
 
 def _is_told(machine: Machine, symmetry: Symmetry) -> bool:
-    if not is_plain_descent(machine) or not symmetry.generators(machine.constants).shape[0]:
-        return False
-    if symmetry.translation or bool(np.all(np.diff(machine.steps) == 1)):
-        return True
-    return summed_gain(machine, symmetry) is not None and not machine.settings.theta.weight_decay
+    if symmetry.translation or _is_close(machine):
+        return has_charges(machine, symmetry)
+    return is_booked(machine, symmetry)
 
 
 def _residual(machine: Machine, symmetry: Symmetry) -> tuple[float, float, float]:
     """The largest residual, what rounding may make of it, and the size of what is compared."""
-    ds = machine.frames
-    theta = ds["theta"].transpose("step", "replica", "theta_dim").values.astype(float)
-    gained, generators = summed_gain(machine, symmetry), symmetry.generators(machine.constants)
-    kept, passed = 1.0 - _rate(machine) * float(machine.settings.theta.weight_decay), np.diff(machine.steps)
-    names, scale = ["theta"], float((theta**2).sum(-1).max())
+    theta, passed, (rate, decay) = _theta(machine), np.diff(machine.steps), _rates(machine)
+    generators, kept = symmetry.generators(machine.constants), 1.0 - rate * decay
+    factors, scale = {"theta": 0.0}, float((theta**2).sum(-1).max())
     if symmetry.translation:
         charge, scale = charges(theta, generators, translation=True), float(np.abs(theta).sum(-1).max())
         residual = charge[1:] - kept ** passed[:, None, None] * charge[:-1]
-    elif gained is not None:
-        charge = charges(theta, generators)
-        residual = charge[1:] - kept**2 * charge[:-1] - np.diff(gained, axis=0)
-        names += symmetry.books
-        scale += _rate(machine) ** 2 * max(float(np.abs(ds[name].values).max()) for name in symmetry.books)
+    elif _recorded(machine, symmetry.books):
+        charge, gained = charges_of(machine, symmetry)
+        told = _recorded(machine, symmetry.weights)
+        residual = charge[1:] - (1.0 if told else kept**2) * charge[:-1] - np.diff(gained, axis=0)
+        factors |= dict.fromkeys(symmetry.books, rate**2)
+        factors |= dict.fromkeys(symmetry.weights if told else (), 2.0 * rate * decay)
     else:
         residual = _along(generators, theta[:-1], theta[1:] - kept * theta[:-1])
-    stored = max(float(np.finfo(ds[name].dtype).eps) for name in names)
-    rounding = _STORED * _size(generators) * scale * (stored + np.finfo(float).eps * np.sqrt(int(passed.max())))
+    ds = machine.frames
+    scale += sum(factor * float(np.abs(ds[name].values).max()) for name, factor in factors.items())
+    stored = max(float(np.finfo(ds[name].dtype).eps) for name in factors)
+    rounding = _size(generators) * scale * (_STORED * stored + np.finfo(float).eps * int(passed.max()))
     return float(np.abs(residual).max()), rounding, scale
+
+
+def _theta(machine: Machine) -> np.ndarray:
+    """(F, R, m)."""
+    return np.asarray(machine.frames["theta"].transpose("step", "replica", "theta_dim").values, float)
+
+
+def _recorded(machine: Machine, names: Sequence[str]) -> bool:
+    ds = machine.frames
+    return bool(names) and all(name in ds and "step" in ds[name].dims for name in names)
+
+
+def _sums(machine: Machine, names: Sequence[str]) -> list[np.ndarray]:
+    return [machine.frames[name].transpose("step", "replica", ...).values for name in names]
+
+
+def _is_close(machine: Machine) -> bool:
+    return bool(np.all(np.diff(machine.steps) == 1))
+
+
+def _rates(machine: Machine) -> tuple[float, float]:
+    theta = machine.settings.theta
+    return float(theta.learning_rate), float(theta.weight_decay)
 
 
 def _size(generators: Any) -> float:
@@ -135,7 +184,3 @@ def _size(generators: Any) -> float:
         return float(np.abs(generators).max())
     size = np.abs(generators)
     return float(np.sqrt(size.sum(1).max() * size.sum(2).max()))
-
-
-def _rate(machine: Machine) -> float:
-    return float(machine.settings.theta.learning_rate)

@@ -32,7 +32,7 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
-from thermosim.checks.charges import charge_comparisons
+from thermosim.checks.charges import charge_comparisons, why_no_charges
 from thermosim.checks.entropic_solution import entropic_comparisons, is_sweep_of_rates, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
@@ -82,6 +82,8 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
         )
     if is_sweep_of_rates(ds, everyone) and (why := why_no_entropic_solution(everyone)):
         said.append(f"The entropic solution is not compared: {why}.")
+    if why := why_no_charges(everyone):
+        said.append(f"Charges of the symmetries are not compared: {why}.")
     said += _of_starts(everyone)
     deliberate = "theta" in settings(ds).record.tables
     if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in everyone):

@@ -1,37 +1,22 @@
-"""Charges between layers of a network: of those of every symmetry (`charges`), the ones that pictures show."""
+"""Charges between layers of a network and of its hidden units: of those of every symmetry (`charges`), two by name."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from thermosim.analysis.machine import Machine
-from thermosim.checks.charges import charges, is_plain_descent, summed_gain
+from thermosim.checks.charges import charges_of, is_booked
 from thermosim.model import Symmetry
+from thermosim.models.multilayer_perceptron import MODEL
 
-__all__ = ["layer_charges", "obeys"]
+__all__ = ["LAYERS", "UNITS", "charges_of", "is_exact", "layers_of"]
 
-_LAYERS = "layers"  # name of the symmetry
-Charges = tuple[np.ndarray, np.ndarray]
-
-
-def obeys(machine: Machine) -> bool:
-    """Whether charges between layers are known in every frame, with what SGD makes of them."""
-    symmetry = _symmetry(machine)
-    if symmetry is None or not symmetry.generators(machine.constants).shape[0] or not is_plain_descent(machine):
-        return False
-    close = not machine.settings.theta.weight_decay or bool(np.all(np.diff(machine.steps) == 1))
-    return close and summed_gain(machine, symmetry) is not None
+LAYERS, UNITS = MODEL.symmetries[:2]  # of the perceptron
+is_exact = is_booked
 
 
-def layer_charges(machine: Machine) -> Charges:
-    """C_k, and the sum over steps of (r^2/2)(|g_(k+1)|^2 - |g_k|^2), each (F, R, D - 1)."""
-    symmetry = _symmetry(machine)
-    assert symmetry is not None
-    gained = summed_gain(machine, symmetry)
-    assert gained is not None
-    theta = machine.frames["theta"].transpose("step", "replica", "theta_dim").values
-    return charges(theta, symmetry.generators(machine.constants)), gained
-
-
-def _symmetry(machine: Machine) -> Symmetry | None:
-    return next((one for one in machine.model.symmetries if one.name == _LAYERS), None)
+def layers_of(machine: Machine) -> Symmetry | None:
+    """The symmetry of neighbouring layers, where the ledger has all that changes its charges; else None."""
+    found = next((one for one in machine.model.symmetries if one.name == LAYERS.name), None)
+    if found is None or not is_exact(machine, found):
+        return None
+    decays = bool(machine.settings.theta.weight_decay)
+    return None if decays and not (found.weights and set(found.weights) <= set(machine.frames)) else found

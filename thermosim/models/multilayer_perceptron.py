@@ -36,8 +36,8 @@ from thermosim.models.network_layers import (
     through,
 )
 from thermosim.models.network_symmetries import (
-    gained_by_layers,
-    gained_by_units,
+    between_layers,
+    between_weights,
     layer_generators,
     pair_generators,
     unit_generators,
@@ -195,14 +195,14 @@ MODEL = Model(
             "a charge between layers",
             lambda constants: layer_generators(_rescaled(constants)),
             books=(layer_gradient_square.name,),
-            gained=gained_by_layers,
+            between=between_layers,
         ),
         Symmetry(
             "units",
             "a charge of a hidden unit",
             lambda constants: unit_generators(_rescaled(constants)),
-            books=(incoming.name, outgoing.name),
-            gained=gained_by_units,
+            books=(outgoing.name, incoming.name),
+            between=between_weights,
         ),
         Symmetry(
             "pairs",

@@ -13,14 +13,12 @@ Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from thermosim.models.network_books import incoming, layer_gradient_square, outgoing
-
-__all__ = ["gained_by_layers", "gained_by_units", "layer_generators", "pair_generators", "unit_generators"]
+__all__ = ["between_layers", "between_weights", "layer_generators", "pair_generators", "unit_generators"]
 
 _LARGEST = 4_000_000  # numbers of the matrices of pairs
 
@@ -53,14 +51,14 @@ def pair_generators(places: Sequence[np.ndarray], sign: float) -> np.ndarray:
     return found
 
 
-def gained_by_layers(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """|g_(k+1)|^2 - |g_k|^2, summed over steps: (..., D - 1)."""
-    return np.diff(sums[layer_gradient_square.name], axis=-1)
+def between_layers(sums: np.ndarray) -> np.ndarray:
+    """Of sums of squares of each layer (..., D), what goes out less what comes in: (..., D - 1)."""
+    return np.diff(sums, axis=-1)
 
 
-def gained_by_units(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """|g_u|^2 - |g_w|^2, summed over steps: (..., hidden units)."""
-    return sums[outgoing.name] - sums[incoming.name]
+def between_weights(out: np.ndarray, into: np.ndarray) -> np.ndarray:
+    """Of sums of squares out of hidden units and into them, (..., hidden units) all."""
+    return out - into
 
 
 def _sparse(pairs: Sequence[tuple[np.ndarray, np.ndarray]], places: Sequence[np.ndarray]) -> Any:

@@ -43,11 +43,18 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
             back[lane] *= w[lane]
 
 
-def squares(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
+def gradient_squares(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
     """Add g_k^2 of every weight to its row of total (D, L)."""
     for k in range(theta.shape[0]):
         for lane in range(theta.shape[1]):
             total[k, lane] += gradient[k, lane] * gradient[k, lane]
+
+
+def weight_squares(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
+    """Add w_k^2 before the step."""
+    for k in range(theta.shape[0]):
+        for lane in range(theta.shape[1]):
+            total[k, lane] += before[k, lane] * before[k, lane]
 
 
 def _neighbours(constants: Values) -> np.ndarray:
@@ -84,7 +91,17 @@ MODEL = Model(
             "energy^2",
             "sum over steps of the squared gradient of each weight",
             "sum_t g_k^2",
-            book=squares,
+            book=gradient_squares,
+            dim="layer",
+            size=lambda constants: int(constants["depth"]),
+        ),
+        Functional(
+            "layer_weight_square",
+            "theta",
+            "1",
+            "sum over steps of the square of each weight before the step",
+            "sum_t w_k^2",
+            book=weight_squares,
             dim="layer",
             size=lambda constants: int(constants["depth"]),
         ),
@@ -95,7 +112,8 @@ MODEL = Model(
             "a charge between layers",
             _neighbours,
             books=("layer_gradient_square",),
-            gained=lambda sums: np.diff(sums["layer_gradient_square"], axis=-1),
+            weights=("layer_weight_square",),
+            between=lambda sums: np.diff(sums, axis=-1),
         ),
     ),
     observables={

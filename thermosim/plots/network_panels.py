@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from thermosim.checks.entropic_solution import traces
-from thermosim.checks.network_charges import layer_charges, obeys
+from thermosim.checks.network_charges import charges_of, layers_of
 from thermosim.models.network_books import LAYER, layer_gradient_square
 from thermosim.plots import style
 from thermosim.plots.labels import label
@@ -24,11 +24,12 @@ __all__ = ["charges", "gradients", "sharpness"]
 
 _NAME = layer_gradient_square.name
 _MARKS = 24
+_DEEPEST = 8  # layers that are told apart
 
 
 def gradients(point: Point) -> Draw | None:
     """Squared gradient of a step, layer by layer: mean between two frames."""
-    if _NAME not in point.ds or point.ds.sizes["step"] < 3:
+    if _NAME not in point.ds or point.ds.sizes["step"] < 3 or point.ds.sizes[LAYER] > _DEEPEST:
         return None
     sums = point.ds[_NAME].transpose("step", "replica", LAYER)
     steps = sums["step"].values
@@ -49,10 +50,13 @@ def gradients(point: Point) -> Draw | None:
 
 
 def charges(point: Point) -> Draw | None:
-    """Charges between neighbouring layers, measured and from the recorded gradients."""
-    if _NAME not in point.ds or not obeys(point.machine) or point.machine.settings.theta.weight_decay:
+    """Charges between neighbouring layers, measured and from the recorded sums."""
+    symmetry = layers_of(point.machine)
+    if symmetry is None:
         return None
-    charge, gained = layer_charges(point.machine)  # (F, R, pairs) both
+    charge, gained = charges_of(point.machine, symmetry)  # (F, R, pairs) both
+    if charge.shape[-1] >= _DEEPEST:
+        return None
     steps, count = point.machine.steps, charge.shape[1]
 
     def draw(panel: Axes) -> None:

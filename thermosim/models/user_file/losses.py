@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from thermosim.exact.symmetry_orbits import tangents
+from thermosim.ledger import functionals_of
 from thermosim.model import Model, Values
 from thermosim.models.user_file.lane_rules import sum_faults, varied
 from thermosim.models.user_file.plain import ModelFault, Plain, outcome
@@ -42,6 +43,10 @@ def _symmetry_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[
     theta, gradient, faults = theta[:, finite], gradient[:, finite], []
     for symmetry in plain.model.symmetries:
         called = f"the symmetry {symmetry.name!r}"
+        known = functionals_of(plain.model.functionals)
+        if unknown := [name for name in (*symmetry.books, *symmetry.weights) if name not in known]:
+            faults.append(f"{called} is told by {unknown[0]!r}, which is no functional; there are {', '.join(known)}.")
+            continue
         generators = outcome(f"generators of {called}", symmetry.generators, plain.values)
         shape, m = getattr(generators, "shape", ()), len(theta)
         if shape[1:] not in ((m,), (m, m)) or (symmetry.translation and len(shape) > 2):
