@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from thermosim.case.load import Case, load_case
     from thermosim.checks.report import Report, check
     from thermosim.ledger import Functional
-    from thermosim.model import Constant, Derived, Model, Observable, Parameter
+    from thermosim.model import Constant, Derived, Model, Observable, Parameter, Symmetry
     from thermosim.models import MODELS
     from thermosim.run.extend import extend
     from thermosim.run.resume import resume
@@ -29,6 +29,7 @@ __all__ = [
     "Observable",
     "Parameter",
     "Report",
+    "Symmetry",
     "__version__",
     "analysis",
     "check",
@@ -58,6 +59,7 @@ _HOME = {
     "Model": "thermosim.model",
     "Observable": "thermosim.model",
     "Parameter": "thermosim.model",
+    "Symmetry": "thermosim.model",
 }
 
 

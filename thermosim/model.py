@@ -23,7 +23,7 @@ import numpy as np
 
 from thermosim.ledger import Functional
 
-__all__ = ["Constant", "Derived", "Model", "Observable", "Parameter"]
+__all__ = ["Constant", "Derived", "Model", "Observable", "Parameter", "Symmetry"]
 
 Values = Mapping[str, Any]
 
@@ -85,6 +85,27 @@ class Observable:
     units: str
     long_name: str
     equation: str
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A continuous symmetry of a loss: of every data row it stays the same along theta -> exp(s A) theta.
+
+    generators(constants): G matrices A at once, as diagonals (G, m), also sparse ones of scipy, or whole (G, m, m); of
+    a translation, theta -> theta + s z, directions z (G, m). No rows where the constants do not have the symmetry. SGD
+    changes their charges theta'A theta/2 by r^2 g'A g/2 in every step, and keeps z.theta (`exact.symmetry_charges`).
+    books: functionals whose sums over steps make those of g'A g, (..., G), as between(*sums), each sum (...) with its
+    own dimension last; weights: those that make theta'A theta before each step alike, which weight decay needs where
+    frames are not of neighbouring steps. Without books nothing is told but from frames of neighbouring steps.
+    """
+
+    name: str
+    meaning: str  # whose charge, as in "a charge between layers"
+    generators: Callable[[Values], Any]
+    translation: bool = False
+    books: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    between: Callable[..., np.ndarray] = lambda sums: sums[..., None]
 
 
 @dataclass(frozen=True)
@@ -166,6 +187,7 @@ class Model:
     validate: Callable[[Values, Any], list[str]] | None = None  # of the constants and the settings of a case
     observables: Mapping[str, Observable] = field(default_factory=dict)
     functionals: tuple[Functional, ...] = ()  # sums along the path of theta, each with its `book`
+    symmetries: tuple[Symmetry, ...] = ()  # of the loss
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
 

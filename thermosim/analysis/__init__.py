@@ -29,6 +29,7 @@ from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
 from thermosim.analysis.machine import machines
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
+from thermosim.analysis.orbit import orbit, orbit_of_loss
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
 from thermosim.analysis.sphere_entropy import sphere_entropy
@@ -78,6 +79,8 @@ __all__ = [
     "mutual_nearest_neighbours",
     "naive_reservoir",
     "noise_statistics",
+    "orbit",
+    "orbit_of_loss",
     "partial_entropies",
     "pathwise_clausius",
     "permutation_null",

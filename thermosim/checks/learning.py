@@ -8,7 +8,7 @@
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
     linear regression    moments of theta and the ledger, on kept and on fresh rows (`exact.linear_regression`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
-    networks             charges between layers, step by step (`network_charges`); where SGD leaves linear ones
+    symmetries           charges, step by step (`charges`); where SGD leaves linear networks
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -33,13 +33,13 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
+from thermosim.checks.charges import charge_comparisons, why_no_charges
 from thermosim.checks.entropic_solution import entropic_comparisons, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
-from thermosim.checks.network_charges import charge_comparisons, why_no_charges
 from thermosim.checks.regression import is_regression, regression_comparisons, why_no_regression
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.moves import X_MOVES
@@ -86,7 +86,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
     if why := why_no_entropic_solution(ds, everyone):
         said.append(f"The entropic solution is not compared: {why}.")
     if why := why_no_charges(everyone):
-        said.append(f"Charges of layers and units are not compared: {why}.")
+        said.append(f"Charges of the symmetries are not compared: {why}.")
     if is_regression(everyone) and (why := why_no_regression(everyone)):
         said.append(f"The exact moments of linear regression are not compared: {why}.")
     said += _of_starts(everyone)

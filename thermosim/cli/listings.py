@@ -244,7 +244,8 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     if model.is_loss:
         able = [move.name for move in THETA_MOVES.values() if move.learns and move.lacks(model) is None]
         from_data = "rows of data, inputs and targets; there is no x"
-        return [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
+        rows = [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
+        return rows + ([("symmetries:", ", ".join(one.name for one in model.symmetries))] if model.symmetries else [])
     if not model.has_samples:
         return []
     if model.normalised:

@@ -22,8 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.models.network_books import BOOKS
+from thermosim.model import Constant, Model, Parameter, Symmetry, Values
+from thermosim.models.network_books import (
+    BOOKS,
+    incoming,
+    incoming_weights,
+    layer_gradient_square,
+    layer_weight_square,
+    outgoing,
+    outgoing_weights,
+)
 from thermosim.models.network_layers import (
     GELU,
     RELU,
@@ -34,6 +42,13 @@ from thermosim.models.network_layers import (
     forward,
     squared_error,
     through,
+)
+from thermosim.models.network_symmetries import (
+    between_layers,
+    between_weights,
+    layer_generators,
+    pair_generators,
+    unit_generators,
 )
 
 # bound when a function is compiled: rows of constants, and where the widths start among the array constants
@@ -130,6 +145,13 @@ def _layer(number: int) -> Parameter:
     return Parameter(f"layer_{number + 1}", meaning, shape, lambda c: np.zeros(shape(c)))
 
 
+def _rescaled(constants: Values, kinds: tuple[str, ...] = ("linear", "relu")) -> list[np.ndarray]:
+    """The places in theta of the weights of layers, (out, in) each, without biases; one layer for other activations."""
+    places = layers(np.arange(sum(map(math.prod, layer_shapes(constants)))), constants)
+    has = constants["activation"] in kinds and constants["bias"] == "no"
+    return places if has else [np.concatenate([place.ravel() for place in places])]
+
+
 def _classes(constants: Values) -> int:
     return int(constants["widths"][-1]) if constants["loss"] == "cross-entropy" else 0
 
@@ -175,4 +197,32 @@ MODEL = Model(
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=BOOKS,
+    symmetries=(
+        Symmetry(
+            "layers",
+            "a charge between layers",
+            lambda constants: layer_generators(_rescaled(constants)),
+            books=(layer_gradient_square.name,),
+            weights=(layer_weight_square.name,),
+            between=between_layers,
+        ),
+        Symmetry(
+            "units",
+            "a charge of a hidden unit",
+            lambda constants: unit_generators(_rescaled(constants)),
+            books=(outgoing.name, incoming.name),
+            weights=(outgoing_weights.name, incoming_weights.name),
+            between=between_weights,
+        ),
+        Symmetry(
+            "pairs",
+            "a charge of two hidden units",
+            lambda constants: pair_generators(_rescaled(constants, ("linear",)), 1.0),
+        ),
+        Symmetry(
+            "rotations",
+            "a step along a rotation of two hidden units",
+            lambda constants: pair_generators(_rescaled(constants, ("linear",)), -1.0),
+        ),
+    ),
 )

@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from thermosim.kernels.elementary import fma
-from thermosim.model import Constant, Model, Observable, Parameter, Values
+from thermosim.ledger import Functional
+from thermosim.model import Constant, Model, Observable, Parameter, Symmetry, Values
 
 
 def parameter_gradient(  # type: ignore[no-untyped-def]
@@ -42,6 +43,25 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
             back[lane] *= w[lane]
 
 
+def gradient_squares(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
+    """Add g_k^2 of every weight to its row of total (D, L)."""
+    for k in range(theta.shape[0]):
+        for lane in range(theta.shape[1]):
+            total[k, lane] += gradient[k, lane] * gradient[k, lane]
+
+
+def weight_squares(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
+    """Add w_k^2 before the step."""
+    for k in range(theta.shape[0]):
+        for lane in range(theta.shape[1]):
+            total[k, lane] += before[k, lane] * before[k, lane]
+
+
+def _neighbours(constants: Values) -> np.ndarray:
+    """Diagonals (D - 1, D) of the rescaling of a weight, -1, and the next, 1."""
+    return np.diff(np.eye(_weights(constants)[0]), axis=0)
+
+
 def _weights(constants: Values) -> tuple[int, ...]:
     return (int(constants["depth"]),)
 
@@ -64,6 +84,38 @@ MODEL = Model(
     parameters=(Parameter("weight", "weights w, from the input on", _weights, lambda c: np.ones(_weights(c))),),
     scratch_rows=lambda constants: int(constants["depth"]) + 1,
     parameter_gradient=parameter_gradient,
+    functionals=(
+        Functional(
+            "layer_gradient_square",
+            "theta",
+            "energy^2",
+            "sum over steps of the squared gradient of each weight",
+            "sum_t g_k^2",
+            book=gradient_squares,
+            dim="layer",
+            size=lambda constants: int(constants["depth"]),
+        ),
+        Functional(
+            "layer_weight_square",
+            "theta",
+            "1",
+            "sum over steps of the square of each weight before the step",
+            "sum_t w_k^2",
+            book=weight_squares,
+            dim="layer",
+            size=lambda constants: int(constants["depth"]),
+        ),
+    ),
+    symmetries=(
+        Symmetry(
+            "layers",
+            "a charge between layers",
+            _neighbours,
+            books=("layer_gradient_square",),
+            weights=("layer_weight_square",),
+            between=lambda sums: np.diff(sums, axis=-1),
+        ),
+    ),
     observables={
         "product": Observable("theta", _product, "1", "slope of the chain", "w_D ... w_1"),
         "charge": Observable("theta", _charge, "1", "charge of the last layer and the first", "(w_D^2 - w_1^2)/2"),

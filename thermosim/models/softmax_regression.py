@@ -2,7 +2,8 @@
 
     l = -ln p_y,   p = softmax(W z + b), in nat;   y is a class 0, 1, ... in one column
 
-theta is W, one class after another, with the bias of a class last in its row where there is one.
+theta is W, one class after another, with the bias of a class last in its row where there is one. The loss stays the
+same where one vector is added to the rows of all classes, so SGD keeps their sum, sum_c W_c.
 
 Source: C. M. Bishop, Pattern Recognition and Machine Learning, ch. 4.3.4.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.model import Constant, Model, Parameter, Symmetry, Values
 from thermosim.models.network_layers import cross_entropy, first_backward, forward
 
 INPUTS, CLASSES = 0, 1  # bound when a function is compiled: rows of constants
@@ -35,6 +36,12 @@ def _weights(constants: Values) -> tuple[int, ...]:
     return int(constants["classes"]), int(constants["inputs"]) + int(constants["bias"] == "yes")
 
 
+def _common_rows(constants: Values) -> np.ndarray:
+    """Directions (n + b, m): one input, or the bias, of all classes."""
+    classes, row = _weights(constants)
+    return np.tile(np.eye(row), classes)
+
+
 MODEL = Model(
     name="softmax-regression",
     summary="linear layer that learns one of several classes from inputs",
@@ -50,4 +57,5 @@ MODEL = Model(
     parameters=(Parameter("weights", "weights W, with the biases", _weights, lambda c: np.zeros(_weights(c))),),
     scratch_rows=lambda constants: 2 * int(constants["classes"]) + 3,
     parameter_gradient=parameter_gradient,
+    symmetries=(Symmetry("classes", "a sum of weights over classes", _common_rows, translation=True),),
 )

@@ -1,6 +1,6 @@
 """Layers of a network: their gradients, which come to balance, and the charges between them that drift until then.
 
-Lines of charges are exact: what the recorded sums make of that of the first frame (`checks.network_charges`).
+Lines of charges are exact: what the recorded gradients make of that of the first frame (`checks.charges`).
 
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 """
@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from thermosim.checks.entropic_solution import traces
-from thermosim.checks.network_charges import LAYERS, charges_of, is_exact
+from thermosim.checks.network_charges import charges_of, layers_of
 from thermosim.models.network_books import LAYER, layer_gradient_square
 from thermosim.plots import style
 from thermosim.plots.labels import label
@@ -24,11 +24,12 @@ __all__ = ["charges", "gradients", "sharpness"]
 
 _NAME = layer_gradient_square.name
 _MARKS = 24
+_DEEPEST = 8  # layers that are told apart
 
 
 def gradients(point: Point) -> Draw | None:
     """Squared gradient of a step, layer by layer: mean between two frames."""
-    if _NAME not in point.ds or point.ds.sizes["step"] < 3:
+    if _NAME not in point.ds or point.ds.sizes["step"] < 3 or point.ds.sizes[LAYER] > _DEEPEST:
         return None
     sums = point.ds[_NAME].transpose("step", "replica", LAYER)
     steps = sums["step"].values
@@ -50,10 +51,12 @@ def gradients(point: Point) -> Draw | None:
 
 def charges(point: Point) -> Draw | None:
     """Charges between neighbouring layers, measured and from the recorded sums."""
-    decays = bool(point.machine.settings.theta.weight_decay)
-    if not is_exact(point.machine, LAYERS) or (decays and not set(LAYERS.weights) <= set(point.ds)):
+    symmetry = layers_of(point.machine)
+    if symmetry is None:
         return None
-    charge, gained = charges_of(point.machine, LAYERS)  # (F, R, pairs) both
+    charge, gained = charges_of(point.machine, symmetry)  # (F, R, pairs) both
+    if charge.shape[-1] >= _DEEPEST:
+        return None
     steps, count = point.machine.steps, charge.shape[1]
 
     def draw(panel: Axes) -> None:

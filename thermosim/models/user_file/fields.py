@@ -19,7 +19,7 @@ from thermosim import kernels
 from thermosim.kernels.declare import is_inlined
 from thermosim.kernels.identity import names_of
 from thermosim.ledger import FUNCTIONALS, Functional
-from thermosim.model import Constant, Derived, Model, Observable, Parameter
+from thermosim.model import Constant, Derived, Model, Observable, Parameter, Symmetry
 from thermosim.models.user_file.blame import place_of
 
 __all__ = ["COMPILED", "PLAIN", "field_faults"]
@@ -58,6 +58,7 @@ _TUPLES: dict[str, type] = {
     "parameters": Parameter,
     "derived": Derived,
     "functionals": Functional,
+    "symmetries": Symmetry,
 }
 _TABLES: dict[str, Any] = {"initial_theta": FunctionType, "observables": Observable}
 _START = "constants, hyper, normal, uniform"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from thermosim.exact.symmetry_orbits import tangents
+from thermosim.ledger import functionals_of
 from thermosim.model import Model, Values
 from thermosim.models.user_file.lane_rules import sum_faults, varied
-from thermosim.models.user_file.plain import ModelFault, Plain
+from thermosim.models.user_file.plain import ModelFault, Plain, outcome
 from thermosim.models.user_file.slopes import compared
 from thermosim.models.user_file.states import thetas
 
 __all__ = ["loss_faults"]
 
 _STATES = 6
+_SPREAD = 0.3
+_INVARIANT = 1e-8  # the part of a gradient along an orbit that is rounding
 
 
 def loss_faults(plain: Plain) -> list[str]:
@@ -27,7 +31,39 @@ def loss_faults(plain: Plain) -> list[str]:
     rows, theta, constants = rows[:, finite], theta[:, finite], constants[:, finite]
     if faults := sum_faults(plain, rows, theta, constants, None):
         return faults
-    return _slope_faults(plain, rows, theta)
+    return _slope_faults(plain, rows, theta) or _symmetry_faults(plain, rows, theta)
+
+
+def _symmetry_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[str]:
+    """Symmetries that the loss does not have: theta'A'g = 0, and z.g = 0, for every row, at a theta of no pattern."""
+    theta = theta * np.exp(_SPREAD * np.random.default_rng(6).normal(size=theta.shape))
+    loss, gradient = np.zeros(theta.shape[1]), np.zeros(theta.shape)
+    plain.add_gradient(rows, theta, plain.columns(theta.shape[1]), 1.0, loss, gradient)
+    finite = np.isfinite(gradient).all(0)
+    theta, gradient, faults = theta[:, finite], gradient[:, finite], []
+    for symmetry in plain.model.symmetries:
+        called = f"the symmetry {symmetry.name!r}"
+        known = functionals_of(plain.model.functionals)
+        if unknown := [name for name in (*symmetry.books, *symmetry.weights) if name not in known]:
+            faults.append(f"{called} is told by {unknown[0]!r}, which is no functional; there are {', '.join(known)}.")
+            continue
+        generators = outcome(f"generators of {called}", symmetry.generators, plain.values)
+        shape, m = getattr(generators, "shape", ()), len(theta)
+        if shape[1:] not in ((m,), (m, m)) or (symmetry.translation and len(shape) > 2):
+            of = f"directions (G, {m})" if symmetry.translation else f"diagonals (G, {m}) or matrices (G, {m}, {m})"
+            faults.append(f"generators of {called} have the shape {shape}; expected {of}.")
+            continue
+        along = tangents(generators, theta.T, symmetry.translation).transpose(0, 2, 1)  # (G, m, L)
+        slope = (along * gradient).sum(1)
+        size = np.sqrt((along**2).sum(1) * (gradient**2).sum(0))
+        relative = np.divide(np.abs(slope), size, out=np.zeros_like(slope), where=size > 0.0)
+        if relative.size and relative.max() > _INVARIANT:
+            number = int(relative.max(1).argmax())
+            faults.append(
+                f"the loss does not have {called}: along generator {number} it changes, by {relative.max():.2g} of "
+                "what is possible at that length of the gradient; mend generators or parameter_gradient."
+            )
+    return faults
 
 
 def _slope_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[str]:
