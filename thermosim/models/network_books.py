@@ -17,69 +17,126 @@ Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025); exact, since <W_k, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from thermosim.kernels.declare import inlined
+from thermosim.kernels.elementary import fma
 from thermosim.ledger import Functional
 
-__all__ = ["LAYER", "UNIT", "hidden_units", "incoming", "layer_gradient_square", "outgoing"]
+__all__ = ["LAYER", "UNIT", "Books", "Matrix", "books", "functionals", "incoming", "layer_gradient_square", "outgoing"]
 
 LAYER, UNIT = "layer", "hidden_unit"  # dimensions
-WIDTHS = BIAS = 0  # bound: where the widths start among the array constants, the row of the constant `bias`
+squares_of_layers = squares_of_incoming = squares_of_outgoing = None  # bound when a function is compiled
+Function = Callable[..., Any]
 
 
-def hidden_units(constants: Mapping[str, Any]) -> int:
-    """Units of all hidden layers, the first layer first."""
-    return int(sum(constants["widths"][1:-1]))
+@dataclass(frozen=True)
+class Matrix:
+    """The parameters of one layer."""
+
+    shape: tuple[int, int]
+    hidden: bool  # its outputs are the inputs of the next, through activations only, and both are dense
+
+
+@dataclass(frozen=True)
+class Books:
+    """Functions (gradient (m, L), total (K, L)) that add to total."""
+
+    layers: Function
+    incoming: Function
+    outgoing: Function
+    units: int  # hidden units
+
+
+def books(matrices: Sequence[Matrix]) -> Books:
+    """Of a network with these parameters, in the order of theta."""
+    depth, hidden = len(matrices), [k for k, matrix in enumerate(matrices) if matrix.hidden]
+    firsts = tuple(sum(math.prod(one.shape) for one in matrices[:k]) for k in range(depth + 1))
+    rows, columns = (tuple(one.shape[axis] for one in matrices) for axis in (0, 1))
+    pairs, count = tuple(hidden), len(hidden)
+
+    @inlined
+    def layers(gradient, total):  # type: ignore[no-untyped-def]
+        for k in range(depth):
+            _add_squares(gradient[firsts[k] : firsts[k + 1]], 1, total[k])
+
+    @inlined
+    def incoming(gradient, total):  # type: ignore[no-untyped-def]
+        unit = 0
+        for p in range(count):
+            k = pairs[p]
+            for j in range(rows[k]):
+                first = firsts[k] + j * columns[k]
+                _add_squares(gradient[first : first + columns[k]], 1, total[unit])
+                unit += 1
+
+    @inlined
+    def outgoing(gradient, total):  # type: ignore[no-untyped-def]
+        unit = 0
+        for p in range(count):
+            k = pairs[p]
+            for i in range(rows[k]):
+                _add_squares(gradient[firsts[k + 1] + i : firsts[k + 2]], columns[k + 1], total[unit])
+                unit += 1
+
+    if not count:
+        return Books(layers, _nothing, _nothing, 0)
+    return Books(layers, incoming, outgoing, sum(rows[k] for k in pairs))
+
+
+@inlined
+def _nothing(gradient, total):  # type: ignore[no-untyped-def]
+    pass
+
+
+@inlined
+def _add_squares(g, stride, total):  # type: ignore[no-untyped-def]
+    """Add the squares of every stride-th row of g, four at a time."""
+    count = (g.shape[0] + stride - 1) // stride
+    for n in range(0, count - 3, 4):
+        a, b, c, d = g[n * stride], g[(n + 1) * stride], g[(n + 2) * stride], g[(n + 3) * stride]
+        for lane in range(total.shape[0]):
+            s = fma(a[lane], a[lane], fma(b[lane], b[lane], total[lane]))
+            total[lane] = fma(c[lane], c[lane], fma(d[lane], d[lane], s))
+    for n in range(count - count % 4, count):
+        a = g[n * stride]
+        for lane in range(total.shape[0]):
+            total[lane] = fma(a[lane], a[lane], total[lane])
+
+
+def functionals(layers: int, units: int) -> tuple[Functional, ...]:
+    """Those of a network of so many layers that learn and hidden units; none of units where there are none."""
+    sized = [(layer_gradient_square, layers)] + [(one, units) for one in (incoming, outgoing) if units]
+    return tuple(replace(one, size=functools.partial(_size, count)) for one, count in sized)
+
+
+def _size(count: int, constants: Mapping[str, Any]) -> int:
+    return count
 
 
 def _layers(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    """Add |g_k|^2 of every layer to its row of total (depth, L)."""
-    biases, i = np.int64(constants[BIAS, 0]), 0
-    for k in range(total.shape[0]):
-        row = total[k]
-        for _ in range(np.int64(shared[WIDTHS + k + 1]) * (np.int64(shared[WIDTHS + k]) + biases)):
-            slope = gradient[i]
-            for lane in range(theta.shape[1]):
-                row[lane] += slope[lane] * slope[lane]
-            i += 1
+    squares_of_layers(gradient, total)
 
 
 def _incoming(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    """Add the square of each row of the gradient of hidden layers to total (units, L)."""
-    biases, i, unit, k = np.int64(constants[BIAS, 0]), 0, 0, 0
-    while unit < total.shape[0]:
-        for _ in range(np.int64(shared[WIDTHS + k + 1])):
-            row = total[unit]
-            for _ in range(np.int64(shared[WIDTHS + k]) + biases):
-                slope = gradient[i]
-                for lane in range(theta.shape[1]):
-                    row[lane] += slope[lane] * slope[lane]
-                i += 1
-            unit += 1
-        k += 1
+    squares_of_incoming(gradient, total)
 
 
 def _outgoing(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    """Add the square of each column of the gradient of layers after the first, biases left out, to total (units, L)."""
-    biases, unit, k = np.int64(constants[BIAS, 0]), 0, 1
-    i = np.int64(shared[WIDTHS + 1]) * (np.int64(shared[WIDTHS]) + biases)
-    while unit < total.shape[0]:
-        width = np.int64(shared[WIDTHS + k])
-        for _ in range(np.int64(shared[WIDTHS + k + 1])):
-            for column in range(width):
-                row, slope = total[unit + column], gradient[i + column]
-                for lane in range(theta.shape[1]):
-                    row[lane] += slope[lane] * slope[lane]
-            i += width + biases
-        unit += width
-        k += 1
+    squares_of_outgoing(gradient, total)
 
 
 def _depth(constants: Mapping[str, Any]) -> int:
     return len(constants["widths"]) - 1
+
+
+def _hidden_units(constants: Mapping[str, Any]) -> int:
+    """Units of all hidden layers of a perceptron, the first layer first."""
+    return int(sum(constants["widths"][1:-1]))
 
 
 layer_gradient_square = Functional(
@@ -100,7 +157,7 @@ incoming = Functional(
     "sum_t |g_w|^2",
     book=_incoming,
     dim=UNIT,
-    size=hidden_units,
+    size=_hidden_units,
 )
 outgoing = Functional(
     "outgoing_gradient_square",
@@ -110,5 +167,5 @@ outgoing = Functional(
     "sum_t |g_u|^2",
     book=_outgoing,
     dim=UNIT,
-    size=hidden_units,
+    size=_hidden_units,
 )
