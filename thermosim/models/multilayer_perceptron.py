@@ -10,41 +10,85 @@ Group layer_k of theta has shape (out, in), or (out, in + 1) with biases: row j 
 Named starts draw weights from a normal law of variance 2/in (he) or 1/in (lecun), biases are zero.
 
 Sources: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025), for the squared loss; K. He et al., arXiv:1502.01852,
-Eq. 10, and Y. LeCun et al., "Efficient BackProp" (1998), Eq. 16, for the starts; the rest as in `networks`.
+Eq. 10, and Y. LeCun et al., "Efficient BackProp" (1998), Eq. 16, for the starts; the rest as in `network_layers`.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
 from typing import Any
 
 import numpy as np
 
 from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.models.network_books import incoming, layer_gradient_square, outgoing
+from thermosim.models.network_books import Matrix, books, incoming, layer_gradient_square, outgoing
+from thermosim.models.network_layers import (
+    GELU,
+    RELU,
+    activate,
+    backward,
+    cross_entropy,
+    first_backward,
+    forward,
+    squared_error,
+    through,
+)
 from thermosim.models.networks import activations as of_units
-from thermosim.models.networks.compose import Composition, composition, parameter_gradient
 from thermosim.models.networks.layers import Dense, Stack
-from thermosim.models.networks.losses import cross_entropy, squared_error
 
+# bound when a function is compiled: rows of constants, and where the widths start among the array constants
+ACTIVATION, LOSS, BIAS = 0, 1, 2
+WIDTHS = 0
+_INFINITE = float("inf")
 _DEEPEST = 8
-_ACTIVATIONS = {one.name: one for one in (of_units.linear, of_units.relu, of_units.tanh, of_units.gelu)}
-_LOSSES = {"squared": squared_error, "cross-entropy": cross_entropy}
+_ACTIVATIONS = ("linear", "relu", "tanh", "gelu")
+_UNITS = (of_units.linear, of_units.relu, of_units.tanh, of_units.gelu)
+_LOSSES = ("squared", "cross-entropy")
+
+
+def parameter_gradient(  # type: ignore[no-untyped-def]
+    row, theta, constants, shared, factor, loss, gradient, scratch
+):
+    """Add factor l and factor dl/dtheta. The widths are the last of the array constants, so their number is known."""
+    depth, biases = shared.shape[0] - WIDTHS - 1, np.int64(constants[BIAS, 0])
+    kind, inputs, units = np.int64(constants[ACTIVATION, 0]), np.int64(shared[WIDTHS]), 0
+    for k in range(depth):
+        units += np.int64(shared[WIDTHS + 1 + k])
+    h, d, slopes = scratch[:units], scratch[units : 2 * units], scratch[2 * units + 3 :]
+    zero, top, total = scratch[2 * units], scratch[2 * units + 1], scratch[2 * units + 2]
+    for lane in range(row.shape[1]):
+        zero[lane] = 0.0
+    floor = 0.0 if kind == RELU else -_INFINITE
+    first, place, before, a = 0, 0, row[:inputs], inputs
+    for k in range(1, depth + 1):
+        b = np.int64(shared[WIDTHS + k])
+        size, here = b * (a + biases), h[place : place + b]
+        forward(theta[first : first + size], before, here, zero, floor if k < depth else -_INFINITE)
+        if k < depth:
+            activate(kind, here, slopes[place : place + b])
+            place += b
+        first, before, a = first + size, here, b
+    f, targets = h[place:], row[inputs:]
+    if constants[LOSS, 0] == 0.0:
+        squared_error(f, targets, factor, loss, d[place:])
+    else:
+        cross_entropy(f, targets[0], factor, loss, d[place:], top, total)
+    for k in range(depth, 1, -1):
+        a, b = np.int64(shared[WIDTHS + k - 1]), np.int64(shared[WIDTHS + k])
+        size, here = b * (a + biases), slice(place - a, place)
+        first -= size
+        w, g = theta[first : first + size], gradient[first : first + size]
+        backward(w, h[here], d[place : place + b], g, d[here], zero, floor)
+        through(kind, h[here], slopes[here], d[here])
+        place -= a
+    first_backward(row[:inputs], d[: np.int64(shared[WIDTHS + 1])], gradient[:first])
 
 
 @functools.cache
-def _composed(widths: tuple[int, ...], activation: str, loss: str, bias: bool) -> Composition:
-    """Dense layers with the activation between them: one that is linear is none."""
-    hidden = () if activation == of_units.linear.name else (_ACTIVATIONS[activation],)
-    layers = [part for width in widths[1:-1] for part in (Dense(width, bias), *hidden)]
-    stack = Stack.of([*layers, Dense(widths[-1], bias)], widths[0], "multilayer-perceptron")
-    return composition(stack, _LOSSES[loss])
-
-
-def _network(constants: Values) -> Composition:
-    widths = tuple(int(width) for width in constants["widths"])
-    return _composed(widths, constants["activation"], constants["loss"], constants["bias"] == "yes")
+def _books(shapes: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    return books([Matrix(shape, hidden=k + 1 < len(shapes)) for k, shape in enumerate(shapes)]).bound
 
 
 def layer_shapes(constants: Values) -> list[tuple[int, int]]:
@@ -55,19 +99,42 @@ def layer_shapes(constants: Values) -> list[tuple[int, int]]:
 
 def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
     """The matrices (..., out, in + bias) of theta (..., m), the bias of a unit last in its row."""
-    return _network(constants).matrices(theta)
+    found, first = [], 0
+    for shape in layer_shapes(constants):
+        found.append(theta[..., first : first + math.prod(shape)].reshape(*theta.shape[:-1], *shape))
+        first += math.prod(shape)
+    return found
 
 
-def _activations(theta: np.ndarray, x: np.ndarray, constants: Values) -> list[np.ndarray]:
-    return _network(constants).stack.activations(layers(theta, constants), x)
+def activations(theta: np.ndarray, x: np.ndarray, constants: Values) -> list[np.ndarray]:
+    """Outputs (..., K, b) of every layer at inputs x (K, a), those of hidden layers after the activation."""
+    of_hidden = next(one for one in _UNITS if one.name == constants["activation"])
+    widths, bias = [int(width) for width in constants["widths"]], constants["bias"] == "yes"
+    parts = [part for width in widths[1:-1] for part in (Dense(width, bias), of_hidden)]
+    stack = Stack.of([*parts, Dense(widths[-1], bias)], widths[0], "multilayer-perceptron")
+    outputs = stack.activations(layers(theta, constants), x)
+    return [*outputs[1::2], outputs[-1]]
+
+
+def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
+    """Weights of variance gain/in, biases 0: theta (m, R)."""
+    theta, first = np.zeros((len(normal) - 1, normal.shape[1])), 0
+    biased = constants["bias"] == "yes"
+    for b, row in layer_shapes(constants):
+        a = row - biased
+        part = slice(first, first + b * row)
+        weights = theta[part].reshape(b, row, -1)
+        weights[:, :a] = math.sqrt(gain / a) * normal[part].reshape(b, row, -1)[:, :a]
+        first += b * row
+    return theta
 
 
 def _he(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    return _network(constants).start(2.0, normal)
+    return _start(2.0, constants, normal)
 
 
 def _lecun(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    return _network(constants).start(1.0, normal)
+    return _start(1.0, constants, normal)
 
 
 def _layer_shape(number: int, constants: Values) -> tuple[int, ...]:
@@ -85,6 +152,12 @@ def _classes(constants: Values) -> int:
     return int(constants["widths"][-1]) if constants["loss"] == "cross-entropy" else 0
 
 
+def _scratch_rows(constants: Values) -> int:
+    """Outputs and their gradients, of gelu its slopes too, and three rows of work."""
+    units = int(sum(constants["widths"][1:]))
+    return (3 if constants["activation"] == _ACTIVATIONS[GELU] else 2) * units + 3
+
+
 def _validate(constants: Values, settings: Any) -> list[str]:
     widths = constants["widths"]
     if not 2 <= len(widths) <= _DEEPEST + 1:
@@ -99,8 +172,8 @@ MODEL = Model(
     summary="neural network of any depth and widths that learns targets from inputs",
     source="L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025)",
     constants=(
-        Constant("activation", "relu", "activation s of hidden units", choices=tuple(_ACTIVATIONS)),
-        Constant("loss", "squared", "loss of a row, |f - y|^2 or -ln softmax(f)_y", choices=tuple(_LOSSES)),
+        Constant("activation", "relu", "activation s of hidden units", choices=_ACTIVATIONS),
+        Constant("loss", "squared", "loss of a row, |f - y|^2 or -ln softmax(f)_y", choices=_LOSSES),
         Constant("bias", "no", "whether units have a bias", choices=("no", "yes")),
         Constant(
             "widths",
@@ -115,11 +188,11 @@ MODEL = Model(
     targets=lambda constants: 1 if _classes(constants) else int(constants["widths"][-1]),
     classes=_classes,
     parameters=tuple(_layer(number) for number in range(_DEEPEST)),
-    scratch_rows=lambda constants: _network(constants).scratch_rows,
-    bound=lambda constants: _network(constants).bound,
+    scratch_rows=_scratch_rows,
+    bound=lambda constants: _books(tuple(layer_shapes(constants))),
     parameter_gradient=parameter_gradient,
     layers=layers,
-    activations=_activations,
+    activations=activations,
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=(layer_gradient_square, incoming, outgoing),

@@ -51,6 +51,15 @@ class Books:
     outgoing: Function
     units: int  # hidden units
 
+    @property
+    def bound(self) -> dict[str, Function]:
+        """What the names of the functionals' own functions stand for."""
+        return {
+            "squares_of_layers": self.layers,
+            "squares_of_incoming": self.incoming,
+            "squares_of_outgoing": self.outgoing,
+        }
+
 
 def books(matrices: Sequence[Matrix]) -> Books:
     """Of a network with these parameters, in the order of theta."""

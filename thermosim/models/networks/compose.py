@@ -43,12 +43,7 @@ class Composition:
     @property
     def bound(self) -> dict[str, Function]:
         """What the names that templates use stand for."""
-        return {
-            "composed_gradient": self.gradient,
-            "squares_of_layers": self.books.layers,
-            "squares_of_incoming": self.books.incoming,
-            "squares_of_outgoing": self.books.outgoing,
-        }
+        return {"composed_gradient": self.gradient} | self.books.bound
 
     def matrices(self, theta: np.ndarray) -> list[np.ndarray]:
         """The parameters (..., b, a) of every layer that learns, from theta (..., m)."""
