@@ -40,21 +40,16 @@ class Kernels:
 
 
 def dense(inputs: int, outputs: int, bias: int, first: bool) -> Kernels:
-    """y = W x + b: weights hold one unit after another, its bias last."""
-    stride = inputs + bias
-    opening = min(inputs, inputs % _SUM or _SUM)
-    opened, added = _sum(opening, inputs if bias else 0, True), _sum(_SUM, 0, False)
+    """y = W x + b: weights hold one unit after another, its bias last.
 
-    @inlined
-    def forward(weights, x, y, kept):  # type: ignore[no-untyped-def]
-        for j in range(outputs):
-            row = weights[j * stride :]
-            opened(row, x, y[j])
-            for i in range(opening, inputs, _SUM):
-                added(row[i:], x[i:], y[j])
-
-    backward = _back_of_first(inputs, outputs, bias) if first else _back(inputs, outputs, bias)
-    return Kernels(forward, backward, outputs * stride, outputs)
+    Wide layers go in blocks; narrow ones have fewer functions, of which each costs a fifth of a second to compile.
+    """
+    forward = _forward(inputs, outputs, bias) if inputs <= _SUM else _forward_in_blocks(inputs, outputs, bias)
+    if first:
+        backward = _back_of_first(inputs, outputs, bias)
+    else:
+        backward = (_back if outputs <= _BACK else _back_in_blocks)(inputs, outputs, bias)
+    return Kernels(forward, backward, outputs * (inputs + bias), outputs)
 
 
 def elementwise(function: Function, units: int, first: bool) -> Kernels:
@@ -120,18 +115,45 @@ def around(inner: Kernels, first: bool) -> Kernels:
     return Kernels(forward, backward, inner.parameters, units, inner.kept)
 
 
-def _sum(count: int, bias: int, opens: bool) -> Function:
-    """total = a start + sum of count products; the start is the bias, whose row is given, or 0, or what total holds."""
+def _forward(inputs: int, outputs: int, bias: int) -> Function:
+    stride = inputs + bias
 
     @inlined
-    def block(w, x, total):  # type: ignore[no-untyped-def]
-        for lane in range(total.shape[0]):
+    def forward(weights, x, y, kept):  # type: ignore[no-untyped-def]
+        for j in range(outputs):
+            w, total = weights[j * stride :], y[j]
+            for lane in range(total.shape[0]):
+                z = w[inputs, lane] if bias > 0 else 0.0
+                for i in range(inputs):
+                    z = fma(w[i, lane], x[i, lane], z)
+                total[lane] = z
+
+    return forward
+
+
+def _forward_in_blocks(inputs: int, outputs: int, bias: int) -> Function:
+    opening = inputs % _SUM or _SUM
+    opened, added, stride = _forward(opening, 1, 0), _sum(_SUM), inputs + bias
+
+    @inlined
+    def forward(weights, x, y, kept):  # type: ignore[no-untyped-def]
+        for j in range(outputs):
+            row = weights[j * stride :]
+            opened(row, x, y[j : j + 1], kept)
+            for i in range(opening, inputs, _SUM):
+                added(row[i:], x[i:], y[j])
             if bias > 0:
-                z = w[bias, lane]
-            elif opens:
-                z = 0.0
-            else:
-                z = total[lane]
+                _add(row[inputs], y[j])
+
+    return forward
+
+
+def _sum(count: int) -> Function:
+    @inlined
+    def block(w, x, total):  # type: ignore[no-untyped-def]
+        """Add the sum of count products to total."""
+        for lane in range(total.shape[0]):
+            z = total[lane]
             for i in range(count):
                 z = fma(w[i, lane], x[i, lane], z)
             total[lane] = z
@@ -140,8 +162,28 @@ def _sum(count: int, bias: int, opens: bool) -> Function:
 
 
 def _back(inputs: int, outputs: int, bias: int) -> Function:
+    """Of the weights of one input into all units: their gradients, and dl/dx = sum_j w_j d_j."""
     stride = inputs + bias
-    opening = min(outputs, outputs % _BACK or _BACK)
+
+    @inlined
+    def backward(weights, x, d, of_weights, of_x, kept):  # type: ignore[no-untyped-def]
+        for i in range(inputs):
+            w, g, values, total = weights[i:], of_weights[i:], x[i], of_x[i]
+            for lane in range(values.shape[0]):
+                h, s = values[lane], 0.0
+                for j in range(outputs):
+                    slope = d[j, lane]
+                    g[j * stride, lane] = fma(slope, h, g[j * stride, lane])
+                    s = fma(w[j * stride, lane], slope, s)
+                total[lane] = s
+        for j in range(outputs if bias else 0):
+            _add(d[j], of_weights[j * stride + inputs])
+
+    return backward
+
+
+def _back_in_blocks(inputs: int, outputs: int, bias: int) -> Function:
+    opening, stride = outputs % _BACK or _BACK, inputs + bias
     opened, added = _way_back(opening, stride, True), _way_back(_BACK, stride, False)
 
     @inlined
@@ -158,10 +200,9 @@ def _back(inputs: int, outputs: int, bias: int) -> Function:
 
 
 def _way_back(count: int, stride: int, opens: bool) -> Function:
-    """Of the weights of one input into count units: their gradients, and total = start + sum_j w_j d_j."""
-
     @inlined
     def block(w, d, x, g, total):  # type: ignore[no-untyped-def]
+        """The same of count units, added to total unless it opens the sum."""
         for lane in range(x.shape[0]):
             h, s = x[lane], 0.0 if opens else total[lane]
             for j in range(count):
@@ -175,32 +216,26 @@ def _way_back(count: int, stride: int, opens: bool) -> Function:
 
 def _back_of_first(inputs: int, outputs: int, bias: int) -> Function:
     """Of a layer whose inputs are data: nothing is passed on."""
-    stride = inputs + bias
-    opening = min(inputs, inputs % _BACK or _BACK)
-    opened, added = _products(opening), _products(_BACK)
+    stride, rest = inputs + bias, inputs % _BACK
+    whole = inputs - rest
 
     @inlined
     def backward(weights, x, d, of_weights, of_x, kept):  # type: ignore[no-untyped-def]
         for j in range(outputs):
-            g = of_weights[j * stride :]
-            opened(x, d[j], g)
-            for i in range(opening, inputs, _BACK):
-                added(x[i:], d[j], g[i:])
+            slopes, g = d[j], of_weights[j * stride :]
+            for first in range(0, whole, _BACK):
+                values, of_values = x[first:], g[first:]
+                for lane in range(slopes.shape[0]):
+                    for i in range(_BACK):
+                        of_values[i, lane] = fma(slopes[lane], values[i, lane], of_values[i, lane])
+            values, of_values = x[whole:], g[whole:]
+            for lane in range(slopes.shape[0] if rest > 0 else 0):
+                for i in range(rest):
+                    of_values[i, lane] = fma(slopes[lane], values[i, lane], of_values[i, lane])
             if bias > 0:
-                _add(d[j], g[inputs])
+                _add(slopes, g[inputs])
 
     return backward
-
-
-def _products(count: int) -> Function:
-    @inlined
-    def block(x, d, g):  # type: ignore[no-untyped-def]
-        for lane in range(d.shape[0]):
-            slope = d[lane]
-            for i in range(count):
-                g[i, lane] = fma(slope, x[i, lane], g[i, lane])
-
-    return block
 
 
 @inlined
