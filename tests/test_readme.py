@@ -33,8 +33,8 @@ def run_page(page, folder, capsys):
 
 def test_models_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    commands, (ring, logistic) = run_page("docs/models.md", tmp_path, capsys)
-    assert commands == 3
+    commands, (ring, logistic, network) = run_page("docs/models.md", tmp_path, capsys)
+    assert commands == 4
     soft, stiff = (float(number) for number in re.findall(r"[0-9.]+", ring[0]))
     assert abs(stiff - 1.5) < 0.1 < abs(soft - 1.5) < 0.5
     assert abs(float(ring[1]) - 3.0) < 1e-9
@@ -42,6 +42,9 @@ def test_models_page(tmp_path, monkeypatch, capsys):
     found = [float(number) for number in re.findall(r"-?[0-9.]+", logistic[0])]
     for value, exact in zip(found, (1.0, -2.0, 0.5, 1.5), strict=True):
         assert abs(value - exact) < 0.25  # three errors of the 400 rows themselves, of the widest component
+    falling = [float(number) for number in re.findall(r"[0-9.]+", network[0])]
+    assert falling[0] > 1.2 * falling[-1] > 0.0
+    assert network[1] == "(3, 2)"
 
 
 def test_every_field_of_a_model_is_on_its_page():

@@ -94,7 +94,7 @@ class Functional:
     units: str
     long_name: str
     equation: str
-    book: Book | None = None  # what adds to the sum after every move of theta; None: the moves themselves book it
+    book: Book | None = None  # adds to the sum after a move of theta that does not book it itself; None: moves do
     dim: str = ""  # of a functional with several numbers their dimension, of its own
     size: Callable[[Mapping[str, Any]], int] | None = None  # how many, from the constants of the model; None: one
 
@@ -252,5 +252,5 @@ def row_names(of: str, rows: Sequence[str]) -> dict[str, int]:
     return {
         name.upper(): rows.index(name) if name in rows else -1
         for name, functional in FUNCTIONALS.items()
-        if functional.of == of and functional.book is None
+        if functional.of == of
     }

@@ -128,6 +128,8 @@ class Model:
     Functions of a tile, scratch (K, L) being work rows whose contents are undefined between calls. Where there is no
     `prepare`, `derived` is theta itself.
 
+    bound(constants) -> more names that its functions use, of numbers and of functions made for these constants.
+
     prepare(theta (m, L), constants, shared, derived (D, L), scratch): once after every move of theta.
     surprisal(x (n, L), derived, constants, shared, phi (L), scratch): writes phi.
     surprisal_and_force(x, derived, constants, shared, phi, force (n, L), scratch): writes phi and -d phi/dx.
@@ -148,6 +150,8 @@ class Model:
         f over all x, or None where there is no such rule.
     cross_entropy(theta_a (..., m), theta_b (..., m), constants) -> <phi_b> in exp(-phi_a), (...).
     log_normaliser(theta (..., m), constants) -> (ln Z (...), its standard error (...)) of an energy without it.
+    layers(theta (..., m), constants) -> matrices (..., b, a) of the layers of a network.
+    activations(theta (..., m), x (K, a), constants) -> (..., K, b) after each layer, the last its outputs.
     """
 
     name: str
@@ -167,6 +171,7 @@ class Model:
     derived: tuple[Derived, ...] = ()
     prepare: Callable[..., None] | None = None
     scratch_rows: Callable[[Values], int] = lambda constants: 0
+    bound: Callable[[Values], Mapping[str, Any]] = lambda constants: {}
     normalised: bool = False  # phi = -ln p_theta(x), normaliser included
     discrete: bool = False  # x takes finitely many values
     levels: tuple[float, float] = (0.0, 1.0)  # the two values of a component of discrete x
@@ -181,6 +186,8 @@ class Model:
     support: Callable[[Values], tuple[np.ndarray, np.ndarray] | None] = lambda constants: None
     cross_entropy: Callable[..., np.ndarray] | None = None
     log_normaliser: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    layers: Callable[..., list[np.ndarray]] | None = None
+    activations: Callable[..., list[np.ndarray]] | None = None
     equilibrium: Callable[..., np.ndarray] | None = None
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)
@@ -191,9 +198,12 @@ class Model:
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
 
-    def names(self, constants: Values) -> dict[str, int]:
-        """What the bound names of its functions mean: rows of constants, theta and derived, offsets, lengths."""
-        names, row, offset, first, place = {}, 0, 0, 0, 0
+    def names(self, constants: Values) -> dict[str, Any]:
+        """What the bound names of its functions mean: rows of constants, theta and derived, offsets, lengths.
+
+        And what else `bound` gives, functions among them.
+        """
+        names, row, offset, first, place = dict[str, Any](), 0, 0, 0, 0
         for constant in self.constants:
             if constant.is_array:
                 names[constant.name.upper()] = offset
@@ -207,7 +217,8 @@ class Model:
         for rows in self.derived:
             names[rows.name.upper()] = place
             place += math.prod(rows.shape(constants))
-        return names | {"COMPONENTS": self.components(constants), "PARAMETERS": first, "DERIVED": place}
+        names |= {"COMPONENTS": self.components(constants), "PARAMETERS": first, "DERIVED": place}
+        return names | dict(self.bound(constants))
 
     def packed(self, constants: Values) -> tuple[np.ndarray, np.ndarray]:
         """Scalar constants (C,), and all array constants one after another (K,): what the model's functions read."""

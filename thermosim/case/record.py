@@ -95,6 +95,7 @@ def recordable(model: Model, settings: Settings) -> list[str]:
         name
         for name, functional in functionals_of(model.functionals).items()
         if functional.book is not None and (functional.size is None or functional.size(constants))
+        if name not in move.books
     ]
     names += [*move.books, *(own if model.parameters and not move.rests else ())]
     return names + [name for name, observable in model.observables.items() if observable.of == "theta" or x is not None]

@@ -25,6 +25,8 @@ import numpy as np
 from thermosim.model import Constant, Model, Parameter, Symmetry, Values
 from thermosim.models.network_books import (
     BOOKS,
+    Matrix,
+    books,
     incoming,
     incoming_weights,
     layer_gradient_square,
@@ -50,6 +52,8 @@ from thermosim.models.network_symmetries import (
     pair_generators,
     unit_generators,
 )
+from thermosim.models.networks import activations as of_units
+from thermosim.models.networks.layers import Dense, Stack
 
 # bound when a function is compiled: rows of constants, and where the widths start among the array constants
 ACTIVATION, LOSS, BIAS = 0, 1, 2
@@ -57,6 +61,7 @@ WIDTHS = 0
 _INFINITE = float("inf")
 _DEEPEST = 8
 _ACTIVATIONS = ("linear", "relu", "tanh", "gelu")
+_UNITS = (of_units.linear, of_units.relu, of_units.tanh, of_units.gelu)
 _LOSSES = ("squared", "cross-entropy")
 
 
@@ -98,6 +103,11 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
     first_backward(row[:inputs], d[: np.int64(shared[WIDTHS + 1])], gradient[:first])
 
 
+@functools.cache
+def _books(shapes: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    return books([Matrix(shape, hidden=k + 1 < len(shapes)) for k, shape in enumerate(shapes)]).bound
+
+
 def layer_shapes(constants: Values) -> list[tuple[int, int]]:
     """(out, in + bias) of every layer."""
     widths, bias = [int(width) for width in constants["widths"]], int(constants["bias"] == "yes")
@@ -111,6 +121,16 @@ def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
         found.append(theta[..., first : first + math.prod(shape)].reshape(*theta.shape[:-1], *shape))
         first += math.prod(shape)
     return found
+
+
+def activations(theta: np.ndarray, x: np.ndarray, constants: Values) -> list[np.ndarray]:
+    """Outputs (..., K, b) of every layer at inputs x (K, a), those of hidden layers after the activation."""
+    of_hidden = next(one for one in _UNITS if one.name == constants["activation"])
+    widths, bias = [int(width) for width in constants["widths"]], constants["bias"] == "yes"
+    parts = [part for width in widths[1:-1] for part in (Dense(width, bias), of_hidden)]
+    stack = Stack.of([*parts, Dense(widths[-1], bias)], widths[0], "multilayer-perceptron")
+    outputs = stack.activations(layers(theta, constants), x)
+    return [*outputs[1::2], outputs[-1]]
 
 
 def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
@@ -193,7 +213,10 @@ MODEL = Model(
     classes=_classes,
     parameters=tuple(_layer(number) for number in range(_DEEPEST)),
     scratch_rows=_scratch_rows,
+    bound=lambda constants: _books(tuple(layer_shapes(constants))),
     parameter_gradient=parameter_gradient,
+    layers=layers,
+    activations=activations,
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=BOOKS,

@@ -22,19 +22,24 @@ same for all layers and <w_i, g_w> = <u_i, g_u> for every unit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from thermosim.kernels.declare import inlined
+from thermosim.kernels.elementary import fma
 from thermosim.ledger import Functional
 
 __all__ = [
     "BOOKS",
     "LAYER",
     "UNIT",
-    "hidden_units",
+    "Books",
+    "Matrix",
+    "books",
+    "functionals",
     "incoming",
     "incoming_weights",
     "layer_gradient_square",
@@ -44,86 +49,134 @@ __all__ = [
 ]
 
 LAYER, UNIT = "layer", "hidden_unit"  # dimensions
-WIDTHS = BIAS = 0  # bound: where the widths start among the array constants, the row of the constant `bias`
+squares_of_layers = squares_of_incoming = squares_of_outgoing = None  # bound when a function is compiled
+Function = Callable[..., Any]
 
 
-def hidden_units(constants: Mapping[str, Any]) -> int:
-    """Units of all hidden layers, the first layer first."""
-    return int(sum(constants["widths"][1:-1]))
+@dataclass(frozen=True)
+class Matrix:
+    """The parameters of one layer."""
+
+    shape: tuple[int, int]
+    hidden: bool  # its outputs are the inputs of the next, through activations only, and both are dense
+
+
+@dataclass(frozen=True)
+class Books:
+    """Functions (values (m, L), total (K, L)) that add squares of a gradient, or of theta, to total."""
+
+    layers: Function
+    incoming: Function
+    outgoing: Function
+    units: int  # hidden units
+
+    @property
+    def bound(self) -> dict[str, Function]:
+        """What the names of the functionals' own functions stand for."""
+        return {
+            "squares_of_layers": self.layers,
+            "squares_of_incoming": self.incoming,
+            "squares_of_outgoing": self.outgoing,
+        }
+
+
+def books(matrices: Sequence[Matrix]) -> Books:
+    """Of a network with these parameters, in the order of theta."""
+    depth, hidden = len(matrices), [k for k, matrix in enumerate(matrices) if matrix.hidden]
+    firsts = tuple(sum(math.prod(one.shape) for one in matrices[:k]) for k in range(depth + 1))
+    rows, columns = (tuple(one.shape[axis] for one in matrices) for axis in (0, 1))
+    pairs, count = tuple(hidden), len(hidden)
+
+    @inlined
+    def layers(values, total):  # type: ignore[no-untyped-def]
+        for k in range(depth):
+            _add_squares(values[firsts[k] : firsts[k + 1]], 1, total[k])
+
+    @inlined
+    def incoming(values, total):  # type: ignore[no-untyped-def]
+        unit = 0
+        for p in range(count):
+            k = pairs[p]
+            for j in range(rows[k]):
+                first = firsts[k] + j * columns[k]
+                _add_squares(values[first : first + columns[k]], 1, total[unit])
+                unit += 1
+
+    @inlined
+    def outgoing(values, total):  # type: ignore[no-untyped-def]
+        unit = 0
+        for p in range(count):
+            k = pairs[p]
+            for i in range(rows[k]):
+                _add_squares(values[firsts[k + 1] + i : firsts[k + 2]], columns[k + 1], total[unit])
+                unit += 1
+
+    if not count:
+        return Books(layers, _nothing, _nothing, 0)
+    return Books(layers, incoming, outgoing, sum(rows[k] for k in pairs))
 
 
 @inlined
-def _add_layers(values, widths, biases, total):  # type: ignore[no-untyped-def]
-    """Add the square of every layer of values (m, L) to its row of total (depth, L)."""
-    i = 0
-    for k in range(total.shape[0]):
-        row = total[k]
-        for _ in range(np.int64(widths[k + 1]) * (np.int64(widths[k]) + biases)):
-            one = values[i]
-            for lane in range(values.shape[1]):
-                row[lane] += one[lane] * one[lane]
-            i += 1
+def _nothing(values, total):  # type: ignore[no-untyped-def]
+    pass
 
 
 @inlined
-def _add_incoming(values, widths, biases, total):  # type: ignore[no-untyped-def]
-    """Add the square of each row of the hidden layers of values (m, L) to total (units, L)."""
-    i, unit, k = 0, 0, 0
-    while unit < total.shape[0]:
-        for _ in range(np.int64(widths[k + 1])):
-            row = total[unit]
-            for _ in range(np.int64(widths[k]) + biases):
-                one = values[i]
-                for lane in range(values.shape[1]):
-                    row[lane] += one[lane] * one[lane]
-                i += 1
-            unit += 1
-        k += 1
+def _add_squares(g, stride, total):  # type: ignore[no-untyped-def]
+    """Add the squares of every stride-th row of g, four at a time."""
+    count = (g.shape[0] + stride - 1) // stride
+    for n in range(0, count - 3, 4):
+        a, b, c, d = g[n * stride], g[(n + 1) * stride], g[(n + 2) * stride], g[(n + 3) * stride]
+        for lane in range(total.shape[0]):
+            s = fma(a[lane], a[lane], fma(b[lane], b[lane], total[lane]))
+            total[lane] = fma(c[lane], c[lane], fma(d[lane], d[lane], s))
+    for n in range(count - count % 4, count):
+        a = g[n * stride]
+        for lane in range(total.shape[0]):
+            total[lane] = fma(a[lane], a[lane], total[lane])
 
 
-@inlined
-def _add_outgoing(values, widths, biases, total):  # type: ignore[no-untyped-def]
-    """Add the square of each column of layers after the first, biases left out, to total (units, L)."""
-    unit, k = 0, 1
-    i = np.int64(widths[1]) * (np.int64(widths[0]) + biases)
-    while unit < total.shape[0]:
-        width = np.int64(widths[k])
-        for _ in range(np.int64(widths[k + 1])):
-            for column in range(width):
-                row, one = total[unit + column], values[i + column]
-                for lane in range(values.shape[1]):
-                    row[lane] += one[lane] * one[lane]
-            i += width + biases
-        unit += width
-        k += 1
+def functionals(layers: int, units: int) -> tuple[Functional, ...]:
+    """Those of a network of so many layers that learn and hidden units; none of units where there are none."""
+    counts = {LAYER: layers, UNIT: units}
+    return tuple(replace(one, size=functools.partial(_size, counts[one.dim])) for one in BOOKS if counts[one.dim])
+
+
+def _size(count: int, constants: Mapping[str, Any]) -> int:
+    return count
 
 
 def _layers(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    _add_layers(gradient, shared[WIDTHS:], np.int64(constants[BIAS, 0]), total)
+    squares_of_layers(gradient, total)
 
 
 def _incoming(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    _add_incoming(gradient, shared[WIDTHS:], np.int64(constants[BIAS, 0]), total)
+    squares_of_incoming(gradient, total)
 
 
 def _outgoing(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    _add_outgoing(gradient, shared[WIDTHS:], np.int64(constants[BIAS, 0]), total)
+    squares_of_outgoing(gradient, total)
 
 
 def _layer_weights(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    _add_layers(before, shared[WIDTHS:], np.int64(constants[BIAS, 0]), total)
+    squares_of_layers(before, total)
 
 
 def _incoming_weights(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    _add_incoming(before, shared[WIDTHS:], np.int64(constants[BIAS, 0]), total)
+    squares_of_incoming(before, total)
 
 
 def _outgoing_weights(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    _add_outgoing(before, shared[WIDTHS:], np.int64(constants[BIAS, 0]), total)
+    squares_of_outgoing(before, total)
 
 
 def _depth(constants: Mapping[str, Any]) -> int:
     return len(constants["widths"]) - 1
+
+
+def _hidden_units(constants: Mapping[str, Any]) -> int:
+    """Units of all hidden layers of a perceptron, the first layer first."""
+    return int(sum(constants["widths"][1:-1]))
 
 
 layer_gradient_square = Functional(
@@ -144,7 +197,7 @@ incoming = Functional(
     "sum_t |g_w|^2",
     book=_incoming,
     dim=UNIT,
-    size=hidden_units,
+    size=_hidden_units,
 )
 outgoing = Functional(
     "outgoing_gradient_square",
@@ -154,7 +207,7 @@ outgoing = Functional(
     "sum_t |g_u|^2",
     book=_outgoing,
     dim=UNIT,
-    size=hidden_units,
+    size=_hidden_units,
 )
 layer_weight_square = Functional(
     "layer_weight_square",
@@ -174,7 +227,7 @@ incoming_weights = Functional(
     "sum_t |w|^2",
     book=_incoming_weights,
     dim=UNIT,
-    size=hidden_units,
+    size=_hidden_units,
 )
 outgoing_weights = Functional(
     "outgoing_weight_square",
@@ -184,6 +237,6 @@ outgoing_weights = Functional(
     "sum_t |u|^2",
     book=_outgoing_weights,
     dim=UNIT,
-    size=hidden_units,
+    size=_hidden_units,
 )
 BOOKS = (layer_gradient_square, incoming, outgoing, layer_weight_square, incoming_weights, outgoing_weights)

@@ -137,12 +137,12 @@ def _book(of: Callable[..., Any], functional: Functional, names: Bindings) -> An
 
 
 def booking(block: Block) -> list[tuple[slice, Functional]]:
-    """The functionals that book for themselves, and their rows of the ledger of theta."""
+    """The functionals that are booked after the move, and their rows of the ledger of theta."""
     declared, rows = functionals_of(block.model.functionals), block.theta_rows
     return [
         (slice(rows.index(name), rows.index(name) + rows.count(name)), declared[name])
         for name in dict.fromkeys(rows)
-        if declared[name].book is not None
+        if declared[name].book is not None and name not in block.theta.books
     ]
 
 

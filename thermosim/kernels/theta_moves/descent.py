@@ -21,11 +21,15 @@ from __future__ import annotations
 
 import math
 
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.lanes import dot
 
-LOSS_SUM = MINIBATCH_LOSS = GRADIENT_SQUARE = LOG_RATIO_THETA = -1  # rows of the ledger, -1 where they are not booked
+LOSS_SUM = MINIBATCH_LOSS = GRADIENT_SQUARE = DISPLACEMENT_SQUARE = (
+    LOG_RATIO_THETA
+) = -1  # rows of the ledger, -1 where they are not booked
 PREPARED = False
+_BLOCK = 4  # parameters moved together
 gradient_of_loss = prepare = None
 
 
@@ -54,19 +58,54 @@ def sgd(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     book_loss(loss, gradient, path, work[0])
     rate, decay, momentum = hyper[0], hyper[1], hyper[2]
-    for i in range(theta.shape[0]):
-        w, g, scale = theta[i], gradient[i], table[i]
-        if memory.shape[0] > 0:
-            velocity = memory[i]
-            for lane in range(theta.shape[1]):
-                slope = fma(decay[lane], w[lane], g[lane])
-                velocity[lane] = fma(momentum[lane], velocity[lane], -scale * rate[lane] * slope)
-                w[lane] += velocity[lane]
-        else:
-            for lane in range(theta.shape[1]):
-                slope = fma(decay[lane], w[lane], g[lane])
-                w[lane] = fma(-scale * rate[lane], slope, w[lane])
+    square = path[DISPLACEMENT_SQUARE] if DISPLACEMENT_SQUARE >= 0 else work[0]
+    parameters, whole = theta.shape[0], theta.shape[0] // _BLOCK * _BLOCK
+    if memory.shape[0] > 0:
+        for i in range(parameters):
+            _roll(theta[i], memory[i], gradient[i], table[i], rate, decay, momentum, square)
+    else:
+        for i in range(0, whole, _BLOCK):
+            _descend(theta[i:], gradient[i:], table[i:], rate, decay, square)
+        for i in range(whole, parameters):
+            _descend_one(theta[i], gradient[i], table[i], rate, decay, square)
     prepare(theta, constants, shared, derived, scratch)
+
+
+@inlined
+def _roll(w, velocity, g, scale, rate, decay, momentum, square):  # type: ignore[no-untyped-def]
+    """A step of one parameter with momentum, its square added to square (L)."""
+    for lane in range(w.shape[0]):
+        slope = fma(decay[lane], w[lane], g[lane])
+        velocity[lane] = fma(momentum[lane], velocity[lane], -scale * rate[lane] * slope)
+        new = w[lane] + velocity[lane]
+        step = new - w[lane]
+        square[lane] += step * step
+        w[lane] = new
+
+
+@inlined
+def _descend_one(w, g, scale, rate, decay, square):  # type: ignore[no-untyped-def]
+    """The same without momentum."""
+    for lane in range(w.shape[0]):
+        slope = fma(decay[lane], w[lane], g[lane])
+        new = fma(-scale * rate[lane], slope, w[lane])
+        step = new - w[lane]
+        square[lane] += step * step
+        w[lane] = new
+
+
+@inlined
+def _descend(theta, gradient, table, rate, decay, square):  # type: ignore[no-untyped-def]
+    """The same of several parameters, so that what they share is seldom loaded."""
+    for lane in range(theta.shape[1]):
+        r, shrink, total = rate[lane], decay[lane], square[lane]
+        for i in range(_BLOCK):
+            w = theta[i, lane]
+            new = fma(-table[i] * r, fma(shrink, w, gradient[i, lane]), w)
+            step = new - w
+            total += step * step
+            theta[i, lane] = new
+        square[lane] = total
 
 
 def langevin(  # type: ignore[no-untyped-def]

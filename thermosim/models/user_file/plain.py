@@ -87,7 +87,7 @@ class Plain:
 
     def book(self, function: Any, *arguments: np.ndarray) -> None:
         """Call `book` of a functional; all but the last argument are read."""
-        book = bound(function, self.model.names(self.values))
+        book = bound(function, scope_of(self.model.names(self.values)))
         outcome(f"book ({function.__name__})", book, *map(_read, arguments[:-1]), arguments[-1])
 
     def prepared(self, theta: np.ndarray, constants: np.ndarray) -> np.ndarray:
