@@ -38,9 +38,12 @@ class Activation:
 
     name: str
     function: Callable[[float], tuple[float, float]]  # s and its slope, compiled
+    in_numpy: Callable[[np.ndarray], np.ndarray] | None = None  # s of arrays; None: number by number
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """s of every number."""
+        if self.in_numpy is not None:
+            return self.in_numpy(z)
         return np.vectorize(lambda one: self.function(one)[0], otypes=[float])(z)
 
 
@@ -96,9 +99,13 @@ def _softplus(z):  # type: ignore[no-untyped-def]
     return max(z, 0.0) + log(above), (1.0 if z > 0.0 else small) / above
 
 
-linear = Activation("linear", _linear)
-relu = Activation("relu", _relu)
-tanh = Activation("tanh", _of_tanh)
-gelu = Activation("gelu", _gelu)
-sigmoid = Activation("sigmoid", _sigmoid)
-softplus = Activation("softplus", _softplus)
+def _gelu_in_numpy(z: np.ndarray) -> np.ndarray:
+    return np.asarray(0.5 * z * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (z + _CUBIC * z**3))))
+
+
+linear = Activation("linear", _linear, np.asarray)
+relu = Activation("relu", _relu, lambda z: np.maximum(z, 0.0))
+tanh = Activation("tanh", _of_tanh, np.tanh)
+gelu = Activation("gelu", _gelu, _gelu_in_numpy)
+sigmoid = Activation("sigmoid", _sigmoid, lambda z: 0.5 * (1.0 + np.tanh(0.5 * z)))
+softplus = Activation("softplus", _softplus, lambda z: np.logaddexp(0.0, z))
