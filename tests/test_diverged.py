@@ -99,6 +99,7 @@ MODELS = {
     "logistic-regression": (loss("logistic-regression", "", CLASSES), *ABSURD),
     "softmax-regression": (loss("softmax-regression", "", CLASSES), *ABSURD),
     "multilayer-perceptron": (loss("multilayer-perceptron", "widths = [1, 3, 1]\nactivation = 'tanh'"), *RATE),
+    "deep-linear": (loss("deep-linear", "widths = [2, 3, 1]\nembedding = [[1.0], [0.5]]"), *RATE),
     "scalar-chain": (loss("scalar-chain", "depth = 3"), *RATE),
     "harmonic-trap": (DRIVEN.format(model="harmonic-trap"), *HEAT),
     "rotational-trap": (DRIVEN.format(model="rotational-trap"), *HEAT),

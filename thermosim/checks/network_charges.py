@@ -55,7 +55,7 @@ def obeys(machine: Machine) -> bool:
     constants, theta, ds = machine.constants, machine.settings.theta, machine.frames
     if layer_gradient_square not in machine.model.functionals or "theta" not in ds:
         return False
-    if constants.get("bias") != "no" or constants.get("activation") not in ("linear", "relu"):
+    if constants.get("bias", "no") != "no" or constants.get("activation", "linear") not in ("linear", "relu"):
         return False
     plain = machine.theta_move.retraces and not theta.momentum and theta.learn is None
     constant = all(isinstance(value, (int, float)) for value in (theta.learning_rate, theta.weight_decay))

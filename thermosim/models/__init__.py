@@ -5,6 +5,7 @@ from __future__ import annotations
 from thermosim.model import Model
 from thermosim.models import (
     boltzmann_machine,
+    deep_linear,
     double_well,
     full_gaussian,
     gaussian,
@@ -43,6 +44,7 @@ MODELS: dict[str, Model] = {
         logistic_regression.MODEL,
         softmax_regression.MODEL,
         multilayer_perceptron.MODEL,
+        deep_linear.MODEL,
         scalar_chain.MODEL,
     )
 }

@@ -85,7 +85,7 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
 
 def layer_shapes(constants: Values) -> list[tuple[int, int]]:
     """(out, in + bias) of every layer."""
-    widths, bias = [int(width) for width in constants["widths"]], int(constants["bias"] == "yes")
+    widths, bias = [int(width) for width in constants["widths"]], int(constants.get("bias") == "yes")
     return [(b, a + bias) for a, b in itertools.pairwise(widths)]
 
 

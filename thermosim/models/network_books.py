@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.kernels.declare import inlined
 from thermosim.ledger import Functional
 
 __all__ = ["LAYER", "UNIT", "hidden_units", "incoming", "layer_gradient_square", "outgoing"]
 
 LAYER, UNIT = "layer", "hidden_unit"  # dimensions
-WIDTHS = BIAS = 0  # bound: where the widths start among the array constants, the row of the constant `bias`
+WIDTHS = 0  # bound: where the widths start among the array constants; they are the last where there are biases
 
 
 def hidden_units(constants: Mapping[str, Any]) -> int:
@@ -35,9 +36,19 @@ def hidden_units(constants: Mapping[str, Any]) -> int:
     return int(sum(constants["widths"][1:-1]))
 
 
+@inlined
+def _biases(parameters, widths):  # type: ignore[no-untyped-def]
+    """1 where units have biases, which theta has beyond the weights between layers; else 0."""
+    weights, k = 0, 0
+    while weights < parameters and k + 1 < widths.shape[0]:
+        weights += np.int64(widths[k]) * np.int64(widths[k + 1])
+        k += 1
+    return 1 if weights < parameters else 0
+
+
 def _layers(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
     """Add |g_k|^2 of every layer to its row of total (depth, L)."""
-    biases, i = np.int64(constants[BIAS, 0]), 0
+    biases, i = _biases(theta.shape[0], shared[WIDTHS:]), 0
     for k in range(total.shape[0]):
         row = total[k]
         for _ in range(np.int64(shared[WIDTHS + k + 1]) * (np.int64(shared[WIDTHS + k]) + biases)):
@@ -49,7 +60,7 @@ def _layers(theta, before, loss, gradient, constants, shared, total):  # type: i
 
 def _incoming(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
     """Add the square of each row of the gradient of hidden layers to total (units, L)."""
-    biases, i, unit, k = np.int64(constants[BIAS, 0]), 0, 0, 0
+    biases, i, unit, k = _biases(theta.shape[0], shared[WIDTHS:]), 0, 0, 0
     while unit < total.shape[0]:
         for _ in range(np.int64(shared[WIDTHS + k + 1])):
             row = total[unit]
@@ -64,7 +75,7 @@ def _incoming(theta, before, loss, gradient, constants, shared, total):  # type:
 
 def _outgoing(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
     """Add the square of each column of the gradient of layers after the first, biases left out, to total (units, L)."""
-    biases, unit, k = np.int64(constants[BIAS, 0]), 0, 1
+    biases, unit, k = _biases(theta.shape[0], shared[WIDTHS:]), 0, 1
     i = np.int64(shared[WIDTHS + 1]) * (np.int64(shared[WIDTHS]) + biases)
     while unit < total.shape[0]:
         width = np.int64(shared[WIDTHS + k])
