@@ -127,6 +127,7 @@ class Model:
         f over all x, or None where there is no such rule.
     cross_entropy(theta_a (..., m), theta_b (..., m), constants) -> <phi_b> in exp(-phi_a), (...).
     log_normaliser(theta (..., m), constants) -> (ln Z (...), its standard error (...)) of an energy without it.
+    activations(theta (..., m), constants, inputs (P, n)) -> hidden layers by name, each (..., P, units), of a network.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Model:
     support: Callable[[Values], tuple[np.ndarray, np.ndarray] | None] = lambda constants: None
     cross_entropy: Callable[..., np.ndarray] | None = None
     log_normaliser: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    activations: Callable[..., dict[str, np.ndarray]] | None = None
     equilibrium: Callable[..., np.ndarray] | None = None
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)

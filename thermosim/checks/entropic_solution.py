@@ -30,7 +30,14 @@ from thermosim.data.generators import linear_law
 from thermosim.exact import two_layer_linear as theory
 from thermosim.models.multilayer_perceptron import layers
 
-__all__ = ["entropic_comparisons", "is_sweep_of_rates", "traces", "why_no_entropic_solution"]
+__all__ = [
+    "entropic_comparisons",
+    "extrapolated",
+    "has_settled",
+    "is_sweep_of_rates",
+    "traces",
+    "why_no_entropic_solution",
+]
 
 _FEWEST, _FRAMES, _REPLICAS, _ORDER = 3, 16, 16, 2  # rates, frames, replicas, of the polynomial
 _COMMUTE = 1e-9  # relative size of a commutator that is rounding
@@ -49,11 +56,11 @@ def entropic_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Co
     trace = 2.0 * (len(matrix) * np.trace(inputs @ first) + np.trace(second) * np.trace(inputs))
     exact = np.concatenate([[trace], _upper(first), _upper(second)])
     late = quarters[2:].mean(0)  # (rates, R, K)
-    value, error = _extrapolated(rates, late)
-    drift, of_drift = _extrapolated(rates, quarters[3] - quarters[2])
-    straight, _ = _extrapolated(rates, late, order=1)
+    value, error = extrapolated(rates, late)
+    drift, of_drift = extrapolated(rates, quarters[3] - quarters[2])
+    straight, _ = extrapolated(rates, late, order=1)
     tolerance = np.abs(drift) + 2.0 * of_drift + np.abs(value - straight)
-    if tolerance[0] > _LARGEST * np.abs(value[0]) or not _has_settled(quarters[..., 0]):
+    if tolerance[0] > _LARGEST * np.abs(value[0]) or not has_settled(quarters[..., 0]):
         return []
     degrees_of_freedom = late.shape[1] - 1
     n = len(_upper(first))
@@ -167,7 +174,7 @@ def _quarters(everyone: Sequence[Machine]) -> np.ndarray:
     return np.array([[_quantities(m, slice(a, b)) for m in everyone] for a, b in itertools.pairwise(edges)])
 
 
-def _has_settled(trace: np.ndarray) -> bool:
+def has_settled(trace: np.ndarray) -> bool:
     """Whether at every rate the last quarters of (4, rates, R) differ by little of the way from the first, or noise."""
     last, way = trace[3] - trace[2], np.abs((trace[3] - trace[0]).mean(-1))
     error = last.std(-1, ddof=1) / np.sqrt(last.shape[-1])
@@ -179,7 +186,7 @@ def _upper(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(matrix[(..., *np.triu_indices(matrix.shape[-1]))])
 
 
-def _extrapolated(rates: np.ndarray, values: np.ndarray, order: int = _ORDER) -> tuple[np.ndarray, np.ndarray]:
+def extrapolated(rates: np.ndarray, values: np.ndarray, order: int = _ORDER) -> tuple[np.ndarray, np.ndarray]:
     """Values (rates, R, K) of replicas at rate 0, and their standard errors: (K,), (K,)."""
     mean, error = values.mean(1), values.std(1, ddof=1) / np.sqrt(values.shape[1])
     powers = np.vander(rates / rates.max(), order + 1, increasing=True)

@@ -192,5 +192,6 @@ MODEL = Model(
     parameter_gradient=parameter_gradient,
     initial_theta={"he": _he, "lecun": _lecun, "balanced": _balanced},
     validate=_validate,
+    activations=activations,
     functionals=(layer_gradient_square, incoming, outgoing),
 )

@@ -98,6 +98,28 @@ def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
     return found
 
 
+def activations(theta: np.ndarray, constants: Values, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """h_1, ..., h_(D-1), each (..., P, units), of theta (..., m) at inputs (P, n)."""
+    hidden, found = inputs, {}
+    for k, weights in enumerate(layers(theta, constants)[:-1], start=1):
+        matrix = weights[..., : hidden.shape[-1]]
+        z = hidden @ np.swapaxes(matrix, -1, -2)
+        if weights.shape[-1] > matrix.shape[-1]:
+            z = z + weights[..., None, :, -1]
+        hidden = found[f"layer_{k}"] = _activated(constants["activation"], z)
+    return found
+
+
+def _activated(kind: str, z: np.ndarray) -> np.ndarray:
+    if kind == "relu":
+        return np.maximum(z, 0.0)
+    if kind == "tanh":
+        return np.asarray(np.tanh(z))
+    if kind == "gelu":
+        return np.asarray(0.5 * z * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (z + 0.044715 * z**3))))
+    return z
+
+
 def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
     """Weights of variance gain/in, biases 0: theta (m, R)."""
     theta, first = np.zeros((len(normal) - 1, normal.shape[1])), 0
@@ -174,5 +196,6 @@ MODEL = Model(
     parameter_gradient=parameter_gradient,
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
+    activations=activations,
     functionals=(layer_gradient_square, incoming, outgoing),
 )
