@@ -39,11 +39,7 @@ from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.network_charges import charge_comparisons
-from thermosim.checks.platonic_alignment import (
-    is_sweep_of_deep_networks,
-    platonic_comparisons,
-    why_no_universal_kernel,
-)
+from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.moves import X_MOVES
 
@@ -88,8 +84,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
         )
     if is_sweep_of_rates(ds, everyone) and (why := why_no_entropic_solution(everyone)):
         said.append(f"The entropic solution is not compared: {why}.")
-    if is_sweep_of_deep_networks(ds, everyone) and (why := why_no_universal_kernel(everyone)):
-        said.append(f"The universal kernel is not compared: {why}.")
+    said += platonic_advice(ds, everyone)
     said += _of_starts(everyone)
     deliberate = "theta" in settings(ds).record.tables
     if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in everyone):

@@ -31,7 +31,7 @@ from thermosim.exact import universal_kernel as theory
 from thermosim.model import Values
 from thermosim.models.deep_linear import MODEL, layers
 
-__all__ = ["is_sweep_of_deep_networks", "platonic_comparisons", "why_no_universal_kernel"]
+__all__ = ["is_sweep_of_deep_networks", "platonic_advice", "platonic_comparisons", "why_no_universal_kernel"]
 
 _FEWEST, _FRAMES, _REPLICAS = 3, 16, 16  # rates, frames, replicas
 _COMMUTE = 1e-9  # relative size of a commutator that is rounding
@@ -48,6 +48,16 @@ def platonic_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Co
         who = f" of network {number}" if len(several) > 1 else ""
         found += _of_network(network, who)
     return found
+
+
+def platonic_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[str]:
+    """Why such a sweep is not compared."""
+    if not is_sweep_of_deep_networks(ds, everyone):
+        return []
+    why = why_no_universal_kernel(everyone)
+    if not why and not platonic_comparisons(ds, everyone):
+        why = "hidden layers have not come to rest, or what is left at rate 0 is not sure; more run.steps help"
+    return [f"The universal kernel is not compared: {why}."] if why else []
 
 
 def is_sweep_of_deep_networks(ds: xr.Dataset, everyone: Sequence[Machine]) -> bool:

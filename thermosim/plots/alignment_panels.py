@@ -90,7 +90,7 @@ def _course(ds: xr.Dataset, rate: float | None) -> Draw | None:
 
 
 def _against_rate(ds: xr.Dataset) -> Draw | None:
-    """What is left of 1 - cosine at each rate, mean over the last half of the record; 0 at rate 0 where theory holds."""
+    """1 - cosine at each rate, mean over the last half of the record: 0 at rate 0 where theory holds."""
     if _RATE not in axes(ds) or ds.sizes[_RATE] < 2:
         return None
     frames = [k + ds.sizes["step"] // 2 for k in spread(ds.sizes["step"] - ds.sizes["step"] // 2, 8)]
