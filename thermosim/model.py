@@ -166,6 +166,7 @@ class Model:
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)
     validate: Callable[[Values, Any], list[str]] | None = None  # of the constants and the settings of a case
+    validate_rows: Callable[[Values, np.ndarray], str] | None = None  # what is wrong with rows of data (N, n), or ""
     observables: Mapping[str, Observable] = field(default_factory=dict)
     functionals: tuple[Functional, ...] = ()  # sums along the path of theta, each with its `book`
     check: Callable[..., list[Any]] | None = None

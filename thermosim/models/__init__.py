@@ -14,6 +14,7 @@ from thermosim.models import (
     isotropic_sphere,
     linear_regression,
     logistic_regression,
+    matrix_factorisation,
     multilayer_perceptron,
     network_energy,
     restricted_boltzmann_machine,
@@ -45,6 +46,7 @@ MODELS: dict[str, Model] = {
         softmax_regression.MODEL,
         multilayer_perceptron.MODEL,
         deep_linear.MODEL,
+        matrix_factorisation.MODEL,
         scalar_chain.MODEL,
     )
 }

@@ -51,6 +51,7 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "equilibrium": ("theta, constants, temperature, normal", False),
     "propagator": ("theta, constants, time_step, temperature", False),
     "validate": ("constants, settings", False),
+    "validate_rows": ("constants, rows", False),
     "check": ("ds", False),
     "plot": ("ds", False),
 }
