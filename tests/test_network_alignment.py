@@ -16,6 +16,8 @@ MATRIX, INPUTS = np.array([[0.9, -0.5], [0.3, 0.7]]), np.array([[1.0, 0.3], [0.3
 BASES = np.linalg.eigh(MATRIX @ INPUTS @ MATRIX.T)[1]
 NOISE = BASES @ np.diag([0.3, 0.6]) @ BASES.T
 NOISE = 0.5 * (NOISE + NOISE.T)
+UNEQUAL = BASES @ np.diag([0.1, 0.9]) @ BASES.T
+UNEQUAL = 0.5 * (UNEQUAL + UNEQUAL.T)
 EMBEDDING = np.array([[1.0, 0.5], [-0.3, 1.1]])
 CASE = f"""
 [model]
@@ -120,6 +122,39 @@ def test_where_theory_has_nothing_to_say_nothing_is_compared(changes, told):
     report = thermosim.check(ds)
     assert not report.comparisons
     assert any("The universal kernel is not compared" in note and told in note for note in report.notes)
+
+
+def stationary_kernel(changes):
+    """How far the kernel of hidden layer 2 is from theory at rate 0, over its size, by a straight line, and the error.
+
+    Runs start at the state of theory.
+    """
+    changes = {"model.widths": [2, 4, 4, 2], "data.noise": UNEQUAL.tolist(), **changes}
+    out = np.array(thermosim.load_case(CASE, changes).settings.model.constants["unembedding"])
+    weights = universal_kernel.least_deep_weights(MATRIX, INPUTS, UNEQUAL, [4, 4], EMBEDDING, out)
+    start = {f"layer_{k}": w.tolist() for k, w in enumerate(weights, start=1)}
+    ds = thermosim.simulate(thermosim.load_case(CASE, changes | {"theta.initial": start}))
+    assert not ds["status"].any()
+    theta = ds["theta"].isel(step=slice(30, None)).transpose("learning_rate", "step", "replica", "theta_dim").values
+    first, second = theta[..., :8].reshape(*theta.shape[:-1], 4, 2), theta[..., 8:24].reshape(*theta.shape[:-1], 4, 4)
+    upper = (..., *np.triu_indices(2))
+    into, expected = second @ first @ EMBEDDING, weights[1] @ weights[0] @ EMBEDDING
+    each, expected = (into.swapaxes(-1, -2) @ into)[upper].mean(1), (expected.T @ expected)[upper]  # (rates, R, 3)
+    line = np.linalg.pinv(np.vander(ds["learning_rate"].values, 2))[1]
+    mean, error = each.mean(1), each.std(1, ddof=1) / np.sqrt(each.shape[1])
+    size = np.linalg.norm(expected)
+    return (line @ mean - expected) / size, np.sqrt(line**2 @ error**2) / size
+
+
+def test_noise_that_does_not_commute_with_the_unembedding_turns_hidden_units():
+    """SGD leaves the state of least mean squared gradient by some per cent there, and not where noise commutes."""
+    rates = {"sweep": {"theta.learning_rate": {"values": [0.004, 0.007, 0.01]}}, "run.steps": 120_000}
+    rates |= {"record.every": 1200, "ensemble.replicas": 96}
+    off, error = stationary_kernel(rates)
+    assert np.all(np.abs(off) < 4.0 * error + 0.005)
+    off, error = stationary_kernel(rates | {"model.unembedding": [[1.5, 0.0], [0.0, 0.6]]})
+    assert np.abs(off / error).max() > 10.0
+    assert np.abs(off).max() > 0.02
 
 
 def test_equal_noise_commutes_with_every_unembedding():

@@ -82,7 +82,7 @@ def _course(ds: xr.Dataset, rate: float | None) -> Draw | None:
             value, error = 1.0 - found["universal_cosine"][:, k].values, found["universal_cosine_error"][:, k].values
             style.data(panel, places, value, error, look=look, label=names[k])
             panel.plot(places, value, color=style.GREY, lw=0.5, ls=":", zorder=1)
-        panel.set(xscale="log", yscale="log", xlabel="step (left: 0)", ylabel="1 - cosine with universal kernel")
+        panel.set(xscale="log", yscale="log", xlabel="step (left: 0)", ylabel="1 - cosine with\nuniversal kernel")
         panel.set_title("" if rate is None else f"learning rate {shown(rate)}", loc="right")
         legend(panel, "" if names[0].startswith("$") else "network.layer")
 
@@ -107,8 +107,9 @@ def _against_rate(ds: xr.Dataset) -> Draw | None:
         for k, look in enumerate(style.looks(len(names))):
             style.data(panel, rates, value[:, k], error[:, k], look=look, label=names[k])
             panel.plot(np.append(0.0, rates), np.append(0.0, value[:, k]), color=style.GREY, lw=0.5, ls=":", zorder=1)
-        panel.set(xlabel="learning rate", ylabel="1 - cosine, last half of the run")
+        panel.set(xlabel="learning rate", ylabel="1 - cosine,\nlast half of the run")
         panel.set_xlim(left=0.0)
+        panel.locator_params(axis="x", nbins=4)
         panel.set_ylim(bottom=0.0)
         legend(panel, "" if names[0].startswith("$") else "network.layer")
 
