@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import thermosim
-from thermosim.analysis import alignment, alignment_in_time, gram_cosine, network_alignment
+from thermosim.analysis import alignment, alignment_in_time, gram_cosine, network_alignment, probe_inputs
 from thermosim.analysis.machine import machines
 from thermosim.checks import platonic_alignment
 from thermosim.checks.platonic_alignment import why_no_universal_kernel
@@ -66,6 +66,8 @@ seed = 5
 [run]
 steps = 400
 """
+
+IMAGES = 'source = "digits"\ndigits = [0, 1]\nshrink = 2\nrows = 24\nencoding = "unit"'
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +150,8 @@ def stationary_kernel(changes):
 
 def test_noise_that_does_not_commute_with_the_unembedding_turns_hidden_units():
     """SGD leaves the state of least mean squared gradient by some per cent there, and not where noise commutes."""
-    rates = {"sweep": {"theta.learning_rate": {"values": [0.004, 0.007, 0.01]}}, "run.steps": 120_000}
-    rates |= {"record.every": 1200, "ensemble.replicas": 96}
+    rates = {"sweep": {"theta.learning_rate": {"values": [0.004, 0.007, 0.01]}}, "run.steps": 70_000}
+    rates |= {"record.every": 700, "ensemble.replicas": 96}
     off, error = stationary_kernel(rates)
     assert np.all(np.abs(off) < 4.0 * error + 0.005)
     off, error = stationary_kernel(rates | {"model.unembedding": [[1.5, 0.0], [0.0, 0.6]]})
@@ -226,6 +228,21 @@ def test_networks_that_are_not_linear_have_estimators_and_their_null():
     assert np.all(np.abs(found["unbiased_cka_null"]) < 0.1)
     assert np.allclose(found["mutual_nearest_neighbours_null"], 5 / 39, atol=0.03)
     assert "universal_cosine" not in found
+
+
+def test_probes_of_a_data_set_are_its_first_rows():
+    ds = thermosim.simulate(thermosim.load_case(NET, {"data.rows": 20, "run.steps": 4, "data.fresh": False})).load()
+    machine = machines(ds)[0]
+    np.testing.assert_array_equal(probe_inputs(machine, np.ones((5, 3))), np.ones((5, 3)))
+    drawn = probe_inputs(machine, 4000, seed=1)
+    assert np.allclose(np.cov(drawn.T), np.eye(3), atol=0.1)
+    digits = NET.replace('source = "linear"\nfresh = true\nmatrix = [[1.0, -0.5, 0.3], [0.2, 0.4, -1.0]]', IMAGES)
+    digits = thermosim.simulate(thermosim.load_case(digits, {"run.steps": 2, "model.widths": [16, 5, 2]})).load()
+    machine = machines(digits)[0]
+    np.testing.assert_array_equal(probe_inputs(machine, 7), machine.data.values[:7, :16])
+    assert network_alignment(digits, probes=7, permutations=2, neighbours=2)["gram_cosine"] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="30 probes are more than the 24 rows"):
+        network_alignment(digits, probes=30)
 
 
 def test_what_cannot_be_compared_is_told(sweep):
