@@ -105,7 +105,7 @@ def slopes(model, loss, row, theta):
     x, y = row[: model.inputs({})], row[model.inputs({}) :]
 
     def of(points):
-        return loss(model.activations(points, x[None], {})[-1][..., 0, :], y)
+        return loss(model.outputs(points, {}, x[None])[..., 0, :], y)
 
     steps = STEP * np.eye(len(theta))
     return of(theta), (of(theta + steps) - of(theta - steps)) / (2.0 * STEP)
@@ -193,8 +193,10 @@ def test_activations_of_the_perceptron_are_those_of_its_layers():
     values = {"activation": "tanh", "loss": "squared", "bias": "yes", "widths": [3, 4, 2]}
     model = network("same", inputs=3, layers=[dense(4, bias=True), tanh, dense(2, bias=True)], loss=squared_error)
     theta, x = np.random.default_rng(0).normal(size=(5, 26)), np.random.default_rng(1).normal(size=(7, 3))
-    hidden, outputs = PERCEPTRON.activations(theta, x, values)
-    for found, exact in zip((hidden, outputs), model.activations(theta, x, {})[1:], strict=True):
+    hidden, other = PERCEPTRON.activations(theta, values, x), model.activations(theta, {}, x)
+    assert hidden.keys() == other.keys() == {"layer_1"}
+    pairs = [(hidden["layer_1"], other["layer_1"]), (PERCEPTRON.outputs(theta, values, x), model.outputs(theta, {}, x))]
+    for found, exact in pairs:
         assert found.shape == (5, 7, exact.shape[-1])
         np.testing.assert_array_equal(found, exact)
 

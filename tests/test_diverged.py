@@ -99,6 +99,8 @@ MODELS = {
     "logistic-regression": (loss("logistic-regression", "", CLASSES), *ABSURD),
     "softmax-regression": (loss("softmax-regression", "", CLASSES), *ABSURD),
     "multilayer-perceptron": (loss("multilayer-perceptron", "widths = [1, 3, 1]\nactivation = 'tanh'"), *RATE),
+    "deep-linear": (loss("deep-linear", "widths = [2, 3, 1]\nembedding = [[1.0], [0.5]]"), *RATE),
+    "matrix-factorisation": (loss("matrix-factorisation", "rows = 3\ncolumns = 2", 'file = "entries.npy"'), *RATE),
     "scalar-chain": (loss("scalar-chain", "depth = 3"), *RATE),
     "harmonic-trap": (DRIVEN.format(model="harmonic-trap"), *HEAT),
     "rotational-trap": (DRIVEN.format(model="rotational-trap"), *HEAT),
@@ -112,6 +114,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     np.save(folder / "bits.npy", np.random.default_rng(0).integers(0, 2, (40, 3)))
     np.save(folder / "pairs.npy", np.random.default_rng(1).normal(size=(40, 2)))
+    np.save(folder / "entries.npy", [[i, j, i - 0.5 * j + 1.0] for i in range(3) for j in range(2)])
     np.save(folder / "spins.npy", 2.0 * np.random.default_rng(0).integers(0, 2, (40, 3)) - 1.0)
     return folder
 

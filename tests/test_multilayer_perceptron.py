@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+import thermosim
 from thermosim.case.model import resolved_model
 from thermosim.case.resolve import resolve
 from thermosim.kernels import apply, elementary
@@ -290,3 +291,42 @@ def test_layers_beyond_the_depth_and_starts_in_a_case(text, told):
 def test_a_temperature_for_each_layer_that_there_is():
     text = 'dynamics = "sgld"\ntemperature = { layer_1 = 1.0, layer_2 = 2.0 }\ninitial = { layer_1 = 0.3 }'
     assert not [fault for fault in _theta_faults(text) if "gradient" not in fault]
+
+
+@pytest.mark.parametrize("bias", ["no", "yes"])
+def test_books_of_a_step_are_those_of_its_gradient(bias):
+    """g = (theta_0 - theta_1)/r, layer by layer and unit by unit; a bias comes into its unit and goes out of none."""
+    names = ["layer_gradient_square", "incoming_gradient_square", "outgoing_gradient_square"]
+    ds = thermosim.simulate(thermosim.load_case(BOOKED, {"model.bias": bias, "record.variables": ["theta", *names]}))
+    theta = ds["theta"].transpose("step", "replica", "theta_dim").values
+    values = net([3, 5, 4, 2], "relu", "squared", bias)
+    gradients = layers((theta[0] - theta[1]) / 0.01, values)
+    found = [ds[name].isel(step=1).transpose("replica", ...).values for name in names]
+    into = [(g**2).sum(-1) for g in gradients[:-1]]
+    out = [(g[..., :width] ** 2).sum(-2) for g, width in zip(gradients[1:], (5, 4), strict=True)]
+    np.testing.assert_allclose(found[0], np.stack([(g**2).sum((1, 2)) for g in gradients], axis=1), rtol=1e-9)
+    np.testing.assert_allclose(found[1], np.concatenate(into, axis=1), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found[2], np.concatenate(out, axis=1), rtol=1e-9, atol=1e-9)
+
+
+BOOKED = """
+[model]
+name = "multilayer-perceptron"
+widths = [3, 5, 4, 2]
+[theta]
+dynamics = "sgd"
+learning_rate = 0.01
+batch = 3
+initial = "he"
+[data]
+source = "linear"
+fresh = true
+matrix = [[1.0, -0.5, 0.3], [0.2, 0.4, -1.0]]
+noise = 0.2
+[ensemble]
+replicas = 40
+[run]
+steps = 1
+[record]
+every = 1
+"""

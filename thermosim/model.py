@@ -151,7 +151,8 @@ class Model:
     cross_entropy(theta_a (..., m), theta_b (..., m), constants) -> <phi_b> in exp(-phi_a), (...).
     log_normaliser(theta (..., m), constants) -> (ln Z (...), its standard error (...)) of an energy without it.
     layers(theta (..., m), constants) -> matrices (..., b, a) of the layers of a network.
-    activations(theta (..., m), x (K, a), constants) -> (..., K, b) after each layer, the last its outputs.
+    activations(theta (..., m), constants, inputs (P, n)) -> hidden layers by name, each (..., P, units), of a network.
+    outputs(theta (..., m), constants, inputs (P, n)) -> its outputs (..., P, k).
     """
 
     name: str
@@ -187,11 +188,13 @@ class Model:
     cross_entropy: Callable[..., np.ndarray] | None = None
     log_normaliser: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     layers: Callable[..., list[np.ndarray]] | None = None
-    activations: Callable[..., list[np.ndarray]] | None = None
+    activations: Callable[..., dict[str, np.ndarray]] | None = None
+    outputs: Callable[..., np.ndarray] | None = None
     equilibrium: Callable[..., np.ndarray] | None = None
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)
     validate: Callable[[Values, Any], list[str]] | None = None  # of the constants and the settings of a case
+    validate_rows: Callable[[Values, np.ndarray], str] | None = None  # what is wrong with rows of data (N, n), or ""
     observables: Mapping[str, Observable] = field(default_factory=dict)
     functionals: tuple[Functional, ...] = ()  # sums along the path of theta, each with its `book`
     symmetries: tuple[Symmetry, ...] = ()  # of the loss

@@ -13,6 +13,7 @@ __all__ = [
     "INITIAL",
     "MINIBATCH",
     "PERMUTATION",
+    "PROBES",
     "RESTART",
     "THETA_ACCEPTANCE",
     "THETA_NOISE",
@@ -33,3 +34,4 @@ FRESH = 9  # data rows that are drawn anew at every step
 
 WARM_UP = 1 << 54  # the first move of a warm-up: addresses of X_NOISE and ACCEPTANCE that no run comes to
 PERMUTATION = 1 << 54  # a step of BOOTSTRAP that no exact sample comes to: orders of probes (`analysis.alignment`)
+PROBES = (1 << 54) + 1  # another: inputs at which networks are compared (`analysis.network_alignment`)

@@ -29,6 +29,7 @@ from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
 from thermosim.analysis.machine import machines
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
+from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
 from thermosim.analysis.orbit import orbit, orbit_of_loss
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
@@ -47,6 +48,7 @@ from thermosim.analysis.work import (
 __all__ = [
     "Comparison",
     "alignment",
+    "alignment_in_time",
     "angle_entropy",
     "averaged_work_and_heat",
     "canonical_law",
@@ -78,12 +80,14 @@ __all__ = [
     "memory",
     "mutual_nearest_neighbours",
     "naive_reservoir",
+    "network_alignment",
     "noise_statistics",
     "orbit",
     "orbit_of_loss",
     "partial_entropies",
     "pathwise_clausius",
     "permutation_null",
+    "probe_inputs",
     "radius_fluctuations",
     "radius_transient",
     "relaxation",

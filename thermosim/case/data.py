@@ -39,6 +39,9 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
         found.append('theta.batch = "all": with data.fresh there are no rows to be all; give a number.')
     if model.discrete and not found and data.source != "teacher":
         found += _level_faults(model, settings, data, folder)
+    if model.validate_rows is not None and data.file is not None and not found:
+        wrong = model.validate_rows(constants, data_of(model, constants, data, folder).values)
+        found += [f"data.file = {data.file!r}: {wrong}"] if wrong else []
     if data.source == "teacher":
         if model.fresh is None:
             found.append(f"data.source = 'teacher': model {model.name!r} has no exact sampler; use another source.")

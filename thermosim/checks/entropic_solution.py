@@ -36,7 +36,7 @@ from thermosim.exact import entropic_forces as theory
 from thermosim.models.multilayer_perceptron import layers
 from thermosim.models.network_books import layer_gradient_square
 
-__all__ = ["entropic_comparisons", "traces", "why_no_entropic_solution"]
+__all__ = ["entropic_comparisons", "extrapolated", "has_settled", "traces", "why_no_entropic_solution"]
 
 _FEWEST, _FRAMES, _REPLICAS, _ORDER = 3, 16, 16, 2  # rates, frames, replicas, of the polynomial
 _SAME = 1e-6  # relative difference of ratios that are the same
@@ -88,11 +88,11 @@ def _limits(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Limit]:
     for ratio, points in _rays(everyone).items():
         here, of_ray = quarters[:, points], rates[list(points)]
         late = here[2:].mean(0)  # (rates, R, K)
-        value, error = _extrapolated(of_ray, late)
-        drift, of_drift = _extrapolated(of_ray, here[3] - here[2])
-        straight, _ = _extrapolated(of_ray, late, order=1)
+        value, error = extrapolated(of_ray, late)
+        drift, of_drift = extrapolated(of_ray, here[3] - here[2])
+        straight, _ = extrapolated(of_ray, late, order=1)
         tolerance = np.abs(drift) + 2.0 * of_drift + np.abs(value - straight)
-        if tolerance[0] <= _LARGEST * np.abs(value[0]) and _has_settled(here[..., 0]):
+        if tolerance[0] <= _LARGEST * np.abs(value[0]) and has_settled(here[..., 0]):
             found.append(Limit(ratio, points, value, error, _exact(everyone[points[0]], ratio), tolerance))
     return found
 
@@ -237,7 +237,7 @@ def _quarters(everyone: Sequence[Machine]) -> np.ndarray:
     return np.array([[_quantities(m, slice(a, b)) for m in everyone] for a, b in itertools.pairwise(edges)])
 
 
-def _has_settled(trace: np.ndarray) -> bool:
+def has_settled(trace: np.ndarray) -> bool:
     """Whether at every rate the last quarters of (4, rates, R) differ by little of the way from the first, or noise."""
     last, way = trace[3] - trace[2], np.abs((trace[3] - trace[0]).mean(-1))
     error = last.std(-1, ddof=1) / np.sqrt(last.shape[-1])
@@ -249,7 +249,7 @@ def _upper(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(matrix[(..., *np.triu_indices(matrix.shape[-1]))])
 
 
-def _extrapolated(rates: np.ndarray, values: np.ndarray, order: int = _ORDER) -> tuple[np.ndarray, np.ndarray]:
+def extrapolated(rates: np.ndarray, values: np.ndarray, order: int = _ORDER) -> tuple[np.ndarray, np.ndarray]:
     """Values (rates, R, K) of replicas at rate 0, and their standard errors: (K,), (K,)."""
     mean, error = values.mean(1), values.std(1, ddof=1) / np.sqrt(values.shape[1])
     powers = np.vander(rates / rates.max(), order + 1, increasing=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from thermosim.model import Model
 from thermosim.models import (
     boltzmann_machine,
+    deep_linear,
     double_well,
     full_gaussian,
     gaussian,
@@ -13,6 +14,7 @@ from thermosim.models import (
     isotropic_sphere,
     linear_regression,
     logistic_regression,
+    matrix_factorisation,
     multilayer_perceptron,
     network_energy,
     restricted_boltzmann_machine,
@@ -43,6 +45,8 @@ MODELS: dict[str, Model] = {
         logistic_regression.MODEL,
         softmax_regression.MODEL,
         multilayer_perceptron.MODEL,
+        deep_linear.MODEL,
+        matrix_factorisation.MODEL,
         scalar_chain.MODEL,
     )
 }

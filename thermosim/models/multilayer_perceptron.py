@@ -22,18 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.model import Constant, Model, Parameter, Symmetry, Values
-from thermosim.models.network_books import (
-    BOOKS,
-    Matrix,
-    books,
-    incoming,
-    incoming_weights,
-    layer_gradient_square,
-    layer_weight_square,
-    outgoing,
-    outgoing_weights,
-)
+from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.models.network_books import BOOKS, Matrix, books
 from thermosim.models.network_layers import (
     GELU,
     RELU,
@@ -45,13 +35,7 @@ from thermosim.models.network_layers import (
     squared_error,
     through,
 )
-from thermosim.models.network_symmetries import (
-    between_layers,
-    between_weights,
-    layer_generators,
-    pair_generators,
-    unit_generators,
-)
+from thermosim.models.network_symmetries import rescalings
 from thermosim.models.networks import activations as of_units
 from thermosim.models.networks.layers import Dense, Stack
 
@@ -110,7 +94,7 @@ def _books(shapes: tuple[tuple[int, int], ...]) -> dict[str, Any]:
 
 def layer_shapes(constants: Values) -> list[tuple[int, int]]:
     """(out, in + bias) of every layer."""
-    widths, bias = [int(width) for width in constants["widths"]], int(constants["bias"] == "yes")
+    widths, bias = [int(width) for width in constants["widths"]], int(constants.get("bias") == "yes")
     return [(b, a + bias) for a, b in itertools.pairwise(widths)]
 
 
@@ -123,14 +107,22 @@ def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
     return found
 
 
-def activations(theta: np.ndarray, x: np.ndarray, constants: Values) -> list[np.ndarray]:
-    """Outputs (..., K, b) of every layer at inputs x (K, a), those of hidden layers after the activation."""
+def activations(theta: np.ndarray, constants: Values, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """h_1, ..., h_(D-1), each (..., P, units), of theta (..., m) at inputs (P, n)."""
+    return _stack(constants).hidden(layers(theta, constants), inputs)
+
+
+def outputs(theta: np.ndarray, constants: Values, inputs: np.ndarray) -> np.ndarray:
+    """f (..., P, k) of theta (..., m) at inputs (P, n)."""
+    return _stack(constants).activations(layers(theta, constants), inputs)[-1]
+
+
+def _stack(constants: Values) -> Stack:
+    """The same network as a composition."""
     of_hidden = next(one for one in _UNITS if one.name == constants["activation"])
     widths, bias = [int(width) for width in constants["widths"]], constants["bias"] == "yes"
     parts = [part for width in widths[1:-1] for part in (Dense(width, bias), of_hidden)]
-    stack = Stack.of([*parts, Dense(widths[-1], bias)], widths[0], "multilayer-perceptron")
-    outputs = stack.activations(layers(theta, constants), x)
-    return [*outputs[1::2], outputs[-1]]
+    return Stack.of([*parts, Dense(widths[-1], bias)], widths[0], "multilayer-perceptron")
 
 
 def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
@@ -217,35 +209,9 @@ MODEL = Model(
     parameter_gradient=parameter_gradient,
     layers=layers,
     activations=activations,
+    outputs=outputs,
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=BOOKS,
-    symmetries=(
-        Symmetry(
-            "layers",
-            "a charge between layers",
-            lambda constants: layer_generators(_rescaled(constants)),
-            books=(layer_gradient_square.name,),
-            weights=(layer_weight_square.name,),
-            between=between_layers,
-        ),
-        Symmetry(
-            "units",
-            "a charge of a hidden unit",
-            lambda constants: unit_generators(_rescaled(constants)),
-            books=(outgoing.name, incoming.name),
-            weights=(outgoing_weights.name, incoming_weights.name),
-            between=between_weights,
-        ),
-        Symmetry(
-            "pairs",
-            "a charge of two hidden units",
-            lambda constants: pair_generators(_rescaled(constants, ("linear",)), 1.0),
-        ),
-        Symmetry(
-            "rotations",
-            "a step along a rotation of two hidden units",
-            lambda constants: pair_generators(_rescaled(constants, ("linear",)), -1.0),
-        ),
-    ),
+    symmetries=rescalings(_rescaled, lambda constants: _rescaled(constants, ("linear",))),
 )

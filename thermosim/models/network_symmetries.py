@@ -13,14 +13,57 @@ Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["between_layers", "between_weights", "layer_generators", "pair_generators", "unit_generators"]
+from thermosim.model import Symmetry, Values
+from thermosim.models.network_books import (
+    incoming,
+    incoming_weights,
+    layer_gradient_square,
+    layer_weight_square,
+    outgoing,
+    outgoing_weights,
+)
 
+__all__ = ["between_layers", "between_weights", "layer_generators", "pair_generators", "rescalings", "unit_generators"]
+
+Places = Callable[[Values], Sequence[np.ndarray]]
 _LARGEST = 4_000_000  # numbers of the matrices of pairs
+
+
+def rescalings(places: Places, linear: Places) -> tuple[Symmetry, ...]:
+    """Symmetries of a network that books `network_books.BOOKS`.
+
+    places(constants): where in theta the weights (out, in) of its layers are, one array where none can be rescaled;
+    linear: the same, of layers whose units are linear.
+    """
+    return (
+        Symmetry(
+            "layers",
+            "a charge between layers",
+            lambda constants: layer_generators(places(constants)),
+            books=(layer_gradient_square.name,),
+            weights=(layer_weight_square.name,),
+            between=between_layers,
+        ),
+        Symmetry(
+            "units",
+            "a charge of a hidden unit",
+            lambda constants: unit_generators(places(constants)),
+            books=(outgoing.name, incoming.name),
+            weights=(outgoing_weights.name, incoming_weights.name),
+            between=between_weights,
+        ),
+        Symmetry("pairs", "a charge of two hidden units", lambda constants: pair_generators(linear(constants), 1.0)),
+        Symmetry(
+            "rotations",
+            "a step along a rotation of two hidden units",
+            lambda constants: pair_generators(linear(constants), -1.0),
+        ),
+    )
 
 
 def layer_generators(places: Sequence[np.ndarray]) -> Any:

@@ -130,7 +130,8 @@ def network(name: str, *, inputs: int, layers: Sequence[Layer], loss: Loss, summ
             "lecun": lambda constants, hyper, normal, uniform: made.start(1.0, normal),
         },
         layers=lambda theta, constants: made.matrices(theta),
-        activations=lambda theta, x, constants: stack.activations(made.matrices(theta), x),
+        activations=lambda theta, constants, inputs: stack.hidden(made.matrices(theta), inputs),
+        outputs=lambda theta, constants, inputs: stack.activations(made.matrices(theta), inputs)[-1],
         functionals=functionals(len(stack.matrices()), made.books.units),
     )
 

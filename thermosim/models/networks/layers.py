@@ -157,6 +157,16 @@ class Stack:
             found.append(x)
         return found
 
+    def hidden(self, matrices: Sequence[np.ndarray], x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the next layer takes, by the number of matrices below it: layer_1 (..., K, units) and so on."""
+        found, below = dict[str, np.ndarray](), 0
+        after = self.activations(matrices, x)
+        for place, (layer, inputs) in enumerate(zip(self.layers, self.widths, strict=False)):
+            if below and not isinstance(layer, Activation):
+                found[f"layer_{below}"] = after[place - 1]
+            below += len(Stack((layer,), (inputs,)).matrices())
+        return found
+
 
 def start(layer: Dense | Normalised, shape: Shape, gain: float, normal: np.ndarray) -> np.ndarray:
     """Weights of variance gain/a by normal numbers (b a, R), biases 0, gains 1: (b a, R)."""

@@ -49,10 +49,12 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "cross_entropy": ("theta_a, theta_b, constants", False),
     "log_normaliser": ("theta, constants", False),
     "layers": ("theta, constants", False),
-    "activations": ("theta, x, constants", False),
+    "activations": ("theta, constants, inputs", False),
+    "outputs": ("theta, constants, inputs", False),
     "equilibrium": ("theta, constants, temperature, normal", False),
     "propagator": ("theta, constants, time_step, temperature", False),
     "validate": ("constants, settings", False),
+    "validate_rows": ("constants, rows", False),
     "check": ("ds", False),
     "plot": ("ds", False),
 }
