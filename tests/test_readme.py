@@ -55,9 +55,11 @@ def test_every_field_of_a_model_is_on_its_page():
 def test_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands, printed = run_page("README.md", tmp_path, capsys)
-    assert commands == 8
-    learning, drag, *_, equilibrium, well = printed
+    assert commands == 9
+    learning, frames, drag, *_, equilibrium, well = printed
     assert float(learning[0].strip("[]")) > 0.0
+    loss, error, curvature = map(float, frames[0].split())
+    assert 0.0 < error < loss < 1.0 < curvature < 100.0
     assert "difference_error" in "".join(learning)
     work = [float(number) for number in re.findall(r"[0-9.]+", drag[0])]
     assert work[0] > work[1] > work[2]
