@@ -9,7 +9,7 @@ from typing import Any
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.data import DataSection
-from thermosim.data.kept import depth, file_of_targets, kept_section
+from thermosim.data.kept import depth, file_of_targets, file_of_test, kept_section, names_files
 from thermosim.storage.inputs import inputs_folder
 from thermosim.storage.parts import INPUTS
 
@@ -28,8 +28,9 @@ def home_of(settings: Settings) -> Path:
 def _named(settings: Settings) -> list[str]:
     """The files and folders in the settings of a case."""
     swept, data = settings.sweep, settings.data
-    files = [data.file, data.folder, file_of_targets(data)] if data else []
+    files = [data.file, data.folder, file_of_targets(data), file_of_test(data)] if data else []
     files += [*swept.get("data.file", ()), *swept.get("data.folder", ())]
+    files += [test for test in swept.get("data.test", ()) if isinstance(test, str)]
     recordings = [settings.theta.recording, *swept.get("theta.recording", ())]
     starts = [settings.theta.initial, *swept.get("theta.initial", ()), *swept.get("x.initial", ())]
     starts += [settings.x.initial] if settings.x else []
@@ -47,12 +48,11 @@ def places_of_data(
     run in this process. So neither moving the ensemble nor changing or losing a file of the case matters.
     """
     source = Path(encoding["source"]) if "source" in encoding else None
-    names_files = section.file is not None or section.folder is not None
-    if source is not None and names_files and (inputs := inputs_folder(source)) is not None:
+    if source is not None and names_files(section) and (inputs := inputs_folder(source)) is not None:
         home = home_of(settings)
         for _ in range(_DEEPEST):  # of a part of a sweep the settings may not say how deep the whole reached
             kept = kept_section(section, home)
-            if (inputs.parent / str(kept.file or kept.folder)).exists():
+            if (inputs.parent / str(kept.file or kept.folder or file_of_test(kept))).exists():
                 yield kept, inputs.parent
             home /= _UP
     yield section, folder_outside(encoding)

@@ -28,14 +28,22 @@ class Targets:
 
 
 def supervised(
-    section: DataSection, source: Table, inputs: int, targets: Targets, folder: Path
+    section: DataSection,
+    source: Table,
+    inputs: int,
+    targets: Targets,
+    folder: Path,
+    known: np.ndarray | None = None,
 ) -> tuple[Table, np.ndarray]:
-    """The table without its targets, and these (rows, k), for a loss of so many inputs. Raises DataError."""
+    """The table without its targets, and these (rows, k), for a loss of so many inputs. Raises DataError.
+
+    known: labels of the classes from 0, in order, of rows that are to be numbered as others are; default their own.
+    """
     named = f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
     if section.targets is None and source.labels is not None:
         kept = source.kept(section.digits)
         rows = np.full((len(source.labels), targets.count), np.nan)
-        rows[kept] = as_targets(source.labels[kept], targets, named)
+        rows[kept] = as_targets(source.labels[kept], targets, named, known)
         return source, rows
     values, columns = source.values, np.array([], int)
     if isinstance(section.targets, str):
@@ -65,9 +73,16 @@ def supervised(
     return replace(source, values=left, low=float(left.min()), high=float(left.max())), rows
 
 
-def as_targets(labels: np.ndarray, targets: Targets, named: str) -> np.ndarray:
-    """Labels (rows,) as classes from 0, or as one component of 0 or 1 for each class: (rows, k). Raises DataError."""
-    found, classes = np.unique(labels, return_inverse=True)
+def as_targets(labels: np.ndarray, targets: Targets, named: str, known: np.ndarray | None = None) -> np.ndarray:
+    """Labels (rows,) as classes from 0, or as one component of 0 or 1 for each class: (rows, k). Raises DataError.
+
+    known: labels of all classes in order; default those that are there.
+    """
+    found = np.unique(labels) if known is None else known
+    if len(strange := np.setdiff1d(labels, found)):
+        shown = ", ".join(map(str, found))
+        raise DataError(f"{named}: holds the class {strange[0]}, the rows to learn from only {shown}; remove its rows.")
+    classes = np.searchsorted(found, labels)
     if targets.classes:
         if len(found) > targets.classes:
             raise DataError(

@@ -133,6 +133,26 @@ class Evaluator:
         self._run(work, self._tiles(theta))
         return mean, variance
 
+    def row_losses(self, rows: np.ndarray, theta: np.ndarray, classes: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Loss of every row (K, n) for every theta (R, m), and whether its class is that of least loss: (R, K) both.
+
+        Where several classes have the least loss each is predicted in part; without classes the second is NaN.
+        """
+        kernel = self._compiled(apply.row_losses, apply.ROW_LOSSES, parameter_gradient=self.model.parameter_gradient)
+        rows = _packed(rows)
+        loss, right = np.empty((2, len(theta), len(rows)))
+
+        def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
+            of_row, predicted = aligned_zeros((len(rows), self._width)), aligned_zeros((len(rows), self._width))
+            predicted[:] = np.nan
+            other, gradient = aligned_zeros((self._width,)), aligned_zeros((self.parameters, self._width))
+            kernel(*tile, rows, classes, self._row(), other, gradient, of_row, predicted)
+            used = lanes.stop - lanes.start
+            loss[lanes], right[lanes] = of_row[:, :used].T, predicted[:, :used].T
+
+        self._run(work, self._tiles(theta))
+        return loss, right
+
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample of exp(-phi) for each theta (R, m): (R, n). The noise has the address given."""
         model, count = self.model, len(theta)

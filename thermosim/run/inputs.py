@@ -11,7 +11,7 @@ from thermosim.case.load import Case, load_case
 from thermosim.case.other_run import kept_starts
 from thermosim.case.settings import Settings
 from thermosim.case.start import others
-from thermosim.data.kept import copies, file_of_targets, is_absolute, place, sizes
+from thermosim.data.kept import copies, file_of_targets, file_of_test, is_absolute, names_files, place, sizes
 from thermosim.plan.outline import Outline, plan
 from thermosim.storage import StorageError
 from thermosim.storage.durable import digest, sync, write_whole
@@ -59,8 +59,9 @@ def sizes_of_kept(case: Case, blocks: Iterable[Outline]) -> list[int]:
     found: dict[str, list[int]] = {}
     for block in blocks:
         data, recording = block.settings.data, block.settings.theta.recording
-        if data is not None and (data.file or data.folder):
-            found.setdefault(str((data.file, data.folder, data.targets)), sizes(data, case.folder))
+        if data is not None and names_files(data):
+            named = (data.file, data.folder, data.targets, file_of_test(data))
+            found.setdefault(str(named), sizes(data, case.folder))
         if recording and not is_absolute(str(recording["file"])):
             path = case.folder / str(recording["file"])
             found.setdefault(str(path), [path.stat().st_size])
@@ -72,7 +73,8 @@ def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
     names = set()
     for block in blocks:
         data, recording = block.settings.data, block.settings.theta.recording
-        names |= {name for name in (data.file, file_of_targets(data)) if name} if data is not None else set()
+        if data is not None:
+            names |= {name for name in (data.file, file_of_targets(data), file_of_test(data)) if name}
         names |= {str(recording["file"])} if recording else set()
         names |= {other.file for other in others(block.settings).values()}
     if case.settings.model.file is not None:
@@ -82,7 +84,7 @@ def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
 
 def _copies(settings: Settings, folder: Path) -> Iterator[tuple[str, Path, bytes | None]]:
     """The files that a block names: name, path, and what is kept of it; nothing of a recording of an absolute path."""
-    if settings.data is not None and (settings.data.file or settings.data.folder):
+    if settings.data is not None and names_files(settings.data):
         yield from copies(settings.data, folder)
     if settings.theta.recording:
         name = str(settings.theta.recording["file"])
