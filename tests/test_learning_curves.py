@@ -1,0 +1,166 @@
+"""Loss and accuracy at frames against plain numpy on the recorded theta, and against theory."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import thermosim
+from tests.assertions import assert_within
+from thermosim.analysis import learning_curves
+from thermosim.analysis.machine import machines
+from thermosim.kernels.evaluate import Evaluator
+from thermosim.models import MODELS
+
+CASE = """
+[model]
+name = "softmax-regression"
+inputs = 3
+classes = 4
+bias = "yes"
+[theta]
+dynamics = "sgd"
+learning_rate = 0.3
+batch = 5
+[data]
+source = "mixture"
+centers = [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, -1.0], [1.0, 1.0, 1.0]]
+weights = [1.0, 2.0, 3.0, 1.0]
+rows = 40
+test = 70
+[ensemble]
+replicas = 12
+seed = 4
+[run]
+steps = 20
+[record]
+every = 10
+variables = ["theta"]
+"""
+RANDOM = np.random.default_rng(2)
+V, S, E = np.array([[1.0, -2.0], [0.3, 4.0]]), np.array([[2.0, 0.6], [0.6, 1.0]]), np.array([[0.4, -0.3], [-0.3, 0.9]])
+LINEAR = {
+    "model": {"name": "linear-regression", "inputs": 2, "outputs": 2},
+    "data": {"source": "linear", "fresh": True, "matrix": V.tolist(), "covariance": S.tolist(), "noise": E.tolist()},
+    "theta.learning_rate": 0.02,
+}
+NETWORK = {
+    "model": {"name": "multilayer-perceptron", "widths": [3, 5, 4], "activation": "tanh", "loss": "cross-entropy"},
+    "theta.initial": "lecun",
+}
+LOGISTIC = {"model": {"name": "logistic-regression", "inputs": 3}, "data.centers": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.5]]}
+
+
+def ensemble(changes=None):
+    case = dict(changes or {})
+    if "model" in case and case["model"]["name"] == "logistic-regression":
+        case["data.weights"] = [1.0, 2.0]
+    return thermosim.simulate(thermosim.load_case(CASE, case))
+
+
+def outputs(ds, theta, inputs):
+    """f (R, K, C) of theta (R, m), written anew for each model."""
+    name = machines(ds)[0].model.name
+    if name == "softmax-regression":
+        weights = theta.reshape(len(theta), 4, 4)
+        return np.einsum("rci,ki->rkc", weights[..., :3], inputs) + weights[:, None, :, 3]
+    if name == "logistic-regression":
+        f = np.einsum("ri,ki->rk", theta, inputs)
+        return np.stack([np.zeros_like(f), f], -1)
+    first, second = theta[:, :15].reshape(-1, 5, 3), theta[:, 15:].reshape(-1, 4, 5)
+    return np.einsum("rcj,rkj->rkc", second, np.tanh(np.einsum("rji,ki->rkj", first, inputs)))
+
+
+def plain(ds, theta, rows):
+    """Loss and correctness of every row, (R, K)."""
+    f, y = outputs(ds, theta, rows[:, :3]), rows[:, 3].astype(int)
+    own = np.take_along_axis(f, y[None, :, None], 2)[..., 0]
+    return np.log(np.exp(f).sum(-1)) - own, f.argmax(-1) == y
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, NETWORK, LOGISTIC, {"data.sets": 3}], ids=["softmax", "net", "logistic", "sets"]
+)
+def test_curves_are_those_of_plain_numpy(changes):
+    ds = ensemble(changes)
+    found, (machine,) = learning_curves(ds), machines(ds)
+    assert (found.rows, found.test_rows) == (40, 70)
+    sets = ds.sizes["replica"] // machine.data.sets
+    for step in (10, 20):
+        theta, here = ds.theta.sel(step=step).values, found.sel(step=step)
+        loss, right = plain(ds, theta, machine.test_rows)
+        kept = [plain(ds, theta[[r]], machine.data.of_set(r // sets)) for r in range(len(theta))]
+        own = {"loss": [one.mean() for one, _ in kept], "accuracy": [one.mean() for _, one in kept]}
+        own |= {"test_loss": loss.mean(1), "test_accuracy": right.mean(1)}
+        own["generalisation_gap"] = own["test_loss"] - own["loss"]
+        for name, each in own.items():
+            assert np.allclose(here[name], np.mean(each), rtol=1e-11), name
+            assert np.allclose(here[f"{name}_error"], np.std(each, ddof=1) / np.sqrt(12), rtol=1e-9), name
+            if name != "generalisation_gap":
+                assert np.allclose(here[f"{name}_of_replica"], each, rtol=1e-11), name
+        for name, rows in (("test_loss", loss), ("test_accuracy", right)):
+            error = rows.mean(0).std(ddof=1) / np.sqrt(70)
+            assert np.allclose(here[f"{name}_error_of_rows"], error, rtol=1e-9)
+        assert 0.3 < here.test_accuracy < 0.95
+        assert here.test_accuracy != here.accuracy
+
+
+def test_a_network_that_sees_nothing_has_the_accuracy_of_chance():
+    """At theta = 0 all classes have the same loss, of which each counts a quarter."""
+    first = learning_curves(ensemble().isel(step=[0]))
+    assert np.allclose(first.accuracy, 0.25, rtol=1e-15)
+    assert np.allclose(first.test_accuracy, 0.25, rtol=1e-15)
+    assert np.allclose(first.loss, np.log(4.0), rtol=1e-12)
+
+
+def test_some_classes_that_share_the_least_loss_count_in_part():
+    model, values = MODELS["softmax-regression"], {"inputs": 1, "classes": 3, "bias": "no"}
+    theta = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    right = Evaluator(model, values).row_losses([[1.0, 0.0], [1.0, 2.0], [-1.0, 1.0]], theta, 3)[1]
+    assert np.array_equal(right, [[0.5, 0.0, 0.0], [1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
+
+
+def test_many_rows_are_taken_in_parts(monkeypatch):
+    ds = ensemble()
+    whole = learning_curves(ds)
+    monkeypatch.setattr(sys.modules["thermosim.analysis.learning_curves"], "_CHUNK", 12 * 9)
+    parts = learning_curves(ds)
+    for name in whole:
+        assert np.allclose(parts[name], whole[name], rtol=1e-12, atol=1e-16), name
+
+
+def test_test_loss_of_linear_regression_is_that_of_the_law():
+    """E |W z - y|^2 = Tr (W - V) S (W - V)' + Tr E, within the error that the rows make."""
+    ds = ensemble(LINEAR | {"data.test": 20_000, "data.centers": None, "data.weights": None, "data.rows": None})
+    found = learning_curves(ds)
+    assert not {"loss", "accuracy", "test_accuracy", "generalisation_gap"} & set(found)
+    weights = ds.theta.values.reshape(3, 12, 2, 2)
+    exact = (np.einsum("frij,jk,frik->fr", weights - V, S, weights - V) + np.trace(E)).mean(1)
+    error = found.test_loss_error_of_rows.values
+    assert_within(found.test_loss, error, exact, catches="a factor 2", mistake=0.5 * exact)
+    assert_within(found.test_loss[1:], error[1:], exact[1:], catches="no noise", mistake=np.trace(E))
+
+
+def test_the_error_of_rows_is_that_of_other_rows():
+    """Test losses of the same theta on 300 other sets of test rows scatter as it says; each set scatters by 4 %."""
+    ds = ensemble({"run.steps": 10})
+    (machine,), theta = machines(ds), ds.theta.isel(step=-1).values
+    said = learning_curves(ds.isel(step=[-1])).test_loss_error_of_rows
+    from thermosim.data.generators import generated
+
+    rows, centers = generated(machine.settings.data, 3, 300 * 70, 7)
+    losses = plain(ds, theta, np.column_stack([rows, centers]))[0].mean(0).reshape(300, 70)
+    spread = losses.mean(1).std(ddof=1)
+    own = (losses.std(1, ddof=1) / np.sqrt(70)).std()
+    assert_within(
+        said, np.hypot(own, spread / np.sqrt(600)), spread, catches="errors over replicas", mistake=0.9 * spread
+    )
+
+
+def test_what_has_no_curves_says_why():
+    fresh = {**LINEAR, "data": LINEAR["data"] | {"fresh": True}}
+    fresh |= {f"data.{key}": None for key in ("centers", "weights", "rows", "test")}
+    with pytest.raises(ValueError, match=r"run with data.test = 1000"):
+        learning_curves(ensemble(fresh))
+    with pytest.raises(ValueError, match=r"record.variables"):
+        learning_curves(ensemble({"record.variables": ["minibatch_loss"]}))
