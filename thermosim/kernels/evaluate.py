@@ -25,6 +25,7 @@ __all__ = ["Evaluator", "energy_bindings"]
 
 _WIDEST, _NARROWEST = 128, 8  # lanes of a tile
 _TILE_BYTES = 4_000_000
+_FEWEST_ROWS = 64  # of a thread, where rows are shared out
 
 
 def energy_bindings(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,15 +143,19 @@ class Evaluator:
         rows = _packed(rows)
         loss, right = np.empty((2, len(theta), len(rows)))
 
-        def work(lanes: slice, tile: tuple[np.ndarray, ...]) -> None:
-            of_row, predicted = aligned_zeros((len(rows), self._width)), aligned_zeros((len(rows), self._width))
-            predicted[:] = np.nan
-            other, gradient = aligned_zeros((self._width,)), aligned_zeros((self.parameters, self._width))
-            kernel(*tile, rows, classes, self._row(), other, gradient, of_row, predicted)
-            used = lanes.stop - lanes.start
-            loss[lanes], right[lanes] = of_row[:, :used].T, predicted[:, :used].T
+        def work(place: tuple[slice, slice], tile: tuple[np.ndarray, ...]) -> None:
+            here, width = rows[place[1]], tile[0].shape[1]
+            derived, scratch = np.empty_like(tile[1]), np.empty_like(tile[4])  # tiles are shared between threads
+            mine = (tile[0], derived, tile[2], tile[3], scratch)
+            row, gradient = aligned_zeros((self._row_length, width)), aligned_zeros((self.parameters, width))
+            of_row, predicted = np.empty((len(here), width)), np.full((len(here), width), np.nan)
+            kernel(*mine, here, classes, row, np.empty(width), gradient, of_row, predicted)
+            loss[place], right[place] = of_row.T, predicted.T
 
-        self._run(work, self._tiles(theta))
+        size = max(_FEWEST_ROWS, math.ceil(len(rows) / self._threads))
+        parts = [slice(first, first + size) for first in range(0, len(rows), size)]
+        tiles = self._tiles(theta, ragged=True)
+        self._run(work, [((lanes, part), tile) for lanes, tile in tiles for part in parts])
         return loss, right
 
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
@@ -228,7 +233,7 @@ class Evaluator:
     def _scratch(self, width: int) -> np.ndarray:
         return np.zeros((self.model.scratch_rows(self.values), width))
 
-    def _run(self, work: Callable[[slice, Any], None], pieces: Any) -> None:
+    def _run(self, work: Callable[[Any, Any], None], pieces: Any) -> None:
         with ThreadPoolExecutor(self._threads) as pool:
             for future in [pool.submit(work, *piece) for piece in pieces]:
                 future.result()
