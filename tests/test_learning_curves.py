@@ -11,6 +11,7 @@ from thermosim.analysis import learning_curves
 from thermosim.analysis.machine import machines
 from thermosim.kernels.evaluate import Evaluator
 from thermosim.models import MODELS
+from thermosim.plots.picture import picture
 
 CASE = """
 [model]
@@ -164,3 +165,23 @@ def test_what_has_no_curves_says_why():
         learning_curves(ensemble(fresh))
     with pytest.raises(ValueError, match=r"record.variables"):
         learning_curves(ensemble({"record.variables": ["minibatch_loss"]}))
+
+
+def test_the_picture_has_both_kinds_of_rows():
+    """Loss and accuracy, of a point and of a sweep; without rows held out the loss is that of all rows, as it was."""
+    one = picture(ensemble())
+    titles = [panel.get_ylabel() for panel in one.axes]
+    assert titles[1].startswith("loss (")
+    assert titles[2] == "accuracy"
+    for panel in one.axes[1:3]:
+        assert panel.get_legend_handles_labels()[1] == ["rows learned from", "rows held out"]
+    found = learning_curves(ensemble())
+    for panel, name in zip(one.axes[1:3], ("loss", "accuracy")):
+        drawn = [line.get_ydata() for line in panel.lines[:2]]
+        assert np.allclose(drawn, [found[name], found[f"test_{name}"]], rtol=1e-12)
+    several = picture(ensemble({"sweep": {"theta.learning_rate": {"values": [0.1, 0.3]}}}))
+    assert several.axes[2].get_legend_handles_labels()[1][-1] == "rows held out"
+    assert len(several.axes[2].lines) == 5
+    without = picture(ensemble({"data.test": None}))
+    assert without.axes[1].get_ylabel().startswith("loss on all data")
+    assert without.axes[2].get_legend_handles_labels()[1] == ["rows learned from"]
