@@ -158,6 +158,24 @@ def test_the_error_of_rows_is_that_of_other_rows():
     )
 
 
+def test_a_part_of_a_sweep_has_the_curves_of_the_whole():
+    """Points whose numbers of test rows differ, and a replica that diverged."""
+    ds = ensemble({"sweep": {"theta.learning_rate": {"values": [0.1, 0.3]}, "data.test": {"values": [70, 20]}}})
+    whole = learning_curves(ds)
+    assert whole.test_loss.dims == ("step", "learning_rate", "test")
+    part = learning_curves(ds.isel(learning_rate=1, test=[1], step=[2]))
+    for name in ("loss", "test_accuracy", "test_loss_error_of_rows", "generalisation_gap_error"):
+        assert np.array_equal(part[name].squeeze(), whole[name].isel(learning_rate=1, test=1, step=2)), name
+    single = ensemble()
+    lost = single.assign(status=("replica", np.arange(12) == 4))
+    lost["theta"] = single.theta.where(~lost.status)
+    left = learning_curves(lost)
+    assert np.allclose(
+        left.test_loss, learning_curves(single).test_loss_of_replica.drop_isel(replica=4).mean("replica")
+    )
+    assert left.replicas == 11
+
+
 def test_what_has_no_curves_says_why():
     fresh = {**LINEAR, "data": LINEAR["data"] | {"fresh": True}}
     fresh |= {f"data.{key}": None for key in ("centers", "weights", "rows", "test")}

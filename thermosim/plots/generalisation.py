@@ -54,9 +54,12 @@ def _panel(chosen: list[Point], curves: list[xr.Dataset], name: str, words: str)
     def draw(panel: Axes) -> None:
         for place, (point, found) in enumerate(zip(chosen, curves, strict=True)):
             for prefix, told in drawn:
-                each = found[f"{prefix}{name}_of_replica"].transpose("step", "replica")
-                named = "" if several and prefix and len(drawn) > 1 else point.label
-                style.band(panel, each["step"].values, each.values, look_of(place, prefix), named if several else told)
+                each, look = found[f"{prefix}{name}_of_replica"].transpose("step", "replica"), look_of(place, prefix)
+                second = bool(several and prefix and len(drawn) > 1)
+                words_of = ("" if second else point.label) if several else told
+                # of several points one band each: those of both kinds would hide each other
+                values = each.values.mean(1, keepdims=True) if second else each.values
+                style.band(panel, each["step"].values, values, look, words_of)
         if several and len(drawn) > 1:
             panel.plot([], [], color="0.3", ls=_DASHED, lw=1.2, label=drawn[-1][1])
         panel.set(xlabel="step", ylabel=words)
