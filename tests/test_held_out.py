@@ -55,6 +55,7 @@ def folder(tmp_path):
     np.save(tmp_path / "off.npy", np.column_stack([TEST_INPUTS, TEST + 1]))
     np.save(tmp_path / "classes.npy", TRAIN)
     np.save(tmp_path / "inputs.npy", INPUTS)
+    (tmp_path / "images").mkdir()
     return tmp_path
 
 
@@ -71,6 +72,7 @@ def test_a_share_is_held_out_of_all_sets(folder, test, count):
     whole = data(folder, file="train.npz")
     part = data(folder, file="train.npz", test=test)
     assert (len(part.values), len(part.test)) == (60 - count, count)
+    assert part.description == f"train.npz: {60 - count} rows of 4 inputs and 1 targets, {count} to test with"
     assert as_set(part.values) | as_set(part.test) == as_set(whole.values)
     assert part.labels is not None
     assert np.array_equal(LABELS[part.values[:, -1].astype(int)], part.labels)
@@ -172,6 +174,25 @@ def test_a_packaged_set_keeps_its_file_of_test_rows(tmp_path):
         assert np.array_equal(machines(ds)[0].test_rows[:, 64], np.arange(7))
 
 
+def test_images_to_test_with_lie_beside_those_to_learn_from(tmp_path):
+    """Each with its classes beside it, all of them kept with the ensemble."""
+    (tmp_path / "raw").mkdir()
+    pixels, classes = RANDOM.integers(256, size=(30, 2, 2)), np.arange(30) % 3
+    for stem, part in (("train", slice(20)), ("t10k", slice(20, 30))):
+        for what, array in (("images-idx3", pixels[part]), ("labels-idx1", classes[part])):
+            header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            (tmp_path / "raw" / f"{stem}-{what}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+    changes = {"data": {"file": "raw", "test": "raw/t10k-images-idx3-ubyte", "encoding": "unit"}}
+    path = tmp_path / "out.h5"
+    thermosim.simulate(thermosim.load_case(SOFTMAX, changes, tmp_path), path).close()
+    (tmp_path / "raw").rename(tmp_path / "gone")
+    with thermosim.open_ensemble(path) as ds:
+        (machine,) = machines(ds)
+        rows = np.column_stack([pixels.reshape(30, -1) / 255.0, classes])
+        assert np.array_equal(machine.test_rows, rows[20:])
+        assert np.array_equal(machine.data.values, rows[:20])
+
+
 def test_a_file_of_test_rows_that_changed_is_not_used(folder):
     ds = thermosim.simulate(thermosim.load_case(SOFTMAX, folder=folder))
     np.savez(folder / "test.npz", inputs=TEST_INPUTS[::-1], targets=LABELS[TEST])
@@ -203,6 +224,8 @@ def test_an_older_case_has_no_test_rows(folder):
         ({"data.test": 0.001}, "leaves no row to test with; make it larger"),
         ({"data.test": 0.5, "data.rows": 31}, "there are only 30 rows to choose from"),
         ({"data.test": "tests.npz"}, "data.test = 'tests.npz': no such file next to the case"),
+        ({"data.test": "train.npz"}, "is the file to learn from; hold out a share of it"),
+        ({"data.test": "images"}, "is a folder; name the file of images in it, such as t10k-images-idx3-ubyte"),
         ({"data.test": "wide.npz"}, "rows have 6 inputs, those to learn from 4"),
         ({"data.test": "strange.npz"}, "holds the class 7, the rows to learn from only 3, 5, 9"),
         ({"data.test": "more.npy"}, "have classes stored beside them, it has not"),

@@ -56,6 +56,8 @@ def test_faults(section: DataSection, targets: Targets | None) -> list[str]:
         return [f"{key}: {_EXPECTED}; {given:g} is no share."]
     if isinstance(given, int) and not 1 <= given <= 10**9:
         return [f"{key}: {_EXPECTED}; give at least one row."]
+    if given == section.file:
+        return [f"{key}: is the file to learn from; hold out a share of it, as in data.test = 0.2, or name another."]
     if isinstance(given, str) and isinstance(section.targets, str) and Path(section.targets).suffix:
         only = f"data.targets = {section.targets!r} holds the targets of the rows to learn from only"
         return [f"{key}: {only}; save both files with their targets, or hold out a share, as in data.test = 0.2."]
@@ -81,6 +83,8 @@ def file_rows(
     """
     key, own = f"data.test = {section.test!r}", section.model_copy(update={"file": section.test, "source": None})
     try:
+        if (folder / str(section.test)).is_dir():  # whose rows to learn from would be found
+            raise DataError(f"{key}: is a folder; name the file of images in it, such as t10k-images-idx3-ubyte.")
         rows = table(own, folder)
         if (rows.labels is None) != (source.labels is None) and section.targets is None:
             has, has_not = (

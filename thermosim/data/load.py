@@ -101,7 +101,7 @@ def load(
         rows,
         sets,
         None if classes is None else labels,
-        _described(section, rows, components, targets),
+        _described(section, rows, components, targets) + ("" if test is None else f", {len(test)} to test with"),
         digest.hexdigest(),
         test,
     )
