@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import special
 
 import thermosim
 from tests.assertions import assert_within
@@ -114,6 +115,76 @@ def test_a_network_that_sees_nothing_has_the_accuracy_of_chance():
     assert np.allclose(first.loss, np.log(4.0), rtol=1e-12)
 
 
+@pytest.mark.parametrize("bias", ["no", "yes"])
+@pytest.mark.parametrize(
+    ("name", "values", "classes"),
+    [
+        ("softmax-regression", {"inputs": 3, "classes": 4}, 4),
+        ("logistic-regression", {"inputs": 3}, 2),
+        *[
+            ("multilayer-perceptron", {"widths": [3, 5, 6, 4], "activation": one, "loss": "cross-entropy"}, 4)
+            for one in ("linear", "relu", "tanh", "gelu")
+        ],
+    ],
+)
+def test_scores_predict_the_class_of_least_loss(name, values, classes, bias):
+    """Softmax of the scores is exp(-l), class by class; so both ways of prediction agree, at every row and replica."""
+    model, values = MODELS[name], values | {"bias": bias}
+    evaluator = Evaluator(model, values)
+    theta, inputs = RANDOM.normal(size=(7, evaluator.parameters)), RANDOM.normal(size=(30, 3))
+    scores = model.scores(theta, inputs, values)
+    best = scores == scores.max(-1, keepdims=True)
+    each = np.stack([np.full((7, 30), np.nan)] * classes, -1)
+    for c in range(classes):
+        rows = np.column_stack([inputs, np.full(30, float(c))])
+        each[..., c], right = evaluator.row_losses(rows, theta, classes)
+        assert np.array_equal(right, best[..., c] / best.sum(-1))  # a network all of whose units died has equal scores
+    assert np.allclose(special.log_softmax(scores, axis=-1), -each, rtol=1e-9, atol=1e-12)
+
+
+USER = """
+import numpy as np
+from thermosim import Model, Parameter
+
+def parameter_gradient(row, theta, constants, shared, factor, loss, gradient, scratch):
+    for lane in range(theta.shape[1]):
+        error = theta[0, lane] * row[0, lane] - row[1, lane]
+        loss[lane] += factor * error * error
+        gradient[0, lane] += factor * 2.0 * error * row[0, lane]
+
+def scores(theta, inputs, constants):
+    return -((theta[:, None, :] * inputs[None] - np.arange(3.0)) ** 2)
+
+MODEL = Model(
+    name="levels", summary="the nearest of three levels", source="this test",
+    inputs=lambda c: 1, targets=lambda c: 1, classes=lambda c: 3,
+    parameters=(Parameter("weight", "weight", lambda c: (1,), lambda c: np.ones(1)),),
+    parameter_gradient=parameter_gradient, scores=scores,
+)
+"""
+
+
+def test_scores_of_a_user_are_compared_with_the_loss(tmp_path):
+    """And a user's loss of classes has an accuracy without them, the same."""
+    np.save(tmp_path / "rows.npy", np.column_stack([RANDOM.uniform(0.0, 3.0, 50), RANDOM.integers(3, size=50)]))
+    changes = {"model": {"file": "levels.py"}, "data": {"file": "rows.npy", "test": 0.4}, "theta.learning_rate": 0.02}
+
+    def case(text):
+        (tmp_path / "levels.py").write_text(text)
+        return thermosim.load_case(CASE, changes, tmp_path)
+
+    found = [learning_curves(thermosim.simulate(case(t))) for t in (USER, USER.replace(", scores=scores", ""))]
+    assert np.allclose(found[0].test_accuracy, found[1].test_accuracy, rtol=1e-12)
+    assert 0.1 < float(found[0].test_accuracy[-1]) < 0.9
+    for old, new, said in (
+        ("return -((", "return ((", "the one of larger score has the larger loss too"),
+        ("np.arange(3.0)", "np.arange(2.0)", "scores"),
+        (", classes=lambda c: 3", "", "which this loss has not"),
+    ):
+        with pytest.raises(thermosim.CaseError, match=said):
+            case(USER.replace(old, new))
+
+
 def test_some_classes_that_share_the_least_loss_count_in_part():
     model, values = MODELS["softmax-regression"], {"inputs": 1, "classes": 3, "bias": "no"}
     theta = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
@@ -127,7 +198,7 @@ def test_many_rows_are_taken_in_parts(monkeypatch):
     monkeypatch.setattr(sys.modules["thermosim.analysis.learning_curves"], "_CHUNK", 12 * 9)
     parts = learning_curves(ds)
     for name in whole:
-        assert np.allclose(parts[name], whole[name], rtol=1e-12, atol=1e-16), name
+        assert np.allclose(parts[name], whole[name], rtol=1e-12, atol=1e-14), name
 
 
 def test_test_loss_of_linear_regression_is_that_of_the_law():

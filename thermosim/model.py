@@ -126,6 +126,8 @@ class Model:
     support(constants) -> (points (P, n), log_weights (P)) with sum_p exp(log_weights) f(points) the integral or sum of
         f over all x, or None where there is no such rule.
     cross_entropy(theta_a (..., m), theta_b (..., m), constants) -> <phi_b> in exp(-phi_a), (...).
+    scores(theta (R, m), inputs (K, d), constants) -> (R, K, classes): of a loss of classes, larger where the loss of
+        the row with that class is less; without it every class costs a `parameter_gradient`.
     log_normaliser(theta (..., m), constants) -> (ln Z (...), its standard error (...)) of an energy without it.
     """
 
@@ -160,6 +162,7 @@ class Model:
     support: Callable[[Values], tuple[np.ndarray, np.ndarray] | None] = lambda constants: None
     cross_entropy: Callable[..., np.ndarray] | None = None
     log_normaliser: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    scores: Callable[..., np.ndarray] | None = None
     equilibrium: Callable[..., np.ndarray] | None = None
     propagator: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     initial_theta: Mapping[str, Callable[..., np.ndarray]] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from thermosim.analysis.machine import Machine, machines
 
 __all__ = ["learning_curves"]
 
-_CHUNK = 1 << 22  # losses held at a time
+_CHUNK = 1 << 22  # losses, of all classes, held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +134,23 @@ def _rows_of_test(machine: Machine) -> np.ndarray:
 def _means(machine: Machine, rows: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Loss and accuracy (R,) of theta (R, m), and the errors over rows of their means over replicas."""
     totals, means = np.zeros((2, len(theta))), np.empty((2, len(rows)))
-    size = max(1, _CHUNK // len(theta))
+    size = max(1, _CHUNK // (len(theta) * max(1, _classes(machine))))
     for first in range(0, len(rows), size):
         part = slice(first, first + size)
-        each = np.stack(machine.evaluator.row_losses(rows[part], theta, _classes(machine)))  # (2, R, rows)
+        each = np.stack(_of_rows(machine, rows[part], theta))  # (2, R, rows)
         totals += each.sum(2)
         means[:, part] = each.mean(1)
     error = means.std(1, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.full(2, np.nan)
     return totals[0] / len(rows), totals[1] / len(rows), float(error[0]), float(error[1])
+
+
+def _of_rows(machine: Machine, rows: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Loss of every row (K, n) for every theta (R, m), and whether its class is that of least loss: (R, K) both."""
+    model, classes = machine.model, _classes(machine)
+    if model.scores is None or not classes:
+        return machine.evaluator.row_losses(rows, theta, classes)
+    loss, _ = machine.evaluator.row_losses(rows, theta)
+    scores = model.scores(theta, rows[:, :-1], machine.constants)
+    best = scores == scores.max(-1, keepdims=True)
+    own = np.take_along_axis(best, rows[None, :, -1:].astype(np.int64), 2)[..., 0]
+    return loss, own / best.sum(-1)

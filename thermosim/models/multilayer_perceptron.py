@@ -98,6 +98,25 @@ def layers(theta: np.ndarray, constants: Values) -> list[np.ndarray]:
     return found
 
 
+def scores(theta: np.ndarray, inputs: np.ndarray, constants: Values) -> np.ndarray:
+    """f of inputs (K, d) for theta (R, m): (R, K, outputs)."""
+    found, biased = layers(theta, constants), constants["bias"] == "yes"
+    h = np.broadcast_to(inputs, (len(theta), *inputs.shape))
+    for k, matrix in enumerate(found):
+        z = h @ matrix[..., : h.shape[-1]].swapaxes(-2, -1)
+        z = z + matrix[:, None, :, -1] if biased else z
+        h = z if k + 1 == len(found) else _activated(constants["activation"], z)
+    return np.asarray(h)
+
+
+def _activated(activation: str, z: np.ndarray) -> np.ndarray:
+    if activation == "relu":
+        return np.maximum(z, 0.0)
+    if activation == "tanh":
+        return np.asarray(np.tanh(z))
+    return z * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (z + 0.044715 * z**3))) / 2.0 if activation == "gelu" else z
+
+
 def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
     """Weights of variance gain/in, biases 0: theta (m, R)."""
     theta, first = np.zeros((len(normal) - 1, normal.shape[1])), 0
@@ -172,6 +191,7 @@ MODEL = Model(
     parameters=tuple(_layer(number) for number in range(_DEEPEST)),
     scratch_rows=_scratch_rows,
     parameter_gradient=parameter_gradient,
+    scores=scores,
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=(layer_gradient_square, incoming, outgoing),

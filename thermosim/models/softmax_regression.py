@@ -31,6 +31,13 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
     first_backward(row[:d], slopes, gradient)
 
 
+def scores(theta: np.ndarray, inputs: np.ndarray, constants: Values) -> np.ndarray:
+    """W z + b of inputs (K, d) for theta (R, m): (R, K, C)."""
+    weights = theta.reshape(len(theta), *_weights(constants))
+    of_inputs = inputs @ weights[..., : inputs.shape[1]].swapaxes(1, 2)
+    return np.asarray(of_inputs + weights[:, None, :, -1] if constants["bias"] == "yes" else of_inputs)
+
+
 def _weights(constants: Values) -> tuple[int, ...]:
     return int(constants["classes"]), int(constants["inputs"]) + int(constants["bias"] == "yes")
 
@@ -50,4 +57,5 @@ MODEL = Model(
     parameters=(Parameter("weights", "weights W, with the biases", _weights, lambda c: np.zeros(_weights(c))),),
     scratch_rows=lambda constants: 2 * int(constants["classes"]) + 3,
     parameter_gradient=parameter_gradient,
+    scores=scores,
 )

@@ -82,6 +82,7 @@ def _some(point: Point, points: int) -> xr.Dataset:
     rows = 0 if section.fresh else machine.data.rows
     rows += 0 if machine.test_rows is None else len(machine.test_rows)
     frames = spread(point.ds.sizes["step"], _FRAMES)
-    price = points * len(frames) * rows * max(classes, 1) * machine.evaluator.parameters
+    gradients = 1 if model.scores is not None else max(classes, 1)
+    price = points * len(frames) * rows * gradients * machine.evaluator.parameters
     replicas = style.pick(point.ds.sizes["replica"], max(_FEWEST, _OPERATIONS // max(price, 1)))
     return point.ds.isel(step=frames, replica=replicas)

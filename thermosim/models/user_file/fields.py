@@ -47,6 +47,7 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "classes": ("constants", False),
     "cross_entropy": ("theta_a, theta_b, constants", False),
     "log_normaliser": ("theta, constants", False),
+    "scores": ("theta, inputs, constants", False),
     "equilibrium": ("theta, constants, temperature, normal", False),
     "propagator": ("theta, constants, time_step, temperature", False),
     "validate": ("constants, settings", False),

@@ -6,13 +6,15 @@ import numpy as np
 
 from thermosim.model import Model, Values
 from thermosim.models.user_file.lane_rules import sum_faults, varied
-from thermosim.models.user_file.plain import ModelFault, Plain
+from thermosim.models.user_file.plain import ModelFault, Plain, outcome
+from thermosim.models.user_file.samplers import check_outputs
 from thermosim.models.user_file.slopes import compared
 from thermosim.models.user_file.states import thetas
 
 __all__ = ["loss_faults"]
 
 _STATES = 6
+_CLASSES = 8  # at most, that scores are compared for
 
 
 def loss_faults(plain: Plain) -> list[str]:
@@ -27,7 +29,7 @@ def loss_faults(plain: Plain) -> list[str]:
     rows, theta, constants = rows[:, finite], theta[:, finite], constants[:, finite]
     if faults := sum_faults(plain, rows, theta, constants, None):
         return faults
-    return _slope_faults(plain, rows, theta)
+    return _slope_faults(plain, rows, theta) or _score_faults(plain, rows, theta, constants)
 
 
 def _slope_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[str]:
@@ -60,6 +62,26 @@ def _slope_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[str
     if decided:
         return []
     return ["the loss is so rough that finite differences find no slope of it at any random row: is it smooth?"]
+
+
+def _score_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> list[str]:
+    """Scores of classes fall as the losses of the same row with these classes rise."""
+    model, values = plain.model, plain.values
+    classes = model.classes(values) if model.classes is not None else 0
+    if model.scores is None:
+        return []
+    if not classes or model.inputs is None:
+        return ["scores: are of classes, which this loss has not; remove it, or give classes."]
+    inputs, count = rows[: model.inputs(values)], rows.shape[1]
+    found = outcome("scores", model.scores, theta.T.copy(), inputs.T.copy(), values)
+    own = check_outputs("scores", found, (count, count, classes))[np.arange(count), np.arange(count)]  # (rows, classes)
+    for c in range(1, min(classes, _CLASSES)):
+        first, other = (_loss(plain, np.vstack([inputs, np.full((1, count), k)]), theta, constants) for k in (0, c))
+        rise, fall = other - first, own[:, 0] - own[:, c]
+        if (rise * fall < -1e-9 * (1.0 + np.abs(rise * fall))).any():
+            said = f"of the classes 0 and {c} the one of larger score has the larger loss too"
+            return [f"scores: {said}; give the class of least loss the largest score."]
+    return []
 
 
 def _loss(plain: Plain, rows: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> np.ndarray:
