@@ -27,7 +27,7 @@ from thermosim.analysis.machine import Machine, machines
 
 __all__ = ["learning_curves"]
 
-_CHUNK = 1 << 22  # losses, of all classes, held at a time
+_CHUNK = 1 << 22  # numbers held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,8 @@ def learning_curves(ds: xr.Dataset) -> xr.Dataset:
     loss, accuracy over all rows that a replica learned from, absent with fresh rows; test_loss, test_accuracy over
     those of `data.test`, with X_error_of_rows, and generalisation_gap; accuracies only of losses whose targets are
     classes. X_error is over replicas; X_of_replica has dims step, axes, replica. Attributes: rows, test_rows (numbers
-    of them). It takes a gradient per class of every row at every frame: select frames with ds.isel(step=...).
+    of them). It takes a gradient of every row at every frame, one for each class where the model has no `scores`:
+    select frames with ds.isel(step=...).
 
     Raises ValueError where the model is no loss, theta is not recorded, or there are neither rows nor test rows;
     DataError where the rows are not to be had.
@@ -134,7 +135,8 @@ def _rows_of_test(machine: Machine) -> np.ndarray:
 def _means(machine: Machine, rows: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Loss and accuracy (R,) of theta (R, m), and the errors over rows of their means over replicas."""
     totals, means = np.zeros((2, len(theta))), np.empty((2, len(rows)))
-    size = max(1, _CHUNK // (len(theta) * max(1, _classes(machine))))
+    each_takes = max(1, _classes(machine), machine.model.scratch_rows(machine.constants))
+    size = max(1, _CHUNK // (len(theta) * each_takes))
     for first in range(0, len(rows), size):
         part = slice(first, first + size)
         each = np.stack(_of_rows(machine, rows[part], theta))  # (2, R, rows)
