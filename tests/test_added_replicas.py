@@ -10,7 +10,7 @@ import xarray as xr
 import thermosim
 from tests.assertions import assert_within
 from tests.conftest import SPHERE, TRAP
-from thermosim.analysis.gradient_noise import _minibatch
+from thermosim.analysis.gradient_noise import minibatch
 from thermosim.analysis.machine import machines
 from thermosim.storage import StorageError, parts_folder
 
@@ -110,7 +110,7 @@ def test_minibatches_and_data_sets_of_added_replicas_are_known(tmp_path):
     assert np.array_equal(np.bincount(machine.data_set()), [16, 16, 16, 16])
     mean = ds.theta.isel(theta_dim=slice(2)).transpose("step", "replica", "theta_dim").values
     precision = np.exp(ds.theta.isel(step=0, theta_dim=slice(2, None)).values)
-    force = precision * (_minibatch(machine, 1).mean(axis=1) - mean[0])
+    force = precision * (minibatch(machine, 1).mean(axis=1) - mean[0])
     assert np.allclose(mean[1] - mean[0], 0.05 * force, rtol=1e-9, atol=1e-12)
     order = np.argsort(machine.data_set(), kind="stable")
     found = thermosim.analysis.dataset_information(ds, method="classifier")

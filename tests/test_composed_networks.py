@@ -65,7 +65,7 @@ LOSSES = {
     "absolute": (absolute_error, lambda f, y: np.sum(np.abs(f - y), axis=-1)),
     "huber": (huber(0.7), lambda f, y: np.sum(2.0 * special.huber(0.7, f - y), axis=-1)),
     "cross_entropy": (cross_entropy, lambda f, y: special.logsumexp(f, axis=-1) - f[..., int(y[0])]),
-    "logistic": (logistic, lambda f, y: np.logaddexp(0.0, -(2.0 * y[0] - 1.0) * f[..., 0])),
+    "logistic": (logistic, lambda f, y: np.logaddexp(0.0, -(2.0 * y[0] - 1.0) * f[..., -1])),
 }
 
 

@@ -22,7 +22,9 @@ CASES = Path(__file__).parent.parent / "cases"
 LONG = "a price of $5 for x_1, " * 6
 TRAP = CASES / "driven/dragged_trap.toml"
 SPHERE = CASES / "ideal_gas/fixed_elr.toml"
+DIGITS = CASES / "training/digits.toml"
 FEW = {"ensemble.replicas": 40}
+DIGITS_FEW = {"ensemble.replicas": 8, "run.steps": 60, "record.every": 10, "data.rows": 60, "data.test": 40}
 GRID = {"x.temperature": {"values": [0.5, 2.0]}, "x.time_step": {"logspace": [0.002, 0.05], "num": 3}}
 RATES = {"theta.learning_rate": {"logspace": [0.01, 0.2], "num": 3}, "theta.batch": {"values": [1, 4]}}
 PAPER = {name: {"logspace": [1e-3, 1e-1], "num": 3} for name in ("theta.learning_rate", "theta.weight_decay")}
@@ -36,6 +38,8 @@ ENSEMBLES = {
     "trap": (TRAP, FEW | {"run.steps": 50, "x.temperature": 0.5, "title": LONG}, None, 0.5),
     "trap, grid": (TRAP, FEW | {"run.steps": 50, "sweep": GRID}, None, None),
     "trap, theta": (TRAP, FEW | {"run.steps": 50, "sweep": GRID}, "x", None),
+    "classes": (DIGITS, DIGITS_FEW, None, None),
+    "classes, sweep": (DIGITS, DIGITS_FEW | {"sweep": {"theta.batch": {"values": [4, 64]}}}, None, None),
     "sphere": (SPHERE, {"ensemble.replicas": 8, "run.steps": 100, "record.every": 20, "sweep": PAPER}, None, None),
 }
 

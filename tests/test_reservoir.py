@@ -152,13 +152,13 @@ def test_variance_for_precisions() -> None:
 
 def test_autocorrelation_sees_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minibatches used twice: C(1) = C(0)/2 for every other step, and the noise is not white."""
-    original = noise_module._minibatch
+    original = noise_module.minibatch
 
     def twice(machine: Machine, step: int) -> np.ndarray:
         return original(machine, step // 2)
 
     assert bool(noise_statistics(run()).white)
-    monkeypatch.setattr(noise_module, "_minibatch", twice)
+    monkeypatch.setattr(noise_module, "minibatch", twice)
     coloured = noise_statistics(run())
     assert not bool(coloured.white)
     assert float(coloured.replay_residual) > 0.01

@@ -152,7 +152,8 @@ class Model:
     log_normaliser(theta (..., m), constants) -> (ln Z (...), its standard error (...)) of an energy without it.
     layers(theta (..., m), constants) -> matrices (..., b, a) of the layers of a network.
     activations(theta (..., m), constants, inputs (P, n)) -> hidden layers by name, each (..., P, units), of a network.
-    outputs(theta (..., m), constants, inputs (P, n)) -> its outputs (..., P, k).
+    outputs(theta (..., m), constants, inputs (P, n)) -> (..., P, k), predictions of the targets; of a loss of classes
+        one for each, larger where the loss of the row with that class is less.
     """
 
     name: str

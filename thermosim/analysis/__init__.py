@@ -27,6 +27,7 @@ from thermosim.analysis.ideal_learning import ideal_learning, joint_entropy
 from thermosim.analysis.information import learned_information, low_variance
 from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
+from thermosim.analysis.learning_curves import learning_curves
 from thermosim.analysis.machine import machines
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
@@ -73,6 +74,7 @@ __all__ = [
     "joint_entropy",
     "judge",
     "learned_information",
+    "learning_curves",
     "learning_ledger",
     "low_variance",
     "machines",

@@ -69,6 +69,18 @@ class Machine:
             raise refusals[-1]
         raise DataError(f"the data have changed since the run: {changed.description} is not what it learned from.")
 
+    @functools.cached_property
+    def test_rows(self) -> np.ndarray | None:
+        """Rows that no replica learned from, (K, n) as those of `data`; None where the case has no data.test."""
+        from thermosim.data.sources import test_rows_of
+
+        section = self.settings.data
+        if section is None or section.test is None:
+            return None
+        if section.fresh:  # drawn from their law, so the same wherever the case is
+            return test_rows_of(self.model, self.constants, section, self.folder)
+        return self.data.test
+
     @property
     def folder(self) -> Path:
         """Where files of the case are looked for that are not kept in the ensemble."""

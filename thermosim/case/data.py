@@ -55,6 +55,11 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     return found
 
 
+def names_files(section: DataSection) -> bool:
+    """Whether there are files of which copies may be kept."""
+    return section.file is not None or section.folder is not None or isinstance(section.test, str)
+
+
 def _level_faults(model: Model, settings: Settings, data: DataSection, folder: Path) -> list[str]:
     """Whether the rows take only the values that the model's components can take."""
     low, high = model.levels

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from thermosim.case.data import names_files
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.data import DataSection
@@ -30,6 +31,7 @@ def _named(settings: Settings) -> list[str]:
     swept, data = settings.sweep, settings.data
     files = [data.file, data.folder] if data else []
     files += [*swept.get("data.file", ()), *swept.get("data.folder", ())]
+    files += [test for test in swept.get("data.test", (data and data.test,)) if isinstance(test, str)]
     if data is not None and data.file is not None:
         aims = swept.get("data.targets", (data.targets,))
         files += [file_of_targets(data.model_copy(update={"targets": given})) for given in aims]
@@ -50,12 +52,11 @@ def places_of_data(
     run in this process. So neither moving the ensemble nor changing or losing a file of the case matters.
     """
     source = Path(encoding["source"]) if "source" in encoding else None
-    names_files = section.file is not None or section.folder is not None
-    if source is not None and names_files and (inputs := inputs_folder(source)) is not None:
+    if source is not None and names_files(section) and (inputs := inputs_folder(source)) is not None:
         home = home_of(settings)
         for _ in range(_DEEPEST):  # of a part of a sweep the settings may not say how deep the whole reached
             kept = kept_section(section, home)
-            if (inputs.parent / str(kept.file or kept.folder)).exists():
+            if (inputs.parent / str(kept.file or kept.folder or kept.test)).exists():
                 yield kept, inputs.parent
             home /= _UP
     yield section, folder_outside(encoding)

@@ -17,18 +17,19 @@ import numpy as np
 
 from thermosim.data.section import DataSection
 
-__all__ = ["CHOICE", "NORMAL", "ORDER", "UNIFORM", "address", "generated", "linear_law", "order", "triangular"]
+__all__ = ["CHOICE", "NORMAL", "ORDER", "TEST", "UNIFORM", "address", "generated", "linear_law", "order", "triangular"]
 
 NORMAL = 0  # normals of a row
 UNIFORM = 1  # uniforms of a row
 CHOICE = 2  # which center a row belongs to
 ORDER = 3  # order of the rows of a file
 _ROLES = 8
+TEST = -1  # the "set" of rows to test with, whose roles stand after those of set 0
 
 
 def address(role: int, number: int) -> int:
-    """The step of the stream DATA at which set `number` finds its random numbers of one role."""
-    return _ROLES * number + role
+    """The step of the stream DATA at which set `number`, or TEST, finds its random numbers of one role."""
+    return _ROLES // 2 + role if number == TEST else _ROLES * number + role
 
 
 def generated(
@@ -60,7 +61,7 @@ def linear_law(section: DataSection, inputs: int, targets: int) -> tuple[np.ndar
 
 
 def order(seed: int, total: int, number: int) -> np.ndarray:
-    """A random order of the rows 0 ... total - 1 of a file, for set `number`."""
+    """A random order of the rows 0 ... total - 1 of a file, for set `number`, or TEST."""
     from thermosim.kernels.noise import uniform_array
     from thermosim.streams import DATA
 

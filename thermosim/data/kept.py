@@ -15,7 +15,16 @@ from thermosim.data.section import DataSection
 from thermosim.data.tables import data_folder, packaged_files
 from thermosim.data.targets import array_of_targets, names_column
 
-__all__ = ["copies", "depth", "file_of_targets", "is_absolute", "kept_section", "place", "sizes"]
+__all__ = [
+    "copies",
+    "depth",
+    "file_of_targets",
+    "file_of_test",
+    "is_absolute",
+    "kept_section",
+    "place",
+    "sizes",
+]
 
 _ABSOLUTE = "absolute"  # folder of copies of files that are named by absolute paths
 
@@ -35,16 +44,21 @@ def sizes(section: DataSection, folder: Path) -> list[int]:
 
 def _files(section: DataSection, folder: Path) -> Iterator[tuple[str, Path]]:
     if section.file is not None:
-        name, paths = section.file, files_of(section.file, folder)
+        yield from _below_name(section.file, files_of(section.file, folder), folder)
     elif section.folder is not None and section.source is not None and not is_absolute(section.folder):
-        name, paths = section.folder, packaged_files(section.source, data_folder(section.folder, folder))
-    else:
-        return
-    base = Path(name) if (folder / name).is_dir() else Path(name).parent
-    for path in paths:  # the classes of images lie beside them
-        yield str(base / path.relative_to(folder / base)), path
+        home = data_folder(section.folder, folder)
+        yield from _below_name(section.folder, packaged_files(section.source, home), folder)
     if (targets := file_of_targets(section)) is not None:
         yield targets, files_of(targets, folder)[0]
+    if (test := file_of_test(section)) is not None:
+        yield from _below_name(test, files_of(test, folder), folder)
+
+
+def _below_name(name: str, paths: Iterable[Path], folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a name in a case, each with a name of its own: the classes of images lie beside them."""
+    base = Path(name) if (folder / name).is_dir() else Path(name).parent
+    for path in paths:
+        yield str(base / path.relative_to(folder / base)), path
 
 
 def file_of_targets(section: DataSection) -> str | None:
@@ -52,6 +66,11 @@ def file_of_targets(section: DataSection) -> str | None:
     given = section.targets
     inside = array_of_targets(section) is not None or names_column(section)
     return given if isinstance(given, str) and not inside else None
+
+
+def file_of_test(section: DataSection) -> str | None:
+    """The file that data.test names, where it names one."""
+    return section.test if isinstance(section.test, str) else None
 
 
 def depth(names: Iterable[str]) -> int:
@@ -70,6 +89,7 @@ def place(name: str, home: Path) -> str:
 def kept_section(section: DataSection, home: Path) -> DataSection:
     """A [data] that reads the copies, for a case in the folder that holds the inputs; `home` as for `place`."""
     keys = {"file": section.file, "folder": section.folder, "targets": file_of_targets(section)}
+    keys["test"] = file_of_test(section)
     if section.folder is not None and is_absolute(section.folder):
         del keys["folder"]
     return section.model_copy(update={key: place(name, home) for key, name in keys.items() if name is not None})

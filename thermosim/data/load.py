@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.data.generators import generated, order
+from thermosim.data.generators import TEST, generated, order
+from thermosim.data.held_out import file_rows, learned, tested
 from thermosim.data.rows import DataError, Table
 from thermosim.data.rules import faults
 from thermosim.data.section import GENERATED, GENERATED_ROWS, DataSection
 from thermosim.data.tables import table
 from thermosim.data.targets import Targets, as_targets, supervised
 
-__all__ = ["Data", "load"]
+__all__ = ["Data", "load", "load_test"]
 
 Sampler = Callable[[int, int], np.ndarray]
 
@@ -36,7 +37,8 @@ class Data:
     sets: int
     labels: np.ndarray | None  # (sets K,), the class of each row, or its center in a mixture
     description: str
-    sha256: str  # of the bytes of values
+    sha256: str  # of the bytes of values, and of those of test where there are some
+    test: np.ndarray | None = None  # rows to test with (K', n), of no set
 
     def of_set(self, number: int) -> np.ndarray:
         """Rows (K, n) of one set."""
@@ -69,63 +71,108 @@ def load(
     if found:
         raise DataError("\n\n".join(found))
 
-    source = None if section.source in GENERATED else table(section, folder)
-    total = GENERATED_ROWS if source is None else len(source.kept(section.digits))
-    rows, sets = section.rows or total, section.sets
-    width, aims = components + (targets.count if targets else 0), None
-    if source is not None and targets is not None:
-        source, aims = supervised(section, source, components, targets, folder)
+    source, aims = _source(section, components, folder, targets)
+    total = GENERATED_ROWS if source is None else len(learned(section, source))
+    rows, sets, width = section.rows or total, section.sets, components + (targets.count if targets else 0)
     values, labels = np.empty((sets * rows, width)), np.empty(sets * rows, np.int64)
     classes: Any = None
     for number in range(sets):
         place = slice(number * rows, (number + 1) * rows)
         if source is not None:
             chosen = _order(section, source, rows, number)
-            values[place, :components] = _inputs(section, source, chosen)
+            values[place, :components] = _inputs(section, source, source.values[chosen])
             classes = None if source.labels is None else source.labels[chosen]
-            if aims is not None:
-                values[place, components:] = aims[chosen]
+            values[place, components:] = aims[chosen]
         elif section.source == "teacher":
             assert sample is not None
             values[place] = _sampled(sample, rows, components, number)
         else:
-            with np.errstate(over="ignore", invalid="ignore"):  # refused below
-                made, classes = generated(section, components, rows, number, width - components)
-            values[place, : made.shape[1]] = made
-            if targets is not None and classes is not None:
-                assert section.centers is not None
-                named = f"data.source = {section.source!r}"
-                values[place, components:] = as_targets(classes, len(section.centers), targets, named)
+            values[place], classes = _generated(section, components, rows, number, targets)
         if classes is not None:
             labels[place] = classes
     if not np.isfinite(values).all():
         raise DataError("data: rows take values that are not finite; make the numbers of this source smaller.")
+    test = load_test(section, components, folder, targets)
+    digest = hashlib.sha256(values.data.cast("B"))
+    if test is not None:
+        digest.update(test.data.cast("B"))
     return Data(
         values,
         rows,
         sets,
         None if classes is None else labels,
-        _described(section, rows, components, targets),
-        hashlib.sha256(values.data.cast("B")).hexdigest(),
+        _described(section, rows, components, targets) + ("" if test is None else f", {len(test)} to test with"),
+        digest.hexdigest(),
+        test,
     )
+
+
+def load_test(section: DataSection, components: int, folder: Path, targets: Targets | None) -> np.ndarray | None:
+    """The rows that data.test keeps from learning, (K', n) as those of `Data`; None where there are none.
+
+    The section has no faults. Raises DataError.
+    """
+    if section.test is None or targets is None:
+        return None
+    source, aims = _source(section, components, folder, targets)
+    if source is None:
+        rows = _generated(section, components, int(section.test), TEST, targets)[0]
+    else:
+        if isinstance(section.test, str):
+            stored, aims = file_rows(section, source, components, targets, folder)
+        else:
+            chosen = tested(section, source)
+            stored, aims = source.values[chosen], aims[chosen]
+        rows = np.hstack([_inputs(section, source, stored), aims])
+    if not np.isfinite(rows).all():
+        raise DataError(f"data.test = {section.test!r}: rows take values that are not finite; remove or mend them.")
+    return np.ascontiguousarray(rows, float)
+
+
+def _source(
+    section: DataSection, components: int, folder: Path, targets: Targets | None
+) -> tuple[Table | None, np.ndarray]:
+    """All rows of a source without their targets, and these (rows, k); of a generated one None, and no targets."""
+    if section.source in GENERATED:
+        return None, np.empty((0, 0))
+    source = table(section, folder)
+    return (
+        (source, np.empty((len(source.values), 0)))
+        if targets is None
+        else supervised(section, source, components, targets, folder)
+    )
+
+
+def _generated(
+    section: DataSection, components: int, rows: int, number: int, targets: Targets | None
+) -> tuple[np.ndarray, Any]:
+    """Generated rows (K, n) with their targets, and the centers (K,) of a mixture."""
+    count = targets.count if targets else 0
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by the caller
+        made, classes = generated(section, components, rows, number, count)
+    if targets is not None and classes is not None:
+        assert section.centers is not None
+        centers = np.arange(len(section.centers))  # classes, also those that are never drawn
+        made = np.hstack([made, as_targets(classes, targets, f"data.source = {section.source!r}", centers)])
+    return made, classes
 
 
 def _order(section: DataSection, source: Table, rows: int, number: int) -> np.ndarray:
     """Numbers (K,) of the rows of one set."""
-    kept = source.kept(section.digits)
+    kept = learned(section, source)
     return kept[order(section.seed, len(kept), number)[:rows]] if rows < len(kept) else kept
 
 
-def _inputs(section: DataSection, source: Table, chosen: np.ndarray) -> np.ndarray:
-    """These rows (K, n), shrunk and encoded."""
-    values = _shrunk(source.values[chosen], source.side, section.shrink)
+def _inputs(section: DataSection, source: Table, stored: np.ndarray) -> np.ndarray:
+    """Rows (K, n) as they are stored, shrunk and encoded on the scale of the source's rows to learn from."""
+    values = _shrunk(stored, source.side, section.shrink)
     if section.encoding == "standard":
-        return _standard(values, _shrunk(source.values[source.kept(section.digits)], source.side, section.shrink))
+        return _standard(values, _shrunk(source.values[learned(section, source)], source.side, section.shrink))
     return _encoded(section, source, values)
 
 
 def _standard(values: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Rows with the mean and deviation of each component of all rows taken out; what is constant becomes 0."""
+    """Rows with the mean and deviation of each component of total taken out; what is constant there becomes 0."""
     varies = total.min(axis=0) < total.max(axis=0)
     total = total.astype(float)
     return np.where(varies, (values - total.mean(axis=0)) / np.where(varies, total.std(axis=0), 1.0), 0.0)

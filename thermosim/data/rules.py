@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.data.formats import NAMED
+from thermosim.data.held_out import file_rows, how_many_learned, share_faults, test_faults
 from thermosim.data.rows import DataError, Table
 from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED, DataSection
 from thermosim.data.tables import table
@@ -35,6 +36,8 @@ def faults(section: DataSection, components: int, folder: Path, targets: Targets
     if source is not None and file is not None:
         return [f"data.source = {source!r}, data.file = {file!r}: has both; keep one of them."]
     found = _unused(section)
+    if section.test is not None and (of_test := test_faults(section, targets)):
+        return found + of_test
     if (source == "linear") != (targets is not None) and source in GENERATED and source != "mixture":
         return found + [_without_targets(section, targets)]
     width = components + (targets.count if targets else 0)
@@ -43,7 +46,7 @@ def faults(section: DataSection, components: int, folder: Path, targets: Targets
         if targets is not None:
             found += _linear_faults(section, components, targets) if source == "linear" else []
             found += _classes_faults(section, targets) if source == "mixture" and not found else []
-        return found + _size_faults(section, section.rows or GENERATED_ROWS, width)
+        return found + _size_faults(section, (section.rows or GENERATED_ROWS) + (section.test or 0), width)
     if targets is None and section.targets is not None:
         found.append(f"data.targets = {section.targets!r}: this model learns no targets; remove it.")
     if wrong := _targets_fault(section.targets):
@@ -54,6 +57,8 @@ def faults(section: DataSection, components: int, folder: Path, targets: Targets
             return [*found, wrong]
         if targets is not None:
             rows, _ = supervised(section, rows, components, targets, folder)
+            if isinstance(section.test, str):
+                file_rows(section, rows, components, targets, folder)
     except DataError as error:
         return [*found, str(error)]
     return found + _table_faults(section, rows, components, targets)
@@ -235,7 +240,9 @@ def _table_faults(section: DataSection, source: Table, components: int, targets:
             f"data.encoding = {section.encoding!r}: all values of {name} are {source.low:g}, so there is "
             "no scale; use 'real', or other data."
         )
-    total = len(source.kept(section.digits))
+    if of_share := share_faults(section, len(source.kept(section.digits))):
+        return found + of_share
+    total = how_many_learned(section, source)
     rows, sets = section.rows or total, section.sets
     if rows > total:
         found.append(f"data.rows = {rows}: there are only {total} rows to choose from; ask for at most that.")

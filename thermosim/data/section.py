@@ -62,6 +62,12 @@ class DataSection(BaseModel):
         None, description="covariance of the noise of these targets: a number, its diagonal, or a matrix; default 0"
     )
     fresh: bool = Field(False, description="whether every minibatch is drawn anew from the linear source, never kept")
+    test: Any = Field(
+        None,
+        description="rows to test a loss with, which no replica learns from: a share of the rows, a number of them (of "
+        "a generated source drawn besides), or a file of their own",
+        json_schema_extra={"type": ["number", "string"]},
+    )
     rows: int | None = Field(
         None, ge=1, le=10**9, description=f"rows of a data set; default all, or {GENERATED_ROWS} generated ones"
     )

@@ -11,11 +11,12 @@ import numpy as np
 
 from thermosim.data import Data, DataSection, load
 from thermosim.data.hdf5 import not_its_own
+from thermosim.data.load import load_test
 from thermosim.data.rows import DataError, said
 from thermosim.data.targets import Targets
 from thermosim.model import Model, Values
 
-__all__ = ["data_of", "recorded_theta", "recording_faults", "rows_of", "theta_faults", "theta_of"]
+__all__ = ["data_of", "recorded_theta", "recording_faults", "rows_of", "test_rows_of", "theta_faults", "theta_of"]
 
 
 def theta_of(model: Model, constants: Values, given: Mapping[str, Any]) -> np.ndarray:
@@ -77,6 +78,12 @@ def data_of(model: Model, constants: Values, section: DataSection, folder: Path)
 
     components, targets = rows_of(model, constants)
     return load(section, components, folder, sample, targets)
+
+
+def test_rows_of(model: Model, constants: Values, section: DataSection, folder: Path) -> np.ndarray | None:
+    """The rows (K, n) that data.test keeps from learning; None where it is not given. Raises DataError."""
+    components, targets = rows_of(model, constants)
+    return load_test(section, components, folder, targets)
 
 
 def recording_faults(

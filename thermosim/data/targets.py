@@ -31,15 +31,22 @@ class Targets:
 
 
 def supervised(
-    section: DataSection, source: Table, inputs: int, targets: Targets, folder: Path
+    section: DataSection,
+    source: Table,
+    inputs: int,
+    targets: Targets,
+    folder: Path,
+    known: np.ndarray | None = None,
 ) -> tuple[Table, np.ndarray]:
-    """The table without its targets, and these (rows, k), for a loss of so many inputs. Raises DataError."""
+    """The table without its targets, and these (rows, k), for a loss of so many inputs. Raises DataError.
+
+    known: labels of the classes from 0, in order, of rows that are to be numbered as others are; default their own.
+    """
     named = f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
     if section.targets is None and source.labels is not None:
         kept = source.kept(section.digits)
         rows = np.full((len(source.labels), targets.count), np.nan)
-        names, numbers = np.unique(source.labels[kept], return_inverse=True)
-        rows[kept] = as_targets(numbers.reshape(-1), len(names), targets, named)
+        rows[kept] = as_targets(source.labels[kept], targets, named, known)
         return source, rows
     values, columns = source.values, np.array([], int)
     if isinstance(section.targets, str) and not names_column(section):
@@ -69,24 +76,29 @@ def supervised(
     return replace(source, values=left, low=float(left.min()), high=float(left.max()), names=()), rows
 
 
-def as_targets(numbers: np.ndarray, count: int, targets: Targets, named: str) -> np.ndarray:
-    """Classes (rows,), numbered 0 to count - 1, as targets (rows, k). Raises DataError.
+def as_targets(labels: np.ndarray, targets: Targets, named: str, known: np.ndarray | None = None) -> np.ndarray:
+    """Labels (rows,) as classes from 0, or as one component of 0 or 1 for each class: (rows, k). Raises DataError.
 
-    Of a model with classes k = 1; of one with real targets they are 0 and 1, a component for each class.
+    known: labels of all classes in order; default those that are there.
     """
+    found = np.unique(labels) if known is None else known
+    if len(strange := np.setdiff1d(labels, found)):
+        shown = ", ".join(map(str, found))
+        raise DataError(f"{named}: holds the class {strange[0]}, the rows to learn from only {shown}; remove its rows.")
+    classes = np.searchsorted(found, labels)
     if targets.classes:
-        if count > targets.classes:
+        if len(found) > targets.classes:
             raise DataError(
-                f"{named}: has {count} classes, this model has {targets.classes}; give the model {count}, or choose "
-                "some of them with data.digits."
+                f"{named}: has {len(found)} classes, this model has {targets.classes}; give the model "
+                f"{len(found)}, or choose some of them with data.digits."
             )
-        return np.asarray(numbers.reshape(-1, 1), float)
-    if targets.count != count:
+        return np.asarray(classes.reshape(-1, 1), float)
+    if targets.count != len(found):
         raise DataError(
-            f"{named}: has {count} classes, so as many targets of 0 or 1, this model has {targets.count}; give the "
-            f"model {count}, or choose others with data.targets."
+            f"{named}: has {len(found)} classes, so as many targets of 0 or 1, this model has {targets.count}; give "
+            f"the model {len(found)}, or choose others with data.targets."
         )
-    return np.eye(count)[numbers]
+    return np.eye(len(found))[classes.reshape(-1)]
 
 
 def array_of_targets(section: DataSection) -> str | None:

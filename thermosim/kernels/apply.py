@@ -15,11 +15,13 @@ __all__ = [
     "GRADIENTS",
     "LOG_SUM",
     "MOMENTS",
+    "ROW_LOSSES",
     "SURPRISALS",
     "draw",
     "gradient_moments",
     "gradients",
     "log_sum",
+    "row_losses",
     "surprisals",
 ]
 
@@ -31,6 +33,7 @@ _common = (_tile, _tile, _tile, _vector, _tile)  # theta (m, L), derived, consta
 SURPRISALS = types.void(*_common, _tile, _tile, _tile, _vector, _tile, _tile)
 GRADIENTS = types.void(*_common, _tile, _stack, types.float64, _vector, _tile)
 MOMENTS = types.void(*_common, _tile, _tile, _vector, _tile, _tile, _tile)
+ROW_LOSSES = types.void(*_common, _tile, types.int64, _tile, _vector, _tile, _tile, _tile)
 LOG_SUM = types.void(*_common, _tile, _tile, _tile, _vector, _vector, _vector)
 DRAW = types.void(*_common, _tile, _tile, _tile)
 
@@ -111,6 +114,43 @@ def gradient_moments(  # type: ignore[no-untyped-def]
             for lane in range(gradient.shape[1]):
                 total[i, lane] += gradient[i, lane]
                 square[i, lane] += gradient[i, lane] * gradient[i, lane]
+
+
+def row_losses(  # type: ignore[no-untyped-def]
+    theta, derived, constants, shared, scratch, points, classes, x, other, gradient, loss, right
+):
+    """loss (P, L) of every point (P, n) in every lane; right (P, L) whether its class, the last number, is predicted.
+
+    The prediction is the class of least loss; of several that are equal each counts as an equal part. Without classes
+    (0) right is left alone. other (L) and gradient (m, L) are scratch.
+    """
+    source = derived if PREPARED else theta
+    prepare(theta, constants, shared, derived, scratch)
+    last = x.shape[0] - 1
+    for p in range(points.shape[0]):
+        for i in range(x.shape[0]):
+            for lane in range(x.shape[1]):
+                x[i, lane] = points[p, i]
+        own, tied = loss[p], right[p]
+        for lane in range(x.shape[1]):
+            own[lane] = 0.0
+        parameter_gradient(x, source, constants, shared, 1.0, own, gradient, scratch)
+        if classes > 0:
+            for lane in range(x.shape[1]):
+                tied[lane] = 1.0
+            for c in range(classes):
+                if c != points[p, last]:
+                    for lane in range(x.shape[1]):
+                        x[last, lane] = c
+                        other[lane] = 0.0
+                    parameter_gradient(x, source, constants, shared, 1.0, other, gradient, scratch)
+                    for lane in range(x.shape[1]):
+                        if other[lane] < own[lane]:
+                            tied[lane] = math.inf
+                        elif other[lane] == own[lane]:
+                            tied[lane] += 1.0
+            for lane in range(x.shape[1]):
+                tied[lane] = 1.0 / tied[lane]
 
 
 def draw(theta, derived, constants, shared, scratch, x, normal, uniform):  # type: ignore[no-untyped-def]

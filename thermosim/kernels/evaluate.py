@@ -25,6 +25,7 @@ __all__ = ["Evaluator", "energy_bindings"]
 
 _WIDEST, _NARROWEST = 128, 8  # lanes of a tile
 _TILE_BYTES = 4_000_000
+_FEWEST_ROWS = 64  # of a thread, where rows are shared out
 
 
 def energy_bindings(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +139,30 @@ class Evaluator:
         self._run(work, self._tiles(theta, shared=True))
         return loss, mean, variance
 
+    def row_losses(self, rows: np.ndarray, theta: np.ndarray, classes: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Loss of every row (K, n) for every theta (R, m), and whether its class is that of least loss: (R, K) both.
+
+        Where several classes have the least loss each is predicted in part; without classes the second is NaN.
+        """
+        kernel = self._compiled(apply.row_losses, apply.ROW_LOSSES, parameter_gradient=self.model.parameter_gradient)
+        rows = _packed(rows)
+        loss, right = np.empty((2, len(theta), len(rows)))
+
+        def work(place: tuple[slice, slice], tile: tuple[np.ndarray, ...]) -> None:
+            here, width = rows[place[1]], tile[0].shape[1]
+            derived, scratch = np.empty_like(tile[1]), np.empty_like(tile[4])  # tiles are shared between threads
+            mine = (tile[0], derived, tile[2], tile[3], scratch)
+            row, gradient = aligned_zeros((self._row_length, width)), aligned_zeros((self.parameters, width))
+            of_row, predicted = np.empty((len(here), width)), np.full((len(here), width), np.nan)
+            kernel(*mine, here, classes, row, np.empty(width), gradient, of_row, predicted)
+            loss[place], right[place] = of_row.T, predicted.T
+
+        size = max(_FEWEST_ROWS, math.ceil(len(rows) / self._threads))
+        parts = [slice(first, first + size) for first in range(0, len(rows), size)]
+        tiles = self._tiles(theta, ragged=True)
+        self._run(work, [((lanes, part), tile) for lanes, tile in tiles for part in parts])
+        return loss, right
+
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample of exp(-phi) for each theta (R, m): (R, n). The noise has the address given."""
         model, count = self.model, len(theta)
@@ -217,7 +242,7 @@ class Evaluator:
     def _scratch(self, width: int) -> np.ndarray:
         return np.zeros((self.model.scratch_rows(self.values), width))
 
-    def _run(self, work: Callable[[slice, Any], None], pieces: Any) -> None:
+    def _run(self, work: Callable[[Any, Any], None], pieces: Any) -> None:
         with ThreadPoolExecutor(self._threads) as pool:
             for future in [pool.submit(work, *piece) for piece in pieces]:
                 future.result()

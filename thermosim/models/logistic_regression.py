@@ -40,6 +40,13 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
     first_backward(row[:d], scratch[1:2], gradient)
 
 
+def outputs(theta: np.ndarray, constants: Values, inputs: np.ndarray) -> np.ndarray:
+    """0 and f of inputs (K, d) for theta (R, m): (R, K, 2)."""
+    f = theta[:, : inputs.shape[1]] @ inputs.T
+    f = f + theta[:, -1:] if constants["bias"] == "yes" else f
+    return np.stack([np.zeros_like(f), f], axis=-1)
+
+
 def _weights(constants: Values) -> tuple[int, ...]:
     return (int(constants["inputs"]) + int(constants["bias"] == "yes"),)
 
@@ -58,4 +65,5 @@ MODEL = Model(
     parameters=(Parameter("weights", "weights w, with the bias", _weights, lambda c: np.zeros(_weights(c))),),
     scratch_rows=lambda constants: 3,
     parameter_gradient=parameter_gradient,
+    outputs=outputs,
 )

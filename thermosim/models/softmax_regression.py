@@ -32,6 +32,13 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
     first_backward(row[:d], slopes, gradient)
 
 
+def outputs(theta: np.ndarray, constants: Values, inputs: np.ndarray) -> np.ndarray:
+    """W z + b of inputs (K, d) for theta (R, m): (R, K, C)."""
+    weights = theta.reshape(len(theta), *_weights(constants))
+    of_inputs = inputs @ weights[..., : inputs.shape[1]].swapaxes(1, 2)
+    return np.asarray(of_inputs + weights[:, None, :, -1] if constants["bias"] == "yes" else of_inputs)
+
+
 def _weights(constants: Values) -> tuple[int, ...]:
     return int(constants["classes"]), int(constants["inputs"]) + int(constants["bias"] == "yes")
 
@@ -57,5 +64,6 @@ MODEL = Model(
     parameters=(Parameter("weights", "weights W, with the biases", _weights, lambda c: np.zeros(_weights(c))),),
     scratch_rows=lambda constants: 2 * int(constants["classes"]) + 3,
     parameter_gradient=parameter_gradient,
+    outputs=outputs,
     symmetries=(Symmetry("classes", "a sum of weights over classes", _common_rows, translation=True),),
 )

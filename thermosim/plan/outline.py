@@ -24,6 +24,7 @@ from thermosim.case.sweep import Axis
 from thermosim.case.theta import move_of
 from thermosim.data import Data
 from thermosim.data.generators import linear_law
+from thermosim.data.held_out import learned
 from thermosim.data.section import GENERATED, GENERATED_ROWS
 from thermosim.data.sources import data_of, recorded_theta, rows_of
 from thermosim.data.tables import table
@@ -138,7 +139,7 @@ class Outline:
         if section is None or section.fresh:
             return 0, 0
         rows = section.rows or (GENERATED_ROWS if section.source in GENERATED else 0)
-        return rows or len(table(section, self.folder).kept(section.digits)), section.sets
+        return rows or len(learned(section, table(section, self.folder))), section.sets
 
     @functools.cached_property
     def _recording(self) -> np.ndarray | None:

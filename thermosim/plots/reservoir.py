@@ -19,7 +19,7 @@ from thermosim.analysis.gradient_noise import learned_parameters, noise_statisti
 from thermosim.analysis.mixtures import support_size
 from thermosim.case.faults import CaseError
 from thermosim.data.tables import DataError
-from thermosim.plots import alignment_panels, learning_panels, network_panels, style
+from thermosim.plots import alignment_panels, generalisation, learning_panels, network_panels, style
 from thermosim.plots.labels import label, power
 from thermosim.plots.learning_panels import collected, marks
 from thermosim.plots.learning_points import Point, left_out, spread
@@ -50,11 +50,13 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
         why = []
     except (ValueError, CaseError, DataError) as error:
         along, late, why = None, None, [learning_panels.why_not("noise of minibatches", error)]
+    makers = dict(generalisation.panels(chosen))
     draws, reasons = collected(
         [
             *alignment_panels.makers(ds, everything[0]),
             ("realisations", partial(_realisations, chosen)),
-            ("loss", partial(_loss, chosen, along)),
+            ("loss", makers.pop("loss", partial(_loss, chosen, along))),
+            *makers.items(),
             ("layers", partial(network_panels.gradients, chosen[0])),
             ("charges", partial(network_panels.charges, chosen[0])),
             ("sharpness", partial(network_panels.sharpness, ds, everything)),

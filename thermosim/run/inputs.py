@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from thermosim.case.data import names_files
 from thermosim.case.files import home_of
 from thermosim.case.load import Case, load_case
 from thermosim.case.other_run import kept_starts
@@ -59,8 +60,9 @@ def sizes_of_kept(case: Case, blocks: Iterable[Outline]) -> list[int]:
     found: dict[str, list[int]] = {}
     for block in blocks:
         data, recording = block.settings.data, block.settings.theta.recording
-        if data is not None and (data.file or data.folder):
-            found.setdefault(str((data.file, data.folder, data.targets)), sizes(data, case.folder))
+        if data is not None and names_files(data):
+            named = (data.file, data.folder, data.targets, data.test)
+            found.setdefault(str(named), sizes(data, case.folder))
         if recording and not is_absolute(str(recording["file"])):
             path = case.folder / str(recording["file"])
             found.setdefault(str(path), [path.stat().st_size])
@@ -74,6 +76,7 @@ def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
         data, recording = block.settings.data, block.settings.theta.recording
         if data is not None and data.file is not None:
             names |= {data.file, file_of_targets(data) or data.file}
+        names |= {data.test} if data is not None and isinstance(data.test, str) else set()
         names |= {str(recording["file"])} if recording else set()
         names |= {other.file for other in others(block.settings).values()}
     if case.settings.model.file is not None:
@@ -83,7 +86,7 @@ def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
 
 def _copies(settings: Settings, folder: Path) -> Iterator[tuple[str, Path, bytes | None]]:
     """The files that a block names: name, path, and what is kept of it; nothing of a recording of an absolute path."""
-    if settings.data is not None and (settings.data.file or settings.data.folder):
+    if settings.data is not None and names_files(settings.data):
         yield from copies(settings.data, folder)
     if settings.theta.recording:
         name = str(settings.theta.recording["file"])

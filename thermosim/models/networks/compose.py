@@ -131,9 +131,15 @@ def network(name: str, *, inputs: int, layers: Sequence[Layer], loss: Loss, summ
         },
         layers=lambda theta, constants: made.matrices(theta),
         activations=lambda theta, constants, inputs: stack.hidden(made.matrices(theta), inputs),
-        outputs=lambda theta, constants, inputs: stack.activations(made.matrices(theta), inputs)[-1],
+        outputs=lambda theta, constants, inputs: _predictions(made, classes, theta, inputs),
         functionals=functionals(len(stack.matrices()), made.books.units),
     )
+
+
+def _predictions(made: Composition, classes: int, theta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """What the last layer gives; one number that tells two classes apart is that of the second beside 0."""
+    f = made.stack.activations(made.matrices(theta), inputs)[-1]
+    return f if classes in (0, f.shape[-1]) else np.concatenate([np.zeros_like(f), f], axis=-1)
 
 
 def _group(number: int, layer: Dense | Normalised, shape: tuple[int, int]) -> Parameter:

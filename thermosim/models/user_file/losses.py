@@ -9,6 +9,7 @@ from thermosim.ledger import functionals_of
 from thermosim.model import Model, Values
 from thermosim.models.user_file.lane_rules import sum_faults, varied
 from thermosim.models.user_file.plain import ModelFault, Plain, outcome
+from thermosim.models.user_file.samplers import check_outputs
 from thermosim.models.user_file.slopes import compared
 from thermosim.models.user_file.states import thetas
 
@@ -17,6 +18,7 @@ __all__ = ["loss_faults"]
 _STATES = 6
 _SPREAD = 0.3
 _INVARIANT = 1e-8  # the part of a gradient along an orbit that is rounding
+_CLASSES = 8  # at most, that outputs are compared for
 
 
 def loss_faults(plain: Plain) -> list[str]:
@@ -31,7 +33,11 @@ def loss_faults(plain: Plain) -> list[str]:
     rows, theta, constants = rows[:, finite], theta[:, finite], constants[:, finite]
     if faults := sum_faults(plain, rows, theta, constants, None):
         return faults
-    return _slope_faults(plain, rows, theta) or _symmetry_faults(plain, rows, theta)
+    return (
+        _slope_faults(plain, rows, theta)
+        or _symmetry_faults(plain, rows, theta)
+        or _output_faults(plain, rows, theta, constants)
+    )
 
 
 def _symmetry_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[str]:
@@ -96,6 +102,25 @@ def _slope_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray) -> list[str
     if decided:
         return []
     return ["the loss is so rough that finite differences find no slope of it at any random row: is it smooth?"]
+
+
+def _output_faults(plain: Plain, rows: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> list[str]:
+    """Outputs have their shape; those of classes fall as the losses of the same row with these classes rise."""
+    model, values = plain.model, plain.values
+    classes = model.classes(values) if model.classes is not None else 0
+    if model.outputs is None or model.inputs is None:
+        return []
+    inputs, count = rows[: model.inputs(values)], rows.shape[1]
+    found = outcome("outputs", model.outputs, theta.T.copy(), values, inputs.T.copy())
+    each = check_outputs("outputs", found, (count, count, classes or model.targets(values)))
+    own = each[np.arange(count), np.arange(count)]  # (rows, classes)
+    for c in range(1, min(classes, _CLASSES)):
+        first, other = (_loss(plain, np.vstack([inputs, np.full((1, count), k)]), theta, constants) for k in (0, c))
+        rise, fall = other - first, own[:, 0] - own[:, c]
+        if (rise * fall < -1e-9 * (1.0 + np.abs(rise * fall))).any():
+            said = f"of the classes 0 and {c} the one of larger output has the larger loss too"
+            return [f"outputs: {said}; give the class of least loss the largest output."]
+    return []
 
 
 def _loss(plain: Plain, rows: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> np.ndarray:
