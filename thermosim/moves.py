@@ -7,7 +7,7 @@ table. A new move is one entry here and one kernel of an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thermosim.model import Model, Values
 
@@ -62,6 +62,8 @@ class Move:
     descent: bool = False  # theta' is linear in theta, the velocity and the gradient: -r (g + lambda theta), and noise
     on_sphere: bool = False  # has a form for scale-invariant parameters, see CONSTRAINED
     retraces: bool = False  # undone by the same minibatches at the opposite learning rate, to leading order
+    rates_by_group: bool = False  # every parameter group may have a learning rate of its own
+    preconditioned: bool = False  # may have a symmetric matrix Lambda of learning rates: -r Lambda (g + lambda theta)
     density: bool = False  # has a transition density, whose log ratio is booked
     invariant: bool = (
         False  # leaves exp(-phi/T) of the frozen theta invariant at any time step; its reverse is the same
@@ -77,6 +79,11 @@ class Move:
     def keys(self) -> tuple[str, ...]:
         """Keys of its section that are its own: those of every lane, and the mobility, which multiplies a time step."""
         return (*self.hyper, "mobility") if "time_step" in self.hyper else self.hyper
+
+    @property
+    def at_several_rates(self) -> Move:
+        """The same where parameters have learning rates of their own: theorems of one rate are not claimed."""
+        return replace(self, descent=False, retraces=False)
 
     def lacks(self, model: Model) -> str | None:
         """Why a model cannot make this move, or None."""
@@ -126,6 +133,8 @@ _THETA = (
         descent=True,
         on_sphere=True,
         retraces=True,
+        rates_by_group=True,
+        preconditioned=True,
     ),
     Move(
         "nesterov",
@@ -137,6 +146,8 @@ _THETA = (
         memory=lambda size, used: size,
         books=_BOOKS,
         learns=True,
+        rates_by_group=True,
+        preconditioned=True,
     ),
     Move(
         "adam",
@@ -148,6 +159,7 @@ _THETA = (
         memory=lambda size, used: 2 * size + 2,
         books=_BOOKS,
         learns=True,
+        rates_by_group=True,
     ),
     Move(
         "adamw",
@@ -159,6 +171,7 @@ _THETA = (
         memory=lambda size, used: 2 * size + 2,
         books=_BOOKS,
         learns=True,
+        rates_by_group=True,
     ),
     Move(
         "sgld",

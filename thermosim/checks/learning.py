@@ -80,6 +80,11 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
             "Learning by contrast lets x steer theta: fluctuation theorems and routes to the L-info hold without "
             "feedback only, and are not compared."
         )
+    if any(machine.settings.theta.has_several_rates for machine in everyone):
+        said.append(
+            "Parameters have learning rates of their own: theory of one rate is not compared, only charges of layers, "
+            "at factors by layer without weight decay."
+        )
     if is_sweep_of_rates(ds, everyone) and (why := why_no_entropic_solution(everyone)):
         said.append(f"The entropic solution is not compared: {why}.")
     said += _of_starts(everyone)

@@ -62,7 +62,9 @@ def charges(point: Point) -> Draw | None:
             error = charge[few, :, k].std(1, ddof=1) / np.sqrt(count)
             style.data(panel, steps[few], mean[few], error, look=look, label=f"layers {k + 1}, {k + 2}")
             style.theory(panel, steps, mean[0] + (gained[..., k] - gained[0, ..., k]).mean(1), color=look.color)
-        panel.set(xlabel="step", ylabel=label("charge $(|W_{k+1}|^2 - |W_k|^2)/2$"))
+        several = point.machine.settings.theta.has_several_rates
+        charged = "(|W_{k+1}|^2/f_{k+1} - |W_k|^2/f_k)/2" if several else "(|W_{k+1}|^2 - |W_k|^2)/2"
+        panel.set(xlabel="step", ylabel=label(f"charge ${charged}$"))
         legend(panel)
 
     return draw if count > 1 else None
