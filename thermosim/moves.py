@@ -62,6 +62,7 @@ class Move:
     descent: bool = False  # theta' is linear in theta, the velocity and the gradient: -r (g + lambda theta), and noise
     on_sphere: bool = False  # has a form for scale-invariant parameters, see CONSTRAINED
     retraces: bool = False  # undone by the same minibatches at the opposite learning rate, to leading order
+    moments: bool = False  # the step is r m/(sqrt(v) + epsilon), m and v of g and g^2 by beta1 and beta2, without bias
     rates_by_group: bool = False  # every parameter group may have a learning rate of its own
     preconditioned: bool = False  # may have a symmetric matrix Lambda of learning rates: -r Lambda (g + lambda theta)
     density: bool = False  # has a transition density, whose log ratio is booked
@@ -159,6 +160,7 @@ _THETA = (
         memory=lambda size, used: 2 * size + 2,
         books=_BOOKS,
         learns=True,
+        moments=True,
         rates_by_group=True,
     ),
     Move(
@@ -171,6 +173,7 @@ _THETA = (
         memory=lambda size, used: 2 * size + 2,
         books=_BOOKS,
         learns=True,
+        moments=True,
         rates_by_group=True,
     ),
     Move(

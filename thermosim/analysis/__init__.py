@@ -33,6 +33,7 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_
 from thermosim.analysis.reservoir import clausius, naive_reservoir
 from thermosim.analysis.sphere_entropy import sphere_entropy
 from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
+from thermosim.analysis.update_energy import update_energy
 from thermosim.analysis.work import (
     crooks,
     entropy_production,
@@ -89,5 +90,6 @@ __all__ = [
     "theta_fluctuation_theorem",
     "unbiased_cka",
     "unbiased_hsic",
+    "update_energy",
     "work_and_heat",
 ]

@@ -8,6 +8,7 @@
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     networks             charges between layers, step by step (`network_charges`); where SGD leaves linear ones
+    Adam on noise        update energy, step by step (`update_energy`)
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -40,6 +41,7 @@ from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_prec
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.network_charges import charge_comparisons
 from thermosim.checks.theta_entropy import theta_comparisons
+from thermosim.checks.update_energy import update_energy_comparisons
 from thermosim.moves import X_MOVES
 
 __all__ = ["advice", "check"]
@@ -63,6 +65,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
         comparisons += _noise(ds, everyone)
     comparisons += theta_comparisons(ds, everyone)
     comparisons += charge_comparisons(ds, everyone) + entropic_comparisons(ds, everyone)
+    comparisons += update_energy_comparisons(ds, everyone)
     return comparisons
 
 
