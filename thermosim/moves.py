@@ -50,6 +50,7 @@ class Move:
     hyper: tuple[str, ...] = ()  # keys of its section that are numbers of every lane, in the order of the kernel's rows
     memory: Callable[[int, Collection[str]], int] = lambda size, used: 0  # rows kept between steps, from m and the
     # hyper-parameters that are not zero everywhere
+    stages: Callable[[int], int] = lambda size: 0  # rows of work space that it takes, from m
     normals: Rows = lambda model, constants, size: 0  # of one move
     uniforms: Rows = lambda model, constants, size: 0
     books: tuple[str, ...] = ()  # path functionals, see `ledger.FUNCTIONALS`
@@ -204,6 +205,19 @@ _THETA = (
         two_gradients=True,
         descent=True,
         density=True,
+    ),
+    Move(
+        "gradient-flow",
+        "theta",
+        "theta after a time r of d theta/ds = -(g + lambda theta), g of all data: one Runge-Kutta step, of order 4",
+        "W. Kutta, Z. Math. Phys. 46, 435 (1901); E. Hairer, S. P. Norsett, G. Wanner, Solving ODEs I, Sec. II.1",
+        needs=(_GRADIENT, _NO_NOISE),
+        hyper=_RATE,
+        stages=lambda size: 3 * size,
+        books=_BOOKS,
+        learns=True,
+        whole_data=True,
+        rates_by_group=True,
     ),
     Move(
         "metropolis",

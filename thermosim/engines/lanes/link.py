@@ -15,6 +15,7 @@ from thermosim.kernels.signatures import argument_names, signature_of
 from thermosim.kernels.theta_moves import (
     adam,
     descent,
+    gradient_flow,
     metropolis,
     nesterov,
     preconditioned,
@@ -40,6 +41,7 @@ THETA_KERNELS: dict[str, tuple[Template, Bindings]] = {
     "adamw": (adam.adam, {"DECOUPLED": True}),
     "sgld": (descent.langevin, {}),
     "langevin": (descent.langevin, {}),
+    "gradient-flow": (gradient_flow.gradient_flow, {}),
     "metropolis": (metropolis.metropolis, {}),
 }
 # of moves with a matrix of learning rates
@@ -72,7 +74,7 @@ class WorkRows:
     theta_uniforms: int
     gradient: int
     after: int  # two more (m, L): gradient after and slopes before a move whose ratio is booked, or of a proposal; one,
-    # the slopes, of a move with a matrix of learning rates
+    # the slopes, of a move with a matrix of learning rates; three of one with several stages
     memory: int
     row: int  # one row of data
     normals: int  # of one move of x, for each chain
@@ -92,7 +94,7 @@ def work_rows(block: Block) -> WorkRows:
         theta_normals=m if prescribed_noise else theta.normals(model, constants, m),
         theta_uniforms=theta.uniforms(model, constants, m),
         gradient=m if theta.learns or booking(block) else 0,
-        after=2 * m if keeps or proposes else m if block.preconditioned else 0,
+        after=max(theta.stages(m), 2 * m if keeps or proposes else m if block.preconditioned else 0),
         memory=theta.memory(m, block.used),
         row=block.data.shape[1] * (2 if block.fresh else 1),
         normals=x.normals(model, constants, n),
