@@ -12,6 +12,7 @@ from thermosim.analysis.alignment import (
 )
 from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
+from thermosim.analysis.entropic_loss import entropic_loss_order
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.gradient_noise import noise_statistics
@@ -56,6 +57,7 @@ __all__ = [
     "dataset_information",
     "detailed",
     "drift",
+    "entropic_loss_order",
     "entropy_production",
     "fluctuation_theorems",
     "free_energy",

@@ -9,6 +9,7 @@
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     networks             charges between layers, step by step (`network_charges`); where SGD leaves linear ones
     Adam on noise        update energy, step by step (`update_energy`)
+    gradient descent     order at which it departs from flows of the entropic loss (`entropic_loss`)
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -33,6 +34,7 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
+from thermosim.checks.entropic_loss import entropic_loss_comparisons
 from thermosim.checks.entropic_solution import entropic_comparisons, is_sweep_of_rates, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
@@ -65,7 +67,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
         comparisons += _noise(ds, everyone)
     comparisons += theta_comparisons(ds, everyone)
     comparisons += charge_comparisons(ds, everyone) + entropic_comparisons(ds, everyone)
-    comparisons += update_energy_comparisons(ds, everyone)
+    comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
     return comparisons
 
 
