@@ -31,6 +31,8 @@ def entropic_loss_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> li
     """None where it is not gradient descent, takes long, or the rates are too large for an order."""
     if "theta" not in ds or ds.sizes["theta_dim"] > _WIDEST or int(ds["step"][-1]) > _LONGEST:
         return []
+    if any(machine.constants.get("activation") == "relu" for machine in everyone):
+        return []  # its gradient jumps, and orders are those of smooth losses
     if any(why_no_entropic_loss(machine) for machine in everyone):
         return []
     try:

@@ -13,6 +13,7 @@ Sources: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025), for the definition
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = ["COEFFICIENT", "descend", "flow", "mismatch_of_steps", "slope", "step
 COEFFICIENT = 0.25
 Gradient = Callable[[np.ndarray], np.ndarray]  # of theta (R, m), a replica in every row: (R, m)
 _ACCURACY = 1e-10  # of the flow
+_EVALUATIONS = 3000  # at most
 _DISTANCE = np.finfo(float).eps ** (1.0 / 3.0)  # of a finite difference, in units of theta
 
 
@@ -40,9 +42,11 @@ def slope(gradient: Gradient, theta: np.ndarray, coefficient: ArrayLike) -> np.n
 
 def flow(gradient: Gradient, theta: np.ndarray, time: float, coefficient: ArrayLike = 0.0) -> np.ndarray:
     """theta (R, m) after a time of the flow of l + coefficient |grad l|^2. Raises ValueError if it does not arrive."""
-    start = np.asarray(theta, float)
+    start, calls = np.asarray(theta, float), itertools.count(1)
 
     def velocity(_: float, flat: np.ndarray) -> np.ndarray:
+        if next(calls) > _EVALUATIONS:
+            raise ValueError("the flow of the entropic loss is stiff, or its gradient jumps: it does not arrive")
         return np.ravel(-slope(gradient, flat.reshape(start.shape), coefficient))
 
     path = solve_ivp(velocity, (0.0, time), start.ravel(), "DOP853", rtol=_ACCURACY, atol=_ACCURACY)
