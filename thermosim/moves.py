@@ -7,7 +7,7 @@ table. A new move is one entry here and one kernel of an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thermosim.model import Model, Values
 
@@ -50,6 +50,7 @@ class Move:
     hyper: tuple[str, ...] = ()  # keys of its section that are numbers of every lane, in the order of the kernel's rows
     memory: Callable[[int, Collection[str]], int] = lambda size, used: 0  # rows kept between steps, from m and the
     # hyper-parameters that are not zero everywhere
+    stages: Callable[[int], int] = lambda size: 0  # rows of work space that it takes, from m
     normals: Rows = lambda model, constants, size: 0  # of one move
     uniforms: Rows = lambda model, constants, size: 0
     books: tuple[str, ...] = ()  # path functionals, see `ledger.FUNCTIONALS`
@@ -62,6 +63,9 @@ class Move:
     descent: bool = False  # theta' is linear in theta, the velocity and the gradient: -r (g + lambda theta), and noise
     on_sphere: bool = False  # has a form for scale-invariant parameters, see CONSTRAINED
     retraces: bool = False  # undone by the same minibatches at the opposite learning rate, to leading order
+    moments: bool = False  # the step is r m/(sqrt(v) + epsilon), m and v of g and g^2 by beta1 and beta2, without bias
+    rates_by_group: bool = False  # every parameter group may have a learning rate of its own
+    preconditioned: bool = False  # may have a symmetric matrix Lambda of learning rates: -r Lambda (g + lambda theta)
     density: bool = False  # has a transition density, whose log ratio is booked
     invariant: bool = (
         False  # leaves exp(-phi/T) of the frozen theta invariant at any time step; its reverse is the same
@@ -77,6 +81,11 @@ class Move:
     def keys(self) -> tuple[str, ...]:
         """Keys of its section that are its own: those of every lane, and the mobility, which multiplies a time step."""
         return (*self.hyper, "mobility") if "time_step" in self.hyper else self.hyper
+
+    @property
+    def at_several_rates(self) -> Move:
+        """The same where parameters have learning rates of their own: theorems of one rate are not claimed."""
+        return replace(self, descent=False, retraces=False)
 
     def lacks(self, model: Model) -> str | None:
         """Why a model cannot make this move, or None."""
@@ -126,6 +135,8 @@ _THETA = (
         descent=True,
         on_sphere=True,
         retraces=True,
+        rates_by_group=True,
+        preconditioned=True,
     ),
     Move(
         "nesterov",
@@ -137,6 +148,8 @@ _THETA = (
         memory=lambda size, used: size,
         books=_BOOKS,
         learns=True,
+        rates_by_group=True,
+        preconditioned=True,
     ),
     Move(
         "adam",
@@ -148,6 +161,8 @@ _THETA = (
         memory=lambda size, used: 2 * size + 2,
         books=_BOOKS,
         learns=True,
+        moments=True,
+        rates_by_group=True,
     ),
     Move(
         "adamw",
@@ -159,6 +174,8 @@ _THETA = (
         memory=lambda size, used: 2 * size + 2,
         books=_BOOKS,
         learns=True,
+        moments=True,
+        rates_by_group=True,
     ),
     Move(
         "sgld",
@@ -188,6 +205,19 @@ _THETA = (
         two_gradients=True,
         descent=True,
         density=True,
+    ),
+    Move(
+        "gradient-flow",
+        "theta",
+        "theta after a time r of d theta/ds = -(g + lambda theta), g of all data: one Runge-Kutta step, of order 4",
+        "W. Kutta, Z. Math. Phys. 46, 435 (1901); E. Hairer, S. P. Norsett, G. Wanner, Solving ODEs I, Sec. II.1",
+        needs=(_GRADIENT, _NO_NOISE),
+        hyper=_RATE,
+        stages=lambda size: 3 * size,
+        books=_BOOKS,
+        learns=True,
+        whole_data=True,
+        rates_by_group=True,
     ),
     Move(
         "metropolis",

@@ -12,6 +12,7 @@ from thermosim.analysis.alignment import (
 )
 from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
+from thermosim.analysis.entropic_loss import entropic_loss_order
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.gradient_noise import noise_statistics
@@ -37,6 +38,7 @@ from thermosim.analysis.reservoir import clausius, naive_reservoir
 from thermosim.analysis.sphere_entropy import sphere_entropy
 from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
 from thermosim.analysis.training import curvature, training
+from thermosim.analysis.update_energy import update_energy
 from thermosim.analysis.work import (
     crooks,
     entropy_production,
@@ -61,6 +63,7 @@ __all__ = [
     "dataset_information",
     "detailed",
     "drift",
+    "entropic_loss_order",
     "entropy_production",
     "fluctuation_theorems",
     "free_energy",
@@ -101,5 +104,6 @@ __all__ = [
     "training",
     "unbiased_cka",
     "unbiased_hsic",
+    "update_energy",
     "work_and_heat",
 ]

@@ -30,7 +30,7 @@ from scipy import stats
 
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put, require
-from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters
+from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, require_one_rate
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.theta_entropy import temperature_of_theta
 from thermosim.schedules import is_schedule
@@ -151,6 +151,7 @@ def _check(machine: Machine, learned: np.ndarray) -> None:
     theta, data = machine.settings.theta, machine.settings.data
     if not 1 <= len(learned) <= 2:
         raise ValueError(f"{len(learned)} learned parameters: a law is compared for one or two; use theta.learn")
+    require_one_rate(machine)
     if not (machine.theta_move.density or machine.theta_move.descent) or theta.momentum:
         raise ValueError("the canonical law is that of moves along the gradient, without momentum, or of metropolis")
     if data is None or data.sets > 1 or theta.gradient != "likelihood" or machine.settings.run.direction != "forward":

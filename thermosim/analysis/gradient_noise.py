@@ -33,7 +33,14 @@ from thermosim.analysis.replicas import is_regular
 from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN, FEWEST_FOR_VARIANCE, put_skewed_mean
 from thermosim.schedules import values_at
 
-__all__ = ["GradientNoise", "gradient_noise", "learned_parameters", "minibatch", "noise_statistics"]
+__all__ = [
+    "GradientNoise",
+    "gradient_noise",
+    "learned_parameters",
+    "minibatch",
+    "noise_statistics",
+    "require_one_rate",
+]
 
 FALSE_ALARMS = 1e-4  # probability that white noise is called coloured
 _LAGS = 20  # frames
@@ -60,6 +67,7 @@ def gradient_noise(machine: Machine) -> GradientNoise:
     """
     theta, run = machine.settings.theta, machine.settings.run
     steps = int(run.steps)
+    require_one_rate(machine)
     if not machine.theta_move.descent or not isinstance(theta.batch, int):
         raise ValueError(
             'minibatches make the noise: it needs steps along the gradient, theta.dynamics = "sgd" or "sgld", and a '
@@ -196,6 +204,15 @@ def _autocorrelation(noise: np.ndarray, lags: np.ndarray) -> tuple[Any, Any]:
         return value, np.sqrt((size - 1) / size * (deviation**2).sum(axis=1))
 
     return ratio(products, power), ratio(products.sum(axis=2), power.sum(axis=1))
+
+
+def require_one_rate(machine: Machine) -> None:
+    """Raise ValueError where parameters have learning rates of their own: k_B T = r C/2 has one r."""
+    if machine.settings.theta.has_several_rates:
+        raise ValueError(
+            "the temperature r C/2 of the noise has one learning rate: remove theta.learning_rate_factors and "
+            "theta.preconditioner"
+        )
 
 
 def learned_parameters(machine: Machine) -> tuple[np.ndarray, list[str]]:

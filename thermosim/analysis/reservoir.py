@@ -30,7 +30,7 @@ from scipy import special, stats
 
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put, require
-from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, noise_statistics
+from thermosim.analysis.gradient_noise import gradient_noise, learned_parameters, noise_statistics, require_one_rate
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import since
 from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN
@@ -206,6 +206,7 @@ def _is_regular(theta: np.ndarray) -> bool:
 
 def _check(machine: Machine, parameters: int) -> None:
     theta, data = machine.settings.theta, machine.settings.data
+    require_one_rate(machine)
     if not machine.theta_move.descent:
         raise ValueError(f"a reservoir is theta that descends a gradient; theta.dynamics is {theta.dynamics!r}")
     if machine.settings.run.direction != "forward":

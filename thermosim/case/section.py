@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Batch", "Each", "Scale", "Schedule", "Section", "Start", "StartOfX"]
+__all__ = ["Batch", "Each", "Factors", "Matrix", "Scale", "Schedule", "Section", "Start", "StartOfX"]
 
 Batch = Annotated[Any, Field(json_schema_extra={"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}]})]
 Start = Annotated[Any, Field(json_schema_extra={"type": ["string", "object"]})]
 StartOfX = Annotated[Any, Field(json_schema_extra={"type": ["string", "number", "array", "object"]})]
 Each = Annotated[Any, Field(json_schema_extra={"type": ["number", "array"]})]
+Factors = Annotated[Any, Field(json_schema_extra={"type": "object"})]
+Matrix = Annotated[Any, Field(json_schema_extra={"type": "array"})]
 Scale = Annotated[Any, Field(json_schema_extra={"type": ["number", "object"]})]
 Schedule = Annotated[Any, Field(json_schema_extra={"schedule": True})]
 

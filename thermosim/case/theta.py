@@ -11,7 +11,8 @@ from pydantic import Field
 
 from thermosim.case.numbers import number_faults, schedule_faults
 from thermosim.case.other_run import frame_faults
-from thermosim.case.section import Batch, Scale, Schedule, Section, Start
+from thermosim.case.rates import rate_faults
+from thermosim.case.section import Batch, Factors, Matrix, Scale, Schedule, Section, Start
 from thermosim.case.start import FROM_FILE, OtherRun, listed
 from thermosim.data.sources import recording_faults, theta_faults
 from thermosim.model import Model, Values
@@ -29,6 +30,18 @@ else:
 __all__ = ["ThetaSection", "faults", "move_of", "with_defaults"]
 
 _LARGEST_BATCH = 1_000_000
+_OF_LEARNING = (
+    "learning_rate",
+    "learning_rate_factors",
+    "preconditioner",
+    "constraint",
+    "initial",
+    "spread",
+    "batch",
+    "gradient",
+    "learn",
+    "temperature",
+)
 
 
 class ThetaSection(Section):
@@ -37,6 +50,14 @@ class ThetaSection(Section):
     dynamics: Dynamics = Field("frozen", description="the move of theta")
     constraint: Constraint | None = Field(None, description="what SGD of scale-invariant parameters holds fixed")
     learning_rate: Schedule = Field(None, description="learning rate, a number or a schedule")
+    learning_rate_factors: Factors = Field(
+        None, description="a table of what multiplies the learning rate of parameter groups; 1 for those not named"
+    )
+    preconditioner: Matrix = Field(
+        None,
+        description="symmetric positive matrix Lambda of learning rates in units of learning_rate, a row for each "
+        "parameter: theta' = theta - r Lambda (g + lambda theta)",
+    )
     weight_decay: Schedule = Field(0.0, description="weight decay, a number or a schedule")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd and nesterov")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")
@@ -66,12 +87,18 @@ class ThetaSection(Section):
         {}, description="a protocol read from an ensemble: { file, replica }, the path of theta of one of its replicas"
     )
 
+    @property
+    def has_several_rates(self) -> bool:
+        """Whether parameters have learning rates of their own."""
+        return self.learning_rate_factors is not None or self.preconditioner is not None
+
 
 def move_of(model: Model, theta: ThetaSection) -> Move:
-    """The move of theta, as the table of moves has it."""
+    """The move of theta, as the table of moves has it, without its claims at one learning rate where there are more."""
     if model.scale_invariant and THETA_MOVES[theta.dynamics].on_sphere:
         return CONSTRAINED[theta.constraint or next(iter(CONSTRAINED))]
-    return THETA_MOVES[theta.dynamics]
+    move = THETA_MOVES[theta.dynamics]
+    return move.at_several_rates if theta.has_several_rates else move
 
 
 def with_defaults(model: Model, theta: ThetaSection) -> ThetaSection:
@@ -112,7 +139,7 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     return found + [
         f"theta.{key} = {getattr(theta, key)!r}: is only used when theta learns, not with theta.dynamics = "
         f"{theta.dynamics!r}."
-        for key in ("learning_rate", "constraint", "initial", "spread", "batch", "gradient", "learn", "temperature")
+        for key in _OF_LEARNING
         if getattr(theta, key) is not None and key not in start
     ]
 
@@ -165,6 +192,7 @@ def _learning_faults(model: Model, settings: Settings, move: Move, folder: Path)
         found.append(f"theta.radius = {theta.radius!r}: {name} is not scale-invariant; remove it.")
     found += _unused_faults(theta, move) + _temperature_faults(model, theta, settings.model.constants, steps)
     found += _gradient_faults(model, settings, move) if model.learns else []
+    found += rate_faults(model, settings, move) if theta.has_several_rates else []
     return found + _initial_faults(model, settings, folder)
 
 
@@ -200,7 +228,7 @@ def _scale_invariant_faults(model: Model, theta: ThetaSection) -> list[str]:
     ]
     faults += [
         f"theta.{key} = {getattr(theta, key)!r}: is not used with a constraint; remove it."
-        for key in ("momentum", "beta1", "beta2", "epsilon")
+        for key in ("momentum", "beta1", "beta2", "epsilon", "learning_rate_factors", "preconditioner")
         if getattr(theta, key) != ThetaSection.model_fields[key].default
     ]
     constant = all(isinstance(rate, (int, float)) for rate in (theta.learning_rate, theta.weight_decay))

@@ -14,6 +14,9 @@ neighbouring steps still tell that no step goes along the orbit, whatever A is, 
 
     (A theta).theta' = (1 - r lambda) (A theta).theta,      since r g = (1 - r lambda) theta - theta'
 
+and so they do where parameters have learning rates of their own, a matrix r L: (A theta).L^-1 (theta' - theta) =
+- r lambda (A theta).theta, likewise with z for A theta.
+
 Every step rounds theta and the sums, by eps/2 of their size at most; a full batch that has come to rest rounds them the
 same way for ever. The tolerance is n eps of their size for n steps between frames, and what storage takes.
 Sources: as in `exact.symmetry_charges`.
@@ -21,6 +24,7 @@ Sources: as in `exact.symmetry_charges`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +35,7 @@ from scipy import sparse
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine
 from thermosim.model import Symmetry
+from thermosim.moves import THETA_MOVES
 
 __all__ = ["charge_comparisons", "charges", "charges_of", "has_charges", "is_booked", "why_no_charges"]
 
@@ -69,7 +74,8 @@ def is_plain_descent(machine: Machine) -> bool:
     theta, ds = machine.settings.theta, machine.frames
     if "theta" not in ds or ds.sizes["step"] < 2 or machine.settings.run.direction != "forward":
         return False
-    plain = machine.theta_move.retraces and not theta.momentum and theta.learn is None and theta.constraint is None
+    one_by_one = THETA_MOVES[theta.dynamics].retraces  # at several rates too
+    plain = one_by_one and not theta.momentum and theta.learn is None and theta.constraint is None
     return plain and all(isinstance(value, (int, float)) for value in (theta.learning_rate, theta.weight_decay))
 
 
@@ -107,6 +113,8 @@ def is_booked(machine: Machine, symmetry: Symmetry) -> bool:
     """Whether sums of the ledger tell the charges of the next frame from those of the last."""
     if not has_charges(machine, symmetry) or not _recorded(machine, symmetry.books):
         return False
+    if machine.settings.theta.has_several_rates:  # sums in which gradients are alike do not tell
+        return False
     return _is_close(machine) or not _rates(machine)[1] or _recorded(machine, symmetry.weights)
 
 
@@ -121,13 +129,15 @@ def why_no_charges(everyone: Sequence[Machine]) -> str:
         for machine in everyone:
             booked = has_charges(machine, symmetry) and _recorded(machine, symmetry.books)
             if booked and not is_booked(machine, symmetry):
+                if machine.settings.theta.has_several_rates:
+                    return "" if _is_close(machine) else "at several learning rates they need every step"
                 names = f"{' and '.join(symmetry.weights)} in record.variables, or " if symmetry.weights else ""
                 return f"with weight decay they need {names}every step"
     return ""
 
 
 def _is_told(machine: Machine, symmetry: Symmetry) -> bool:
-    if symmetry.translation or _is_close(machine):
+    if _is_close(machine) or (symmetry.translation and not machine.settings.theta.has_several_rates):
         return has_charges(machine, symmetry)
     return is_booked(machine, symmetry)
 
@@ -137,7 +147,13 @@ def _residual(machine: Machine, symmetry: Symmetry) -> tuple[float, float, float
     theta, passed, (rate, decay) = _theta(machine), np.diff(machine.steps), _rates(machine)
     generators, kept = symmetry.generators(machine.constants), 1.0 - rate * decay
     factors, scale = {"theta": 0.0}, float((theta**2).sum(-1).max())
-    if symmetry.translation:
+    if machine.settings.theta.has_several_rates:
+        undone, least = _undone(machine, np.diff(theta, axis=0))
+        along = undone + (1.0 - kept) * theta[:-1]
+        told_by = charges(along, generators, translation=True) if symmetry.translation else None
+        residual = _along(generators, theta[:-1], along) if told_by is None else told_by
+        scale = (float(np.abs(theta).sum(-1).max()) if symmetry.translation else scale) / min(least, 1.0)
+    elif symmetry.translation:
         charge, scale = charges(theta, generators, translation=True), float(np.abs(theta).sum(-1).max())
         residual = charge[1:] - kept ** passed[:, None, None] * charge[:-1]
     elif _recorded(machine, symmetry.books):
@@ -153,6 +169,18 @@ def _residual(machine: Machine, symmetry: Symmetry) -> tuple[float, float, float
     stored = max(float(np.finfo(ds[name].dtype).eps) for name in factors)
     rounding = _size(generators) * scale * (_STORED * stored + np.finfo(float).eps * int(passed.max()))
     return float(np.abs(residual).max()), rounding, scale
+
+
+def _undone(machine: Machine, change: np.ndarray) -> tuple[np.ndarray, float]:
+    """L^-1 of changes (..., m) of theta at the learning rates r L, and the least eigenvalue of L."""
+    theta, model, constants = machine.settings.theta, machine.model, machine.constants
+    if theta.preconditioner is not None:
+        matrix = np.asarray(theta.preconditioner, float)
+        return change @ np.linalg.inv(matrix), float(np.linalg.eigvalsh(matrix)[0])
+    given = theta.learning_rate_factors or {}
+    sizes = [math.prod(group.shape(constants)) for group in model.parameters]
+    factors = np.repeat([float(given.get(group.name, 1.0)) for group in model.parameters], sizes)
+    return change / factors, float(factors.min())
 
 
 def _theta(machine: Machine) -> np.ndarray:

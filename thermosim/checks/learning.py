@@ -9,6 +9,8 @@
     linear regression    moments of theta and the ledger, on kept and on fresh rows (`exact.linear_regression`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     symmetries           charges, step by step (`charges`); where SGD leaves linear networks
+    Adam on noise        update energy, step by step (`update_energy`)
+    gradient descent     order at which it departs from flows of the entropic loss (`entropic_loss`)
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -34,6 +36,7 @@ from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.checks.charges import charge_comparisons, why_no_charges
+from thermosim.checks.entropic_loss import entropic_loss_comparisons
 from thermosim.checks.entropic_solution import entropic_comparisons, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
@@ -43,6 +46,7 @@ from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_o
 from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
 from thermosim.checks.regression import is_regression, regression_comparisons, why_no_regression
 from thermosim.checks.theta_entropy import theta_comparisons
+from thermosim.checks.update_energy import update_energy_comparisons
 from thermosim.moves import X_MOVES
 
 __all__ = ["advice", "check"]
@@ -68,6 +72,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += theta_comparisons(ds, everyone)
     comparisons += charge_comparisons(ds, everyone) + entropic_comparisons(ds, everyone)
     comparisons += platonic_comparisons(ds, everyone)
+    comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
     return comparisons
 
 
@@ -84,6 +89,11 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
         said.append(
             "Learning by contrast lets x steer theta: fluctuation theorems and routes to the L-info hold without "
             "feedback only, and are not compared."
+        )
+    if any(machine.settings.theta.has_several_rates for machine in everyone):
+        said.append(
+            "Parameters have learning rates of their own: theory of one rate is not compared, only charges between "
+            "neighbouring steps."
         )
     if why := why_no_entropic_solution(ds, everyone):
         said.append(f"The entropic solution is not compared: {why}.")

@@ -79,6 +79,12 @@ class Block:
         return X_MOVES[self.x_dynamics] if self.x_dynamics else NO_SAMPLES
 
     @property
+    def preconditioned(self) -> bool:
+        """Whether theta has a matrix of learning rates, which follows the scales in the table of its move."""
+        scales = self.timetable.scales
+        return scales is not None and len(scales) > 2 * self.parameters
+
+    @property
     def derived(self) -> int:
         """Rows of what the model derives from theta; 0 where its functions read theta itself."""
         return self.model.names(self.model_constants)["DERIVED"]

@@ -310,15 +310,24 @@ class Outline:
         )
 
     def _scales(self) -> np.ndarray:
-        """Scales of every parameter's learning rate (0 where it is not learned), then of its temperature: (2 m,)."""
+        """Scales of every parameter's learning rate (0 where it is not learned), then of its temperature: (2 m,).
+
+        A preconditioner follows, row by row, without what is not learned: (2 m + m m,).
+        """
         learned, given = self.settings.theta.learn, self.settings.theta.temperature
         by_group = given if is_by_group(given) else {}
+        factors, matrix = self.settings.theta.learning_rate_factors or {}, self.settings.theta.preconditioner
         rates, temperatures = [], []
         for group in self.model.parameters:
             count = math.prod(group.shape(self.settings.model.constants))
-            rates.append(np.full(count, 1.0 if learned is None or group.name in learned else 0.0))
+            factor = float(factors.get(group.name, 1.0))
+            rates.append(np.full(count, factor if learned is None or group.name in learned else 0.0))
             temperatures.append(np.full(count, float(by_group.get(group.name, 1.0))))
-        return np.concatenate([*rates, *temperatures, np.zeros(0)])
+        scales = np.concatenate([*rates, *temperatures, np.zeros(0)])
+        if matrix is None:
+            return scales
+        learns = np.concatenate(rates)
+        return np.concatenate([scales, np.ravel(np.asarray(matrix, float) * np.outer(learns, learns))])
 
 
 @functools.lru_cache(maxsize=2)

@@ -26,7 +26,8 @@ class Timetable:
     x: tuple[Any, ...]  # of the time steps and the temperatures of x
     scales: (
         np.ndarray | None
-    )  # of every learning rate, then of every temperature (2 m,); None where theta is prescribed
+    )  # of every learning rate, then of every temperature (2 m,), then a matrix of learning rates, if there is one, row
+    # by row (m m,); None where theta is prescribed
     protocol: tuple[tuple[Any, tuple[int, ...]], ...]  # value or schedule, and shape, of each group of parameters
     recording: np.ndarray | None  # a recorded path of theta: (steps + 1, m)
     propagator: tuple[str, str, Mapping[str, Any], float, float] | None  # of a steady move of x: model's name, source

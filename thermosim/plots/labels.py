@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.settings import axes, number, settings
+from thermosim.schedules import is_schedule
 
 __all__ = [
     "label",
@@ -129,6 +130,8 @@ def shown(value: Any) -> str:
     """A value of a sweep, short."""
     if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_)):
         return f"{value:.3g}"
+    if is_schedule(value):
+        return plain(str(value["kind"])) + (" with warm-up" if value.get("warm_up") else "")
     return plain(textwrap.shorten(str(value), 24, placeholder=" ..."))
 
 

@@ -19,7 +19,15 @@ from thermosim.analysis.gradient_noise import learned_parameters, noise_statisti
 from thermosim.analysis.mixtures import support_size
 from thermosim.case.faults import CaseError
 from thermosim.data.tables import DataError
-from thermosim.plots import alignment_panels, generalisation, learning_panels, network_panels, style
+from thermosim.plots import (
+    alignment_panels,
+    entropic_loss,
+    generalisation,
+    learning_panels,
+    network_panels,
+    style,
+    update_energies,
+)
 from thermosim.plots.labels import label, power
 from thermosim.plots.learning_panels import collected, marks
 from thermosim.plots.learning_points import Point, left_out, spread
@@ -60,6 +68,9 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
             ("layers", partial(network_panels.gradients, chosen[0])),
             ("charges", partial(network_panels.charges, chosen[0])),
             ("sharpness", partial(network_panels.sharpness, ds, everything)),
+            ("entropic loss", partial(entropic_loss.entropic_loss, chosen[0])),
+            ("update energy", partial(update_energies.update_energies, chosen)),
+            ("update energy of a few", partial(update_energies.update_energies, chosen, update_energies.FEW)),
         ]
     )
     if along is not None and late is not None:

@@ -12,7 +12,16 @@ from thermosim.kernels.compile import address_of
 from thermosim.kernels.energies import no_prepare
 from thermosim.kernels.evaluate import energy_bindings
 from thermosim.kernels.signatures import argument_names, signature_of
-from thermosim.kernels.theta_moves import adam, descent, metropolis, nesterov, prescribed, scale_invariant
+from thermosim.kernels.theta_moves import (
+    adam,
+    descent,
+    gradient_flow,
+    metropolis,
+    nesterov,
+    preconditioned,
+    prescribed,
+    scale_invariant,
+)
 from thermosim.kernels.x_moves import exact_ou, langevin, sampling, ula
 from thermosim.kernels.x_moves import metropolis as x_metropolis
 from thermosim.ledger import Functional, functionals_of, row_names
@@ -32,7 +41,13 @@ THETA_KERNELS: dict[str, tuple[Template, Bindings]] = {
     "adamw": (adam.adam, {"DECOUPLED": True}),
     "sgld": (descent.langevin, {}),
     "langevin": (descent.langevin, {}),
+    "gradient-flow": (gradient_flow.gradient_flow, {}),
     "metropolis": (metropolis.metropolis, {}),
+}
+# of moves with a matrix of learning rates
+PRECONDITIONED: dict[str, tuple[Template, Bindings]] = {
+    "sgd": (preconditioned.preconditioned, {"AHEAD": False}),
+    "nesterov": (preconditioned.preconditioned, {"AHEAD": True}),
 }
 CONSTRAINTS: dict[str, int] = {
     "fixed-lr": scale_invariant.FIXED_LR,
@@ -58,7 +73,8 @@ class WorkRows:
     theta_normals: int  # normals of one move of theta
     theta_uniforms: int
     gradient: int
-    after: int  # two more (m, L): gradient after and slopes before a move whose ratio is booked, or of a proposal
+    after: int  # two more (m, L): gradient after and slopes before a move whose ratio is booked, or of a proposal; one,
+    # the slopes, of a move with a matrix of learning rates; three of one with several stages
     memory: int
     row: int  # one row of data
     normals: int  # of one move of x, for each chain
@@ -78,7 +94,7 @@ def work_rows(block: Block) -> WorkRows:
         theta_normals=m if prescribed_noise else theta.normals(model, constants, m),
         theta_uniforms=theta.uniforms(model, constants, m),
         gradient=m if theta.learns or booking(block) else 0,
-        after=2 * m if keeps or proposes else 0,
+        after=max(theta.stages(m), 2 * m if keeps or proposes else m if block.preconditioned else 0),
         memory=theta.memory(m, block.used),
         row=block.data.shape[1] * (2 if block.fresh else 1),
         normals=x.normals(model, constants, n),
@@ -170,7 +186,7 @@ def _theta_move(block: Block, energy: Bindings, of: Callable[..., Any]) -> Any:
     if block.constraint:
         bindings["CONSTRAINT"] = CONSTRAINTS[block.constraint]
         return _address(of, scale_invariant.constrained_sgd, signatures.theta_move, bindings)
-    template, more = THETA_KERNELS[block.theta_dynamics]
+    template, more = (PRECONDITIONED if block.preconditioned else THETA_KERNELS)[block.theta_dynamics]
     return _address(of, template, signatures.theta_move, {**bindings, "book_loss": descent.book_loss, **more})
 
 

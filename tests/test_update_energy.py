@@ -1,0 +1,135 @@
+"""Update energy |dtheta|^2/r: that of the steps made, Adam's on pure noise, under schedules of the learning rate."""
+
+import numpy as np
+import pytest
+
+import thermosim
+from tests.assertions import assert_within
+from thermosim.exact import adam_noise
+from thermosim.plots.picture import picture
+
+CASE = "cases/training/adam_update_energy.toml"
+QUANTITY = "update energy"
+WARM = {"kind": "constant", "value": 0.001, "warm_up": 100}
+COSINE = {"kind": "cosine", "initial": 0.001, "final": 1e-5}
+RATES = {"theta.learning_rate": {"values": [0.001, COSINE, WARM]}}
+SHORT = {"run.steps": 400, "ensemble.replicas": 200, "sweep": RATES}
+
+
+def run(changes=None):
+    return thermosim.simulate(thermosim.load_case(CASE, SHORT | (changes or {})))
+
+
+def found(ds):
+    return [one for one in thermosim.check(ds).comparisons if one.quantity.startswith(QUANTITY)]
+
+
+def by_hand(law, beta1, beta2, steps, size):
+    """Squares (steps, size) of Adam's normalised step on noise, in plain numpy."""
+    random = np.random.default_rng(8)
+    mean, square, result = np.zeros(size), np.zeros(size), []
+    for step in range(1, steps + 1):
+        gradient = law(random, size)
+        mean = beta1 * mean + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * gradient**2
+        result.append((mean / (1 - beta1**step)) ** 2 / (square / (1 - beta2**step)))
+    return np.array(result)
+
+
+@pytest.mark.parametrize(
+    ("law", "kurtosis"),
+    [
+        (lambda random, size: random.normal(size=size), 3.0),
+        (lambda random, size: random.normal(size=size) * random.normal(size=size), 9.0),
+    ],
+)
+def test_the_mean_square_of_adam_on_noise(law, kurtosis):
+    """To first order in 1 - beta2: the correction at kurtosis 9 is eight standard errors, a factor 2 hundreds."""
+    square = by_hand(law, 0.9, 0.99, 900, 3000)
+    late = square[300:].mean(0)
+    expected = adam_noise.mean_square(np.arange(301, 901), 0.9, 0.99, kurtosis).mean()
+    error = late.std(ddof=1) / np.sqrt(late.size)
+    second_order = float(adam_noise.spread_of_square(600, 0.99, kurtosis)) ** 2
+    assert abs(late.mean() - expected) < 4 * error + second_order * expected
+    assert error < 0.005 * expected
+    if kurtosis == 9.0:
+        assert abs(late.mean() - 0.1 / 1.9) > 8 * error
+    if kurtosis == 3.0:
+        early = square[19]
+        exact, limit = adam_noise.mean_square(20, 0.9, 0.99), 0.1 / 1.9
+        error = early.std() / np.sqrt(early.size)
+        assert_within(early.mean(), error, exact, catches="twice the bias of the start", mistake=2 * (exact - limit))
+    assert np.allclose(square[0], 1.0)
+    assert adam_noise.mean_square(1, 0.9, 0.99, kurtosis) == 1.0
+
+
+def test_it_is_that_of_the_steps_made():
+    """|theta' - theta|^2 over the rate of that very step, and sums over sums between frames that are further apart."""
+    fine = run({"ensemble.replicas": 3, "record.every": 1})
+    theta = fine.theta.transpose("learning_rate", "step", "replica", "theta_dim").values
+    square = (np.diff(theta, axis=1) ** 2).sum(-1).mean(-1)
+    step = np.arange(1, 401)
+    cosine = 1e-5 + 0.000495 * (1 + np.cos(np.pi * step / 400))
+    rates = np.array([np.full(400, 0.001), cosine, np.minimum(step / 1e5, 1e-3)])
+    energy = thermosim.analysis.update_energy(fine)
+    assert np.allclose(energy.update_energy.transpose("learning_rate", "step"), square / rates, rtol=1e-9)
+    assert np.allclose(energy.mean_learning_rate.transpose("learning_rate", "step"), rates, rtol=1e-12)
+    coarse = thermosim.analysis.update_energy(fine.isel(step=slice(0, None, 20)))
+    summed = square.reshape(3, 20, 20).sum(-1) / rates.reshape(3, 20, 20).sum(-1)
+    assert np.allclose(coarse.update_energy.transpose("learning_rate", "step"), summed, rtol=1e-9)
+
+
+def test_adam_on_noise_follows_the_schedule():
+    ds = run()
+    (one,) = found(ds)
+    assert thermosim.check(ds).consistent
+    assert one.measured.shape == (3, 4)
+    assert np.max(one.standard_error) < 0.02
+    assert np.max(one.tolerance) <= 0.005
+    assert not thermosim.check(ds.assign(displacement_square=1.1 * ds.displacement_square)).consistent
+
+
+def test_a_schedule_that_was_not_followed_is_a_deviation():
+    """The books of a constant rate in the place of those of a cosine."""
+    ds = run()
+    books = ds.displacement_square.transpose("learning_rate", "step", ...).copy()
+    books[1] = books[0]
+    assert not thermosim.check(ds.assign(displacement_square=books)).consistent
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"theta.initial": {"weights": [[300.0] + 7 * [0.0]]}},
+        {"data.noise": 0.01},
+        {"theta.weight_decay": 0.1},
+        {"theta.dynamics": "sgd", "sweep": {}, "theta.learning_rate": 0.001},
+        {"theta.epsilon": 10.0},
+        {"theta.learning_rate_factors": {"weights": 2.0}},
+        {"record.variables": ["displacement_square"]},
+        {"theta.beta2": 0.9},
+    ],
+)
+def test_other_gradients_are_not_compared(changes):
+    """A mean gradient, decay, another move, a large epsilon, a second moment that forgets soon."""
+    assert not found(run({"ensemble.replicas": 120} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"record.variables": ["theta"]}, "displacement_square"),
+        ({"theta.learning_rate_factors": {"weights": 2.0}}, "one learning rate"),
+    ],
+)
+def test_what_has_no_update_energy_says_why(changes, message):
+    with pytest.raises(ValueError, match=message):
+        thermosim.analysis.update_energy(run({"ensemble.replicas": 3, "run.steps": 100} | changes))
+
+
+def test_the_picture_has_all_replicas_and_three():
+    figure = picture(run({"ensemble.replicas": 20}))
+    titles = [panel.get_title(loc="right") for panel in figure.axes if "update energy" in panel.get_ylabel()]
+    assert titles == ["20 replicas", "3 replicas, bands from least to most"]
+    words = [text.get_text() for panel in figure.axes if panel.get_legend() for text in panel.get_legend().get_texts()]
+    assert any("constant with warm-up" in text for text in words)
