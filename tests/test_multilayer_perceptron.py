@@ -278,7 +278,7 @@ def _theta_faults(text):
     ("text", "told"),
     [
         ('dynamics = "sgld"\ntemperature = { layer_1 = 1.0 }', "theta.temperature.layer_2: missing"),
-        ('dynamics = "sgd"\nlearn = ["layer_1", "layer_3"]', "'layer_3' has no parameters"),
+        ('dynamics = "sgd"\nlearn = ["layer_1", "layer_3"]', "'layer_3' is no parameter group; there are layer_1, layer_2"),
         ('dynamics = "sgd"\nspread = 0.5', "the start 'he' has its own"),
         ('dynamics = "sgd"\ninitial = "lecun"\nspread = 0.5', "the start 'lecun' has its own"),
         ('dynamics = "sgd"\ninitial = "kaiming"', "or use 'he', 'lecun'"),
@@ -330,3 +330,28 @@ steps = 1
 [record]
 every = 1
 """
+
+
+SGD = {"dynamics": "sgd", "learning_rate": 0.1, "batch": 1}
+
+
+@pytest.mark.parametrize(
+    "theta",
+    [
+        {"dynamics": "protocol", "protocol": {"layer_7": {"kind": "linear", "initial": 0.0, "final": 1.0}}},
+        SGD | {"learn": ["layer_1", "layer_7"]},
+        SGD | {"initial": {"layer_7": 0.0}},
+        SGD | {"spread": {"layer_7": 1.0}},
+        SGD | {"learning_rate_factors": {"layer_7": 1.0}},
+        {"dynamics": "sgld", "learning_rate": 0.1, "batch": 1, "temperature": {"layer_1": 1.0, "layer_7": 1.0}},
+    ],
+)
+def test_a_layer_beyond_the_depth_is_no_group(theta):
+    case = {"model": {"name": "multilayer-perceptron", "widths": [2, 3, 1]}, "theta": theta, "run": {"steps": 9}}
+    case |= {"ensemble": {"replicas": 2}}
+    if theta["dynamics"] != "protocol":
+        case["data"] = {"source": "linear", "matrix": [[1.0, 2.0]]}
+    with pytest.raises(thermosim.CaseError) as error:
+        thermosim.load_case(case)
+    assert "layer_7" in str(error.value)
+    assert "layer_1, layer_2" in str(error.value)

@@ -224,6 +224,10 @@ class Model:
         names |= {"COMPONENTS": self.components(constants), "PARAMETERS": first, "DERIVED": place}
         return names | dict(self.bound(constants))
 
+    def groups(self, constants: Values) -> list[Parameter]:
+        """The parameters that there are at these constants: groups of no number are none."""
+        return [group for group in self.parameters if math.prod(group.shape(constants))]
+
     def packed(self, constants: Values) -> tuple[np.ndarray, np.ndarray]:
         """Scalar constants (C,), and all array constants one after another (K,): what the model's functions read."""
         scalars = [c.number(constants[c.name]) for c in self.constants if not c.is_array]

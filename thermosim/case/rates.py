@@ -32,7 +32,9 @@ def rate_faults(model: Model, settings: Settings, move: Move) -> list[str]:
     if factors is not None and matrix is not None:
         both = "both give learning rates; put the factors into the matrix, and remove them."
         return [f"theta.learning_rate_factors, theta.preconditioner: {both}"]
-    sizes = {group.name: math.prod(group.shape(settings.model.constants)) for group in model.parameters}
+    sizes = {
+        group.name: math.prod(group.shape(settings.model.constants)) for group in model.groups(settings.model.constants)
+    }
     if factors is not None:
         found += _factor_faults(factors, sizes, theta.learn)
     return found + ([] if matrix is None else _matrix_faults(matrix, sum(sizes.values())))
@@ -58,8 +60,6 @@ def _factor_faults(factors: Any, sizes: Mapping[str, int], learned: list[str] | 
         key = f"theta.learning_rate_factors.{name}"
         if name not in sizes:
             found.append(f"{key}: unknown parameter group; there are {', '.join(sizes)}.")
-        elif sizes[name] == 0:
-            found.append(f"{key}: has no parameters at these constants of the model; remove it.")
         elif learned is not None and name not in learned:
             found.append(f"{key}: is not learned; name it in theta.learn, or remove it.")
         elif value == 0 and not isinstance(value, bool):

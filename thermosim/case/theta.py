@@ -145,7 +145,8 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
 
 
 def _protocol_faults(model: Model, settings: Settings) -> list[str]:
-    theta, groups = settings.theta, {group.name: group for group in model.parameters}
+    theta = settings.theta
+    groups = {group.name: group for group in model.groups(settings.model.constants)}
     if theta.recording and theta.protocol:
         return ["theta.protocol, theta.recording: both prescribe theta; keep one of them."]
     if lack := THETA_MOVES[theta.dynamics].lacks(model):
@@ -275,13 +276,10 @@ def _temperature_faults(model: Model, theta: ThetaSection, constants: Values, st
     elif is_by_group(temperature) and not move.descent:
         faults.append(f"theta.temperature: {dynamics!r} accepts or refuses at one temperature; give one number.")
     elif is_by_group(temperature):
-        groups = [group.name for group in model.parameters]
+        groups = [group.name for group in model.groups(constants)]
         for name in sorted(temperature.keys() - set(groups)):
             faults.append(f"theta.temperature.{name}: unknown parameter group; there are {', '.join(groups)}.")
-        for group in model.parameters:
-            name = group.name
-            if name not in temperature and 0 in group.shape(constants):
-                continue
+        for name in groups:
             if name not in temperature:
                 faults.append(f"theta.temperature.{name}: missing; give every parameter group its temperature.")
             elif fault := number_faults(temperature[name], 0.0, None, True, meaning):
@@ -319,12 +317,10 @@ def _gradient_faults(model: Model, settings: Settings, move: Move) -> list[str]:
         )
     if theta.gradient == "contrast" and not settings.x and model.has_samples:
         faults.append("theta.gradient = 'contrast': needs samples to contrast the data with; add an [x] section.")
-    shapes = {group.name: group.shape(settings.model.constants) for group in model.parameters}
-    for group in theta.learn or ():
-        if group not in shapes:
-            faults.append(f"theta.learn: {group!r} is no parameter group; there are {', '.join(shapes)}.")
-        elif 0 in shapes[group]:
-            faults.append(f"theta.learn: {group!r} has no parameters at these constants of the model; remove it.")
+    groups = [group.name for group in model.groups(settings.model.constants)]
+    for name in theta.learn or ():
+        if name not in groups:
+            faults.append(f"theta.learn: {name!r} is no parameter group; there are {', '.join(groups)}.")
     if settings.run.direction == "there-and-back":
         if theta.momentum:
             faults.append("theta.momentum: a run there-and-back retraces plain SGD; remove it.")

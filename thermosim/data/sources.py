@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,13 @@ def theta_of(model: Model, constants: Values, given: Mapping[str, Any]) -> np.nd
 
 def theta_faults(model: Model, constants: Values, given: Any, key: str) -> list[str]:
     """What is wrong with values given for groups of parameters."""
+    known = {group.name: group for group in model.groups(constants)}
     if not isinstance(given, Mapping):
-        return [f"{key} = {given!r}: expected a table of parameter groups; model {model.name!r} has {_groups(model)}."]
-    known, faults = {group.name: group for group in model.parameters}, []
+        return [f"{key} = {given!r}: expected a table of parameter groups; model {model.name!r} has {_groups(known)}."]
+    faults = []
     for name, value in given.items():
         if name not in known:
-            faults.append(f"{key}.{name}: unknown parameter group; model {model.name!r} has {_groups(model)}.")
+            faults.append(f"{key}.{name}: unknown parameter group; model {model.name!r} has {_groups(known)}.")
             continue
         shape = known[name].shape(constants)
         try:
@@ -48,8 +49,8 @@ def theta_faults(model: Model, constants: Values, given: Any, key: str) -> list[
     return faults
 
 
-def _groups(model: Model) -> str:
-    return ", ".join(group.name for group in model.parameters) or "none"
+def _groups(known: Iterable[str]) -> str:
+    return ", ".join(known) or "none"
 
 
 def rows_of(model: Model, constants: Values) -> tuple[int, Targets | None]:
