@@ -168,13 +168,13 @@ def test_a_composition_is_the_perceptron(tmp_path):
     """Trajectories and the books of layers and units, from the same start by the same minibatches."""
     (tmp_path / "mine.py").write_text(
         "from thermosim.models.networks import dense, network, relu, squared_error\n"
-        "LAYERS = [dense(4, bias=True), relu, dense(5, bias=True), relu, dense(2, bias=True)]\n"
+        "LAYERS = [dense(4), relu, dense(5), relu, dense(2)]\n"
         "MODEL = network('mine', inputs=3, layers=LAYERS, loss=squared_error)\n"
     )
     books = ("layer_gradient_square", "incoming_gradient_square", "outgoing_gradient_square")
     names = ("theta", "loss_sum", "displacement_square", *books)
     runs = []
-    for model in ('file = "mine.py"', 'name = "multilayer-perceptron"\nwidths = [3, 4, 5, 2]\nbias = "yes"'):
+    for model in ('file = "mine.py"', 'name = "multilayer-perceptron"\nwidths = [3, 4, 5, 2]'):
         (tmp_path / "case.toml").write_text(
             f"[model]\n{model}\n"
             '[theta]\ndynamics = "sgd"\nlearning_rate = 0.05\nbatch = 3\ninitial = "he"\n'
@@ -187,6 +187,25 @@ def test_a_composition_is_the_perceptron(tmp_path):
         mine, perceptron = (ds[name].values for ds in runs)
         assert np.abs(mine).max() > 0.1
         np.testing.assert_allclose(mine, perceptron, rtol=1e-9, atol=1e-10)
+    mine, perceptron = ([row.quantity for row in thermosim.check(ds).comparisons] for ds in runs)
+    assert [name for name in mine if "charge" in name] == [name for name in perceptron if "charge" in name] != []
+    assert thermosim.check(runs[0]).consistent
+    wrong = runs[0].assign(layer_gradient_square=runs[0].layer_gradient_square * (1.0 + 1e-6))
+    assert not thermosim.check(wrong).consistent
+
+
+def test_networks_have_the_symmetries_of_their_layers():
+    """Of the perceptron where layers are dense, without biases, linear or ReLU; others have none."""
+    for layers, kinds in (
+        ([dense(4), relu, dense(2)], 2),
+        ([dense(4), dense(2)], 4),
+        ([dense(4, bias=True), relu, dense(2)], 0),
+        ([dense(4), tanh, dense(2)], 0),
+        ([normalised(4), relu, dense(2)], 0),
+    ):
+        model = network("mine", inputs=3, layers=layers, loss=squared_error)
+        assert sum(one.generators({}).shape[0] > 0 for one in model.symmetries) == kinds
+        assert loss_faults(Plain(model, {})) == []
 
 
 def test_activations_of_the_perceptron_are_those_of_its_layers():

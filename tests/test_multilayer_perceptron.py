@@ -278,7 +278,10 @@ def _theta_faults(text):
     ("text", "told"),
     [
         ('dynamics = "sgld"\ntemperature = { layer_1 = 1.0 }', "theta.temperature.layer_2: missing"),
-        ('dynamics = "sgd"\nlearn = ["layer_1", "layer_3"]', "'layer_3' is no parameter group; there are layer_1, layer_2"),
+        (
+            'dynamics = "sgd"\nlearn = ["layer_1", "layer_3"]',
+            "'layer_3' is no parameter group; there are layer_1, layer_2",
+        ),
         ('dynamics = "sgd"\nspread = 0.5', "the start 'he' has its own"),
         ('dynamics = "sgd"\ninitial = "lecun"\nspread = 0.5', "the start 'lecun' has its own"),
         ('dynamics = "sgd"\ninitial = "kaiming"', "or use 'he', 'lecun'"),

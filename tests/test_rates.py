@@ -166,7 +166,10 @@ def test_charges_with_a_matrix_of_rates_are_exact_where_it_commutes():
     ("theta", "message"),
     [
         ({"learning_rate_factors": {"layer_9": 2.0}}, "layer_9: unknown parameter group; there are layer_1"),
-        ({"learning_rate_factors": {"layer_5": 2.0}}, "layer_5: has no parameters"),
+        (
+            {"learning_rate_factors": {"layer_5": 2.0}},
+            "layer_5: unknown parameter group; there are layer_1, layer_2, layer_3",
+        ),
         ({"learning_rate_factors": {"layer_1": 0.0}}, "theta.learn leaves out"),
         ({"learning_rate_factors": {"layer_1": -1.0}}, "expected more than 0"),
         ({"learning_rate_factors": {"layer_1": "2"}}, "expected a number"),

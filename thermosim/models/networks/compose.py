@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.model import Model, Parameter
+from thermosim.model import Model, Parameter, Symmetry
 from thermosim.models.network_books import Books, Matrix, books, functionals
+from thermosim.models.network_symmetries import rescalings
 from thermosim.models.networks.activations import Activation
 from thermosim.models.networks.layers import Dense, Layer, Normalised, Stack, checked, default, start
 from thermosim.models.networks.losses import Loss
@@ -133,7 +134,22 @@ def network(name: str, *, inputs: int, layers: Sequence[Layer], loss: Loss, summ
         activations=lambda theta, constants, inputs: stack.hidden(made.matrices(theta), inputs),
         outputs=lambda theta, constants, inputs: _predictions(made, classes, theta, inputs),
         functionals=functionals(len(stack.matrices()), made.books.units),
+        symmetries=_symmetries(made),
     )
+
+
+def _symmetries(made: Composition) -> tuple[Symmetry, ...]:
+    """Rescaling of neighbouring layers and of hidden units, where all are dense, without biases, linear or ReLU."""
+    parts = made.stack.layers
+    weights = [layer for layer in parts if isinstance(layer, Dense) and not layer.bias]
+    kinds = {layer.name for layer in parts if isinstance(layer, Activation)}
+    count = sum(math.prod(shape) for _, shape in made.stack.matrices())
+    if len(weights) < 2 or len(weights) + sum(isinstance(layer, Activation) for layer in parts) < len(parts):
+        return ()
+    if not kinds <= {"linear", "relu"}:
+        return ()
+    places = made.matrices(np.arange(count))
+    return rescalings(lambda constants: places, lambda constants: [np.arange(count)] if "relu" in kinds else places)
 
 
 def _predictions(made: Composition, classes: int, theta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
