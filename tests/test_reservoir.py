@@ -322,7 +322,7 @@ def test_entropy_of_few_replicas() -> None:
 
 
 REFUSALS: dict[str, tuple[Any, str]] = {
-    "all of the data": (lambda: noise_statistics(run(theta__batch="all", run__steps=4)), "minibatches make the noise"),
+    "all of the data": (lambda: noise_statistics(run(theta__batch="all", run__steps=4)), "every step took all rows"),
     "there and back": (
         lambda: noise_statistics(run(run__direction="there-and-back", run__steps=4)),
         "every minibatch comes twice",

@@ -68,6 +68,8 @@ def gradient_noise(machine: Machine) -> GradientNoise:
     theta, run = machine.settings.theta, machine.settings.run
     steps = int(run.steps)
     require_one_rate(machine)
+    if theta.batch == "all":
+        raise ValueError("every step took all rows: noise of minibatches needs a number theta.batch")
     if not machine.theta_move.descent or not isinstance(theta.batch, int):
         raise ValueError(
             'minibatches make the noise: it needs steps along the gradient, theta.dynamics = "sgd" or "sgld", and a '
