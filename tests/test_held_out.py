@@ -247,3 +247,18 @@ def test_what_is_wrong_with_test_rows_is_said(folder, changes, said):
         thermosim.load_case(SOFTMAX, changes, folder)
     assert said in str(error.value)
     assert "the case has 1 fault:" in str(error.value)
+
+
+def test_columns_of_a_file_of_test_rows_go_by_their_names(tmp_path):
+    """In another order they are put in that of the rows to learn from; other names are refused."""
+    rows = RANDOM.normal(size=(12, 3))
+    case = {"model": {"name": "linear-regression", "inputs": 2}, "run": {"steps": 2}, "ensemble": {"replicas": 2}}
+    case |= {"theta": {"dynamics": "sgd", "learning_rate": 0.1, "batch": 1}}
+    order = [2, 0, 1]
+    for name, columns, header in (("a", [0, 1, 2], "x,y,z"), ("b", order, "z,x,y"), ("c", [0, 1, 2], "x,w,z")):
+        np.savetxt(tmp_path / f"{name}.csv", rows[:, columns], delimiter=",", header=header, comments="", fmt="%.17g")
+    data = {"file": "a.csv", "targets": "y"}
+    found = load(DataSection(**data, test="b.csv"), 2, tmp_path, targets=Targets(1))
+    assert np.array_equal(found.test, found.values)
+    with pytest.raises(thermosim.CaseError, match="its columns are not those of the rows to learn from: 'y'"):
+        thermosim.load_case(case | {"data": data | {"test": "c.csv"}}, folder=tmp_path)

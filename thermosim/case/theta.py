@@ -295,7 +295,8 @@ def _gradient_faults(model: Model, settings: Settings, move: Move) -> list[str]:
     if move.whole_data:
         if batch not in (None, "all"):
             faults.append(
-                f"theta.batch = {batch!r}: {move.name!r} feels all of the data, U_B; use 'sgld' with minibatches."
+                f"theta.batch = {batch!r}: {move.name!r} feels all of the data, U_B; remove it, or use "
+                f"{'sgld' if 'temperature' in move.hyper else 'sgd'!r} with minibatches."
             )
     elif batch is None:
         faults.append(f'theta.batch: missing; {move.name} needs the rows of a minibatch, or "all".')

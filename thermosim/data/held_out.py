@@ -8,6 +8,7 @@ so a larger part holds the smaller one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,17 @@ def share_faults(section: DataSection, total: int) -> list[str]:
     return [f"data.test = {given!r}: of {many} that leaves {what}."]
 
 
+def _in_order(key: str, rows: Table, names: tuple[str, ...]) -> Table:
+    """The same with its columns in the order of these names, where both files name them. Raises DataError."""
+    if not names or not rows.names or rows.names == names:
+        return rows
+    if sorted(rows.names) != sorted(names):
+        odd = next((name for name in names if name not in rows.names), rows.names[-1])
+        raise DataError(f"{key}: its columns are not those of the rows to learn from: {odd!r}; give both the same.")
+    order_of_names = [rows.names.index(name) for name in names]
+    return replace(rows, values=np.ascontiguousarray(rows.values[:, order_of_names]), names=names)
+
+
 def file_rows(
     section: DataSection, source: Table, inputs: int, targets: Targets, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +111,7 @@ def file_rows(
                 else ("the rows to learn from have", "it has not")
             )
             raise DataError(f"{key}: {has} classes stored beside them, {has_not}; save both in the same way.")
+        rows = _in_order(key, rows, table(section, folder).names)
         known = None if source.labels is None else np.unique(source.labels[source.kept(section.digits)])
         rows, aims = supervised(own, rows, inputs, targets, folder, known)
     except DataError as error:

@@ -177,7 +177,9 @@ def _scratch_rows(constants: Values) -> int:
 def _validate(constants: Values, settings: Any) -> list[str]:
     widths = constants["widths"]
     if not 2 <= len(widths) <= _DEEPEST + 1:
-        return [f"model.widths = {widths!r}: expected inputs, hidden layers if any, and outputs; {_DEEPEST} layers."]
+        return [
+            f"model.widths = {widths!r}: expected inputs, hidden layers if any, and outputs: 1 to {_DEEPEST} layers."
+        ]
     if constants["loss"] == "cross-entropy" and widths[-1] < 2:
         return [f"model.widths = {widths!r}: cross-entropy needs an output for each class, two at least."]
     return []

@@ -30,7 +30,7 @@ from thermosim.plots import (
 )
 from thermosim.plots.labels import label, power
 from thermosim.plots.learning_panels import collected, marks
-from thermosim.plots.learning_points import Point, left_out, spread
+from thermosim.plots.learning_points import Point, left_out
 from thermosim.plots.legends import legend
 from thermosim.plots.maps import map_of
 from thermosim.plots.page import Draw
@@ -108,7 +108,8 @@ def _noise(ds: xr.Dataset, everything: list[Point]) -> tuple[xr.Dataset, xr.Data
         return noise_statistics(some, _LAGS * int(np.diff(some["step"].values[:2])[0]))
 
     count = ds.sizes["step"]
-    return statistics(spread(count, _MARKS)), statistics(list(range(count))[-_WINDOW:])
+    stride = max(1, -(-(count - 1) // (_MARKS - 1)))  # correlations in time want frames equally far apart
+    return statistics(list(range(0, count, stride))), statistics(list(range(count))[-_WINDOW:])
 
 
 def _realisations(chosen: list[Point]) -> Draw | None:

@@ -65,17 +65,23 @@ Layer = Dense | Normalised | Fixed | Residual | Activation
 def dense(units: int, bias: bool = False) -> Dense:
     """A layer of units, each with a weight for every input, and with a bias if it is asked for.
 
-    Raises ValueError unless units is a positive whole number.
+    Raises ValueError unless units is a positive whole number, and bias True or False.
     """
-    return Dense(_units("dense", units), bool(bias))
+    return Dense(_units("dense", units), _whether("dense", "bias", bias))
 
 
 def normalised(units: int, gain: bool = False) -> Normalised:
     """A layer whose rows of weights have their length divided out, with a gain for each if it is asked for.
 
-    Raises ValueError unless units is a positive whole number.
+    Raises ValueError unless units is a positive whole number, and gain True or False.
     """
-    return Normalised(_units("normalised", units), bool(gain))
+    return Normalised(_units("normalised", units), _whether("normalised", "gain", gain))
+
+
+def _whether(layer: str, name: str, value: object) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{layer}: {name} is {value!r}; expected True or False")
+    return bool(value)
 
 
 def fixed(matrix: Sequence[Sequence[float]] | np.ndarray) -> Fixed:
