@@ -82,7 +82,7 @@ def _course(ds: xr.Dataset, rate: float | None) -> Draw | None:
             value, error = 1.0 - found["universal_cosine"][:, k].values, found["universal_cosine_error"][:, k].values
             style.data(panel, places, value, error, look=look, label=names[k])
             panel.plot(places, value, color=style.GREY, lw=0.5, ls=":", zorder=1)
-        panel.set(xscale="log", yscale="log", xlabel="step (left: 0)", ylabel="1 - cosine with\nuniversal kernel")
+        panel.set(xscale="log", yscale="log", xlabel="step (leftmost: 0)", ylabel="1 - cosine with\nuniversal kernel")
         panel.set_title("" if rate is None else f"learning rate {shown(rate)}", loc="right")
         legend(panel, "" if names[0].startswith("$") else "network.layer")
 
