@@ -201,3 +201,25 @@ def test_groups_that_rest_stay_where_a_matrix_mixes_parameters():
     moved = abs(ds.theta.isel(step=-1) - ds.theta.isel(step=0)).max("replica")
     assert float(moved[24:54].max()) == 0.0
     assert float(moved[:24].min()) > 0.0 < float(moved[54:].min())
+
+
+@pytest.mark.parametrize("dynamics", ["sgd", "nesterov"])
+def test_displacements_are_booked_at_a_matrix_of_rates(dynamics):
+    matrix = {"theta__preconditioner": spd(64).tolist(), "theta__dynamics": dynamics, "theta__momentum": 0.5}
+    names = ["theta", "displacement_square"]
+    ds = run(run__steps=5, record__every=1, record__variables=names, **matrix)
+    moved = (ds.theta.diff("step") ** 2).sum("theta_dim").cumsum("step")
+    assert np.allclose(ds.displacement_square[1:], moved, rtol=1e-9)
+    assert float(moved.mean()) > 0.0
+
+
+def test_regression_at_several_rates_is_not_compared_with_that_of_one():
+    case = {"model": {"name": "linear-regression", "inputs": 3}, "ensemble": {"replicas": 200}, "run": {"steps": 9}}
+    case |= {"data": {"source": "linear", "matrix": [[1.0, -1.0, 0.5]], "noise": 0.1, "rows": 12}}
+    rates = {"learning_rate_factors": {"weights": 2.0}}
+    theta = {"dynamics": "sgd", "learning_rate": 0.05, "batch": 2}
+    one, several = (
+        thermosim.check(thermosim.simulate(thermosim.load_case(case | {"theta": theta | more}))) for more in ({}, rates)
+    )
+    assert [row for row in one.comparisons if "theta" in row.quantity]
+    assert not several.comparisons

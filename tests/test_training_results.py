@@ -165,6 +165,20 @@ def test_fresh_rows_give_expectations_of_their_law(online):
     assert abs(float(trace) / exact[3].mean() - 1.0) < 0.1  # 4000 rows, the same for all
 
 
+def test_sharpness_of_a_large_minibatch_of_fresh_rows_is_that_of_its_rows():
+    """Of many rows g'Hg/|g|^2 at theta = 0, where g ~ -2 Sx V', is that of the law; of few rows it is far above."""
+    dimension = 12
+    changes = {"model.inputs": dimension, "model.outputs": 1, "theta.batch": 600, "theta.spread": 0.0, "run.steps": 1}
+    law = {"source": "linear", "fresh": True, "matrix": [[1.0] * dimension], "noise": 0.1}
+    ds = run(REGRESSION, changes | {"data": law, "record.every": 1})
+    sharpness = training(ds, rows=8).batch_sharpness
+    few = training(
+        run(REGRESSION, changes | {"data": law, "record.every": 1, "theta.batch": 8}), rows=8
+    ).batch_sharpness
+    assert abs(float(sharpness[0]) - 2.0 * (1.0 + (dimension + 2.0) / 600.0)) < 0.15
+    assert float(few[0]) > 3.0
+
+
 def _own_error(error: xr.DataArray, exact: np.ndarray) -> float:
     """Of the difference to the mean of exact values at the same weights, whose scatter is no part of it."""
     return float(np.sqrt(max(float(error) ** 2 - exact.var(ddof=1) / len(exact), 0.1 * float(error) ** 2)))

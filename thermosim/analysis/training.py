@@ -39,8 +39,9 @@ __all__ = ["curvature", "training"]
 _DIRECT = 64  # parameters, up to which the whole Hessian is formed
 _LANCZOS, _EVERY, _SETTLED = 48, 6, 1e-6  # products at most, between looks at the residual, and what that may be
 _SIGNS = 8  # products for a trace
-_CHUNK = 1 << 22  # numbers of theta at a time
+_CHUNK = 1 << 24  # numbers at a time
 _STEP = float(np.finfo(float).eps) ** (1.0 / 3.0)
+_STABLE = "curvature that the next step can bear"
 Gradient = Callable[[np.ndarray], np.ndarray]  # of theta (R, m)
 
 
@@ -51,7 +52,8 @@ def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
     loss L; gradient_square |grad L|^2; minibatch_noise Tr Cov(g_1)/B, 0 with theta.batch = "all";
     minibatch_gradient_square, their sum; batch_sharpness, of one minibatch for each replica. Over the rows that each
     replica learns from; of fresh ones, over `rows` new ones for each, without bias: then gradient_square may be
-    negative. `stability` = 2/r is what the learning rate r of the next step allows (NaN of the last frame).
+    negative. `stability` is the curvature that the next step can bear on a quadratic: 2/r for plain descent,
+    2 (1 + beta)/r with momentum, less the weight decay; NaN of other moves and of the last frame.
 
     Weight decay is no part of the loss. Raises ValueError without theta, for a model whose loss is not its surprisal
     (learning by contrast), and for fewer than two `rows`.
@@ -73,19 +75,19 @@ def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
     put_skewed_mean(result, "minibatch_gradient_square", slope + noise, "energy^2", "mean of |g_B|^2", kept)
     put_mean(result, "batch_sharpness", sharpness, "energy", "mean of g_B'H_B g_B/|g_B|^2", "of the next minibatch")
     stability = gathered(ds, [_stability(machine) for machine in every], ("step",))
-    return result.assign(stability=stability.assign_attrs(units="energy", long_name="2/r of the next step"))
+    return result.assign(stability=stability.assign_attrs(units="energy", long_name=_STABLE))
 
 
 @of_survivors
-def curvature(ds: xr.Dataset, eigenvalues: int = 1, rows: int = 1024) -> xr.Dataset:
+def curvature(ds: xr.Dataset, eigenvalues: int = 1, rows: int = 256) -> xr.Dataset:
     """Trace and largest eigenvalues of the Hessian of L in every frame: dims step, axes[, eigenvalue].
 
     With up to 64 parameters the whole matrix is formed; of larger ones up to 6 eigenvalues come from Lanczos, and the
     trace from 8 vectors of random signs (M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)), whose error is
     in that over replicas. `residual`: the
     largest |H v - h v|/h of any replica, within which of h an eigenvalue lies; of a whole matrix its asymmetry. Of
-    fresh rows, over `rows` of the same law, the same for all replicas: exact for these, while the largest eigenvalue
-    of few rows is above that of all.
+    fresh rows, over `rows` of the same law for each replica: right on average for the trace, while the largest
+    eigenvalue of few rows is above that of all.
 
     Raises ValueError as `training` does, and for less than one of `eigenvalues`, or more than theta has parameters.
     """
@@ -106,15 +108,18 @@ def curvature(ds: xr.Dataset, eigenvalues: int = 1, rows: int = 1024) -> xr.Data
     worst = gathered(ds, residual, ("step", "replica")).max("replica")
     result["residual"] = worst.assign_attrs(units="1", long_name="largest |H v - h v|/h of any replica")
     stability = gathered(ds, [_stability(machine) for machine in machines(ds)], ("step",))
-    return result.assign(stability=stability.assign_attrs(units="energy", long_name="2/r of the next step"))
+    return result.assign(stability=stability.assign_attrs(units="energy", long_name=_STABLE))
 
 
 def _stability(machine: Machine) -> np.ndarray:
-    """2/r at the step after each frame, (F,)."""
-    steps = int(machine.settings.run.steps)
+    """The curvature up to which the step after each frame is stable on a quadratic, (F,); NaN where it is not known."""
+    theta, steps = machine.settings.theta, int(machine.settings.run.steps)
+    if not machine.theta_move.descent or machine.theta_move.name == "nesterov":
+        return np.full(len(machine.steps), np.nan)
     at = np.minimum(machine.steps + 1, steps)
-    rate = np.where(machine.steps < steps, values_at(machine.settings.theta.learning_rate, steps, at), np.nan)
-    return np.asarray(2.0 / rate)
+    rate = np.where(machine.steps < steps, values_at(theta.learning_rate, steps, at), np.nan)
+    decay = values_at(theta.weight_decay or 0.0, steps, at)
+    return np.asarray(2.0 * (1.0 + float(theta.momentum or 0.0)) / rate - decay)
 
 
 def _require_loss(machine: Machine) -> None:
@@ -130,7 +135,7 @@ def _frames(machine: Machine, count: int) -> np.ndarray:
     """Of every frame and replica L, |grad L|^2, Tr Cov of one row, and batch sharpness: (4, F, R)."""
     _require_loss(machine)
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
-    own = _law(machine, replicas * count).reshape(replicas, count, -1) if section and section.fresh else None
+    own = _own(machine, max(count, _batch(machine))) if section and section.fresh else None
     found = np.empty((4, len(machine.steps), replicas))
     for part in _parts(machine):
         theta = np.concatenate([machine.theta(frame) for frame in part])
@@ -140,10 +145,10 @@ def _frames(machine: Machine, count: int) -> np.ndarray:
     return found
 
 
-def _parts(machine: Machine) -> list[range]:
-    """Frames that are worked on together."""
+def _parts(machine: Machine, copies: int = 1) -> list[range]:
+    """Frames that are worked on together, so many numbers for each of theta."""
     frames, size = len(machine.steps), machine.frames.sizes["replica"] * machine.frames.sizes["theta_dim"]
-    count = max(1, _CHUNK // size)
+    count = max(1, _CHUNK // (size * copies))
     return [range(first, min(first + count, frames)) for first in range(0, frames, count)]
 
 
@@ -152,6 +157,18 @@ def _law(machine: Machine, rows: int) -> np.ndarray:
     assert machine.settings.data is not None
     section = machine.settings.data.model_copy(update={"fresh": False, "rows": rows})
     return data_of(machine.model, machine.constants, section, machine.folder).values
+
+
+def _own(machine: Machine, count: int) -> np.ndarray:
+    """Rows (R, count, n) of the law of fresh ones, other ones for every replica."""
+    replicas = machine.frames.sizes["replica"]
+    return _law(machine, replicas * count).reshape(replicas, count, -1)
+
+
+def _batch(machine: Machine) -> int:
+    """Rows of a minibatch; 0 where all are taken."""
+    batch = machine.settings.theta.batch
+    return 0 if batch == "all" else int(batch)
 
 
 def _of_rows(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,8 +206,7 @@ def _next_minibatches(machine: Machine, frames: range, own: np.ndarray | None) -
         return None
     if own is None:
         return np.concatenate([minibatch(machine, int(machine.steps[frame]) + 1) for frame in frames])
-    repeats = -(-int(batch) // own.shape[1])
-    return np.tile(np.tile(own, (1, repeats, 1))[:, : int(batch)], (len(frames), 1, 1))
+    return np.tile(own[:, : int(batch)], (len(frames), 1, 1))
 
 
 def _sharpness(machine: Machine, theta: np.ndarray, batch: np.ndarray | None) -> np.ndarray:
@@ -228,13 +244,14 @@ def _curvatures(machine: Machine, count: int, rows: int) -> tuple[np.ndarray, np
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
     gradient = _gradient_of(machine, None)
     if section is not None and section.fresh:
-        common = _law(machine, rows)
+        own = _own(machine, rows)
 
         def gradient(theta: np.ndarray) -> np.ndarray:
-            return machine.evaluator.data_gradient(common, theta)[1]
+            frames = np.split(theta, len(theta) // len(own))
+            return np.concatenate([machine.evaluator.data_gradient(own, one)[1] for one in frames])
 
-    parts = []
-    for part in _parts(machine):
+    parts, size = [], machine.frames.sizes["theta_dim"]
+    for part in _parts(machine, size if size <= _DIRECT else 2 * _LANCZOS):
         theta = np.concatenate([machine.theta(frame) for frame in part])
         if theta.shape[1] <= _DIRECT:
             parts.append(_direct(gradient, theta, count))

@@ -114,6 +114,7 @@ def is_regression(everyone: Sequence[Machine]) -> bool:
         and machine.settings.data is not None
         and machine.settings.run.direction == "forward"
         and not OtherRun.of(machine.settings.theta.initial)
+        and not machine.settings.theta.has_several_rates
         for machine in everyone
     )
 

@@ -158,7 +158,8 @@ def booking(block: Block) -> list[tuple[slice, Functional]]:
     return [
         (slice(rows.index(name), rows.index(name) + rows.count(name)), declared[name])
         for name in dict.fromkeys(rows)
-        if declared[name].book is not None and name not in block.theta.books
+        if declared[name].book is not None
+        and (name not in block.theta.books or block.preconditioned)  # whose kernel books what only a move can
     ]
 
 
