@@ -204,10 +204,27 @@ def test_lanczos_and_the_whole_matrix_agree():
     assert float(training(ds).minibatch_noise.max()) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("changes", "bound"),
+    [
+        ({}, 100.0),
+        ({"theta.weight_decay": 3.0}, 97.0),
+        ({"theta.momentum": 0.5, "theta.weight_decay": 3.0}, 147.0),
+        ({"theta.dynamics": "nesterov", "theta.momentum": 0.5}, np.nan),
+        ({"theta.learning_rate_factors": {"weights": 2.0}}, np.nan),
+    ],
+)
+def test_the_curvature_that_a_step_can_bear(changes, bound):
+    """r (h + lambda) < 2 (1 + beta) of the heavy ball (B. T. Polyak, 1964); of other moves nothing is said."""
+    assert np.array_equal(curvature(run(REGRESSION, changes)).stability[:2], [bound, bound], equal_nan=True)
+
+
 def test_what_has_no_loss_of_data_is_refused():
     ds = run(REGRESSION)
     with pytest.raises(ValueError, match="a covariance needs 2 rows"):
         training(ds, rows=1)
+    with pytest.raises(ValueError, match="expected at least 1"):
+        curvature(ds, rows=0)
     with pytest.raises(ValueError, match="expected 1 to 6"):
         curvature(ds, eigenvalues=7)
     with pytest.raises(ValueError, match="theta"):

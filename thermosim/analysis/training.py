@@ -84,17 +84,19 @@ def curvature(ds: xr.Dataset, eigenvalues: int = 1, rows: int = 256) -> xr.Datas
 
     With up to 64 parameters the whole matrix is formed; of larger ones up to 6 eigenvalues come from Lanczos, and the
     trace from 8 vectors of random signs (M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)), whose error is
-    in that over replicas. `residual`: the
-    largest |H v - h v|/h of any replica, within which of h an eigenvalue lies; of a whole matrix its asymmetry. Of
-    fresh rows, over `rows` of the same law for each replica: right on average for the trace, while the largest
-    eigenvalue of few rows is above that of all.
+    in that over replicas. `residual`: the largest |H v - h v|/h of any replica, within which of h an eigenvalue lies;
+    of a whole matrix its asymmetry. Of fresh rows, over `rows` of the same law for each replica: right on average for
+    the trace, while the largest eigenvalue of few rows is above that of all.
 
-    Raises ValueError as `training` does, and for less than one of `eigenvalues`, or more than theta has parameters.
+    Raises ValueError as `training` does, for `eigenvalues` that are not 1 to 6 or more than theta has parameters, and
+    for less than one of `rows`.
     """
     require(ds, "theta")
     size = ds.sizes["theta_dim"]
     if not 1 <= eigenvalues <= min(size, _EVERY):
         raise ValueError(f"eigenvalues = {eigenvalues}: expected 1 to {min(size, _EVERY)}")
+    if rows < 1:
+        raise ValueError(f"rows = {rows}: expected at least 1")
     found = [_curvatures(machine, eigenvalues, rows) for machine in machines(ds)]
     trace, largest, residual = zip(*found, strict=True)
     result, condition = xr.Dataset(), "of the loss over all rows, weight decay left out"
@@ -155,7 +157,8 @@ def _parts(machine: Machine, copies: int = 1) -> list[range]:
 def _law(machine: Machine, rows: int) -> np.ndarray:
     """So many rows (rows, n) of the law of fresh ones, on a stream of their own."""
     assert machine.settings.data is not None
-    section = machine.settings.data.model_copy(update={"fresh": False, "rows": rows})
+    seed = int(machine.settings.ensemble.seed)  # so that ensembles of other seeds have other rows
+    section = machine.settings.data.model_copy(update={"fresh": False, "rows": rows, "seed": seed})
     return data_of(machine.model, machine.constants, section, machine.folder).values
 
 
