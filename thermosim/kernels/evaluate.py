@@ -243,6 +243,10 @@ class Evaluator:
         return np.zeros((self.model.scratch_rows(self.values), width))
 
     def _run(self, work: Callable[[Any, Any], None], pieces: Any) -> None:
+        pieces = list(pieces)
+        if len(pieces) == 1:  # a thread takes longer to start than most single tiles take
+            work(*pieces[0])
+            return
         with ThreadPoolExecutor(self._threads) as pool:
             for future in [pool.submit(work, *piece) for piece in pieces]:
                 future.result()
