@@ -12,6 +12,8 @@ from thermosim.analysis.irreversibility import (
     fields_of_minibatches,
     potentials,
 )
+from thermosim.case.faults import CaseError
+from thermosim.case.load import load_case
 from thermosim.exact.irreversibility import linear_mismatches, quadratic_potentials
 from thermosim.models import MODELS
 
@@ -267,3 +269,38 @@ def _matches_quartic(field):
     wanted = potentials(lambda there: 4.0 * there**3, theta, 1e-3)
     for name in SCALARS:
         np.testing.assert_allclose(found[f"phi_{name}"], wanted[f"phi_{name}"], rtol=1e-9)
+
+
+CASE = """
+[model]
+name = "linear-regression"
+inputs = 2
+[theta]
+dynamics = "sgd"
+learning_rate = 0.01
+batch = "all"
+[data]
+source = "linear"
+rows = 24
+matrix = [[1.0, -0.5]]
+[ensemble]
+replicas = 4
+[run]
+steps = 2
+[irreversibility]
+sigma = 0.1
+"""
+
+
+def test_the_section_of_a_case():
+    assert load_case(CASE).settings.irreversibility.sigma == 0.1
+    assert load_case(CASE.partition("[irrev")[0]).settings.irreversibility is None
+    with pytest.raises(CaseError, match=r"irreversibility\.sigma"):
+        load_case(CASE, {"irreversibility.sigma": 0.0})
+    with pytest.raises(CaseError, match=r"irreversibility.scalars = true.*memory.*set it to false"):
+        load_case(CASE, {"theta.momentum": 0.9})
+    assert not load_case(
+        CASE, {"theta.momentum": 0.9, "irreversibility.scalars": False}
+    ).settings.irreversibility.scalars
+    with pytest.raises(CaseError, match="does not descend"):
+        load_case("learning/gaussian_machine", {"irreversibility.scalars": True})

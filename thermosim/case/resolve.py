@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from thermosim.case import data, theta, x
+from thermosim.case import data, irreversibility, theta, x
 from thermosim.case.faults import unknown, worded
 from thermosim.case.model import resolved_model
 from thermosim.case.record import RecordTable, filled_record, record_faults, size_faults
@@ -22,7 +22,7 @@ __all__ = ["Known", "combination_faults", "resolve", "settings_of"]
 
 Known = dict[tuple[str, int], tuple[Any, Any]]  # of tables that were read: by name and identity, table and what it gave
 
-_OPTIONAL = ("x", "data")
+_OPTIONAL = ("x", "data", "irreversibility")
 _ABSENT: dict[str, Any] = {}
 
 
@@ -81,6 +81,8 @@ def combination_faults(model: Model, settings: Settings, folder: Path) -> list[s
         return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]
     faults = theta.faults(model, settings, folder) + x.faults(model, settings, folder)
     faults += data.faults(model, settings, folder) + record_faults(model, settings)
+    if settings.irreversibility is not None:
+        faults += irreversibility.faults(model, settings, settings.irreversibility)
     if THETA_MOVES[settings.theta.dynamics].rests and settings.x is None:
         faults.append("theta.dynamics = 'frozen' and no [x]: nothing moves. Give theta a dynamics, or add [x].")
     if not faults and model.validate is not None:

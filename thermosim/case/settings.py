@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from thermosim.case.ensemble import EnsembleSection
+from thermosim.case.irreversibility import IrreversibilitySection
 from thermosim.case.record import RecordSection
 from thermosim.case.run import RunSection
 from thermosim.case.theta import ThetaSection
@@ -17,7 +18,7 @@ from thermosim.data import DataSection
 
 __all__ = ["SECTIONS", "ModelSettings", "Settings"]
 
-# every section of a case but [model] and [sweep]; x and data may be absent
+# every section of a case but [model] and [sweep]; x, data and irreversibility may be absent
 SECTIONS: dict[str, type[BaseModel]] = {
     "theta": ThetaSection,
     "x": XSection,
@@ -25,6 +26,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "ensemble": EnsembleSection,
     "run": RunSection,
     "record": RecordSection,
+    "irreversibility": IrreversibilitySection,
 }
 
 
@@ -48,6 +50,7 @@ class Settings:
     record: RecordSection
     x: XSection | None = None
     data: DataSection | None = None
+    irreversibility: IrreversibilitySection | None = None
     sweep: Mapping[str, list[Any]] = field(default_factory=dict)
     title: str = ""
 
