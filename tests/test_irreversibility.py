@@ -303,4 +303,4 @@ def test_the_section_of_a_case():
         CASE, {"theta.momentum": 0.9, "irreversibility.scalars": False}
     ).settings.irreversibility.scalars
     with pytest.raises(CaseError, match="does not descend"):
-        load_case("learning/gaussian_machine", {"irreversibility.scalars": True})
+        load_case("driven/dragged_trap", {"irreversibility.scalars": True})
