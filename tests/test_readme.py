@@ -6,6 +6,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from thermosim.model import Model
 
 ROOT = Path(__file__).parent.parent
@@ -56,11 +58,14 @@ def test_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands, printed = run_page("README.md", tmp_path, capsys)
     assert commands == 9
-    learning, frames, drag, *_, equilibrium, well = printed
+    learning, frames, measures, drag, *_, equilibrium, well = printed
     assert float(learning[0].strip("[]")) > 0.0
     loss, error, curvature = map(float, frames[0].split())
     assert 0.0 < error < loss < 1.0 < curvature < 100.0
     assert "difference_error" in "".join(learning)
+    ratios = {line.split()[0]: float(re.findall(r"[0-9.]+", line)[0]) for line in measures}
+    assert list(ratios) == ["phi_de", "phi_tr", "phi_ta", "phi_st"]
+    assert all(0.97 < ratio < 1.0 for ratio in ratios.values())
     work = [float(number) for number in re.findall(r"[0-9.]+", drag[0])]
     assert work[0] > work[1] > work[2]
     jarzynski = [float(number) for number in re.findall(r"[0-9.]+", drag[1])]
@@ -70,3 +75,15 @@ def test_readme(tmp_path, monkeypatch, capsys):
     left, right = (float(number) for number in re.findall(r"[0-9.]+", well[-1]))
     assert left == 0.0
     assert right > 0.95
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_gradients_of_other_frameworks(framework, capsys):
+    """The README's blocks of PyTorch and JAX, where these are installed: one loss, the same potentials."""
+    pytest.importorskip(framework)
+    blocks = {name: text for _, name, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8"))}
+    exec(compile(blocks[f"{framework}_field.py"], "README.md", "exec"), {})
+    ratios = [float(number) for number in re.findall(r"[0-9.]+", capsys.readouterr().out)]
+    assert len(ratios) == 10
+    assert max(abs(ratio - 1.0) for ratio in ratios) < 0.1
+    assert abs(ratios[1] - 1.03917) < 1e-4  # of the same start in every framework
