@@ -7,6 +7,12 @@ the entropy of its steps.
     phi_ST = (r/16)|(2 A - r A^2) theta|^2
     phi_BE = theta'(-log(I - r A)/r - A)theta/2, the modified loss whose flow goes through every step, r A < 1
 
+Of a step with noise, theta' = (I - r M) theta + s xi from theta ~ N(mu, t^2 I), any matrix M, the entropy that it sheds
+and the change of the system's own are
+
+    <dS> = (r^2/(2 s^2)) [|M (2 - r M) mu|^2 + t^2 |M (2 - r M)|^2 + s^2 |M|^2] - r tr M
+    dH = ln det[t^2 (I - r M)(I - r M)' + s^2 I]/2 - m ln t
+
 A general linear field U = M theta, M not symmetric, has no potentials but phi_ST; its mismatches are those of M.
 Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), G34-G36.
 """
@@ -16,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-__all__ = ["linear_mismatches", "quadratic_potentials"]
+__all__ = ["linear_mismatches", "quadratic_potentials", "step_entropies"]
 
 
 def quadratic_potentials(matrix: np.ndarray, theta: np.ndarray, rate: float) -> dict[str, np.ndarray]:
@@ -42,3 +48,14 @@ def linear_mismatches(matrix: np.ndarray, theta: np.ndarray, rate: float) -> dic
     square = 0.5 * rate * matrix @ matrix
     flow = (linalg.expm(-rate * matrix) - one + rate * matrix) / rate
     return {name: theta @ m.T for name, m in {"de": flow, "tr": square, "ta": square, "leading": square}.items()}
+
+
+def step_entropies(matrix: np.ndarray, mean: np.ndarray, rate: float, tau: float, sigma: float) -> tuple[float, float]:
+    """<dS> and dH of one noisy step of U = M theta, M (m, m), from theta ~ N(mean, tau^2 I), mean (m,)."""
+    matrix = np.asarray(matrix, float)
+    one = np.eye(len(matrix))
+    both, step = matrix @ (2.0 * one - rate * matrix), one - rate * matrix
+    square = ((both @ mean) ** 2).sum() + tau**2 * (both**2).sum() + sigma**2 * (matrix**2).sum()
+    bath = rate**2 * square / (2.0 * sigma**2) - rate * np.trace(matrix)
+    system = 0.5 * np.linalg.slogdet(tau**2 * step @ step.T + sigma**2 * one)[1] - len(one) * np.log(tau)
+    return float(bath), float(system)

@@ -5,7 +5,16 @@
 
 from __future__ import annotations
 
+from thermosim.analysis.irreversibility.entropy import regularised_entropy_production, virtual_entropy
 from thermosim.analysis.irreversibility.fields import asymmetry, critical_points, field_of_loss, fields_of_minibatches
 from thermosim.analysis.irreversibility.potentials import potentials
 
-__all__ = ["asymmetry", "critical_points", "field_of_loss", "fields_of_minibatches", "potentials"]
+__all__ = [
+    "asymmetry",
+    "critical_points",
+    "field_of_loss",
+    "fields_of_minibatches",
+    "potentials",
+    "regularised_entropy_production",
+    "virtual_entropy",
+]
