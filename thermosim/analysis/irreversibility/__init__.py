@@ -8,6 +8,7 @@ from __future__ import annotations
 from thermosim.analysis.irreversibility.entropy import regularised_entropy_production, virtual_entropy
 from thermosim.analysis.irreversibility.fields import asymmetry, critical_points, field_of_loss, fields_of_minibatches
 from thermosim.analysis.irreversibility.potentials import potentials
+from thermosim.analysis.irreversibility.symmetries import symmetry_breaking, under_transformation
 
 __all__ = [
     "asymmetry",
@@ -16,5 +17,7 @@ __all__ = [
     "fields_of_minibatches",
     "potentials",
     "regularised_entropy_production",
+    "symmetry_breaking",
+    "under_transformation",
     "virtual_entropy",
 ]

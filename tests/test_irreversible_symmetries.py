@@ -1,0 +1,146 @@
+"""Theorems 6 and 7: rates of the four potentials along orbits of a symmetry, and what orthogonal ones leave alone."""
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+
+from thermosim.analysis.irreversibility import potentials, symmetry_breaking, under_transformation
+
+RANDOM = np.random.default_rng(1)
+ROWS = RANDOM.normal(size=(6, 3))  # x1, x2, y
+MEASURES = ("de", "tr", "ta", "st")
+
+
+def _factors(theta, rows=ROWS):
+    """Gradient of mean (u1 x1 w + u2 x2 w - y)^2, theta = (u1, u2, w): a rescaling of u against w changes nothing."""
+    u, w = theta[:, :2], theta[:, 2]
+    error = 2.0 * (w[:, None] * (u @ rows[:, :2].T) - rows[:, 2]) / len(rows)
+    return np.column_stack([w[:, None] * (error @ rows[:, :2]), (error * (u @ rows[:, :2].T)).sum(1)])
+
+
+RESCALING = np.array([1.0, 1.0, -1.0])
+
+
+def _matrices(theta):
+    """Gradient of |U W - Y|^2, U and W 2 x 2."""
+    u, w = theta[:, :4].reshape(-1, 2, 2), theta[:, 4:].reshape(-1, 2, 2)
+    error = 2.0 * (u @ w - np.array([[1.0, 0.3], [-0.5, 0.8]]))
+    return np.concatenate([error @ w.transpose(0, 2, 1), u.transpose(0, 2, 1) @ error], 1).reshape(len(theta), 8)
+
+
+def _double(matrix):
+    """A of U -> U B, W -> B^-1 W with B = exp(s matrix), any matrix."""
+    return np.block(
+        [
+            [np.kron(np.eye(2), matrix.T), np.zeros((4, 4))],
+            [np.zeros((4, 4)), -np.kron(matrix, np.eye(2))],
+        ]
+    )
+
+
+def _scale(theta):
+    """Of a loss of the direction only, c.theta/|theta|: scale invariant."""
+    length = np.linalg.norm(theta, axis=1, keepdims=True)
+    c = np.array([1.0, -0.4, 0.2])
+    return c / length - theta * (theta @ c)[:, None] / length**3
+
+
+def _extrapolated(field, theta, generator, rate=1e-3):
+    """Rates over r as r goes to 0, by three rates: off by the third power of r."""
+    each = [symmetry_breaking(field, theta, r, generator) for r in (rate, rate / 2, rate / 4)]
+    weights = np.array([1.0 / 3.0, -2.0, 8.0 / 3.0])
+    found = {
+        name: sum(w * here[f"rate_{name}"].values / here.attrs["learning_rate"] for w, here in zip(weights, each))
+        for name in MEASURES
+    }
+    return found, each[0]["predicted"].values / rate, each
+
+
+@pytest.mark.parametrize(
+    ("field", "size", "generator"),
+    [
+        (_factors, 3, RESCALING),
+        (_matrices, 8, _double(np.diag([1.0, -0.6]))),
+        (_matrices, 8, _double(np.array([[0.3, 1.0], [0.1, -0.7]]))),  # its generator is not symmetric
+        (_scale, 3, np.ones(3)),
+    ],
+)
+def test_theorem_6(field, size, generator):
+    theta = np.random.default_rng(2).normal(size=(5, size))
+    found, predicted, _ = _extrapolated(field, theta, generator)
+    matrix = np.diag(generator) if generator.ndim == 1 else generator
+    slope = field(theta)
+    np.testing.assert_allclose(predicted, -0.25 * np.einsum("ri,ij,rj->r", slope, matrix + matrix.T, slope), rtol=1e-9)
+    size = np.abs(predicted)
+    assert np.sum(size > 0.01) >= 3
+    for name in MEASURES:
+        np.testing.assert_allclose(found[name], predicted, rtol=2e-5, atol=2e-7 * size.max(), err_msg=name)
+
+
+def test_rates_are_those_of_potentials_moved_along_the_orbit():
+    theta = np.random.default_rng(3).normal(size=(2, 8))
+    generator = _double(np.array([[0.3, 1.0], [0.1, -0.7]]))
+    found, width = symmetry_breaking(_matrices, theta, 0.02, generator), 1e-4
+    up, down = (potentials(_matrices, theta @ expm(s * width * generator).T, 0.02) for s in (1.0, -1.0))
+    slope = (up["phi_st"] - down["phi_st"]) / (2.0 * width)
+    np.testing.assert_allclose(found["rate_st"], slope, rtol=1e-6)
+
+
+def test_translations_and_rotations_are_kept():
+    """Q = z, J_Q = 0, of a field of the difference of two parameters; a rotation of a field of |theta|."""
+
+    def difference(theta):
+        slope = np.sin(theta[:, :1] - theta[:, 1:])
+        return np.concatenate([slope, -slope], 1)
+
+    theta = np.random.default_rng(4).normal(size=(4, 2))
+    moved = symmetry_breaking(difference, theta, 0.1, lambda there: np.ones_like(there))
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    turned = symmetry_breaking(lambda there: there * (there**2).sum(1, keepdims=True), theta, 0.1, turn)
+    for found in (moved, turned):
+        np.testing.assert_allclose(found["predicted"], 0.0, atol=1e-15)
+        for name in MEASURES:
+            np.testing.assert_allclose(found[f"rate_{name}"], 0.0, atol=1e-10)  # rounding over the step of 1e-5
+
+
+def test_scaling_pushes_outwards():
+    found = symmetry_breaking(_scale, np.random.default_rng(5).normal(size=(6, 3)), 1e-3, np.ones(3))
+    for name in MEASURES:
+        assert np.all(found[f"rate_{name}"] < 0.0)  # phi falls outwards
+
+
+def test_minibatches_are_averaged_and_break_what_their_mean_does_not():
+    """At the balance of the full gradient |g_u| = |g_w| the mean field has no rate, its minibatches have."""
+    theta = np.random.default_rng(6).normal(size=(3, 3))
+    fields = [lambda there, k=k: _factors(there, ROWS[k : k + 1]) for k in range(6)]
+    found = symmetry_breaking(fields, theta, 1e-4, RESCALING)
+    slopes = np.stack([field(theta) for field in fields])
+    exact = -0.5e-4 * (slopes**2 @ RESCALING).mean(0)
+    np.testing.assert_allclose(found["predicted"], exact, rtol=1e-9)
+    np.testing.assert_allclose(found["rate_ta"], exact, rtol=1e-2)
+    whole = -0.5e-4 * (slopes.mean(0) ** 2 @ RESCALING)
+    assert np.all(np.abs(exact / whole - 1.0) > 0.1)
+
+
+def test_theorem_7_orthogonal_transformations_change_nothing():
+    theta = np.random.default_rng(7).normal(size=(4, 8))
+    turn = expm(_double(np.array([[0.0, 0.7], [-0.7, 0.0]])))
+    swap = np.kron(np.eye(2), np.array([[0.0, 1.0], [1.0, 0.0]]))  # of the columns of U, with the rows of W
+    permutation = np.block([[swap, np.zeros((4, 4))], [np.zeros((4, 4)), np.kron(np.eye(2)[::-1], np.eye(2))]])
+    flip = np.diag([1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0, -1.0])
+    for matrix in (turn, permutation, flip, -np.eye(8)):
+        found = under_transformation(_matrices, theta, lambda there, matrix=matrix: there @ matrix.T, 0.2)
+        for name in MEASURES:
+            assert np.all(found[f"change_{name}"] < 1e-10), name
+    wrong = under_transformation(_matrices, theta, lambda there: there[:, ::-1], 0.2)
+    assert np.all(wrong["change_ta"] > 1e-3)
+    with pytest.raises(ValueError, match="not orthogonal"):
+        under_transformation(_matrices, theta, lambda there: 1.1 * there, 0.2)
+
+
+def test_refusals():
+    theta = np.random.default_rng(8).normal(size=(4, 3))
+    with pytest.raises(ValueError, match=r"has not this symmetry: \d.*left over at theta of replica"):
+        symmetry_breaking(_factors, theta, 0.1, np.array([1.0, -1.0, 1.0]))
+    with pytest.raises(ValueError, match=r"generator of shape \(2,\)"):
+        symmetry_breaking(_factors, theta, 0.1, np.ones(2))
