@@ -1,0 +1,80 @@
+"""Runs about their irreversibility against theory, where the case has a section [irreversibility].
+
+    fresh minibatch   the mean over minibatches of what the way back through a fresh one sheds, at every theta
+    there and back    one step there and one back leave -2 r g_TA, to rounding (Appendix A of Parsi 2024)
+
+That <exp(-sigma)> = 1 of steps with noise is compared for every run that books densities (`checks.theta_entropy`).
+Sources: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026); S. S. Parsi, Entropy 26, 112 (2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.estimates import gathered
+from thermosim.analysis.irreversibility.steps import Steps, require_steps, steps_of
+from thermosim.analysis.machine import Machine
+from thermosim.checks.means import is_nearly_normal, mean_comparison
+from thermosim.data.tables import DataError
+
+__all__ = ["irreversibility_advice", "irreversibility_comparisons"]
+
+_ROUNDING = 1e-13  # of one step, relative to theta
+
+
+def irreversibility_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
+    """None where the case has no [irreversibility]."""
+    if any(machine.settings.irreversibility is None for machine in everyone) or "theta" not in ds:
+        return []
+    try:
+        each = [steps_of(machine) for machine in everyone]
+    except (ValueError, DataError):  # told by the advice
+        return []
+    return [] if not each[0].rate.size else _fresh(ds, everyone, each) + _returned(everyone, each)
+
+
+def irreversibility_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[str]:
+    """Why the entropy of steps is not compared, where the case asks for it."""
+    if any(machine.settings.irreversibility is None for machine in everyone):
+        return []
+    if "theta" not in ds:
+        return ["The entropy of steps is not compared: add theta to record.variables."]
+    try:
+        for machine in everyone:
+            require_steps(machine)
+    except (ValueError, DataError) as error:
+        return [f"The entropy of steps is not compared: {error}."]
+    return []
+
+
+def _fresh(ds: xr.Dataset, everyone: Sequence[Machine], each: Sequence[Steps]) -> list[Comparison]:
+    """Given theta and its step, the next minibatch is independent: differences of frames are uncorrelated, mean 0."""
+    if any(machine.settings.theta.batch == "all" for machine in everyone):
+        return []
+    off = [((one.fresh - one.fresh_mean) / one.fresh_mean.mean()).mean(0) for one in each]
+    quantity = "entropy of the way back, fresh minibatches, less their mean"
+    reference = "(r^2/2 s^2) [|U_b + U(theta')|^2 + Tr Cov(theta')/B], exact at any learning rate"
+    comparison = mean_comparison(ds, quantity, gathered(ds, off, ("replica",)), 0.0, reference)
+    return [comparison] if is_nearly_normal(comparison) else []
+
+
+def _returned(everyone: Sequence[Machine], each: Sequence[Steps]) -> list[Comparison]:
+    """The largest difference between the run's own way back of one step and -2 r g_TA, against rounding."""
+    largest, scale = 0.0, 0.0
+    for machine, one in zip(everyone, each, strict=True):
+        turn = int(machine.settings.run.steps) // 2
+        pair = [np.flatnonzero(machine.steps == step) for step in (turn - 1, turn + 1)]
+        if machine.settings.run.direction != "there-and-back" or not all(len(place) for place in pair):
+            return []
+        before, after = (machine.theta(int(place[0])) for place in pair)
+        largest = max(largest, float(np.abs(after - before - one.returned[int(pair[0][0])]).max()))
+        scale = max(scale, float(np.abs(before).max()), 1.0)
+    bound = _ROUNDING * scale
+    measured, error, exact = np.asarray(largest), np.asarray(bound), np.zeros(())
+    quantity = "largest difference of the way back of one step from -2 r g_TA"
+    reference = "time-reversal mismatch by two fields (B8; Appendix A of Parsi 2024), to rounding"
+    return [Comparison(quantity, measured, error, exact, 10**9, reference, bound)]
