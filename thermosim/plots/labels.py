@@ -34,6 +34,7 @@ _NATS = ("nat", "nats")
 _NAMES_OF_NATS = ("log_ratio", "entropy", "shadow", "information")  # of variables whose unit was written "1"
 _TIED = "\N{NO-BREAK SPACE}"
 _LINE = 28  # letters along an axis
+_LONGEST = 24  # letters of a value
 _NAMES = {
     "work": "work $w$",
     "heat": "heat absorbed $q$",
@@ -132,7 +133,7 @@ def shown(value: Any) -> str:
         return f"{value:.3g}"
     if is_schedule(value):
         return plain(str(value["kind"])) + (" with warm-up" if value.get("warm_up") else "")
-    return plain(textwrap.shorten(str(value), 24, placeholder=" ..."))
+    return plain(textwrap.shorten(str(value), _LONGEST, placeholder=" ..."))
 
 
 def power(value: float) -> str:
@@ -147,9 +148,12 @@ def swept_name(name: str) -> str:
 
 
 def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:
-    """A point of the sweep in words, such as "tau 4", by its index on these axes."""
+    """A point of the sweep in words, such as "tau 4", by its index on these axes; a long list has a number."""
     parts = []
     for values, name in zip(settings(ds).sweep.values(), axes(ds)):
         if name in index:
-            parts.append(f"{plain(name.replace('_', _TIED))}{_TIED}{shown(values[index[name]])}")
+            value, place = values[index[name]], index[name]
+            long = isinstance(value, list) and len(str(value)) > _LONGEST
+            at = shown(ds[name].values[place].item() if long else value)  # the coordinate counts lists
+            parts.append(f"{plain(name.replace('_', _TIED))}{_TIED}{at}")
     return ", ".join(parts)
