@@ -16,7 +16,7 @@ for linear networks, which have an answer; the rest as in `alignment`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -36,7 +36,7 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.network_alignment import Probes, hidden_layers, probe_inputs, without_diverged
 from thermosim.data.sources import rows_of
 
-__all__ = ["ALL", "alignment_growth"]
+__all__ = ["ALL", "alignment_growth", "growth"]
 
 ALL = "all pairs of layers"
 _ESTIMATORS = ("unbiased_cka", "mutual_nearest_neighbours")
@@ -84,22 +84,36 @@ def alignment_growth(
     steps, there = (ds["step"].values[frames] for ds in (ours, theirs))
     if not np.array_equal(steps, there):
         raise ValueError(f"frames are of steps {steps.tolist()} and {there.tolist()}: record both at the same steps")
-    of_frames = [[hidden_layers(ds, view, k) for k in frames] for ds, view in zip((ours, theirs), views)]
-    names, others = (list(layers[0]) for layers in of_frames)
-    groups = _groups(names, others, second is not None)
+    one, other = ([hidden_layers(ds, view, k) for k in frames] for ds, view in zip((ours, theirs), views))
+    result = growth(one, other, second is not None, neighbours, permutations, seed)
+    about = {"probes": len(seen), "replicas": ours.sizes["replica"], "other_replicas": theirs.sizes["replica"]}
+    return result.assign_coords(step=steps).assign_attrs(about)
+
+
+def growth(
+    first: Sequence[Mapping[str, np.ndarray]],
+    second: Sequence[Mapping[str, np.ndarray]],
+    apart: bool,
+    neighbours: int | None,
+    permutations: int,
+    seed: int,
+) -> xr.Dataset:
+    """The result of `alignment_growth` for activations (R, probes, units) by the name of the layer, frame by frame.
+
+    apart: whether names of `second` are of other networks than those of `first`.
+    """
+    for one, other in zip(first, second, strict=True):
+        check_pairs(one, other, False, "different")
+    names, others = list(first[0]), list(second[0])
+    groups = _groups(names, others, apart)
     weights = np.stack(list(groups.values()))
-    for both in zip(*of_frames, strict=True):
-        check_pairs(both[0], both[1], False, "different")
-    result = xr.Dataset(
-        coords={"step": steps, "layer": names, "other_layer": others, "group": list(groups)},
-        attrs={"probes": len(seen), "permutations": permutations},
-    )
-    result.attrs |= {"replicas": ours.sizes["replica"], "other_replicas": theirs.sizes["replica"]}
+    coords = {"layer": names, "other_layer": others, "group": list(groups)}
+    result = xr.Dataset(coords=coords, attrs={"permutations": permutations})
     for name, (matrix, words) in estimators(neighbours).items():
         if name not in _ESTIMATORS:
             continue
         tables, nulls = [], []
-        for both in zip(*of_frames, strict=True):
+        for both in zip(first, second, strict=True):
             left, right = (np.stack([matrix(values) for values in layers.values()]) for layers in both)
             tables.append(_of_pairs(left, right))
             nulls.append(_null(left, right, weights, permutations, seed))
