@@ -4,7 +4,8 @@ Layers of different replicas are compared, of one network, a point of a sweep, a
 minibatches have nothing in common, their task has. The estimators are those of `analysis.alignment`, each a mean over
 R1 R2 pairs of replicas from two sets independent of each other, beside its null, where probes have nothing to do with
 each other. Growth is the difference of two frames pair by pair, so that what replicas keep cancels; t = growth/error
-has the degrees of freedom of its error, and a p-value on both sides.
+has the degrees of freedom of its error, and a p-value on both sides. It is on the safe side where pairs vary more than
+replicas: of 8 by 8 random ReLU networks without growth 0.036 of p-values are below 0.05, and 0.0015 below 0.01.
 
 No theory is known of what networks that are not linear come to: there is nothing here to compare these numbers with.
 The Gram cosine, which the mean of activations makes large from the start, is left to linear networks

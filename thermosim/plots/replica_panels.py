@@ -29,7 +29,7 @@ __all__ = ["makers"]
 
 _MARKS = 14  # frames of a curve
 _TOLD = 8  # layers whose numbers are written into the map
-_NAMES = {"unbiased_cka": "unbiased CKA", "mutual_nearest_neighbours": "shared nearest neighbours"}
+_NAMES = {"unbiased_cka": "unbiased CKA", "mutual_nearest_neighbours": "shared neighbours"}
 
 
 def makers(ds: xr.Dataset, everything: list[Point]) -> Sequence[tuple[str, Callable[[], Draw | None]]]:
@@ -62,13 +62,15 @@ def _map(result: Callable[[], xr.Dataset], frame: int) -> Draw:
     values, (names, words) = np.triu(above) + np.tril(below, -1), _short(found["layer"].values)
 
     def draw(panel: Axes) -> None:
-        image = panel.imshow(values, vmin=0.0, vmax=1.0, cmap="viridis", aspect="auto")
-        panel.set_xticks(range(len(names)), names, fontsize=6.5)
-        panel.set_yticks(range(len(names)), names, fontsize=6.5)
+        image = panel.pcolormesh(values, vmin=0.0, vmax=1.0, cmap="viridis", rasterized=True)
+        middles = np.arange(len(names)) + 0.5
+        panel.set_xticks(middles, names, fontsize=6.5)
+        panel.set_yticks(middles, names, fontsize=6.5)
+        panel.invert_yaxis()
         for (i, j), value in np.ndenumerate(values) if len(names) <= _TOLD else ():
-            panel.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6,
+            panel.text(middles[j], middles[i], f"{value:.2f}", ha="center", va="center", fontsize=6,
                        color="white" if value < 0.6 else "black")  # fmt: skip
-        corners = np.arange(len(names) + 1) - 0.5
+        corners = np.arange(len(names) + 1)
         panel.step(corners, corners, where="pre", color="white", lw=2.0)
         panel.set(xlabel=f"{words} of one replica", ylabel="of another")
         panel.set_title(f"step {int(found['step']):,}", loc="right")
@@ -93,7 +95,8 @@ def _course(result: Callable[[], xr.Dataset], name: str) -> Draw:
             panel.plot(places, value, color=style.GREY, lw=0.5, ls=":", zorder=1)
         low, high = null - 2.0 * width, null + 2.0 * width
         panel.fill_between(places, low, high, color="0.7", lw=0, zorder=0, label="permuted probes")
-        panel.set(xscale="log", xlabel="step (leftmost: 0)", ylabel=_NAMES[name], ylim=(-0.05, 1.0))
+        style.log_ticks(panel, "x")
+        panel.set(xlabel="step (leftmost: 0)", ylabel=_NAMES[name], ylim=(-0.05, 1.0))
         panel.set_title("same layer of two replicas", loc="right")
         legend(panel)
 
