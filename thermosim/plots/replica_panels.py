@@ -63,7 +63,7 @@ def _map(result: Callable[[], xr.Dataset], frame: int) -> Draw:
 
     def draw(panel: Axes) -> None:
         image = panel.pcolormesh(values, vmin=0.0, vmax=1.0, cmap="viridis", rasterized=True)
-        middles = np.arange(len(names)) + 0.5
+        middles = [k + 0.5 for k in range(len(names))]
         panel.set_xticks(middles, names, fontsize=6.5)
         panel.set_yticks(middles, names, fontsize=6.5)
         panel.invert_yaxis()
