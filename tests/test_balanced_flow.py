@@ -129,7 +129,8 @@ def test_balanced_layers_have_one_kernel_at_every_moment_and_end_where_theory_sa
     assert 0 < right.sum() < 8
     found, matrix = kernels(machine, -1)
     assert np.allclose(matrix[right], fitted, atol=1e-5)
-    assert np.abs(matrix[~right] - fitted).max((1, 2)).min() > 0.1  # a saddle: the determinant keeps its sign
+    off = np.abs(kernels(machine, 20)[1] - fitted).max((1, 2))  # the determinant keeps its sign: a saddle
+    assert off[~right].min() > 0.1 > 10.0 * off[right].max()
     for k, kernel in enumerate(found, start=1):
         assert np.allclose(kernel[right], into.T @ balanced_kernel(fitted, k, 3) @ into, atol=1e-4)
 

@@ -19,7 +19,8 @@ Balanced layers, Q_i = 0 for all i, are fixed at any depth and at every moment, 
 
 With embedding M_I and unembedding M_O it is M_I'(M'M)^(k/D) M_I with M = M_O^-1 V M_I^-1 where the flow has fitted V:
 no universal kernel, for it changes with the view. A balanced flow never changes the rank of M in a finite time, so
-that a square M keeps the sign of its determinant: from the wrong side it ends at a saddle.
+that a square M keeps the sign of its determinant: from the wrong side it ends at a saddle,
+which errors of finite steps leave in time.
 
 Sources: K. Fukumizu, ICONIP (1998), and S. Arora, N. Cohen, E. Hazan, arXiv:1802.06509, for the charges and for
 balanced layers (Theorem 1); C. Dominé et al., arXiv:2409.14623, for Q = q 1; the rest by hand.

@@ -148,12 +148,11 @@ def swept_name(name: str) -> str:
 
 
 def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:
-    """A point of the sweep in words, such as "tau 4", by its index on these axes; a long list has a number."""
+    """A point of the sweep in words, such as "tau 4", by its index on these axes; long lists have numbers."""
     parts = []
     for values, name in zip(settings(ds).sweep.values(), axes(ds)):
         if name in index:
-            value, place = values[index[name]], index[name]
-            long = isinstance(value, list) and len(str(value)) > _LONGEST
-            at = shown(ds[name].values[place].item() if long else value)  # the coordinate counts lists
-            parts.append(f"{plain(name.replace('_', _TIED))}{_TIED}{at}")
+            long = any(isinstance(value, list) and len(str(value)) > _LONGEST for value in values)
+            value = ds[name].values[index[name]].item() if long else values[index[name]]  # the coordinate counts lists
+            parts.append(f"{plain(name.replace('_', _TIED))}{_TIED}{shown(value)}")
     return ", ".join(parts)
