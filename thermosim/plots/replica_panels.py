@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -28,7 +29,8 @@ from thermosim.plots.page import Draw, colour_bar
 __all__ = ["makers"]
 
 _MARKS = 14  # frames of a curve
-_TOLD = 8  # layers whose numbers are written into the map
+_TOLD, _TICKS = 6, 8  # layers whose numbers are written into the map, and that are named
+_LETTERS = 50  # of names side by side
 _NAMES = {"unbiased_cka": "unbiased CKA", "mutual_nearest_neighbours": "shared neighbours"}
 
 
@@ -64,8 +66,11 @@ def _map(result: Callable[[], xr.Dataset], frame: int) -> Draw:
     def draw(panel: Axes) -> None:
         image = panel.pcolormesh(values, vmin=0.0, vmax=1.0, cmap="viridis", rasterized=True)
         middles = [k + 0.5 for k in range(len(names))]
-        panel.set_xticks(middles, names, fontsize=6.5)
-        panel.set_yticks(middles, names, fontsize=6.5)
+        some = slice(None, None, -(-len(names) // _TICKS))
+        slanted = sum(len(name) + 2 for name in names[some]) > _LETTERS
+        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        panel.set_xticks(middles[some], names[some], fontsize=6.5, **turned)
+        panel.set_yticks(middles[some], names[some], fontsize=6.5)
         panel.invert_yaxis()
         for (i, j), value in np.ndenumerate(values) if len(names) <= _TOLD else ():
             panel.text(middles[j], middles[i], f"{value:.2f}", ha="center", va="center", fontsize=6,
