@@ -18,7 +18,7 @@ from thermosim.analysis import (
     unbiased_cka,
     unbiased_hsic,
 )
-from thermosim.analysis.alignment import _crossed_error
+from thermosim.analysis.alignment import crossed_error
 from thermosim.analysis.estimates import interval
 from thermosim.exact.entropic_forces import entropic_kernels
 
@@ -306,7 +306,7 @@ def test_errors_of_pairs_are_those_of_a_table(rows: int, columns: int, spread: t
     of_row, of_column = random.standard_normal((tables, rows, 1)), random.standard_normal((tables, 1, columns))
     values = spread[0] * of_row + spread[1] * of_column + 2.0 * random.standard_normal((tables, rows, columns))
     exact = spread[0] ** 2 / rows + spread[1] ** 2 / columns + 4.0 / (rows * columns)
-    error, freedom = _crossed_error(values)
+    error, freedom = crossed_error(values)
     held = np.abs(values.mean((1, 2))) < stats.t.ppf(0.975, freedom) * error
     square, own = mean_and_error(error**2)
     if any(spread):

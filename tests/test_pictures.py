@@ -22,7 +22,7 @@ CASES = Path(__file__).parent.parent / "cases"
 LONG = "a price of $5 for x_1, " * 6
 TRAP = CASES / "driven/dragged_trap.toml"
 SPHERE = CASES / "ideal_gas/fixed_elr.toml"
-DIGITS = CASES / "training/digits.toml"
+DIGITS, APART = CASES / "training/digits.toml", CASES / "training/alignment_nonlinear.toml"
 FEW = {"ensemble.replicas": 40}
 DIGITS_FEW = {"ensemble.replicas": 8, "run.steps": 60, "record.every": 10, "data.rows": 60, "data.test": 40}
 GRID = {"x.temperature": {"values": [0.5, 2.0]}, "x.time_step": {"logspace": [0.002, 0.05], "num": 3}}
@@ -40,6 +40,7 @@ ENSEMBLES = {
     "trap, theta": (TRAP, FEW | {"run.steps": 50, "sweep": GRID}, "x", None),
     "classes": (DIGITS, DIGITS_FEW, None, None),
     "classes, sweep": (DIGITS, DIGITS_FEW | {"sweep": {"theta.batch": {"values": [4, 64]}}}, None, None),
+    "networks that learn apart": (APART, DIGITS_FEW | {"data.test": 70}, None, None),
     "sphere": (SPHERE, {"ensemble.replicas": 8, "run.steps": 100, "record.every": 20, "sweep": PAPER}, None, None),
 }
 

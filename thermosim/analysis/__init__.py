@@ -10,6 +10,7 @@ from thermosim.analysis.alignment import (
     unbiased_cka,
     unbiased_hsic,
 )
+from thermosim.analysis.alignment_growth import alignment_growth
 from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropic_loss import entropic_loss_order
@@ -51,6 +52,7 @@ from thermosim.analysis.work import (
 __all__ = [
     "Comparison",
     "alignment",
+    "alignment_growth",
     "alignment_in_time",
     "angle_entropy",
     "averaged_work_and_heat",

@@ -33,8 +33,13 @@ from thermosim.analysis.skewed_means import put_skewed_mean
 __all__ = [
     "Null",
     "alignment",
+    "check_pairs",
+    "crossed_error",
+    "estimators",
     "gram_cosine",
+    "mean_of_orders",
     "mutual_nearest_neighbours",
+    "null_of_orders",
     "permutation_null",
     "unbiased_cka",
     "unbiased_hsic",
@@ -102,7 +107,7 @@ def permutation_null(
 
     Source: B. Phipson and G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 9, 39 (2010).
     """
-    return _null(lambda order: statistic(a, np.take(b, order, axis=-2)), np.shape(b)[-2], permutations, seed)
+    return null_of_orders(lambda order: statistic(a, np.take(b, order, axis=-2)), np.shape(b)[-2], permutations, seed)
 
 
 def alignment(
@@ -133,13 +138,13 @@ def alignment(
     These cover more than 95 in 100 where the rest is most of it, as in a table of 3 by 3.
     """
     both = _layers(first), _layers(first if second is None else second)
-    _check_pairs(*both, second is None, pairs)
+    check_pairs(*both, second is None, pairs)
     result = xr.Dataset(coords={"layer": list(both[0]), "other_layer": list(both[1])})
-    for name, (matrix, words) in _estimators(neighbours).items():
+    for name, (matrix, words) in estimators(neighbours).items():
         left, right = (np.stack([matrix(values) for values in layers.values()]) for layers in both)
         _put_estimate(result, name, words, left, right, pairs == "same")
         result[name].attrs["estimator"] = words
-        null = _null(_mean_of_orders(left, right, pairs == "same"), left.shape[-1], permutations, seed)
+        null = null_of_orders(mean_of_orders(left, right, pairs == "same"), left.shape[-1], permutations, seed)
         for suffix, value in zip(("null", "null_deviation", "p_value"), null):
             result[f"{name}_{suffix}"] = _table(value).assign_attrs(
                 units="1", long_name=f"{suffix} by permuted probes: {words}", condition="probes exchangeable"
@@ -149,7 +154,7 @@ def alignment(
     return result.assign_attrs(about | {"permutations": permutations})
 
 
-def _estimators(k: int | None) -> dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]]:
+def estimators(k: int | None) -> dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]]:
     """Of every estimate the matrix of probes by probes whose inner products it is, and its name in words."""
     found: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
         "gram_cosine": (_gram, "Gram cosine <K1,K2>/(|K1||K2|)"),
@@ -170,12 +175,12 @@ def _put_estimate(result: xr.Dataset, name: str, words: str, left: np.ndarray, r
         return
     flat = [matrices.reshape(*matrices.shape[:2], -1) for matrices in (left, right)]
     values = np.tensordot(flat[0], flat[1], (2, 2)).transpose(0, 2, 1, 3)
-    mean, (error, freedom) = _table(values.mean((2, 3))), _crossed_error(values)
+    mean, (error, freedom) = _table(values.mean((2, 3))), crossed_error(values)
     width = _table(special.stdtrit(freedom, 0.5 * (1.0 + LEVEL)) * error)
     put(result, name, mean, _table(error), "1", words, condition, bounds=(mean - width, mean + width))
 
 
-def _mean_of_orders(left: np.ndarray, right: np.ndarray, same: bool) -> Callable[[np.ndarray], np.ndarray]:
+def mean_of_orders(left: np.ndarray, right: np.ndarray, same: bool) -> Callable[[np.ndarray], np.ndarray]:
     """The mean of `_put_estimate` as a function of the order of the second set's probes: (layers, other layers)."""
     if not same:  # a mean over all pairs is the product of mean matrices
         left, right = (matrices.mean(1, keepdims=True) for matrices in (left, right))
@@ -183,7 +188,7 @@ def _mean_of_orders(left: np.ndarray, right: np.ndarray, same: bool) -> Callable
     return lambda order: np.asarray(flat @ right[..., order[:, None], order].reshape(len(right), -1).T)
 
 
-def _crossed_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def crossed_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Standard error of the mean of tables (..., R1, R2) of two kinds of replicas, and its degrees of freedom."""
     rows, columns = values.shape[-2:]
     if min(rows, columns) < 2:
@@ -199,7 +204,7 @@ def _crossed_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sqrt(total / (rows * columns)), freedom
 
 
-def _null(statistic: Callable[[np.ndarray], np.ndarray], probes: int, permutations: int, seed: int) -> Null:
+def null_of_orders(statistic: Callable[[np.ndarray], np.ndarray], probes: int, permutations: int, seed: int) -> Null:
     """Of a statistic of the order (probes,) of the second set's probes."""
     from thermosim.kernels.noise import uniform_array
     from thermosim.streams import BOOTSTRAP, PERMUTATION
@@ -228,7 +233,8 @@ def _layers(layers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
-def _check_pairs(first: dict[str, np.ndarray], second: dict[str, np.ndarray], alone: bool, pairs: str) -> None:
+def check_pairs(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], alone: bool, pairs: str) -> None:
+    """Raise ValueError unless the activations can be compared."""
     one, other = next(iter(first.values())), next(iter(second.values()))
     if pairs not in ("same", "different"):
         raise ValueError(f'pairs = {pairs!r}: they are "same" or "different" replicas')

@@ -30,10 +30,12 @@ __all__ = [
     "LinearProblem",
     "activations",
     "alignment_in_time",
+    "hidden_layers",
     "linear_problem",
     "network_alignment",
     "probe_inputs",
     "universal_cosines",
+    "without_diverged",
 ]
 
 Probes = int | np.ndarray
@@ -73,11 +75,11 @@ def network_alignment(
     cosine with the universal kernel, mean over replicas. Replicas that diverged are left out, in pairs with their
     partners. Raises ValueError where the model has no hidden layers or theta is not recorded, and as `alignment`.
     """
-    first, second = _alive(first, second, pairs)
+    first, second = without_diverged(first, second, pairs)
     everyone = machines(first)
     seen = probe_inputs(everyone[0], probes, seed)
-    ours = _networks(first, seen, frame)
-    theirs = None if second is None else _networks(second, seen if other_probes is None else other_probes, frame)
+    ours = hidden_layers(first, seen, frame)
+    theirs = None if second is None else hidden_layers(second, seen if other_probes is None else other_probes, frame)
     how = {"pairs": pairs, "neighbours": neighbours, "permutations": permutations, "seed": seed}
     result = alignment(ours, theirs, **how)  # type: ignore[arg-type]
     cosines = [universal_cosines(machine, seen, [frame]) for machine in everyone]
@@ -98,13 +100,13 @@ def alignment_in_time(
     gram_cosine (step, layer, other_layer), and for linear networks that learn from the source "linear" universal_cosine
     (step, layer). probes, names of layers and ValueErrors as for `network_alignment`; frames: all by default.
     """
-    ds, _ = _alive(ds, None, "same")
+    ds, _ = without_diverged(ds, None, "same")
     everyone = machines(ds)
     seen = probe_inputs(everyone[0], probes, seed)
     frames = list(range(ds.sizes["step"])) if frames is None else frames
     table, names = [], []
     for frame in frames:
-        layers = _networks(ds, seen, frame)
+        layers = hidden_layers(ds, seen, frame)
         grams = np.stack([h @ np.swapaxes(h, -1, -2) for h in layers.values()])
         unit = (grams / np.linalg.norm(grams, axis=(-2, -1), keepdims=True)).reshape(*grams.shape[:2], -1)
         table.append(np.einsum("arp,brp->abr", unit, unit))
@@ -191,17 +193,19 @@ def universal_cosines(machine: Machine, probes: np.ndarray, frames: list[int]) -
     return np.stack(found)
 
 
-def _networks(ds: xr.Dataset, probes: np.ndarray, frame: int) -> Mapping[str, np.ndarray]:
+def hidden_layers(ds: xr.Dataset, probes: np.ndarray, frame: int) -> Mapping[str, np.ndarray]:
     """Activations of every point, named by the point where there are several."""
-    names, found = axes(ds), {}
+    names = [name for name in axes(ds) if ds.sizes[name] > 1]
+    found: dict[str, np.ndarray] = {}
     for machine in machines(ds):
-        where = ", ".join(f"{name} {machine.frames[name].item():g}" for name in names if ds.sizes[name] > 1)
-        for layer, values in activations(machine, probes, frame).items():
-            found[f"{where}, {layer}" if where else layer] = values
+        places = [(name, machine.frames[name].item()) for name in names]
+        where = ", ".join(f"{name} {at if isinstance(at, str) else f'{at:g}'}" for name, at in places)
+        each = activations(machine, probes, frame)
+        found |= {f"{where}, {layer}" if where else layer: values for layer, values in each.items()}
     return found
 
 
-def _alive(first: xr.Dataset, second: xr.Dataset | None, pairs: str) -> tuple[xr.Dataset, xr.Dataset | None]:
+def without_diverged(first: xr.Dataset, second: xr.Dataset | None, pairs: str) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Without replicas that diverged at any point, nor their partners."""
     both = [ds for ds in (first, second) if ds is not None]
     alive = [(ds["status"] == 0).all([dim for dim in ds["status"].dims if dim != "replica"]).values for ds in both]

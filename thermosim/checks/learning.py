@@ -46,6 +46,7 @@ from thermosim.checks.irreversibility import irreversibility_advice, irreversibi
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
 from thermosim.checks.regression import is_regression, regression_comparisons, why_no_regression
+from thermosim.checks.replica_alignment import replica_advice
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.checks.update_energy import update_energy_comparisons
 from thermosim.moves import X_MOVES
@@ -103,7 +104,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
         said.append(f"Charges of the symmetries are not compared: {why}.")
     if is_regression(everyone) and (why := why_no_regression(everyone)):
         said.append(f"The exact moments of linear regression are not compared: {why}.")
-    said += platonic_advice(ds, everyone)
+    said += platonic_advice(ds, everyone) + replica_advice(ds, everyone)
     said += irreversibility_advice(ds, everyone)
     said += _of_starts(everyone)
     deliberate = "theta" in settings(ds).record.tables

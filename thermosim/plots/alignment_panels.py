@@ -49,8 +49,7 @@ def _matrix(ds: xr.Dataset, frame: int) -> Draw:
     """Gram cosines of all pairs of layers."""
     frame %= ds.sizes["step"]
     found = alignment_in_time(ds, frames=[frame]).isel(step=0)
-    values, names = found["gram_cosine"].values, _short(found["layer"].values)
-    words = "hidden layer" if names[0].startswith("$") else "network.layer"
+    values, (names, words) = found["gram_cosine"].values, _short(found["layer"].values)
 
     def draw(panel: Axes) -> None:
         image = panel.imshow(values, vmin=0.5, vmax=1.0, cmap="viridis", aspect="auto")
@@ -60,7 +59,7 @@ def _matrix(ds: xr.Dataset, frame: int) -> Draw:
             # what is 1 but for rounding is written so: 0.999 is not
             panel.text(j, i, f"{np.floor(100 * value + 1e-9) / 100:.2f}", ha="center", va="center", fontsize=6,
                        color="white" if value < 0.8 else "black")  # fmt: skip
-        panel.set(xlabel=words, ylabel=words)
+        panel.set(xlabel=words or "hidden layer", ylabel=words or "hidden layer")
         panel.set_title(f"step {int(found['step']):,}", loc="right")
         colour_bar(panel, image, "Gram cosine of hidden layers", extend="min")
 
@@ -73,7 +72,7 @@ def _course(ds: xr.Dataset, rate: float | None) -> Draw | None:
     found = alignment_in_time(ds, frames=frames)
     if "universal_cosine" not in found:
         return None
-    steps, names = found["step"].values, _short(found["layer"].values)
+    steps, (names, words) = found["step"].values, _short(found["layer"].values)
     # step 0 stands one frame to the left of the first
     places = np.where(steps == 0, steps[1] / 2.0, steps)
 
@@ -84,7 +83,7 @@ def _course(ds: xr.Dataset, rate: float | None) -> Draw | None:
             panel.plot(places, value, color=style.GREY, lw=0.5, ls=":", zorder=1)
         panel.set(xscale="log", yscale="log", xlabel="step (leftmost: 0)", ylabel="1 - cosine with\nuniversal kernel")
         panel.set_title("" if rate is None else f"learning rate {shown(rate)}", loc="right")
-        legend(panel, "" if names[0].startswith("$") else "network.layer")
+        legend(panel, words)
 
     return draw
 
@@ -101,7 +100,7 @@ def _against_rate(ds: xr.Dataset) -> Draw | None:
     value = 1.0 - np.stack([one["universal_cosine"].mean("step").values for one in each])
     # frames of a replica are correlated: the mean over frames is no better than one
     error = np.stack([one["universal_cosine_error"].mean("step").values for one in each])
-    names = _short(each[0]["layer"].values)
+    names, words = _short(each[0]["layer"].values)
 
     def draw(panel: Axes) -> None:
         for k, look in enumerate(style.looks(len(names))):
@@ -111,16 +110,17 @@ def _against_rate(ds: xr.Dataset) -> Draw | None:
         panel.set_xlim(left=0.0)
         panel.locator_params(axis="x", nbins=4)
         panel.set_ylim(bottom=0.0)
-        legend(panel, "" if names[0].startswith("$") else "network.layer")
+        legend(panel, words)
 
     return draw
 
 
-def _short(names: np.ndarray) -> list[str]:
-    """Network 1, layer 2 is 1.2: the value of the axis where one network has a number, else as it is called."""
-    found = []
+def _short(names: np.ndarray) -> tuple[list[str], str]:
+    """Layers as 1.2, and what these numbers are: embedding.layer; as h_2 and no words where there is one network."""
+    found, words = [], ""
     for name in map(str, names):
         where, _, layer = name.rpartition(", ")
-        number = layer.removeprefix("layer_")
-        found.append(f"{where.replace('embedding ', '') or 'layer'}.{number}" if where else f"$h_{number}$")
-    return found
+        parts, number = [part.split(" ", 1) for part in where.split(", ") if part], layer.removeprefix("layer_")
+        words = ".".join([*(axis for axis, _ in parts), "layer"]) if parts else ""
+        found.append(".".join([*(value for _, value in parts), number]) if parts else f"$h_{number}$")
+    return found, words.replace("_", " ")

@@ -34,6 +34,7 @@ _NATS = ("nat", "nats")
 _NAMES_OF_NATS = ("log_ratio", "entropy", "shadow", "information")  # of variables whose unit was written "1"
 _TIED = "\N{NO-BREAK SPACE}"
 _LINE = 28  # letters along an axis
+_LONGEST = 24  # letters of a value
 _NAMES = {
     "work": "work $w$",
     "heat": "heat absorbed $q$",
@@ -132,7 +133,7 @@ def shown(value: Any) -> str:
         return f"{value:.3g}"
     if is_schedule(value):
         return plain(str(value["kind"])) + (" with warm-up" if value.get("warm_up") else "")
-    return plain(textwrap.shorten(str(value), 24, placeholder=" ..."))
+    return plain(textwrap.shorten(str(value), _LONGEST, placeholder=" ..."))
 
 
 def power(value: float) -> str:
@@ -147,9 +148,11 @@ def swept_name(name: str) -> str:
 
 
 def named(ds: xr.Dataset, index: Mapping[str, int]) -> str:
-    """A point of the sweep in words, such as "tau 4", by its index on these axes."""
+    """A point of the sweep in words, such as "tau 4", by its index on these axes; long lists have numbers."""
     parts = []
     for values, name in zip(settings(ds).sweep.values(), axes(ds)):
         if name in index:
-            parts.append(f"{plain(name.replace('_', _TIED))}{_TIED}{shown(values[index[name]])}")
+            long = any(isinstance(value, list) and len(str(value)) > _LONGEST for value in values)
+            value = ds[name].values[index[name]].item() if long else values[index[name]]  # the coordinate counts lists
+            parts.append(f"{plain(name.replace('_', _TIED))}{_TIED}{shown(value)}")
     return ", ".join(parts)

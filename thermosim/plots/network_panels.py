@@ -42,6 +42,7 @@ def gradients(point: Point) -> Draw | None:
             mean, error = each[few, :, k].mean(1), each[few, :, k].std(1, ddof=1) / np.sqrt(each.shape[1])
             style.data(panel, middle[few], mean, error, look=look, label=f"layer {k + 1}")
         panel.set(xlabel="step", ylabel=label("squared gradient $|g_k|^2$", "energy^2"))
+        panel.set_title(point.label, loc="right")
         if style.is_logarithmic(each.mean(1)):
             style.log_ticks(panel, "y")
         legend(panel)
@@ -67,6 +68,7 @@ def charges(point: Point) -> Draw | None:
             style.data(panel, steps[few], mean[few], error, look=look, label=f"layers {k + 1}, {k + 2}")
             style.theory(panel, steps, mean[0] + (gained[..., k] - gained[0, ..., k]).mean(1), color=look.color)
         panel.set(xlabel="step", ylabel=label("charge $(|W_{k+1}|^2 - |W_k|^2)/2$"))
+        panel.set_title(point.label, loc="right")
         legend(panel)
 
     return draw if count > 1 else None

@@ -25,6 +25,7 @@ from thermosim.plots import (
     generalisation,
     learning_panels,
     network_panels,
+    replica_panels,
     style,
     update_energies,
 )
@@ -59,10 +60,11 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
     except (ValueError, CaseError, DataError) as error:
         along, late, why = None, None, [learning_panels.why_not("noise of minibatches", error)]
     makers = dict(generalisation.panels(chosen))
+    apart = replica_panels.makers(ds, everything)
     draws, reasons = collected(
         [
             *alignment_panels.makers(ds, everything[0]),
-            ("realisations", partial(_realisations, chosen)),
+            *(apart or [("realisations", partial(_realisations, chosen))]),
             ("loss", makers.pop("loss", partial(_loss, chosen, along))),
             *makers.items(),
             ("layers", partial(network_panels.gradients, chosen[0])),
