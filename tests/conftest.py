@@ -7,10 +7,12 @@ import pytest
 
 # Tests of many processes: what --quick leaves out, besides everything that runs the long case of the cluster.
 SLOW = ("test_kills.py::", "test_cli.py::test_torture")
+# Tests of one process that take long, for the kernels that only they compile.
+LONG = ("test_readme.py::", "test_pictures.py::test_words_are_legible[classes]")
 # Files that compile the kernels of models that learn.
 LEARNING = (
     "test_cases.py", "test_continuous_", "test_discrete_", "test_information.py", "test_learning_", "test_memory.py",
-    "test_partial_", "test_readme.py", "test_reservoir.py", "test_user_learning_",
+    "test_partial_", "test_reservoir.py", "test_user_learning_",
 )  # fmt: skip
 _ENDS = time.monotonic() + float(os.environ.get("THERMOSIM_TEST_SECONDS", "inf"))
 
@@ -25,7 +27,7 @@ def pytest_collection_modifyitems(items):
         slow = "long_case" in item.fixturenames or name.startswith(SLOW)
         if slow:
             item.add_marker(pytest.mark.slow)
-        return 0 if slow else 2 if name.startswith(LEARNING) else 1
+        return 0 if slow or name.startswith(LONG) else 2 if name.startswith(LEARNING) else 1
 
     items.sort(key=place)
 

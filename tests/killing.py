@@ -180,7 +180,7 @@ def kill(child, path, aim, delay):
 
 def at_random(case, whole, reference, folder, kills):
     """Kill at random instants, again and again until so many kills have been made."""
-    chance, caught, faults = random.Random(1), collections.Counter(), []
+    chance, caught, faults, aims = random.Random(1), collections.Counter(), [], itertools.cycle(AIMS)
     begin = time.perf_counter()
     os.waitpid(in_child(lambda: go_on(case, folder / "timed.h5", **SEALS)), 0)
     seconds = time.perf_counter() - begin
@@ -192,7 +192,7 @@ def at_random(case, whole, reference, folder, kills):
             spared = sum(caught.values()) >= kills or life > 20
             threads = chance.choice([1, 2, 3])
             child = in_child(lambda path=path, threads=threads: go_on(case, path, segment_frames=1, threads=threads))
-            aim = "nothing" if spared else chance.choice(AIMS)
+            aim = "nothing" if spared else next(aims)  # in turn: none is left out by chance
             status = kill(child, path, aim, chance.uniform(0.0, 1.2 if aim == "anywhere" else 0.8) * seconds)
             if os.WIFSIGNALED(status):
                 caught[_doing(path)] += 1

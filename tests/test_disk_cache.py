@@ -7,11 +7,38 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
+import numpy as np
 import pytest
 
+from thermosim.kernels import types
+from thermosim.kernels.compile import compiled
+from thermosim.kernels.declare import inlined
 from thermosim.kernels.disk_cache import prune
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+
+
+@inlined
+def _half(value):
+    return 0.5 * value
+
+
+@inlined
+def _power(value, exponent):
+    return 1.0 if exponent == 0 else value * _power(value, exponent - 1)
+
+
+def _powers(out):
+    for i in range(out.size):
+        out[i] = _power(_half(3.0), i)
+
+
+def test_a_helper_may_call_itself_and_another():
+    """Helpers are code of the kernels that name them, and of nothing else."""
+    out = np.empty(20)
+    compiled(_powers, types.void(types.float64[::1]))(out)
+    assert np.allclose(out, 1.5 ** np.arange(20), rtol=1e-14)
+
 
 RUN = """
 import importlib, sys

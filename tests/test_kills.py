@@ -11,7 +11,7 @@ KILLING = Path(__file__).parent / "killing.py"
 
 
 HOW = [
-    (["random", "50"], 50),
+    (["random", "30"], 30),
     (["every-operation"], 60),
     (["every-operation", "2", "virtual"], 30),
     (["extension", "3"], 30),

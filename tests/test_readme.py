@@ -1,13 +1,12 @@
 """What the README and the page of models show, runs: files are written, commands and Python executed, in order."""
 
 import re
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from tests.test_cli import run
 from thermosim.model import Model
 
 ROOT = Path(__file__).parent.parent
@@ -23,9 +22,8 @@ def run_page(page, folder, capsys):
         elif kind == "sh":
             for line in text.splitlines():
                 assert line.startswith("thermosim ")
-                command = [sys.executable, "-m", *line.split()]
-                result = subprocess.run(command, capture_output=True, text=True, check=False)
-                assert result.returncode == 0, line + result.stdout + result.stderr
+                code, said, faults = run(capsys, *line.split()[1:])
+                assert code == 0, line + said + faults
                 commands += 1
         elif kind == "python":
             exec(compile(text, page, "exec"), names)

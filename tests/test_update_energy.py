@@ -1,5 +1,7 @@
 """Update energy |dtheta|^2/r: that of the steps made, Adam's on pure noise, under schedules of the learning rate."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,16 @@ def test_the_mean_square_of_adam_on_noise(law, kurtosis):
         assert_within(early.mean(), error, exact, catches="twice the bias of the start", mistake=2 * (exact - limit))
     assert np.allclose(square[0], 1.0)
     assert adam_noise.mean_square(1, 0.9, 0.99, kurtosis) == 1.0
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_kurtosis_of_a_mean_is_that_of_all_its_draws(batch):
+    """Of rows that are -2, 0 or 2 with weights 1/8, 3/4, 1/8: kurtosis 4, all batches of them counted out."""
+    draws = list(itertools.product([(-2.0, 0.125), (0.0, 0.75), (2.0, 0.125)], repeat=batch))
+    mean = np.array([np.mean([value for value, _ in draw]) for draw in draws])
+    weight = np.array([np.prod([chance for _, chance in draw]) for draw in draws])
+    exact = weight @ mean**4 / (weight @ mean**2) ** 2
+    assert np.isclose(adam_noise.batch_kurtosis(4.0, batch), exact, rtol=1e-12)
 
 
 def test_it_is_that_of_the_steps_made():

@@ -16,8 +16,12 @@ from typing import Any
 
 import llvmlite.binding
 import numba
+from numba._dynfunc import make_function
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import register_pass
 from numba.core.errors import NumbaError
+from numba.core.typed_passes import NativeLowering
 
 from thermosim.kernels import disk_cache, types
 from thermosim.kernels.declare import CompileError, FunctionAt, Part, is_inlined
@@ -35,8 +39,50 @@ class _DisjointArguments(Compiler):
         return super().define_pipelines()
 
 
+class _HelperLibrary(JITCodeLibrary):
+    """Code of a helper: it is linked into kernels and optimised there, and nobody runs it by itself."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _HelperLowering(NativeLowering):
+    """A helper is never made machine code by itself, which would take as long as its kernel."""
+
+    _name = "helper_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _HelperLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        super().run_pass(state)
+        made, name = state.cr, state.func_id.func_qualname
+        key = make_function(made.fndesc.lookup_module(), name, "", 0, made.env, (state.library,))  # without code
+        state.targetctx.insert_user_function(key, made.fndesc, [state.library])  # its callers find it by the key
+        state.cr = made._replace(cfunc=key)
+        return True
+
+
+class _Helper(_DisjointArguments):
+    """How functions are compiled that only kernels call."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.no_compile = True
+        managers = super().define_pipelines()
+        for manager in managers:
+            steps = manager.passes
+            manager.passes = [(_HelperLowering if step is NativeLowering else step, why) for step, why in steps]
+            manager.finalize()
+        return managers
+
+
 # Without reference counting a view of an array costs nothing, and a kernel that allocates does not compile.
-_FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": _DisjointArguments}
+_FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+_KERNEL: dict[str, Any] = {**_FLAGS, "pipeline_class": _DisjointArguments}
+_HELPER: dict[str, Any] = {**_FLAGS, "pipeline_class": _Helper, "no_cpython_wrapper": True}
 
 # A loop over lanes touches a dozen rows that the compiler must prove disjoint at run time before it vectorises;
 # its default gives up at a few, which costs a factor of eight.
@@ -55,7 +101,7 @@ def compile_part(template: Part, signature: types.Signature, cached_as: str | No
     """
     function = _empty(template, cached_as or f"only_{next(_numbers)}")
     _fill(function, template)
-    dispatcher = numba.njit(**_FLAGS)(function)
+    dispatcher = numba.njit(**_KERNEL)(function)
     if cached_as is not None:
         dispatcher._cache = disk_cache.KernelCache(function, cached_as)
     try:
@@ -172,7 +218,7 @@ def _made_of(part: Part) -> Any:
     key = (identity.digest, None if identity.complete else tuple(id(each.function) for each in parts))
     if key not in _made:
         function = _empty(part, identity.digest if identity.complete else f"only_{next(_numbers)}")
-        _made[key] = part, numba.njit(**_FLAGS)(function)  # before it is filled: it may call itself
+        _made[key] = part, numba.njit(**_HELPER)(function)  # before it is filled: it may call itself
         _fill(function, part)
     return _made[key][1]
 
