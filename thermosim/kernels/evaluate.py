@@ -243,6 +243,11 @@ class Evaluator:
         return np.zeros((self.model.scratch_rows(self.values), width))
 
     def _run(self, work: Callable[[Any, Any], None], pieces: Any) -> None:
+        pieces = list(pieces)
+        if min(self._threads, len(pieces)) == 1:  # a thread takes longer to start than a small ensemble to evaluate
+            for piece in pieces:
+                work(*piece)
+            return
         with ThreadPoolExecutor(self._threads) as pool:
             for future in [pool.submit(work, *piece) for piece in pieces]:
                 future.result()
