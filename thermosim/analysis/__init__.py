@@ -13,6 +13,7 @@ from thermosim.analysis.alignment import (
 from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropic_loss import entropic_loss_order
+from thermosim.analysis.entropic_parts import entropic_parts
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.gradient_noise import noise_statistics
@@ -64,6 +65,7 @@ __all__ = [
     "detailed",
     "drift",
     "entropic_loss_order",
+    "entropic_parts",
     "entropy_production",
     "fluctuation_theorems",
     "free_energy",

@@ -26,6 +26,7 @@ from thermosim.analysis.gradient_noise import minibatch
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.skewed_means import put_skewed_mean
 from thermosim.exact import entropic_parts as theory
+from thermosim.exact.entropic_loss import Gradient
 from thermosim.kernels.evaluate import Evaluator
 
 __all__ = ["entropic_parts", "why_no_parts"]
@@ -42,9 +43,10 @@ def entropic_parts(ds: xr.Dataset, substeps: Sequence[int] = (1, 2)) -> xr.Datas
 
     entropy: (r/4)|grad L|^2 and (r/4) Tr Cov(g_1)/B in every frame, 0 with theta.batch = "all".
     displacement: |theta - theta of the flows of the minibatches|, and predicted_displacement, what both parts make of
-    it to order r, in every frame. coefficient: of each part extrapolated to rate 0, of steps made as `substeps` ones
-    on the same rows; `exact`: 1/4 over substeps, and 0 of noise that is not there. coefficient_change: by how much from
-    r/2. coefficient_at_rate: that at r/parts, dim parts. With theta.batch = "all" noise is that of B = 1.
+    it to order r, in every frame.
+    coefficient: of each part, extrapolated to rate 0, of steps made as `substeps` ones on the same rows; `exact`: 1/4
+    over substeps, and 0 of noise that is not there. coefficient_change: by how much from r/2, of paths that are all
+    computed anew. coefficient_at_rate: that at r/parts, dim parts. With theta.batch = "all" noise is that of B = 1.
 
     Raises ValueError where the ensemble is not of plain descent on kept rows (`why_no_parts`), a flow does not arrive,
     or the numbers of substeps are not whole and positive.
@@ -69,7 +71,7 @@ def entropic_parts(ds: xr.Dataset, substeps: Sequence[int] = (1, 2)) -> xr.Datas
     found = [one.pseudo for one in each]
     values = gathered(ds, [np.tensordot(_AT_ZERO, one, 1) for one in found], dims, coords)
     put_mean(result, "coefficient", values, "1", "coefficient c of r X in the entropic loss", "at learning rate 0")
-    values = gathered(ds, [np.tensordot(_CHANGE, one, 1) for one in found], dims, coords)
+    values = gathered(ds, [np.tensordot(_CHANGE, one.replayed, 1) for one in each], dims, coords)
     put_mean(result, "coefficient_change", values, "1", "extrapolated less that at r/2", "0 as r goes to 0")
     values = gathered(ds, found, ("parts", *dims), coords | {"parts": _PARTS})
     put_mean(result, "coefficient_at_rate", values, "1", "coefficient at r/parts", "to order 1 in r")
@@ -96,6 +98,7 @@ class _Found(NamedTuple):
     displacement: np.ndarray  # (F, R)
     predicted: np.ndarray  # (F, R)
     pseudo: np.ndarray  # of the coefficients (parts, substeps, R, 2)
+    replayed: np.ndarray  # the same where single steps are not those recorded but computed anew
 
 
 def _of_point(machine: Machine, substeps: Sequence[int]) -> _Found:
@@ -105,17 +108,20 @@ def _of_point(machine: Machine, substeps: Sequence[int]) -> _Found:
     every = np.stack([machine.theta(frame) for frame in range(len(machine.steps))])  # (F, R, m)
     response = theory.responses(_mean(model, rows), _each(model, rows), every[0], rate * machine.steps)
     response[:, 1] /= batch
-    off, pseudo = np.empty(0), []
+    off, pseudo, replayed = np.empty(0), [], []
     for part in _PARTS:
         flows, others = _paths(machine, model, rows, substeps, int(part))
+        both = np.stack([_flat(rate / part * response[:, k]) for k in range(2)])
+        found = [theory.pseudo_values(_flat(others[n] - flows), both) for n in substeps]
+        replayed.append(found)
         if part == 1:
-            off, others[1] = every - flows, every
-        spread = [_flat(rate / part * response[:, k]) for k in range(2)]
-        pseudo.append([theory.pseudo_values(_flat(others[n] - flows), np.stack(spread)) for n in substeps])
-    both = theory.coefficients(1, theta.batch != "all")
-    predicted = rate * np.linalg.norm(np.tensordot(response, both, (1, 0)), axis=-1)
-    entropy = rate * both * np.stack(_squares(machine, every, batch), -1)
-    return _Found(entropy, np.linalg.norm(off, axis=-1), predicted, np.array(pseudo))
+            off = every - flows
+            found = [theory.pseudo_values(_flat(off), both) if n == 1 else one for n, one in zip(substeps, found)]
+        pseudo.append(found)
+    exact = theory.coefficients(1, theta.batch != "all")
+    predicted = rate * np.linalg.norm(np.tensordot(response, exact, (1, 0)), axis=-1)
+    entropy = rate * exact * np.stack(_squares(machine, every, batch), -1)
+    return _Found(entropy, np.linalg.norm(off, axis=-1), predicted, np.array(pseudo), np.array(replayed))
 
 
 def _flat(path: np.ndarray) -> np.ndarray:
@@ -130,7 +136,7 @@ def _paths(
     whole, start = machine.settings.theta.batch == "all", machine.theta(0)
     rate, last = float(machine.settings.theta.learning_rate) / part, int(machine.steps[-1])
     first = (part - 1) * last  # no minibatch twice
-    at, flow, paths = set((part * machine.steps).tolist()), start, {n: start for n in substeps}
+    at, flow, paths = set((part * machine.steps).tolist()), start, dict.fromkeys(substeps, start)
     flows, found = [start], {n: [start] for n in substeps}
     for step in range(1, part * last + 1):
         gradient = _mean(model, rows if whole else minibatch(machine, first + step))
@@ -149,11 +155,11 @@ def _own_rows(machine: Machine) -> np.ndarray:
     return np.stack(sets)[machine.data_set()]
 
 
-def _mean(model: Evaluator, rows: np.ndarray) -> theory.Gradient:
+def _mean(model: Evaluator, rows: np.ndarray) -> Gradient:
     return lambda theta: model.data_gradient(rows, theta)[1]
 
 
-def _each(model: Evaluator, rows: np.ndarray) -> theory.Gradient:
+def _each(model: Evaluator, rows: np.ndarray) -> Gradient:
     """Gradients of every row of rows (R, K, n), row k at theta[k] (K, R, m) or at theta (R, m): (K, R, m)."""
     replicas, count, length = rows.shape
     single = rows.transpose(1, 0, 2).reshape(count * replicas, 1, length)
