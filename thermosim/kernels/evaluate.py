@@ -45,7 +45,10 @@ def energy_bindings(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Evaluator:
-    """A model at given constants. `values` are the case's [model] settings, one number for each scalar constant."""
+    """A model at given constants. `values` are the case's [model] settings, one number for each scalar constant.
+
+    With threads = 1 none is started, which takes longer than to evaluate a small ensemble once.
+    """
 
     def __init__(self, model: Model, values: Mapping[str, Any], threads: int | None = None) -> None:
         self.model, self.values = model, dict(values)
@@ -62,7 +65,7 @@ class Evaluator:
             + 4 * max(self.components, self._row_length)
         )
         self._width = max(_NARROWEST, min(_WIDEST, _TILE_BYTES // (8 * max(rows, 1)) // 8 * 8))
-        self._threads = threads or os.cpu_count() or 1
+        self._threads, self._alone = threads or os.cpu_count() or 1, threads == 1
 
     def surprisal(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """phi of x (R, n), each under its own theta (R, m): (R,)."""
@@ -243,8 +246,7 @@ class Evaluator:
         return np.zeros((self.model.scratch_rows(self.values), width))
 
     def _run(self, work: Callable[[Any, Any], None], pieces: Any) -> None:
-        pieces = list(pieces)
-        if min(self._threads, len(pieces)) == 1:  # a thread takes longer to start than a small ensemble to evaluate
+        if self._alone:
             for piece in pieces:
                 work(*piece)
             return
