@@ -31,6 +31,7 @@ from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
 from thermosim.analysis.learning_curves import learning_curves
 from thermosim.analysis.machine import machines
+from thermosim.analysis.matrix_balance import matrix_balance
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
 from thermosim.analysis.orbit import orbit, orbit_of_loss
@@ -83,6 +84,7 @@ __all__ = [
     "learning_ledger",
     "low_variance",
     "machines",
+    "matrix_balance",
     "maxwell",
     "memory",
     "mutual_nearest_neighbours",

@@ -34,7 +34,7 @@ from thermosim.analysis.skewed_means import put_skewed_mean
 from thermosim.data.sources import data_of
 from thermosim.schedules import values_at
 
-__all__ = ["curvature", "training"]
+__all__ = ["curvature", "fresh_rows", "training"]
 
 _DIRECT = 64  # parameters, up to which the whole Hessian is formed
 _LANCZOS, _EVERY, _SETTLED = 48, 6, 1e-6  # products at most, between looks at the residual, and what that may be
@@ -137,7 +137,7 @@ def _frames(machine: Machine, count: int) -> np.ndarray:
     """Of every frame and replica L, |grad L|^2, Tr Cov of one row, and batch sharpness: (4, F, R)."""
     _require_loss(machine)
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
-    own = _own(machine, max(count, _batch(machine))) if section and section.fresh else None
+    own = fresh_rows(machine, max(count, _batch(machine))) if section and section.fresh else None
     found = np.empty((4, len(machine.steps), replicas))
     for part in _parts(machine):
         theta = np.concatenate([machine.theta(frame) for frame in part])
@@ -162,7 +162,7 @@ def _law(machine: Machine, rows: int) -> np.ndarray:
     return data_of(machine.model, machine.constants, section, machine.folder).values
 
 
-def _own(machine: Machine, count: int) -> np.ndarray:
+def fresh_rows(machine: Machine, count: int) -> np.ndarray:
     """Rows (R, count, n) of the law of fresh ones, other ones for every replica."""
     replicas = machine.frames.sizes["replica"]
     return _law(machine, replicas * count).reshape(replicas, count, -1)
@@ -247,7 +247,7 @@ def _curvatures(machine: Machine, count: int, rows: int) -> tuple[np.ndarray, np
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
     gradient = _gradient_of(machine, None)
     if section is not None and section.fresh:
-        own = _own(machine, rows)
+        own = fresh_rows(machine, rows)
 
         def gradient(theta: np.ndarray) -> np.ndarray:
             frames = np.split(theta, len(theta) // len(own))
