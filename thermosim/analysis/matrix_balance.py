@@ -6,8 +6,8 @@
 
 They are equal in every stationary state of F = L + (r/4) <|g_B|^2> without weight decay, averages being over
 minibatches at one theta. Of SGD another thing is exact: W_i W_i' - W_(i+1)'W_(i+1) changes at every step by
-r^2 (g_i g_i' - g_(i+1)'g_(i+1)). So means over a stationary law of theta are equal, too, while at a single theta they are
-only to the order of the rate, and where SGD rests at the least F (`checks.entropic_solution`).
+r^2 (g_i g_i' - g_(i+1)'g_(i+1)). So means over a stationary law of theta are equal, too, while at a single theta they
+are only to the order of the rate, and where SGD rests at the least F (`checks.entropic_solution`).
 
 With D = before - after, S = before + after, imbalance = sum |D|^2/sum |S|^2 over replicas, which no rotation of hidden
 units changes: 0 to 1. Of fresh rows the squares are estimated without bias, by products of different minibatches.

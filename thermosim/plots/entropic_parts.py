@@ -82,7 +82,7 @@ def _coefficients(found: xr.Dataset, _: list[str]) -> Draw:
             here = table.sel(of_entropy=part)
             at = place + shift
             panel.hlines(here["exact"], at - 0.5 * _HALF, at + 0.5 * _HALF, color=look.color, lw=1.2, zorder=1)
-            style.data(panel, at, here["coefficient"], here["coefficient_error"], look=look, label=part, fmt=mark)
+            style.data(panel, at, here["coefficient"], here["coefficient_error"], look=look, label=part, fmt=mark, ms=4)
         panel.set_xticks(place, names)
         panel.set(ylabel=r"coefficient $c$, at $r\to 0$")
         panel.set_title("lines: 1/4, 1/8 and 0", loc="right")
