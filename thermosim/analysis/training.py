@@ -56,7 +56,7 @@ def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
     2 (1 + beta)/r with momentum, less the weight decay; NaN of other moves and of the last frame.
 
     Squares of gradients that start from random weights are as skewed as log-normal numbers, and a few dozen replicas
-    have not seen their tail: `reliable` says where they are enough, by the skewness that the bulk of |g_B|^2 lets expect;
+    have not seen their tail: `reliable` says where they are enough, by the skewness that the bulk of |g_B|^2 tells;
     `loss_reliable`, whether they are 50.
 
     Weight decay is no part of the loss. Raises ValueError without theta, for a model whose loss is not its surprisal
