@@ -179,6 +179,20 @@ def test_sharpness_of_a_large_minibatch_of_fresh_rows_is_that_of_its_rows():
     assert float(few[0]) > 3.0
 
 
+def test_intervals_know_how_skewed_squares_of_gradients_are(online):
+    """Ensembles of 60 of 400 replicas show less than half of the tail, and are not called reliable; all of them are."""
+    found, few = training(online, rows=8), training(online.isel(replica=slice(60)), rows=8)
+    name = "minibatch_gradient_square"
+    assert not bool(few.reliable[0])
+    assert bool(found.reliable[0])
+    assert bool(few.loss_reliable.all())
+    assert not bool(training(online.isel(replica=slice(40)), rows=8).loss_reliable.any())
+    low, high = few[name + "_interval"][0].values
+    value, error = float(few[name][0]), float(few[name + "_error"][0])
+    assert high - value > 2.5 * error
+    assert value - low < 2.0 * error
+
+
 def _own_error(error: xr.DataArray, exact: np.ndarray) -> float:
     """Of the difference to the mean of exact values at the same weights, whose scatter is no part of it."""
     return float(np.sqrt(max(float(error) ** 2 - exact.var(ddof=1) / len(exact), 0.1 * float(error) ** 2)))

@@ -14,6 +14,7 @@ from thermosim.analysis.alignment_growth import alignment_growth
 from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropic_loss import entropic_loss_order
+from thermosim.analysis.entropic_parts import entropic_parts
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.gradient_noise import noise_statistics
@@ -31,6 +32,7 @@ from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
 from thermosim.analysis.learning_curves import learning_curves
 from thermosim.analysis.machine import machines
+from thermosim.analysis.matrix_balance import matrix_balance
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
 from thermosim.analysis.orbit import orbit, orbit_of_loss
@@ -66,6 +68,7 @@ __all__ = [
     "detailed",
     "drift",
     "entropic_loss_order",
+    "entropic_parts",
     "entropy_production",
     "fluctuation_theorems",
     "free_energy",
@@ -83,6 +86,7 @@ __all__ = [
     "learning_ledger",
     "low_variance",
     "machines",
+    "matrix_balance",
     "maxwell",
     "memory",
     "mutual_nearest_neighbours",

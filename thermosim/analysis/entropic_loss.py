@@ -20,11 +20,15 @@ from thermosim.analysis.estimates import gathered, put_mean
 from thermosim.analysis.machine import Machine, machines
 from thermosim.exact import entropic_loss as theory
 
-__all__ = ["COEFFICIENTS", "entropic_loss_order", "why_no_entropic_loss"]
+__all__ = ["COEFFICIENTS", "entropic_loss_order", "why_no_entropic_loss", "why_not_plain"]
 
 COEFFICIENTS = (0.0, 0.25, 0.5, 1.0)
 _PARTS = (1, 2, 4)  # of the learning rate
 _REPLICAS = 16  # at most
+_PLAIN = (
+    'the entropic loss is that of plain gradient descent: theta.dynamics = "sgd" with theta.batch = "all", a '
+    "constant learning rate, no momentum, no weight decay, all parameters learned"
+)
 
 
 @of_survivors
@@ -56,14 +60,18 @@ def entropic_loss_order(ds: xr.Dataset, coefficients: Sequence[float] = COEFFICI
 
 def why_no_entropic_loss(machine: Machine) -> str:
     """Why an ensemble is not of plain gradient descent on all rows, with theta recorded; empty where it is."""
+    if machine.settings.theta.batch != "all":
+        return _PLAIN
+    return why_not_plain(machine)
+
+
+def why_not_plain(machine: Machine) -> str:
+    """Why an ensemble is not of plain descent on all rows or minibatches, with theta recorded; empty where it is."""
     theta, move, data = machine.settings.theta, machine.theta_move, machine.settings.data
     plain = move.descent and not move.density and not theta.momentum and not theta.weight_decay
-    plain = plain and theta.batch == "all" and theta.learn is None and theta.gradient != "contrast" and data is not None
+    plain = plain and theta.learn is None and theta.gradient != "contrast" and data is not None
     if not plain or machine.settings.run.direction != "forward" or not isinstance(theta.learning_rate, (int, float)):
-        return (
-            'the entropic loss is that of plain gradient descent: theta.dynamics = "sgd" with theta.batch = "all", a '
-            "constant learning rate, no momentum, no weight decay, all parameters learned"
-        )
+        return _PLAIN
     if "theta" not in machine.frames or int(machine.steps[0]) != 0 or len(machine.steps) < 2:
         return "an order needs theta at step 0 and later: add theta to record.variables"
     return "" if machine.frames.sizes["replica"] > 1 else "one replica gives no error bars: take two or more"

@@ -73,10 +73,16 @@ def mean_interval(values: xr.DataArray, expected: Any = 0.0) -> tuple[xr.DataArr
 
 
 def put_skewed_mean(
-    result: xr.Dataset, name: str, values: xr.DataArray, units: str, long_name: str, condition: str
+    result: xr.Dataset,
+    name: str,
+    values: xr.DataArray,
+    units: str,
+    long_name: str,
+    condition: str,
+    expected: Any = 0.0,
 ) -> None:
-    """Add the mean over replicas of numbers that may be skewed, with the interval that knows it."""
-    put_mean(result, name, values, units, long_name, condition, bounds=mean_interval(values))
+    """Add the mean over replicas of numbers that may be skewed, with the interval that knows it (`mean_interval`)."""
+    put_mean(result, name, values, units, long_name, condition, bounds=mean_interval(values, expected))
 
 
 def expected_skewness(logarithms: xr.DataArray) -> xr.DataArray:

@@ -30,11 +30,11 @@ from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put_mean, require
 from thermosim.analysis.gradient_noise import minibatch
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.skewed_means import put_skewed_mean
+from thermosim.analysis.skewed_means import FEWEST, enough_replicas, expected_skewness, put_skewed_mean
 from thermosim.data.sources import data_of
 from thermosim.schedules import values_at
 
-__all__ = ["curvature", "training"]
+__all__ = ["curvature", "fresh_rows", "training"]
 
 _DIRECT = 64  # parameters, up to which the whole Hessian is formed
 _LANCZOS, _EVERY, _SETTLED = 48, 6, 1e-6  # products at most, between looks at the residual, and what that may be
@@ -55,6 +55,10 @@ def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
     negative. `stability` is the curvature that the next step can bear on a quadratic: 2/r for plain descent,
     2 (1 + beta)/r with momentum, less the weight decay; NaN of other moves and of the last frame.
 
+    Squares of gradients that start from random weights are as skewed as log-normal numbers, and a few dozen replicas
+    have not seen their tail: `reliable` says where they are enough, by the skewness that the bulk of |g_B|^2 tells;
+    `loss_reliable`, whether they are 50.
+
     Weight decay is no part of the loss. Raises ValueError without theta, for a model whose loss is not its surprisal
     (learning by contrast), and for fewer than two `rows`.
     """
@@ -70,9 +74,17 @@ def training(ds: xr.Dataset, rows: int = 64) -> xr.Dataset:
     noise = of_row * gathered(ds, [np.array(one) for one in inverse], ())
     kept, result = "over the rows of each replica", xr.Dataset()
     put_skewed_mean(result, "loss", loss, "energy", "mean of L", kept)
-    put_skewed_mean(result, "gradient_square", slope, "energy^2", "mean of |grad L|^2", kept)
-    put_skewed_mean(result, "minibatch_noise", noise, "energy^2", "mean of Tr Cov(g_1)/B", kept)
-    put_skewed_mean(result, "minibatch_gradient_square", slope + noise, "energy^2", "mean of |g_B|^2", kept)
+    skewness = expected_skewness(xr.DataArray(np.log(slope + noise)))
+    for name, values, what in (
+        ("gradient_square", slope, "|grad L|^2"),
+        ("minibatch_noise", noise, "Tr Cov(g_1)/B"),
+        ("minibatch_gradient_square", slope + noise, "|g_B|^2"),
+    ):
+        put_skewed_mean(result, name, values, "energy^2", f"mean of {what}", kept, expected=skewness)
+    enough = enough_replicas(skewness, ds.sizes["replica"]).drop_attrs()
+    result["reliable"] = enough.assign_attrs(long_name="replicas are enough for so skewed squares", condition=kept)
+    fewest = xr.full_like(enough, ds.sizes["replica"] >= FEWEST)
+    result["loss_reliable"] = fewest.assign_attrs(long_name=f"at least {FEWEST} replicas", condition="a flag, no proof")
     put_mean(result, "batch_sharpness", sharpness, "energy", "mean of g_B'H_B g_B/|g_B|^2", "of the next minibatch")
     stability = gathered(ds, [_stability(machine) for machine in every], ("step",))
     return result.assign(stability=stability.assign_attrs(units="energy", long_name=_STABLE))
@@ -137,7 +149,7 @@ def _frames(machine: Machine, count: int) -> np.ndarray:
     """Of every frame and replica L, |grad L|^2, Tr Cov of one row, and batch sharpness: (4, F, R)."""
     _require_loss(machine)
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
-    own = _own(machine, max(count, _batch(machine))) if section and section.fresh else None
+    own = fresh_rows(machine, max(count, _batch(machine))) if section and section.fresh else None
     found = np.empty((4, len(machine.steps), replicas))
     for part in _parts(machine):
         theta = np.concatenate([machine.theta(frame) for frame in part])
@@ -162,7 +174,7 @@ def _law(machine: Machine, rows: int) -> np.ndarray:
     return data_of(machine.model, machine.constants, section, machine.folder).values
 
 
-def _own(machine: Machine, count: int) -> np.ndarray:
+def fresh_rows(machine: Machine, count: int) -> np.ndarray:
     """Rows (R, count, n) of the law of fresh ones, other ones for every replica."""
     replicas = machine.frames.sizes["replica"]
     return _law(machine, replicas * count).reshape(replicas, count, -1)
@@ -247,7 +259,7 @@ def _curvatures(machine: Machine, count: int, rows: int) -> tuple[np.ndarray, np
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
     gradient = _gradient_of(machine, None)
     if section is not None and section.fresh:
-        own = _own(machine, rows)
+        own = fresh_rows(machine, rows)
 
         def gradient(theta: np.ndarray) -> np.ndarray:
             frames = np.split(theta, len(theta) // len(own))

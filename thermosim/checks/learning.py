@@ -10,7 +10,8 @@
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     symmetries           charges, step by step (`charges`); where SGD leaves linear networks
     Adam on noise        update energy, step by step (`update_energy`)
-    gradient descent     order at which it departs from flows of the entropic loss (`entropic_loss`)
+    gradient descent     order at which it departs from flows of the entropic loss (`entropic_loss`); beside SGD, the
+                         coefficients of both parts of that loss (`entropic_parts`)
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -37,6 +38,7 @@ from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.checks.charges import charge_comparisons, why_no_charges
 from thermosim.checks.entropic_loss import entropic_loss_comparisons
+from thermosim.checks.entropic_parts import entropic_parts_comparisons
 from thermosim.checks.entropic_solution import entropic_comparisons, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
@@ -76,6 +78,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += platonic_comparisons(ds, everyone)
     comparisons += irreversibility_comparisons(ds, everyone)
     comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
+    comparisons += entropic_parts_comparisons(ds, everyone)
     return comparisons
 
 

@@ -45,7 +45,10 @@ def energy_bindings(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Evaluator:
-    """A model at given constants. `values` are the case's [model] settings, one number for each scalar constant."""
+    """A model at given constants. `values` are the case's [model] settings, one number for each scalar constant.
+
+    With threads = 1 none is started, which takes longer than to evaluate a small ensemble once.
+    """
 
     def __init__(self, model: Model, values: Mapping[str, Any], threads: int | None = None) -> None:
         self.model, self.values = model, dict(values)
@@ -244,8 +247,9 @@ class Evaluator:
 
     def _run(self, work: Callable[[Any, Any], None], pieces: Any) -> None:
         pieces = list(pieces)
-        if len(pieces) == 1:  # a thread takes longer to start than most single tiles take
-            work(*pieces[0])
+        if self._threads == 1 or len(pieces) == 1:  # a thread takes longer to start than most single tiles take
+            for piece in pieces:
+                work(*piece)
             return
         with ThreadPoolExecutor(self._threads) as pool:
             for future in [pool.submit(work, *piece) for piece in pieces]:

@@ -22,6 +22,7 @@ from thermosim.data.tables import DataError
 from thermosim.plots import (
     alignment_panels,
     entropic_loss,
+    entropic_parts,
     generalisation,
     learning_panels,
     network_panels,
@@ -64,6 +65,7 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
     draws, reasons = collected(
         [
             *alignment_panels.makers(ds, everything[0]),
+            *entropic_parts.makers(ds, everything),
             *(apart or [("realisations", partial(_realisations, chosen))]),
             ("loss", makers.pop("loss", partial(_loss, chosen, along))),
             *makers.items(),
