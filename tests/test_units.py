@@ -13,6 +13,7 @@ from tests.assertions import assert_within
 from tests.conftest import TRAP
 from tests.test_dataset_operations import BEADS, CASES, EVERY, FUNCTIONS, ensemble, first_axis
 from thermosim import analysis
+from thermosim.analysis.irreversibility import entropy_of_steps
 from thermosim.analysis.settings import axes
 from thermosim.ledger import SETTINGS, UNITS, VARIABLES, variables_of
 from thermosim.models import MODELS
@@ -116,6 +117,7 @@ LEARNED = {
     "noise_statistics": analysis.noise_statistics,
     "training": analysis.training,
     "curvature": analysis.curvature,
+    "entropy_of_steps": lambda ds: entropy_of_steps(ds, 0.1),
     "naive_reservoir": analysis.naive_reservoir,
 }
 OTHERS = {  # of the ensembles of `test_dataset_operations`, what is not in its list
