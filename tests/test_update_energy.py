@@ -103,7 +103,6 @@ def test_a_schedule_that_was_not_followed_is_a_deviation():
         {"theta.initial": {"weights": [[300.0] + 7 * [0.0]]}},
         {"data.noise": 0.01},
         {"theta.weight_decay": 0.1},
-        {"theta.dynamics": "sgd", "sweep": {}, "theta.learning_rate": 0.001},
         {"theta.epsilon": 10.0},
         {"theta.learning_rate_factors": {"weights": 2.0}},
         {"record.variables": ["displacement_square"]},
@@ -133,3 +132,92 @@ def test_the_picture_has_all_replicas_and_three():
     assert titles == ["20 replicas", "3 replicas, bands from least to most"]
     words = [text.get_text() for panel in figure.axes if panel.get_legend() for text in panel.get_legend().get_texts()]
     assert any("constant with warm-up" in text for text in words)
+
+
+REGRESSION = """
+[model]
+name = "linear-regression"
+inputs = 3
+[theta]
+dynamics = "sgd"
+learning_rate = 0.01
+batch = 4
+weight_decay = 0.05
+initial = { weights = [[0.5, -1.0, 0.5]] }
+[data]
+source = "linear"
+fresh = true
+matrix = [[1.0, -0.5, 0.3]]
+covariance = [[1.0, 0.5, 0.0], [0.5, 0.5, 0.1], [0.0, 0.1, 0.8]]
+noise = 0.3
+[ensemble]
+replicas = 1000
+seed = 3
+[run]
+steps = 120
+[record]
+every = 1
+variables = ["theta", "displacement_square"]
+"""
+SCHEDULES = [
+    0.01,
+    {"kind": "cosine", "initial": 0.01, "final": 0.001, "warm_up": 30},
+    {"kind": "step", "value": 0.01, "factor": 0.3, "at": [60]},
+    {"kind": "exponential", "initial": 0.01, "final": 0.002},
+]
+
+
+def regression(**changes):
+    return thermosim.simulate(thermosim.load_case(REGRESSION, {k.replace("__", "."): v for k, v in changes.items()}))
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "own"),
+    [
+        ("sgd", {"momentum": 0.0}),
+        ("sgd", {"momentum": 0.8}),
+        ("nesterov", {"momentum": 0.8}),
+        ("sgld", {"temperature": 0.001}),
+    ],
+)
+def test_updates_of_regression_are_exact_at_every_step_of_every_schedule(dynamics, own):
+    """Within the errors of 1000 replicas at all of 120 steps; the other schedules are off by ten errors and more."""
+    ds = regression(
+        theta__dynamics=dynamics,
+        sweep={"theta.learning_rate": {"values": SCHEDULES}},
+        **{f"theta__{key}": value for key, value in own.items()},
+    )
+    energy = thermosim.analysis.update_energy(ds).transpose("learning_rate", "step")
+    z = (energy.update_energy - energy.exact) / energy.update_energy_error
+    assert abs(z).max() < 5.0
+    assert 0.8 < float((z**2).mean() ** 0.5) < 1.2
+    wrong = (energy.update_energy.values[1:] - energy.exact.values[:1]) / energy.update_energy_error.values[1:]
+    assert np.all(np.abs(wrong).max(1) > 10.0)
+    rows = [one for one in thermosim.check(ds).comparisons if one.quantity.startswith(QUANTITY)]
+    assert [one.quantity[len(QUANTITY) :] for one in rows] == [
+        f" of steps {first} to {first + 29}" for first in (1, 31, 61, 91)
+    ]
+    assert thermosim.check(ds).consistent
+    books = ds.displacement_square.transpose("learning_rate", ...).copy()
+    books[1] = books[0]
+    assert not thermosim.check(ds.assign(displacement_square=books)).consistent
+
+
+def test_optimisers_differ_in_their_update_energies():
+    """Momentum a spends (1 - a)^-2 times that of SGD on a slope, and 1/(1 - a^2) on noise, at the same rate."""
+    noise = {"data__noise": 100.0, "data__matrix": [[0.0, 0.0, 0.0]], "theta__initial": {"weights": [[0.0, 0.0, 0.0]]}}
+    at = {"theta__weight_decay": 0.0, "theta__learning_rate": 1e-4} | noise
+    slope = {"theta__batch": 2000, "data__noise": 1e-4, "theta__learning_rate": 1e-6, "theta__weight_decay": 0.0}
+    slope |= {"theta__initial": {"weights": [[40.0, 0.0, 0.0]]}, "ensemble__replicas": 4}
+    for changes, ratio in ((at, 1.0 / (1.0 - 0.64)), (slope, 25.0)):
+        one, other = (regression(theta__momentum=a, **changes) for a in (0.0, 0.8))
+        first, second = (thermosim.analysis.update_energy(ds) for ds in (one, other))
+        assert np.allclose((second.exact / first.exact)[-30:], ratio, rtol=0.02)
+        assert np.isclose(float(second.update_energy[-30:].mean() / first.update_energy[-30:].mean()), ratio, rtol=0.03)
+
+
+def test_regression_on_sets_of_their_own_is_checked_and_not_drawn():
+    ds = regression(data__fresh=False, data__rows=20, data__sets=4, ensemble__replicas=1000)
+    assert np.isnan(thermosim.analysis.update_energy(ds).exact).all()
+    assert sum(one.quantity.startswith(QUANTITY) for one in thermosim.check(ds).comparisons) == 4
+    assert thermosim.check(ds).consistent

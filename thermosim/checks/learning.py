@@ -6,7 +6,7 @@
     fresh samples        work and heat of a replica are those of Eqs. 51 and 52 on average, given its path of theta
     L-info               by densities and by the fluctuation theorem (Eq. 44), as far as the chains have relaxed
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
-    linear regression    moments of theta and the ledger, on kept and on fresh rows (`exact.linear_regression`)
+    linear regression    moments of theta, the ledger, update energy, kept and fresh rows (`exact.linear_regression`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     symmetries           charges, step by step (`charges`); where SGD leaves linear networks
     Adam on noise        update energy, step by step (`update_energy`)
@@ -32,6 +32,7 @@ from thermosim.analysis.information_balance import routes
 from thermosim.analysis.learning import relaxation
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.partial_averages import averaged_work_and_heat
+from thermosim.analysis.regression_laws import is_regression, why_no_regression
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
@@ -44,7 +45,7 @@ from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
-from thermosim.checks.regression import is_regression, regression_comparisons, why_no_regression
+from thermosim.checks.regression import regression_comparisons
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.checks.update_energy import update_energy_comparisons
 from thermosim.moves import X_MOVES

@@ -1,7 +1,7 @@
 """Update energy of an optimiser along the run: what a few replicas show, and what all of them do.
 
-Lines are Adam's on pure noise, which follows the schedule of the learning rate (`analysis.update_energy`). Every point
-is a mean over the steps between two frames.
+Lines are exact in linear regression, and for Adam those of pure noise, which follow the schedule of the learning rate
+(`analysis.update_energy`). Every point is a mean over the steps between two frames.
 
 Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), whose curves are of three seeds.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from thermosim.analysis.machine import machines
-from thermosim.analysis.update_energy import energies_of_updates, noise_limit
+from thermosim.analysis.update_energy import energies_of_updates, exact_energies, noise_limit
 from thermosim.plots import style
 from thermosim.plots.labels import label
 from thermosim.plots.learning_points import Point, spread
@@ -54,9 +54,12 @@ def update_energies(chosen: Sequence[Point], most: int | None = None) -> Draw | 
 
 
 def _curve(point: Point, most: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Steps between frames (F), energies (F, R), and those of noise (F) where they are known to a per cent."""
+    """Steps between frames (F), energies (F, R), and those of theory (F) where they are known to a per cent."""
     machine = machines(point.ds.isel(step=spread(point.ds.sizes["step"], _MARKS), replica=slice(most)))[0]
     energy, _ = energies_of_updates(machine)
     middle = 0.5 * (machine.steps[1:] + machine.steps[:-1])
+    exact = exact_energies(machine)
+    if exact is not None:
+        return middle, energy, exact
     limit = noise_limit(machine)
     return middle, energy, None if limit is None else np.where(limit.doubt < _DOUBT, limit.energy, np.nan)
