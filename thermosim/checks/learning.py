@@ -9,6 +9,7 @@
     linear regression    moments of theta, the ledger, update energy, kept and fresh rows (`exact.linear_regression`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     symmetries           charges, step by step (`charges`); where SGD leaves linear networks
+    weights that turn    w.w' of neighbouring steps, squared steps (`rotation`)
     Adam on noise        update energy, step by step (`update_energy`)
     gradient descent     order at which it departs from flows of the entropic loss (`entropic_loss`)
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
@@ -46,6 +47,7 @@ from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_prec
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
 from thermosim.checks.regression import regression_comparisons
+from thermosim.checks.rotation import rotation_comparisons
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.checks.update_energy import update_energy_comparisons
 from thermosim.moves import X_MOVES
@@ -72,7 +74,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += regression_comparisons(ds, everyone)
     comparisons += theta_comparisons(ds, everyone)
     comparisons += charge_comparisons(ds, everyone) + entropic_comparisons(ds, everyone)
-    comparisons += platonic_comparisons(ds, everyone)
+    comparisons += platonic_comparisons(ds, everyone) + rotation_comparisons(ds, everyone)
     comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
     return comparisons
 
