@@ -2,7 +2,8 @@
 
 Mean and covariance of theta, the sums of the ledger, and with them the update energy of every step follow from one
 recursion at the run's learning rates, batch, decay, momentum and rows (`exact.linear_regression`), under any schedule.
-Sources: as there.
+Adam has one as its second
+moment forgets nothing, beta2 -> 1 (`exact.adam_regression`). Sources: as there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from thermosim.analysis.machine import Machine
 from thermosim.case.start import OtherRun
 from thermosim.data.generators import linear_law
 from thermosim.data.sources import theta_of
+from thermosim.exact.adam_regression import AdamDescent, Updates, updates
 from thermosim.exact.linear_langevin import Gaussian
 from thermosim.exact.linear_regression import (
     Descent,
@@ -31,7 +33,16 @@ from thermosim.exact.linear_regression import (
 from thermosim.models import linear_regression
 from thermosim.schedules import is_by_group, is_schedule, schedule_values
 
-__all__ = ["MANY_NUMBERS", "is_regression", "is_told", "laws", "own_sets", "parameters", "why_no_regression"]
+__all__ = [
+    "MANY_NUMBERS",
+    "adam_updates",
+    "is_regression",
+    "is_told",
+    "laws",
+    "own_sets",
+    "parameters",
+    "why_no_regression",
+]
 
 MANY_NUMBERS = 2e7  # of covariances of single replicas, or of fourth moments of rows, at most
 _MOVES = ("sgd", "nesterov", "sgld", "langevin")
@@ -56,16 +67,12 @@ def is_regression(everyone: Sequence[Machine]) -> bool:
 
 def why_no_regression(everyone: Sequence[Machine]) -> str:
     """Why such a run is too large for the recursion, or its averages tell nothing; empty where neither is so."""
-    seconds = 0.0
-    for machine in everyone:
-        (outputs, inputs), size = _shape(machine), parameters(machine)
-        fourth = ((inputs + outputs) * inputs) ** 2
-        if fourth > MANY_NUMBERS or size**2 > MANY_NUMBERS:
-            return f"{size} weights have too large a covariance, and rows too many fourth moments"
-        state = size * (1 + bool(machine.settings.theta.momentum))
-        of_step = _STEP + _PRODUCT * (outputs**2 * fourth + 6.0 * state**3)
-        sets = machine.settings.data.sets if machine.settings.data else 1
-        seconds += of_step * machine.settings.run.steps * sets
+    if not all(_is_small(machine) for machine in everyone):
+        size = max(parameters(machine) for machine in everyone)
+        return f"{size} weights have too large a covariance, and rows too many fourth moments"
+    seconds = sum(
+        _seconds(machine, parameters(machine) * (1 + bool(machine.settings.theta.momentum))) for machine in everyone
+    )
     if seconds > _SECONDS:
         return f"it would take {seconds:.0f} seconds"
     steepest = max(_steepness(machine) for machine in everyone)
@@ -75,6 +82,22 @@ def why_no_regression(everyone: Sequence[Machine]) -> str:
             "grow, and rare replicas carry the averages; lower theta.learning_rate, or raise theta.batch"
         )
     return ""
+
+
+def _is_small(machine: Machine) -> bool:
+    """Whether covariances and fourth moments of rows are no more numbers than can be kept."""
+    return max(_fourth(machine), parameters(machine) ** 2) <= MANY_NUMBERS
+
+
+def _fourth(machine: Machine) -> int:
+    outputs, inputs = _shape(machine)
+    return ((inputs + outputs) * inputs) ** 2
+
+
+def _seconds(machine: Machine, state: int) -> float:
+    """That the recursion of so many numbers takes, over all data sets."""
+    of_step = _STEP + _PRODUCT * (_shape(machine)[0] ** 2 * _fourth(machine) + 6.0 * state**3)
+    return of_step * float(machine.settings.run.steps) * (machine.settings.data.sets if machine.settings.data else 1)
 
 
 def _steepness(machine: Machine) -> float:
@@ -115,14 +138,43 @@ def laws(machine: Machine, steps: Sequence[int]) -> list[tuple[Moments, Moments]
         machine.theta_move.name == "nesterov",
         _along(given or 0.0, last),
     )
+    law, cold, found = _start(machine), replace(descent, temperature=0.0), []
+    for rows in _rows(machine):
+        point = Gaussian(law.mean - rows.best.ravel(), np.zeros_like(law.covariance))
+        found.append((moments(rows, law, descent, steps), moments(noiseless(rows), point, cold, steps)))
+    return found
+
+
+def _start(machine: Machine) -> Gaussian:
+    theta = machine.settings.theta
     start = theta_of(machine.model, machine.constants, theta.initial or {})
     spread = theta.spread.get("weights", 0.0) if isinstance(theta.spread, dict) else theta.spread or 0.0
     deviation = np.broadcast_to(np.asarray(spread, float), _shape(machine)).ravel()
-    law, cold, found = Gaussian(start, np.diag(deviation**2)), replace(descent, temperature=0.0), []
-    for rows in _rows(machine):
-        point = Gaussian(start - rows.best.ravel(), np.zeros_like(law.covariance))
-        found.append((moments(rows, law, descent, steps), moments(noiseless(rows), point, cold, steps)))
-    return found
+    return Gaussian(start, np.diag(deviation**2))
+
+
+def adam_updates(machine: Machine) -> Updates | None:
+    """<|dtheta|^2> of every step of Adam or AdamW on fresh rows, and its doubt; None where there is no such law."""
+    theta, data, last = machine.settings.theta, machine.settings.data, int(machine.settings.run.steps)
+    if not machine.theta_move.moments or machine.model is not linear_regression.MODEL or theta.has_several_rates:
+        return None
+    if data is None or not data.fresh or theta.learn is not None or theta.batch == "all":
+        return None
+    if machine.settings.run.direction != "forward" or OtherRun.of(theta.initial):
+        return None
+    if not _is_small(machine) or _seconds(machine, 2 * parameters(machine)) > _SECONDS:
+        return None
+    every = np.ones(last)
+    descent = AdamDescent(
+        _along(theta.learning_rate, last) * every,
+        _along(theta.weight_decay, last) * every,
+        int(theta.batch),
+        float(theta.beta1),
+        float(theta.beta2),
+        float(theta.epsilon),
+        machine.theta_move.name == "adamw",
+    )
+    return updates(_rows(machine)[0], _start(machine), descent)
 
 
 def is_told(theory: Sequence[Sequence[tuple[Moments, Moments]]], frame: int) -> bool:

@@ -4,6 +4,7 @@
 
 Between frames that are more than a step apart it is the sum of |theta' - theta|^2 over that of the learning rates.
 Of sgd, momentum, nesterov and sgld in linear regression its mean is exact under every schedule (`regression_laws`).
+Of Adam and AdamW there it follows as beta2 -> 1, from any start (`exact.adam_regression`), with a `doubt`.
 Adam's step forgets the size of the gradient. Where gradients are pure noise, U = r d A of d parameters, A that of
 `exact.adam_noise`: it follows the schedule of r and nothing else. Gradients of a linear regression on fresh rows are
 such noise where theta is near the law of the data: of kurtosis K = 3 <z^4>/<z^2>^2 for normal z and e, before the mean
@@ -22,7 +23,7 @@ import xarray as xr
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put_mean
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.regression_laws import is_regression, laws, own_sets, why_no_regression
+from thermosim.analysis.regression_laws import adam_updates, is_regression, is_told, laws, own_sets, why_no_regression
 from thermosim.analysis.settings import needs_frames
 from thermosim.data.generators import linear_law
 from thermosim.exact import adam_noise
@@ -30,8 +31,9 @@ from thermosim.schedules import values_at
 
 __all__ = [
     "NoiseLimit",
+    "adam_limit",
     "energies_of_updates",
-    "exact_energies",
+    "exact_limit",
     "noise_limit",
     "sums_of_rates",
     "update_energy",
@@ -45,8 +47,8 @@ _MEMORIES = 10.0  # of the first moment, over which a step and the curvature it 
 def update_energy(ds: xr.Dataset) -> xr.Dataset:
     """Update energy between neighbouring frames, dims step (the later one) and the axes of the sweep.
 
-    mean_learning_rate is that of the steps in between; exact that of theory in linear regression, noise_limit that of
-    Adam where gradients are pure noise, both NaN elsewhere.
+    mean_learning_rate is that of the steps in between; exact is the mean in linear regression; of Adam there adam_limit
+    as beta2 -> 1, known to adam_doubt of itself, and noise_limit where gradients are pure noise; NaN elsewhere.
     Raises ValueError without displacement_square, or where there is no one learning rate forward in time.
     """
     points = machines(ds)
@@ -62,12 +64,20 @@ def update_energy(ds: xr.Dataset) -> xr.Dataset:
     )
     limits = [noise_limit(machine) for machine in points]
     missing = np.full(len(ds["step"]) - 1, np.nan)
-    known = [exact_energies(machine) for machine in points]
-    result["exact"] = gathered(frames, [missing if one is None else one for one in known], ("step",)).assign_attrs(
+    known = [exact_limit(machine) for machine in points]
+    result["exact"] = gathered(
+        frames, [missing if one is None else one.energy for one in known], ("step",)
+    ).assign_attrs(
         units="energy",
         long_name="mean update energy of linear regression",
         condition="sgd, nesterov, sgld or langevin, and all replicas learn from one data set, or from fresh rows",
     )
+    mild = [adam_limit(machine) for machine in points]
+    for name, words in (("energy", "update energy of Adam as beta2 -> 1"), ("doubt", "what it is known to, relative")):
+        given = [missing if limit is None else getattr(limit, name) for limit in mild]
+        result["adam_limit" if name == "energy" else "adam_doubt"] = gathered(frames, given, ("step",)).assign_attrs(
+            units="energy" if name == "energy" else "1", long_name=words, condition="linear regression on fresh rows"
+        )
     lines = [missing if limit is None else limit.energy for limit in limits]
     result["noise_limit"] = gathered(frames, lines, ("step",)).assign_attrs(
         units="energy", long_name="update energy of Adam on pure noise", condition="mean gradients are far below noise"
@@ -89,13 +99,19 @@ def energies_of_updates(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
     return moved / between[:, None], between / np.diff(machine.steps)
 
 
-def exact_energies(machine: Machine) -> np.ndarray | None:
-    """The mean of these by exact recursion (F - 1); None where there is none, or replicas learn from several sets."""
+def exact_limit(machine: Machine) -> NoiseLimit | None:
+    """The mean of these by exact recursion; None where there is none, or replicas learn from several sets.
+
+    Without doubt, but where the start, spread by minibatches alone, makes averages of replicas tell nothing.
+    """
     one = [machine]
     if not is_regression(one) or why_no_regression(one) or own_sets(one) is not None:
         return None
-    ((law, _),) = laws(machine, [int(step) for step in machine.steps])
-    return np.asarray(np.diff(law.displacement_square) / sums_of_rates(machine, machine.steps))
+    theory = laws(machine, [int(step) for step in machine.steps])
+    square = np.diff(theory[0][0].displacement_square)
+    told = np.array([is_told([theory], frame) for frame in range(len(machine.steps))])
+    doubt = np.where(told[1:] & told[:-1], 0.0, np.inf)
+    return NoiseLimit(square / sums_of_rates(machine, machine.steps), square, doubt)
 
 
 def sums_of_rates(machine: Machine, steps: np.ndarray) -> np.ndarray:
@@ -105,11 +121,21 @@ def sums_of_rates(machine: Machine, steps: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class NoiseLimit:
-    """Adam on pure noise between F frames: update energy (F - 1), and what it is known to, relative to it (F - 1)."""
+    """Theory between F frames, of Adam in a limit: update energy and what it is known to, relative to it, (F - 1)."""
 
     energy: np.ndarray
     displacement_square: np.ndarray  # of all steps between the frames
     doubt: np.ndarray
+
+
+def adam_limit(machine: Machine) -> NoiseLimit | None:
+    """Adam and AdamW in linear regression on fresh rows, as beta2 -> 1; None elsewhere."""
+    law = adam_updates(machine)
+    if law is None:
+        return None
+    square, rates = _sums(law.square, machine.steps), sums_of_rates(machine, machine.steps)
+    known = np.where(np.isfinite(law.doubt), law.doubt, 0.0)
+    return NoiseLimit(square / rates, square, _sums(known * law.square, machine.steps) / square)
 
 
 def noise_limit(machine: Machine) -> NoiseLimit | None:
