@@ -1,10 +1,13 @@
 """Update energy |dtheta|^2/r: that of the steps made, Adam's on pure noise, under schedules of the learning rate."""
 
+import json
+
 import numpy as np
 import pytest
 
 import thermosim
 from tests.assertions import assert_within
+from thermosim.analysis.settings import settings
 from thermosim.exact import adam_noise
 from thermosim.plots.picture import picture
 
@@ -254,3 +257,24 @@ def test_adam_in_regression_as_its_second_moment_forgets_nothing(changes, wrong)
     mistaken = thermosim.analysis.update_energy(other).adam_limit
     moved = float((energy.update_energy / mistaken)[late].mean())
     assert abs(moved - 1.0) > 2.0 * abs(mean - 1.0) + spread
+
+
+def test_adam_beside_sgd_is_checked_by_the_theory_of_each():
+    """Ten per cent of an energy, or another beta1, are deviations by far."""
+    at = ADAM | {"theta__learning_rate": SCHEDULES[1] | {"warm_up": 100}, "theta__batch": 16, "data__noise": 0.5}
+    start = {"weights": [[0.9, -0.6, 0.3]]}
+    sweep = {"theta.dynamics": {"values": ["sgd", "adam", "adamw"]}}
+    ds = regression(record__every=20, sweep=sweep, theta__initial=start, theta__weight_decay=0.2, **at)
+    report = thermosim.check(ds)
+    (row,) = [one for one in report.comparisons if one.quantity.endswith("over that of theory")]
+    assert row.measured.shape == (3, 4)
+    assert np.all(row.tolerance[0] == 0.0)
+    assert np.all(row.tolerance < 0.02)
+    assert report.consistent
+    books = ds.displacement_square.transpose("dynamics", ...).copy()
+    for k in range(3):
+        wrong = books.copy()
+        wrong[k] *= 1.1
+        assert not thermosim.check(ds.assign(displacement_square=wrong)).consistent
+    told = json.dumps(settings(ds).at({"theta.beta1": 0.85}).as_dict())
+    assert not thermosim.check(ds.drop_vars("origin").assign_attrs(settings=told)).consistent
