@@ -195,13 +195,14 @@ def test_a_composition_is_the_perceptron(tmp_path):
 
 
 def test_networks_have_the_symmetries_of_their_layers():
-    """Of the perceptron where layers are dense, without biases, linear or ReLU; others have none."""
+    """Of the perceptron where layers are dense, without biases, linear or ReLU; lengths divided out; none."""
     for layers, kinds in (
         ([dense(4), relu, dense(2)], 2),
         ([dense(4), dense(2)], 4),
         ([dense(4, bias=True), relu, dense(2)], 0),
         ([dense(4), tanh, dense(2)], 0),
-        ([normalised(4), relu, dense(2)], 0),
+        ([normalised(4), relu, dense(2)], 1),
+        ([normalised(4, gain=True), tanh, normalised(2)], 1),
     ):
         model = network("mine", inputs=3, layers=layers, loss=squared_error)
         assert sum(one.generators({}).shape[0] > 0 for one in model.symmetries) == kinds

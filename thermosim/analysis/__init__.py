@@ -38,6 +38,7 @@ from thermosim.analysis.network_alignment import alignment_in_time, network_alig
 from thermosim.analysis.orbit import orbit, orbit_of_loss
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
+from thermosim.analysis.rotation import rotation
 from thermosim.analysis.sphere_entropy import sphere_entropy
 from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
 from thermosim.analysis.training import curvature, training
@@ -103,6 +104,7 @@ __all__ = [
     "radius_transient",
     "relaxation",
     "retrace",
+    "rotation",
     "routes",
     "sphere_entropy",
     "thermodynamics",

@@ -4,7 +4,7 @@ References. `sphere_chain` holds at any step; its truncation is the tolerance of
 has a bias at finite number of samples: it is measured on exact von Mises-Fisher samples and added to the reference,
 its own error to the standard error. Drifts of a run that was long enough are zero. What is left of the start, a bound
 (`sphere_start`), is added to the tolerance. A run that began at random and has not forgotten it is compared with walks
-of the exact chain (`sphere_walk`), whose error is added to that of the run.
+of the exact chain (`sphere_walk`), whose error is added to that of the run. Frames at every step tell rotations too.
 
 Source: I. Sadrtdinov et al., arXiv 2511.07308.
 """
@@ -22,11 +22,13 @@ import xarray as xr
 from thermosim.analysis import ideal_gas as measured
 from thermosim.analysis.comparison import SKEWEST, Comparison
 from thermosim.analysis.entropy import estimator_bias
+from thermosim.analysis.machine import machines
 from thermosim.analysis.settings import each_point, settings
 from thermosim.analysis.sphere_frames import FEWEST_REPLICAS, SETTLING, Cells, Frames, cells, frames
 from thermosim.case.start import OtherRun
 from thermosim.checks.admission import at_common_steps
 from thermosim.checks.means import skewness_of_mean
+from thermosim.checks.rotation import rotation_comparisons
 from thermosim.checks.sphere_start import start_excess
 from thermosim.exact import ideal_gas, sphere_chain, sphere_walk
 from thermosim.ledger import VARIABLES
@@ -51,8 +53,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     return [
         replace(row, quantity=f"{label}{row.quantity}")
         for label, part in _parts(ds)
-        if not _why_nothing(part)
-        for row in _rows(part)
+        for row in [*([] if _why_nothing(part) else _rows(part)), *rotation_comparisons(part, machines(part))]
     ]
 
 

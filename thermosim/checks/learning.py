@@ -6,9 +6,10 @@
     fresh samples        work and heat of a replica are those of Eqs. 51 and 52 on average, given its path of theta
     L-info               by densities and by the fluctuation theorem (Eq. 44), as far as the chains have relaxed
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
-    linear regression    moments of theta and the ledger, on kept and on fresh rows (`exact.linear_regression`)
+    linear regression    moments of theta, the ledger, update energy, kept and fresh rows (`exact.linear_regression`)
     noise in theta       <exp(-sigma_theta)> = 1, alone or together with x (`theta_entropy`)
     symmetries           charges, step by step (`charges`); where SGD leaves linear networks
+    weights that turn    w.w' of neighbouring steps, squared steps (`rotation`)
     Adam on noise        update energy, step by step (`update_energy`)
     gradient descent     order at which it departs from flows of the entropic loss (`entropic_loss`); beside SGD, the
                          coefficients of both parts of that loss (`entropic_parts`)
@@ -33,6 +34,7 @@ from thermosim.analysis.information_balance import routes
 from thermosim.analysis.learning import relaxation
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.partial_averages import averaged_work_and_heat
+from thermosim.analysis.regression_laws import is_regression, why_no_regression
 from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
@@ -47,8 +49,9 @@ from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_prec
 from thermosim.checks.irreversibility import irreversibility_advice, irreversibility_comparisons
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
-from thermosim.checks.regression import is_regression, regression_comparisons, why_no_regression
+from thermosim.checks.regression import regression_comparisons
 from thermosim.checks.replica_alignment import replica_advice
+from thermosim.checks.rotation import rotation_comparisons
 from thermosim.checks.theta_entropy import theta_comparisons
 from thermosim.checks.update_energy import update_energy_comparisons
 from thermosim.moves import X_MOVES
@@ -75,7 +78,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += regression_comparisons(ds, everyone)
     comparisons += theta_comparisons(ds, everyone)
     comparisons += charge_comparisons(ds, everyone) + entropic_comparisons(ds, everyone)
-    comparisons += platonic_comparisons(ds, everyone)
+    comparisons += platonic_comparisons(ds, everyone) + rotation_comparisons(ds, everyone)
     comparisons += irreversibility_comparisons(ds, everyone)
     comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
     comparisons += entropic_parts_comparisons(ds, everyone)

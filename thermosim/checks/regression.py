@@ -3,7 +3,8 @@
 theta and the minibatch gradient are linear in each other given the rows, so that mean and covariance of theta and the
 means of all books are exact at any learning rate, batch, decay, momentum and schedule (`exact.linear_regression`), on
 data that are kept and on Gaussian rows that are fresh at every step. Replicas that learn from different sets are each
-compared with the law of their own.
+compared with the law of their own. The update energy |dtheta|^2/r is compared in four windows of the run, each over
+the learning rates of its own steps, so that a schedule must have been followed.
 
 Means are judged by the spread of replicas, which tells nothing where rare replicas carry them: minibatches multiply
 theta - theta* by random matrices, and products of many of these are spread widely. So nothing is compared where the
@@ -16,43 +17,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import ROUNDING, Comparison
 from thermosim.analysis.machine import Machine
-from thermosim.case.start import OtherRun
+from thermosim.analysis.regression_laws import (
+    MANY_NUMBERS,
+    is_regression,
+    is_told,
+    laws,
+    own_sets,
+    parameters,
+    why_no_regression,
+)
+from thermosim.analysis.update_energy import sums_of_rates
 from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal
 from thermosim.checks.moments import exact_table, frame_moments, of_stored, residual_mean
-from thermosim.data.generators import linear_law
-from thermosim.data.sources import theta_of
-from thermosim.exact.linear_langevin import Gaussian
-from thermosim.exact.linear_regression import (
-    Descent,
-    Moments,
-    Rows,
-    moments,
-    noiseless,
-    normal_rows,
-    rows_of_set,
-    steepness,
-)
 from thermosim.ledger import VARIABLES
-from thermosim.models import linear_regression
-from thermosim.schedules import is_by_group, is_schedule, schedule_values
 
-__all__ = ["is_regression", "regression_comparisons", "why_no_regression"]
+__all__ = ["regression_comparisons"]
 
-_MOVES = ("sgd", "nesterov", "sgld", "langevin")
 _SUMS = ("loss_sum", "gradient_square", "displacement_square")
 _AT = "exact recursion of linear regression at the run's rates, batch and rows"
-_SECONDS = 20.0  # that the recursion may take
-_STEP, _PRODUCT = 2e-4, 4e-9  # seconds of a step, and of one product of numbers in it
-_STEEPEST = 0.25  # part of the learning rate at which the mean square grows
-_CARRIED = 0.3  # part of the mean square that the start, spread by minibatches alone, may be
-_NUMBERS = 2e7  # of covariances of single replicas, or of fourth moments of rows, at most
+_UPDATES = "exact recursion of |dtheta|^2 at the run's rates, batch and rows"
 
 
 def regression_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
@@ -60,18 +49,18 @@ def regression_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[
     if not is_regression(everyone) or why_no_regression(everyone) or ds.sizes["replica"] < LEAST_REPLICAS:
         return []
     try:
-        own = _own_sets(everyone)
+        own = own_sets(everyone)
     except ValueError:  # replicas whose sets are not known, as `learning.advice` says
         return []
     if own is not None:
-        numbers = len(everyone) * _parameters(everyone[0]) ** 2
-        ds = ds.isel(replica=slice(max(LEAST_REPLICAS, int(_NUMBERS / numbers))))
+        numbers = len(everyone) * parameters(everyone[0]) ** 2
+        ds = ds.isel(replica=slice(max(LEAST_REPLICAS, int(MANY_NUMBERS / numbers))))
         own = own[:, : ds.sizes["replica"]]
     last = ds.sizes["step"] - 1
-    frames = [f for f in sorted({last // 4, last // 2, last}) if int(ds["step"][f]) > 0]
+    frames = sorted({0, last // 4, last // 2, 3 * last // 4, last})  # ends of windows; theta in three of them
     steps = [int(ds["step"][f]) for f in frames]
-    theory = [_laws(machine, steps) for machine in everyone]
-    told = [f for f in range(len(frames)) if _is_told(theory, f)]
+    theory = [laws(machine, steps) for machine in everyone]
+    told = [is_told(theory, f) for f in range(len(frames))]
 
     def exact(name: str, frame: int) -> np.ndarray:
         """(points, ...), or (points, R, ...) where replicas have sets of their own."""
@@ -79,13 +68,18 @@ def regression_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[
         return np.stack([one[0] if own is None else one[own[p]] for p, one in enumerate(of_sets)])
 
     lead, found = () if own is None else ("replica",), []
-    for f in told if "theta" in ds else ():
-        mean = exact_table(ds, exact("mean", f), *lead, "theta_dim")
-        values = ds["theta"].isel(step=frames[f])
-        found += frame_moments(ds, values, mean, exact("covariance", f), f"theta at step {steps[f]}", _AT)
-    for name in (*_SUMS, *(("minibatch_loss",) if len(frames) - 1 in told else ())):
-        if name in ds:
+    for f, frame in enumerate(frames):
+        if "theta" in ds and told[f] and steps[f] > 0 and frame in (last // 4, last // 2, last):
+            mean = exact_table(ds, exact("mean", f), *lead, "theta_dim")
+            values = ds["theta"].isel(step=frame)
+            found += frame_moments(ds, values, mean, exact("covariance", f), f"theta at step {steps[f]}", _AT)
+    for name in (*_SUMS, *(("minibatch_loss",) if told[-1] else ())):
+        if name in ds and steps[-1] > 0:
             found.append(_book(ds, name, steps[-1], exact_table(ds, exact(name, -1), *lead)))
+    for f in range(1, len(frames)) if "displacement_square" in ds else ():
+        if told[f - 1] and told[f]:
+            moved = exact_table(ds, exact("displacement_square", f) - exact("displacement_square", f - 1), *lead)
+            found.append(_update_energy(ds, everyone, frames[f - 1 : f + 1], moved))
     return [one for one in found if is_nearly_normal(one)]
 
 
@@ -97,122 +91,15 @@ def _book(ds: xr.Dataset, name: str, step: int, exact: xr.DataArray) -> Comparis
     return replace(row, units=VARIABLES[name].units)
 
 
-def _is_told(theory: Sequence[Sequence[tuple[Moments, Moments]]], frame: int) -> bool:
-    """Whether at every point and set the start, spread by minibatches alone, is a small part of the mean square."""
-    for law, fate in (pair for laws in theory for pair in laws):
-        spread, left = np.trace(fate.covariance[frame]), fate.mean[frame] @ fate.mean[frame]
-        if spread > _CARRIED * (np.trace(law.covariance[frame]) + left):
-            return False
-    return True
-
-
-def is_regression(everyone: Sequence[Machine]) -> bool:
-    """Whether it is linear regression by moves that are linear in the gradient, of all weights, forward."""
-    return all(
-        machine.model is linear_regression.MODEL
-        and machine.theta_move.name in _MOVES
-        and machine.settings.data is not None
-        and machine.settings.run.direction == "forward"
-        and not OtherRun.of(machine.settings.theta.initial)
-        and not machine.settings.theta.has_several_rates
-        for machine in everyone
-    )
-
-
-def why_no_regression(everyone: Sequence[Machine]) -> str:
-    """Why such a run is too large for the recursion, or its averages tell nothing; empty where neither is so."""
-    seconds = 0.0
-    for machine in everyone:
-        (outputs, inputs), size = _shape(machine), _parameters(machine)
-        fourth = ((inputs + outputs) * inputs) ** 2
-        if fourth > _NUMBERS or size**2 > _NUMBERS:
-            return f"{size} weights have too large a covariance, and rows too many fourth moments"
-        state = size * (1 + bool(machine.settings.theta.momentum))
-        of_step = _STEP + _PRODUCT * (outputs**2 * fourth + 6.0 * state**3)
-        sets = machine.settings.data.sets if machine.settings.data else 1
-        seconds += of_step * machine.settings.run.steps * sets
-    if seconds > _SECONDS:
-        return f"it would take {seconds:.0f} seconds"
-    steepest = max(_steepness(machine) for machine in everyone)
-    if steepest > _STEEPEST:
-        return (
-            f"the learning rate is {steepest:.2g} times that at which minibatches of this size make the mean square "
-            "grow, and rare replicas carry the averages; lower theta.learning_rate, or raise theta.batch"
-        )
-    return ""
-
-
-def _steepness(machine: Machine) -> float:
-    """Largest learning rate, that of many steps where there is momentum, over that of a mean square that grows."""
-    theta = machine.settings.theta
-    if theta.batch == "all":
-        return 0.0
-    rate = float(np.max(_along(theta.learning_rate, int(machine.settings.run.steps)))) / (1.0 - float(theta.momentum))
-    return max(rate * steepness(rows) for rows in _rows(machine)) / int(theta.batch)
-
-
-def _shape(machine: Machine) -> tuple[int, ...]:
-    """(outputs, inputs), among these the bias."""
-    return tuple(linear_regression.MODEL.parameters[0].shape(machine.constants))
-
-
-def _parameters(machine: Machine) -> int:
-    return int(np.prod(_shape(machine)))
-
-
-def _own_sets(everyone: Sequence[Machine]) -> np.ndarray | None:
-    """The data set of every replica (points, R); None where all learn from the same."""
-    if all(machine.settings.data is None or machine.settings.data.sets == 1 for machine in everyone):
-        return None
-    return np.stack([machine.data_set() for machine in everyone])
-
-
-def _laws(machine: Machine, steps: Sequence[int]) -> list[tuple[Moments, Moments]]:
-    """The exact law of each data set, and the fate of the mean start: minibatches and decay, no noise of targets."""
-    theta, last = machine.settings.theta, int(machine.settings.run.steps)
-    given = theta.temperature["weights"] if is_by_group(theta.temperature) else theta.temperature
-    descent = Descent(
-        last,
-        _along(theta.learning_rate, last),
-        None if theta.batch == "all" else int(theta.batch),
-        _along(theta.weight_decay, last),
-        float(theta.momentum),
-        machine.theta_move.name == "nesterov",
-        _along(given or 0.0, last),
-    )
-    start = theta_of(machine.model, machine.constants, theta.initial or {})
-    spread = theta.spread.get("weights", 0.0) if isinstance(theta.spread, dict) else theta.spread or 0.0
-    deviation = np.broadcast_to(np.asarray(spread, float), _shape(machine)).ravel()
-    law, cold, found = Gaussian(start, np.diag(deviation**2)), replace(descent, temperature=0.0), []
-    for rows in _rows(machine):
-        point = Gaussian(start - rows.best.ravel(), np.zeros_like(law.covariance))
-        found.append((moments(rows, law, descent, steps), moments(noiseless(rows), point, cold, steps)))
-    return found
-
-
-def _along(value: Any, steps: int) -> Any:
-    return schedule_values(value, steps, 1, steps) if is_schedule(value) else float(value)
-
-
-def _rows(machine: Machine) -> list[Rows]:
-    """Moments of the rows of every data set, or of the law of fresh ones; a bias is an input of 1."""
-    data, constants = machine.settings.data, machine.constants
-    assert data is not None
-    inputs, outputs, bias = int(constants["inputs"]), int(constants["outputs"]), int(constants["bias"] == "yes")
-    if not data.fresh:
-        sets = [np.asarray(machine.data.of_set(number), float) for number in range(data.sets)]
-        return [
-            rows_of_set(np.column_stack([rows[:, :inputs], np.ones((len(rows), bias))]), rows[:, inputs:])
-            for rows in sets
-        ]
-    mean, factor = linear_law(data, inputs, outputs)
-    own, other = factor[:inputs, :inputs], factor[inputs:, inputs:]
-    matrix = np.asarray(data.matrix, float).reshape(outputs, inputs)
-    return [
-        normal_rows(
-            np.concatenate([mean[:inputs], np.ones(bias)]),
-            np.pad(own @ own.T, (0, bias)),
-            np.pad(matrix, ((0, 0), (0, bias))),
-            other @ other.T,
-        )
-    ]
+def _update_energy(
+    ds: xr.Dataset, everyone: Sequence[Machine], frames: Sequence[int], exact: xr.DataArray
+) -> Comparison:
+    """|dtheta|^2 between two frames over the sum of the learning rates of these steps."""
+    steps = ds["step"].values[frames]
+    rates = exact_table(ds, np.concatenate([sums_of_rates(machine, steps) for machine in everyone]))
+    first, last = (ds["displacement_square"].isel(step=frame, drop=True) for frame in frames)
+    what = f"update energy of steps {int(steps[0]) + 1} to {int(steps[1])}"
+    rounding = max(of_stored(last), int(steps[1]) * float(np.finfo(float).eps) / ROUNDING)
+    scale = rounding * float(abs(last / rates).max())
+    row = residual_mean(ds, what, (last - first) / rates, exact / rates, _UPDATES, scale=scale)
+    return replace(row, units="energy")

@@ -36,7 +36,17 @@ from numpy.typing import ArrayLike
 
 from thermosim.exact.linear_langevin import Gaussian
 
-__all__ = ["Descent", "Moments", "Rows", "moments", "noiseless", "normal_rows", "rows_of_set", "steepness"]
+__all__ = [
+    "Descent",
+    "Moments",
+    "Rows",
+    "loss_and_noise",
+    "moments",
+    "noiseless",
+    "normal_rows",
+    "rows_of_set",
+    "steepness",
+]
 
 _TOGETHER = 4096  # rows whose products are formed at once
 
@@ -165,7 +175,7 @@ def _states(
     for rate, decay, temperature in zip(rates, decays, temperatures, strict=True):
         yield m[:size], c[:size, :size], (loss, losses, squares, moves)
         slope, spread = hessian @ m[:size], hessian @ c[:size, :size] @ hessian
-        loss, noise = _loss_and_noise(rows, m[:size], c[:size, :size], spread + np.outer(slope, slope), descent.batch)
+        loss, noise = loss_and_noise(rows, m[:size], c[:size, :size], spread + np.outer(slope, slope), descent.batch)
         step = keep.copy()
         step[:, :size] -= rate * kick @ (hessian + decay * one)
         kicked = kick @ (rate**2 * noise + 2.0 * rate * temperature * one) @ kick.T
@@ -188,7 +198,7 @@ def _inertia(momentum: float, ahead: bool, size: int) -> tuple[np.ndarray, np.nd
     return np.block([[one, momentum * one], [0.0 * one, momentum * one]]), np.vstack([one, one])
 
 
-def _loss_and_noise(
+def loss_and_noise(
     rows: Rows, mean: np.ndarray, covariance: np.ndarray, square: np.ndarray, batch: int | None
 ) -> tuple[float, np.ndarray]:
     """<L>, and the covariance (m, m) of g_b given theta, averaged; `square` is that of its mean given theta."""

@@ -7,6 +7,8 @@ in, so that the charges are (|W_(k+1)|^2 - |W_k|^2)/2 and (|u_i|^2 - |w_i|^2)/2.
 Linear units keep the output under W_k -> exp(-s B) W_k, W_(k+1) -> W_(k+1) exp(s B) of any B. With those of one unit,
 B = e_a e_b' + e_b e_a' are all symmetric ones, whose charges are u_a.u_b - w_a.w_b, and B = e_a e_b' - e_b e_a' rotate.
 
+A row of weights whose length is divided out keeps the output under w -> w e^s, with the charge |w|^2/2.
+
 Source: L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387 (2025).
 """
 
@@ -28,7 +30,15 @@ from thermosim.models.network_books import (
     outgoing_weights,
 )
 
-__all__ = ["between_layers", "between_weights", "layer_generators", "pair_generators", "rescalings", "unit_generators"]
+__all__ = [
+    "between_layers",
+    "between_weights",
+    "layer_generators",
+    "pair_generators",
+    "rescalings",
+    "unit_generators",
+    "unit_lengths",
+]
 
 Places = Callable[[Values], Sequence[np.ndarray]]
 _LARGEST = 4_000_000  # numbers of the matrices of pairs
@@ -92,6 +102,11 @@ def pair_generators(places: Sequence[np.ndarray], sign: float) -> np.ndarray:
                 found[row, second[:, a], second[:, b]] = sign
                 row += 1
     return found
+
+
+def unit_lengths(rows: Sequence[np.ndarray], count: int) -> Any:
+    """Diagonals (rows, count), sparse: 1 at the places of each row of weights whose length has no effect."""
+    return _sparse([(row, row[:0]) for row in rows], [np.arange(count)])
 
 
 def between_layers(sums: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from thermosim.plots import (
     learning_panels,
     network_panels,
     replica_panels,
+    rotations,
     style,
     update_energies,
 )
@@ -73,6 +74,8 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
             ("charges", partial(network_panels.charges, chosen[0])),
             ("sharpness", partial(network_panels.sharpness, ds, everything)),
             ("entropic loss", partial(entropic_loss.entropic_loss, chosen[0])),
+            ("angles", partial(rotations.angles, chosen)),
+            ("lengths", partial(rotations.lengths, chosen)),
             ("update energy", partial(update_energies.update_energies, chosen)),
             ("update energy of a few", partial(update_energies.update_energies, chosen, update_energies.FEW)),
         ]

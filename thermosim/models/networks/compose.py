@@ -20,7 +20,7 @@ import numpy as np
 
 from thermosim.model import Model, Parameter, Symmetry
 from thermosim.models.network_books import Books, Matrix, books, functionals
-from thermosim.models.network_symmetries import rescalings
+from thermosim.models.network_symmetries import rescalings, unit_lengths
 from thermosim.models.networks.activations import Activation
 from thermosim.models.networks.layers import Dense, Layer, Normalised, Stack, checked, default, start
 from thermosim.models.networks.losses import Loss
@@ -139,17 +139,29 @@ def network(name: str, *, inputs: int, layers: Sequence[Layer], loss: Loss, summ
 
 
 def _symmetries(made: Composition) -> tuple[Symmetry, ...]:
-    """Rescaling of neighbouring layers and of hidden units, where all are dense, without biases, linear or ReLU."""
+    """Lengths of rows that are divided out; rescaling of neighbouring layers and of hidden units, where all are dense,
+    without biases, linear or ReLU.
+    """
     parts = made.stack.layers
     weights = [layer for layer in parts if isinstance(layer, Dense) and not layer.bias]
     kinds = {layer.name for layer in parts if isinstance(layer, Activation)}
     count = sum(math.prod(shape) for _, shape in made.stack.matrices())
+    if rows := _normalised_rows(made, count):
+        return (Symmetry("lengths", "the length of a normalised row", lambda constants: unit_lengths(rows, count)),)
     if len(weights) < 2 or len(weights) + sum(isinstance(layer, Activation) for layer in parts) < len(parts):
         return ()
     if not kinds <= {"linear", "relu"}:
         return ()
     places = made.matrices(np.arange(count))
     return rescalings(lambda constants: places, lambda constants: [np.arange(count)] if "relu" in kinds else places)
+
+
+def _normalised_rows(made: Composition, count: int) -> list[np.ndarray]:
+    """Where in theta the weights of each unit of a normalised layer are, its gain left out."""
+    places = zip(made.stack.matrices(), made.matrices(np.arange(count)), strict=True)
+    return [
+        row[: len(row) - layer.gain] for (layer, _), matrix in places if isinstance(layer, Normalised) for row in matrix
+    ]
 
 
 def _predictions(made: Composition, classes: int, theta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
