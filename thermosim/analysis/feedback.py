@@ -13,6 +13,8 @@ Source: T. Sagawa, M. Ueda, Phys. Rev. Lett. 104, 090602 (2010); proofs in `exac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -36,6 +38,8 @@ THEOREMS = {
     "efficacy": "<exp(-w - sum ln gamma_i)> = 1: fresh samples, or the first step",
     "information": "<exp(-w - i)> = 1: noise in theta, and moves of x that leave p_theta invariant",
 }
+
+_EXPONENTS = {"efficacy": (why_no_efficacy, log_efficacies), "information": (why_no_information, informations)}
 
 
 @of_survivors
@@ -89,15 +93,14 @@ def feedback_efficacy(ds: xr.Dataset) -> xr.Dataset:
     return result.assign_coords(told | {"exact": gathered(ds, exact, dims)})
 
 
-def corrections(machine: Machine) -> tuple[dict[str, xr.DataArray], list[str]]:
+def corrections(
+    machine: Machine, names: Sequence[str] = ("efficacy", "information")
+) -> tuple[dict[str, xr.DataArray], list[str]]:
     """sum ln gamma_i (efficacy) and sum i (information) since step 0, dims step, replica, sample, and why not."""
     found, said = {}, []
-    last = int(machine.steps[-1])
-    for name, why, values in (
-        ("efficacy", why_no_efficacy, log_efficacies),
-        ("information", why_no_information, informations),
-    ):
-        reason = why(machine, int(machine.steps[1]) if len(machine.steps) > 1 else last)
+    for name in names:
+        why, values = _EXPONENTS[name]
+        reason = why(machine, int(machine.steps[min(1, len(machine.steps) - 1)]))
         try:
             if not reason:
                 found[name] = xr.DataArray(values(machine), dims=("step", "replica", "sample"))

@@ -110,30 +110,25 @@ def log_efficacies(machine: Machine) -> np.ndarray:
     steps. Raises ValueError where there is neither, or where the sum over x misses probability.
     """
     if _is_linear(machine):
-        n, steps = int(machine.constants["dimension"]), int(machine.settings.run.steps)
-        theta = machine.theta(0)[:, n:]
-        every, which = np.unique(theta, axis=0, return_inverse=True)
-        rates = values_at(machine.settings.theta.learning_rate, steps, np.arange(1, steps + 1))
-        logarithm = gaussian_log_efficacy(np.exp(every), rates, _samples(machine))[machine.steps][:, which.ravel()]
-        return np.repeat(logarithm[..., None], _samples(machine), axis=2)
+        return np.repeat(_in_closed_form(machine, _samples(machine))[..., None], _samples(machine), axis=2)
     return _running(machine, lambda step: _log_efficacy(machine, step))
 
 
-def efficacy(machine: Machine) -> np.ndarray:
+def efficacy(machine: Machine, together: bool = False) -> np.ndarray:
     """gamma = <exp(-w)> of one chain at every frame, where theory knows it as a number, else NaN: (F,).
 
-    It does for a Gaussian whose replicas have the same precisions, and in a few steps of one chain from one theta on
-    full batches without noise or velocity, whose paths can be added up; for moves that keep a memory in the first step.
+    It does for a Gaussian whose replicas have the same precisions, also for the work of all chains `together`, and in a
+    few steps of one chain from one theta on full batches without noise or velocity, whose paths can be added up; for
+    moves that keep a memory of x in the first step.
     """
     result = np.full(len(machine.steps), np.nan)
-    result[machine.steps == 0] = 1.0
-    known = [not why_no_efficacy(machine, int(step)) for step in machine.steps]
-    if _is_linear(machine) and "theta" in machine.frames:
-        logarithm = log_efficacies(machine) if any(known[1:]) else np.zeros((len(machine.steps), 1, 1))
-        if np.ptp(logarithm, axis=1).max() == 0.0:
-            result[known] = np.exp(logarithm[known, 0, 0])
+    known = np.array([not why_no_efficacy(machine, int(step)) for step in machine.steps])
+    if "theta" not in machine.frames or not known.any():
         return result
-    if not _has_few_paths(machine) or "theta" not in machine.frames or np.ptp(machine.theta(0), axis=0).any():
+    if _is_linear(machine):
+        logarithm = _in_closed_form(machine, 1 if together else _samples(machine))
+        return np.where(known & (np.ptp(logarithm, axis=1) == 0.0), np.exp(logarithm[:, 0]), np.nan)
+    if not _has_few_paths(machine) or np.ptp(machine.theta(0), axis=0).any():
         return result
     section, steps = machine.settings.theta, int(machine.settings.run.steps)
     rates = values_at(section.learning_rate, steps, np.arange(1, steps + 1))
@@ -149,9 +144,9 @@ def efficacy(machine: Machine) -> np.ndarray:
         slopes[:, rest] = 0.0
         return slopes[None]
 
+    rule, surprisal = _support(machine), machine.evaluator.surprisal
     for frame in np.flatnonzero(known):
-        if (step := int(machine.steps[frame])) > 0 and len(_support(machine)[0]) ** step <= _PATHS:
-            rule, surprisal = _support(machine), machine.evaluator.surprisal
+        if len(rule[0]) ** (step := int(machine.steps[frame])) <= _PATHS:
             result[frame] = enumerated_efficacy(*rule, surprisal, slope, data_slopes, one, rates[:step])
     return result
 
@@ -173,6 +168,14 @@ def informations(machine: Machine) -> np.ndarray:
 
 def _is_linear(machine: Machine) -> bool:
     return machine.model is gaussian.MODEL and machine.settings.theta.learn == ["mean"]
+
+
+def _in_closed_form(machine: Machine, samples: int) -> np.ndarray:
+    """sum ln gamma of one chain of so many, of the Gaussian that learns its means: (F, R)."""
+    n, steps = int(machine.constants["dimension"]), int(machine.settings.run.steps)
+    every, which = np.unique(machine.theta(0)[:, n:], axis=0, return_inverse=True)
+    rates = values_at(machine.settings.theta.learning_rate, steps, np.arange(1, steps + 1))
+    return gaussian_log_efficacy(np.exp(every), rates, samples)[machine.steps][:, which.ravel()]
 
 
 def _samples(machine: Machine) -> int:
