@@ -153,6 +153,14 @@ def test_gaussian_chains(chains: xr.Dataset) -> None:
     assert 1.0 - float(forgotten.expected) > 8.0 * float(forgotten.average_error)  # gamma = 1, of the old theta
 
 
+def test_mean_information() -> None:
+    """Any density of theta' makes <exp(-w - i)> = 1; that it is the right one is seen in the mean of i."""
+    cold = {"theta.dynamics": "sgld", "theta.temperature": 0.02, "theta.learning_rate": 0.15, "run.steps": 2}
+    late = feedback_efficacy(run(LEARNER, FRESH | cold)).sel(theorem="information").isel(step=slice(1, None))
+    exact = -gaussian_information(np.exp([0.4, 1.1]), np.full(2, 0.15), 0.02)[1:]
+    assert_within(late.bound, late.bound_error, exact, catches="twice the variance of x", mistake=[0.13, 0.26])
+
+
 def test_chains_that_lag() -> None:
     """Moves of small tau: the information tells all at any of them, the efficacy of fresh samples in the first step."""
     lag = CONTRAST | {"x.dynamics": "mala", "x.time_step": 0.1, "x.tau": 1, "run.steps": 3}
@@ -170,10 +178,10 @@ def test_chains_that_lag() -> None:
     assert abs(float(found.average.sel(theorem="work")) - 1.0) > 8.0 * float(error)  # had theta known nothing of x
 
 
-@pytest.mark.parametrize("batch", ["all", 2])
-def test_spins(batch: Any) -> None:
+@pytest.mark.parametrize(("batch", "samples"), [("all", 1), (2, 2)])
+def test_spins(batch: Any, samples: int) -> None:
     """Sums over x, given minibatches that need not be known; gamma itself where all paths can be added up."""
-    ds = run(SPINS, SPINS_FRESH | {"theta.batch": batch, "theta.spread": 0.0})
+    ds = run(SPINS, SPINS_FRESH | {"theta.batch": batch, "theta.spread": 0.0, "x.samples": samples})
     assert_theorem(ds, "efficacy", learning_rate=0.1)
     if batch == "all":
         assert_theorem(ds, "work", learning_rate=0.1)

@@ -16,8 +16,8 @@ and with noise of variance 2 r T the information that theta' has about x, at its
     i = ln p(theta'|x_s) - ln sum_x p_theta(x) p(theta'|x),
     <exp(-w - i)> = 1                                           with moves that leave p_theta invariant.
 
-With fresh samples <i> is the mutual information; of chains that lag it is more, for p_theta is not what they are. The
-sums of the Gaussian that learns its means are integrals in closed form. Both hold for one chain of S. Signs of w as in
+With fresh samples <i> is the mutual information; of chains that lag it is more, for p_theta is not what they are. (The
+theorem would hold with any density in the place of that of theta': which it is shows in the mean of i.) The sums of the Gaussian that learns its means are integrals in closed form. Both hold for one chain of S. Signs of w as in
 the ledger. Proofs and sources: `exact.feedback` (T. Sagawa, M. Ueda, Phys. Rev. Lett. 104, 090602 (2010)).
 """
 
@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _PATHS = 1 << 16  # of x, that are added up
+_MOST = 1 << 32  # numbers of all sums over x: minutes
 _CHUNK = 1 << 20  # numbers held at a time
 _INTEGRAL = 1e-6  # how far from 1 a probability may integrate on the support
 
@@ -186,6 +187,8 @@ def _running(machine: Machine, of_step: Callable[[int], np.ndarray]) -> np.ndarr
     """Sums over steps of an array (R, S) of each frame but the last: (F, R, S)."""
     if not np.array_equal(machine.steps, np.arange(len(machine.steps))):
         raise ValueError("sums over x need theta and x at every step from step 0: record.every = 1, record.first = 0")
+    if (numbers := price(machine) * len(machine.steps) * machine.frames.sizes["replica"]) > _MOST:
+        raise ValueError(f"sums over x take {numbers:.0e} numbers: give fewer replicas, ds.isel(replica=slice(...))")
     steps = [of_step(frame) for frame in range(len(machine.steps) - 1)]
     nothing = np.zeros((1, machine.frames.sizes["replica"], _samples(machine)))
     return np.concatenate([nothing, *[part[None] for part in steps]]).cumsum(axis=0)
