@@ -17,8 +17,9 @@ and with noise of variance 2 r T the information that theta' has about x, at its
     <exp(-w - i)> = 1                                           with moves that leave p_theta invariant.
 
 With fresh samples <i> is the mutual information; of chains that lag it is more, for p_theta is not what they are. (The
-theorem would hold with any density in the place of that of theta': which it is shows in the mean of i.) The sums of the Gaussian that learns its means are integrals in closed form. Both hold for one chain of S. Signs of w as in
-the ledger. Proofs and sources: `exact.feedback` (T. Sagawa, M. Ueda, Phys. Rev. Lett. 104, 090602 (2010)).
+theorem would hold with any density in the place of that of theta': which it is shows in the mean of i.) The sums of the
+Gaussian that learns its means are integrals in closed form. Both hold for one chain of S. Signs of w as in the ledger.
+Proofs and sources: `exact.feedback` (T. Sagawa, M. Ueda, Phys. Rev. Lett. 104, 090602 (2010)).
 """
 
 from __future__ import annotations
