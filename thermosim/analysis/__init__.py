@@ -16,6 +16,7 @@ from thermosim.analysis.comparison import Comparison, judge
 from thermosim.analysis.entropic_loss import entropic_loss_order
 from thermosim.analysis.entropic_parts import entropic_parts
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
+from thermosim.analysis.feedback import feedback_efficacy
 from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.gradient_noise import noise_statistics
 from thermosim.analysis.ideal_gas import (
@@ -71,6 +72,7 @@ __all__ = [
     "entropic_loss_order",
     "entropic_parts",
     "entropy_production",
+    "feedback_efficacy",
     "fluctuation_theorems",
     "free_energy",
     "free_energy_maps",

@@ -35,6 +35,7 @@ from thermosim.schedules import values_at
 
 __all__ = [
     "GradientNoise",
+    "full_gradient",
     "gradient_noise",
     "learned_parameters",
     "minibatch",
@@ -85,7 +86,7 @@ def gradient_noise(machine: Machine) -> GradientNoise:
         here = np.concatenate([machine.theta(frame) for frame in frames[part]])
         rows = [minibatch(machine, int(machine.steps[frame]) + 1) for frame in frames[part]]
         drawn = machine.evaluator.data_gradient(np.concatenate(rows), here)[1]
-        full_loss, full = _full_gradient(machine, here, len(rows))
+        full_loss, full = full_gradient(machine, here, len(rows))
         pull[part] = full[:, learned].reshape(len(rows), *shape[1:])
         noise[part] = (full - drawn)[:, learned].reshape(len(rows), *shape[1:])
         loss[part] = full_loss.reshape(len(rows), -1)
@@ -242,7 +243,7 @@ def minibatch(machine: Machine, step: int) -> np.ndarray:
     return np.asarray(data.values[machine.data_set() * data.rows + place].transpose(1, 0, 2))
 
 
-def _full_gradient(machine: Machine, theta: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+def full_gradient(machine: Machine, theta: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """U_B and its gradient at theta (frames R, m), each with the data set of its replica."""
     sets = np.tile(machine.data_set(), frames)
     loss, gradient = np.empty(len(theta)), np.empty_like(theta)

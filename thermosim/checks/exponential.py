@@ -1,4 +1,4 @@
-"""Exponential averages against 1, in a frame that most replicas carry: of any move and any model."""
+"""Exponential averages against 1 or a known number, in a frame that most replicas carry: any move and any model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.settings import axes
 from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal, mean_comparison
 
 __all__ = ["exponential_average"]
@@ -13,11 +14,13 @@ __all__ = ["exponential_average"]
 _SHARE = 0.8  # effective sample size of an exponential average, of all replicas
 
 
-def exponential_average(ds: xr.Dataset, exponent: xr.DataArray, name: str, reference: str) -> list[Comparison]:
+def exponential_average(
+    ds: xr.Dataset, exponent: xr.DataArray, name: str, reference: str, expected: xr.DataArray | None = None
+) -> list[Comparison]:
     """<exp(-a)> against 1, by every second replica, in the last frame that the others say most replicas carry.
 
-    A rule that looked at the weights it tests would prefer frames in which no heavy one has come yet; and Student's law
-    needs weights that are not too skewed.
+    expected: what it is instead of 1, at every step and point of the sweep. A rule that looked at the weights it tests
+    would prefer frames in which no heavy one has come yet; and Student's law needs weights that are not too skewed.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         weights = xr.DataArray(np.exp(-exponent))
@@ -33,6 +36,7 @@ def exponential_average(ds: xr.Dataset, exponent: xr.DataArray, name: str, refer
     scale = float(np.exp(-exponent.isel(step=frame)).max()) * max(
         1.0, float(abs(ds["phi"]).max()) if "phi" in ds else 1.0
     )
-    comparison = mean_comparison(ds, quantity, tested.isel(step=frame), 1.0, reference, scale=scale)
+    exact = 1.0 if expected is None else expected.isel(step=frame).transpose(*axes(ds)).values
+    comparison = mean_comparison(ds, quantity, tested.isel(step=frame), exact, reference, scale=scale)
     noisy = bool(np.any(comparison.standard_error > 0.0))  # without work there is nothing to compare
     return [comparison] if noisy and is_nearly_normal(comparison) else []

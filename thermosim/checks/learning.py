@@ -3,6 +3,7 @@
     any machine          d phi = work + heat, replica by replica
     known surprisal      <exp(-sigma)> = 1 with the exact transition ratios; <exp(-w)> = 1 where moves leave p_theta
                          invariant; both for samples that start in p_theta_0, at any tau
+    contrast             <exp(-w)> is the efficacy of the feedback (`feedback`)
     fresh samples        work and heat of a replica are those of Eqs. 51 and 52 on average, given its path of theta
     L-info               by densities and by the fluctuation theorem (Eq. 44), as far as the chains have relaxed
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
@@ -28,6 +29,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import SKEWEST, Comparison
+from thermosim.analysis.feedback_paths import has_feedback
 from thermosim.analysis.gradient_noise import GradientNoise, gradient_noise
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import routes
@@ -43,6 +45,7 @@ from thermosim.checks.entropic_loss import entropic_loss_comparisons
 from thermosim.checks.entropic_parts import entropic_parts_comparisons
 from thermosim.checks.entropic_solution import entropic_comparisons, why_no_entropic_solution
 from thermosim.checks.exponential import exponential_average
+from thermosim.checks.feedback import feedback_advice, feedback_comparisons
 from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
@@ -70,6 +73,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons = [first_law(ds)] if set(ds) >= BOOKS else []
     if _starts_in_equilibrium(ds):
         comparisons += _theorems(ds)
+    comparisons += feedback_comparisons(ds, everyone)
     comparisons += gaussian_comparisons(ds, everyone) + free_energy_comparisons(ds, everyone)
     comparisons += _partial_averages(ds, everyone)
     if not _untold(everyone):
@@ -94,11 +98,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
     everyone, said = machines(ds), []
     if untold := _untold(everyone):
         said.append(f"Minibatches and data sets are not compared: {untold}.")
-    if any(_has_feedback(machine) for machine in everyone):
-        said.append(
-            "Learning by contrast lets x steer theta: fluctuation theorems and routes to the L-info hold without "
-            "feedback only, and are not compared."
-        )
+    said += feedback_advice(ds, everyone)
     if any(machine.settings.theta.has_several_rates for machine in everyone):
         said.append(
             "Parameters have learning rates of their own: theory of one rate is not compared, only charges between "
@@ -141,10 +141,6 @@ def _untold(everyone: list[Machine]) -> str:
     except ValueError as why:
         return str(why) if everyone[0].settings.data is not None else ""
     return ""
-
-
-def _has_feedback(machine: Machine) -> bool:
-    return bool(machine.theta_move.learns and machine.settings.theta.gradient == "contrast")
 
 
 def _lagging(ds: xr.Dataset) -> list[str]:
@@ -215,7 +211,7 @@ def _information_routes(ds: xr.Dataset, everyone: list[Machine]) -> list[Compari
         return []
     if any(machine.settings.of_x.temperature != 1.0 or not machine.model.normalised for machine in everyone):
         return []
-    if any(machine.settings.run.direction != "forward" or _has_feedback(machine) for machine in everyone):
+    if any(machine.settings.run.direction != "forward" or has_feedback(machine) for machine in everyone):
         return []
     frames = _chosen(ds)
     lag = relaxation(frames)

@@ -14,7 +14,16 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from thermosim.analysis.settings import settings, without_single_axes
-from thermosim.plots import irreversibility, learning_panels, learning_sweep, reservoir, retrace, samples, style
+from thermosim.plots import (
+    feedback_panels,
+    irreversibility,
+    learning_panels,
+    learning_sweep,
+    reservoir,
+    retrace,
+    samples,
+    style,
+)
 from thermosim.plots.energies import replicas
 from thermosim.plots.learning_points import Point, points
 from thermosim.plots.page import Draw, page
@@ -26,6 +35,8 @@ _MOST = 8  # panels
 # the panels of one run, in order; each gives None where the run is not about it, and raises where it cannot be told
 _RUN: dict[str, Callable[[Point], Draw | None]] = {
     "ledger": learning_panels.ledger,
+    "efficacy of feedback": feedback_panels.efficacy,
+    "second laws with feedback": feedback_panels.second_laws,
     "learned information": learning_panels.information,
     "memory": learning_panels.memory,
     "balance of entropy productions": learning_panels.entropies,

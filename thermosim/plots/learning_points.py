@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from thermosim.analysis import feedback_paths
 from thermosim.analysis.diverged import survivors
+from thermosim.analysis.feedback import feedback_efficacy
 from thermosim.analysis.information import learned_information
 from thermosim.analysis.information_balance import information_balance
 from thermosim.analysis.machine import Machine, machines
@@ -30,6 +32,7 @@ _REPLICAS = 4096  # at most, for a picture
 _PAIRS = 1024  # at most, where all replicas are compared with all
 _FEWEST = 128
 _SUMMED = 1 << 23  # numbers of a sum over all x
+_SUMS = 1 << 28  # the same at every step and for every theta that x might have made
 _LONGEST = 20_000  # steps of an exact recursion, of few components
 _LARGE = 30  # components whose matrices take as long as the rest of a step
 
@@ -84,6 +87,15 @@ class Point:
             raise ValueError("ln Z of this energy can only be estimated, which takes minutes")
         most = min(_PAIRS, max(_FEWEST, _SUMMED // max(size, 1)))
         return learned_information(frames.isel(replica=style.pick(frames.sizes["replica"], most)))
+
+    @functools.cached_property
+    def feedback(self) -> xr.Dataset:
+        """Efficacy of the feedback of learning by contrast. Raises ValueError where it has none that is known."""
+        price = feedback_paths.price(self.machine) * self.ds.sizes["step"]
+        most = int(_SUMS / max(price, 1.0))
+        if most < min(_FEWEST, self.ds.sizes["replica"]):
+            raise ValueError("sums over all x at every step take minutes")
+        return feedback_efficacy(self.ds.isel(replica=style.pick(self.ds.sizes["replica"], most)))
 
     @functools.cached_property
     def balance(self) -> xr.Dataset:
