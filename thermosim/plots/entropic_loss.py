@@ -18,6 +18,8 @@ __all__ = ["entropic_loss"]
 
 _LONGEST, _WIDEST = 500, 100  # steps and parameters: seconds
 
+_OF_ORDER = {1: (0, (1.2, 1.2)), 2: (0, (5, 1.5))}  # dashes of grey lines
+
 
 def entropic_loss(point: Point) -> Draw | None:
     """Distances of all coefficients at the rate of the run, half and a quarter of it, with their orders."""
@@ -34,7 +36,9 @@ def entropic_loss(point: Point) -> Draw | None:
             style.data(panel, rates, here["distance"], here["distance_error"], look=look, label=words)
         for power, c in ((1, 0.0), (2, 0.25)):
             largest = float(found["distance"].sel(coefficient=c)[0])
-            style.theory(panel, rates, largest * (rates / rates[0]) ** power, label=f"order {power}", ls=(0, (2, 2)))
+            style.theory(
+                panel, rates, largest * (rates / rates[0]) ** power, label=f"order {power}", ls=_OF_ORDER[power]
+            )
         panel.set(xlabel="learning rate $r$", ylabel=r"distance from flow of $l + c\,r|\nabla l|^2$")
         time = rates[0] * machine.steps[-1]
         panel.set_title(f"{found.attrs['replicas']} replicas at time $rt = {time:.3g}$", loc="right")
