@@ -47,6 +47,16 @@ def test_models_page(tmp_path, monkeypatch, capsys):
     assert network[1] == "(3, 2)"
 
 
+def test_irreversibility_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands, ((de, st), (rate,)) = run_page("docs/irreversibility.md", tmp_path, capsys)
+    assert commands == 0
+    parting = [[float(number) for number in re.findall(r"[0-9.]+", line)] for line in (de, st)]
+    assert all(1.0 > near > far > farther > 0.0 for near, far, farther in parting)
+    assert all(b < a for a, b in zip(*parting, strict=True))
+    assert abs(float(rate.strip("[]")) - 1.0) < 0.01
+
+
 def test_every_field_of_a_model_is_on_its_page():
     table = (ROOT / "docs/models.md").read_text("utf-8").partition("## The fields of `Model`")[2]
     assert not [field.name for field in fields(Model) if f"`{field.name}`" not in table]
