@@ -11,7 +11,7 @@ the two points is wrong: a share e of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def rows_of_sets(machine: Machine, count: int) -> list[tuple[np.ndarray, np.ndar
     return [(number == one, machine.data.of_set(int(one))) for one in np.unique(number)]
 
 
-def next_minibatches(machine: Machine, frames: range, own: np.ndarray | None) -> np.ndarray | None:
+def next_minibatches(machine: Machine, frames: Sequence[int], own: np.ndarray | None) -> np.ndarray | None:
     """Rows (F R, B, n) of the minibatch that follows each frame; None: all rows.
 
     own: rows (R, at least B, n) of the law of fresh ones, whose first stand for the minibatch in every frame.
