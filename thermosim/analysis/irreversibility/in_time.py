@@ -44,7 +44,7 @@ def potentials_in_time(ds: xr.Dataset, scalars: bool = False, replicas: int = 16
     phi_st and leading_order = r |U|^2/4, with scalars phi_de, phi_tr, phi_ta too (`potentials`: a critical point is
     sought for every frame, up to 512 parameters); ratio_st = phi_ST/leading_order; of the vectors g of `mismatches`
     and their leading order g_0 = r J U/2, projection_X = g.g_0/|g_0|^2 and cosine_X, X = de, tr, ta; sharpness h =
-    U.(U - U')/(r |U|^2); rate_sharpness = r h; learning_rate r. Means over the first `replicas` replicas, with errors;
+    U.(U - U')/(r |U|^2); rate_sharpness = r h; rate_of_step r. Means over the first `replicas` replicas, with errors;
     NaN where U is 0, and of discretisation where the flow runs away.
 
     Raises ValueError without theta, for a model whose loss is not its surprisal, for moves that are not plain descent
@@ -73,12 +73,12 @@ def why_not_plain(machine: Machine) -> str:
     """Why the steps are not theta' = theta - r U(theta) with U the gradient of a minibatch; empty where they are."""
     theta, move = machine.settings.theta, machine.theta_move
     said = f"theta.dynamics = {theta.dynamics!r}"
-    if not move.descent or move.density or move.name == "nesterov":
+    if theta.has_several_rates:
+        said, why = "learning rates of each parameter", "at which theta' - theta is not -r U with U a gradient"
+    elif not move.descent or move.density or move.name == "nesterov":
         why = "whose steps follow memory or noise besides the gradient"
     elif theta.momentum:
         said, why = f"theta.momentum = {theta.momentum:g}", "whose steps follow a memory besides the gradient"
-    elif theta.has_several_rates:
-        said, why = "learning rates of each parameter", "at which theta' - theta is not -r U with U a gradient"
     elif machine.settings.run.direction != "forward":
         said, why = f"run.direction = {machine.settings.run.direction!r}", "whose minibatches come twice"
     else:
@@ -166,4 +166,4 @@ def _result(values: dict[str, xr.DataArray], rates: xr.DataArray) -> xr.Dataset:
         put_mean(result, f"cosine_{name}", values[f"cosine_{name}"], "1", meaning, on)
     put_mean(result, "sharpness", values["sharpness"], "energy", "mean of U.(U - U')/(r |U|^2)", on)
     put_mean(result, "rate_sharpness", values["rate_sharpness"], "1", "mean of U.(U - U')/|U|^2", on)
-    return result.assign(learning_rate=rates.assign_attrs(units="1/energy", long_name="rate of the step after"))
+    return result.assign(rate_of_step=rates.assign_attrs(units="1/energy", long_name="rate of the step after"))
