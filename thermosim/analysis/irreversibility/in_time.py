@@ -137,7 +137,7 @@ def _of_frames(
     learned, _ = learned_parameters(machine)
     theta = np.concatenate([machine.theta(frame)[:, learned] for frame in frames])
     told = potentials(field_of_steps(machine, frames, decay, own), theta, rate, scalars=scalars)
-    found = {name: told[name].values for name in told if name.startswith("phi_")}
+    found = {str(name): told[name].values for name in told if str(name).startswith("phi_")}
     found |= {name: told[name].values for name in ("leading_order", "sharpness")}
     first = told["mismatch_leading"].values
     square = (first**2).sum(1)
