@@ -1,6 +1,6 @@
 """Irreversibility along a run: curvature against 2/r, the four measures over leading order, the loss, and flows.
 
-Grey lines are theory: 2, where plain descent on a quadratic is no longer stable, and what the measures are there where U
+Grey lines are theory: 2, where plain descent on a quadratic is no longer stable, and what the measures are there if U
 is an eigenvector. The flows start where the run does (`exact.edge_flows`); their distance is from the middle of a step,
 theta - r U/2, which does not see the oscillation of descent.
 Sources: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026); J. Cohen et al., arXiv:2103.00065 (2021) and
@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from thermosim.analysis.irreversibility.in_time import potentials_in_time, why_not_plain
 from thermosim.analysis.loss_gradients import gradient_of
@@ -51,25 +52,29 @@ def panels(point: Point) -> tuple[list[Draw], list[str]]:
     few = point.ds.isel(step=sorted({round(k) for k in np.linspace(0, count - 1, min(_FRAMES, count))}))
     section = point.machine.settings.irreversibility
     found = potentials_in_time(few, replicas=section.replicas if section else 16)
+    minibatches = point.machine.settings.theta.batch != "all"
     return collected(
         [
-            ("curvature", partial(_curvature, few, found)),
+            ("curvature", partial(_curvature, few, found, minibatches)),
             ("measures", partial(_measures, found)),
             ("loss", partial(_loss, few)),
             ("flows", partial(_flows, point.machine, few)),
+            ("bound", partial(_bound, found, minibatches)),
         ]
     )
 
 
-def _curvature(few: xr.Dataset, found: xr.Dataset) -> Draw:
+def _curvature(few: xr.Dataset, found: xr.Dataset, minibatches: bool) -> Draw:
     step, rate = found["step"].values, found["rate_of_step"].values
     whole = curvature(few)
-    minibatch = few.sizes["replica"] and found.attrs.get("batch") != "all"
 
     def draw(panel: Axes) -> None:
         largest = whole["largest_eigenvalue"].isel(eigenvalue=0)
         error = whole["largest_eigenvalue_error"].isel(eigenvalue=0)
         _curve(panel, step, rate * largest, rate * error, style.LOSS, "", "largest eigenvalue, all rows")
+        if minibatches:
+            name, words = "weighted_rate_sharpness", r"along the step, weighted by $|U|^2$"
+            _curve(panel, step, found[name], found[f"{name}_error"], style.INFORMATION, "", words)
         words = "along the step, by time reversal"
         _curve(panel, step, found["rate_sharpness"], found["rate_sharpness_error"], style.HEAT, "o", words)
         panel.axhline(2.0, color=style.GREY, lw=1.0, ls=(0, (2, 2)), zorder=1)
@@ -77,7 +82,6 @@ def _curvature(few: xr.Dataset, found: xr.Dataset) -> Draw:
         panel.set_ylim(bottom=0.0)
         legend(panel)
 
-    del minibatch
     return draw
 
 
@@ -133,7 +137,23 @@ def _flows(machine: Machine, few: xr.Dataset) -> Draw | None:
     return draw
 
 
-def _curve(panel: Axes, x: xr.DataArray, y: xr.DataArray, error: xr.DataArray, look: style.Look, mark: str, words: str):
-    x, y, error = (np.asarray(one, float) for one in (x, y, error))
-    panel.plot(x, y, color=look.color, lw=1.0, marker=mark or None, ms=2, label=words or None)
-    panel.fill_between(x, y - error, y + error, color=look.color, alpha=0.2, lw=0)
+def _bound(found: xr.Dataset, minibatches: bool) -> Draw | None:
+    """phi_ST over leading order against r h, and what it is at least: |U - U'| >= U.(U - U')/|U|, so of means too."""
+    if not minibatches:
+        return None
+
+    def draw(panel: Axes) -> None:
+        style.data(panel, found["rate_sharpness"], found["ratio_st"], found["ratio_st_error"], look=style.ENTROPY)
+        x = np.linspace(0.0, 2.0, 100)
+        style.theory(panel, x, (1.0 - 0.5 * x) ** 2, label=r"least, $(1 - r h/2)^2$")
+        panel.set(xlabel="rate times curvature along the step $r h$", ylabel=r"$\phi_{\rm ST}$ over leading order")
+        legend(panel)
+
+    return draw
+
+
+def _curve(panel: Axes, x: ArrayLike, y: ArrayLike, error: ArrayLike, look: style.Look, mark: str, words: str) -> None:
+    """A line through means, in a band of their standard errors."""
+    place, mean, width = (np.asarray(one, float) for one in (x, y, error))
+    panel.plot(place, mean, color=look.color, lw=1.0, marker=mark or None, ms=2, label=words or None)
+    panel.fill_between(place, mean - width, mean + width, color=look.color, alpha=0.2, lw=0)

@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.diverged import of_survivors
-from thermosim.analysis.estimates import gathered, put_mean, require
+from thermosim.analysis.estimates import gathered, put, put_mean, replica_mean, require
 from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.irreversibility.fields import Field
 from thermosim.analysis.irreversibility.mismatches import MEASURES
@@ -31,7 +31,7 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.skewed_means import put_skewed_mean
 from thermosim.schedules import values_at
 
-__all__ = ["field_of_steps", "potentials_in_time", "why_not_plain"]
+__all__ = ["field_of_steps", "potentials_in_time", "rates_of_steps", "why_not_plain"]
 
 _CHUNK = 1 << 22  # numbers at a time
 _NAMES = {"de": "discretisation error", "tr": "time renormalisation", "ta": "time reversal"}
@@ -44,7 +44,8 @@ def potentials_in_time(ds: xr.Dataset, scalars: bool = False, replicas: int = 16
     phi_st and leading_order = r |U|^2/4, with scalars phi_de, phi_tr, phi_ta too (`potentials`: a critical point is
     sought for every frame, up to 512 parameters); ratio_st = phi_ST/leading_order; of the vectors g of `mismatches`
     and their leading order g_0 = r J U/2, projection_X = g.g_0/|g_0|^2 and cosine_X, X = de, tr, ta; sharpness h =
-    U.(U - U')/(r |U|^2); rate_sharpness = r h; rate_of_step r. Means over the first `replicas` replicas, with errors;
+    U.(U - U')/(r |U|^2); rate_sharpness = r h, and weighted_rate_sharpness, weighted by
+    |U|^2; rate_of_step r. Means over the first `replicas` replicas, with errors;
     NaN where U is 0, and of discretisation where the flow runs away.
 
     Raises ValueError without theta, for a model whose loss is not its surprisal, for moves that are not plain descent
@@ -65,7 +66,7 @@ def potentials_in_time(ds: xr.Dataset, scalars: bool = False, replicas: int = 16
     some = ds.isel(step=before, replica=slice(replicas))
     found = [_of_machine(machine, scalars) for machine in machines(some)]
     values = {name: gathered(some, [one[name] for one in found], ("step", "replica")) for name in found[0]}
-    rates = gathered(some, [_rates(machine)[0] for machine in machines(some)], ("step",))
+    rates = gathered(some, [rates_of_steps(machine)[0] for machine in machines(some)], ("step",))
     return _result(values, rates)
 
 
@@ -106,7 +107,7 @@ def field_of_steps(machine: Machine, frames: Sequence[int], decay: float, own: n
     return field
 
 
-def _rates(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
+def rates_of_steps(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
     """Learning rate and weight decay of the step after each frame: (F,) each."""
     theta, steps = machine.settings.theta, int(machine.settings.run.steps)
     rate = values_at(theta.learning_rate, steps, machine.steps + 1)
@@ -118,7 +119,7 @@ def _of_machine(machine: Machine, scalars: bool) -> dict[str, np.ndarray]:
     count, size = machine.frames.sizes["replica"], machine.frames.sizes["theta_dim"]
     section = machine.settings.data
     own = own_rows(machine, batch_size(machine)) if section is not None and section.fresh else None
-    each, which = np.unique(np.stack(_rates(machine), 1), axis=0, return_inverse=True)
+    each, which = np.unique(np.stack(rates_of_steps(machine), 1), axis=0, return_inverse=True)
     together = max(1, _CHUNK // (count * size * (size if scalars else 16)))
     found: dict[str, np.ndarray] = {}
     for number, (rate, decay) in enumerate(each):
@@ -166,4 +167,16 @@ def _result(values: dict[str, xr.DataArray], rates: xr.DataArray) -> xr.Dataset:
         put_mean(result, f"cosine_{name}", values[f"cosine_{name}"], "1", meaning, on)
     put_mean(result, "sharpness", values["sharpness"], "energy", "mean of U.(U - U')/(r |U|^2)", on)
     put_mean(result, "rate_sharpness", values["rate_sharpness"], "1", "mean of U.(U - U')/|U|^2", on)
+    _put_weighted(result, values["rate_sharpness"], values["leading_order"], on)
     return result.assign(rate_of_step=rates.assign_attrs(units="1/energy", long_name="rate of the step after"))
+
+
+def _put_weighted(result: xr.Dataset, sharpness: xr.DataArray, weight: xr.DataArray, on: str) -> None:
+    """<U.(U - U')>/<|U|^2> over replicas, with the error of a ratio of means to first order."""
+    total = weight.mean("replica", skipna=False)
+    share = weight / total
+    ratio = (share * sharpness).mean("replica", skipna=False)
+    _, error = replica_mean(share * (sharpness - ratio))
+    freedom = sharpness.sizes["replica"] - 1
+    words = "<U.(U - U')>/<|U|^2>"
+    put(result, "weighted_rate_sharpness", ratio, error, "1", words, on, degrees_of_freedom=freedom)
