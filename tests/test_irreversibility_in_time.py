@@ -115,6 +115,11 @@ def test_numbers_are_those_of_potentials_on_the_same_minibatch(network):
         for name, values in expected.items():
             np.testing.assert_allclose(found[name][frame], values.mean(), rtol=1e-9)
             np.testing.assert_allclose(found[f"{name}_error"][frame], values.std(ddof=1) / np.sqrt(5), rtol=1e-8)
+        h, weight = expected["rate_sharpness"], expected["leading_order"]
+        ratio = h @ weight / weight.sum()
+        np.testing.assert_allclose(found.weighted_rate_sharpness[frame], ratio, rtol=1e-9)
+        error = np.std(weight * (h - ratio), ddof=1) / np.sqrt(5) / weight.mean()
+        np.testing.assert_allclose(found.weighted_rate_sharpness_error[frame], error, rtol=1e-8)
         assert float(found.rate_of_step[frame]) == pytest.approx(rate)
     assert float(abs(found.projection_de - found.projection_ta).max()) > 0.1  # far from leading order: names matter
 

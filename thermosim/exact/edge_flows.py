@@ -80,6 +80,7 @@ def central_path(gradient: Gradient, theta: np.ndarray, rate: float, steps: np.n
 def sharpest(gradient: Gradient, theta: np.ndarray, start: np.ndarray | None, products: int) -> np.ndarray:
     """The unit vector of the largest eigenvalue of H at theta (R, m), by Lanczos from a start: (R, m)."""
     vector = np.random.default_rng(0).normal(size=theta.shape) if start is None else start
+    products = min(products, theta.shape[1])
     basis, images = np.zeros((2, len(theta), products, theta.shape[1]))
     for k in range(products):
         for _ in range(2):

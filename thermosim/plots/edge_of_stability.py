@@ -51,9 +51,10 @@ def panels(point: Point) -> tuple[list[Draw], list[str]]:
     count = point.ds.sizes["step"] - 1
     few = point.ds.isel(step=sorted({round(k) for k in np.linspace(0, count - 1, min(_FRAMES, count))}))
     section = point.machine.settings.irreversibility
-    found = potentials_in_time(few, replicas=section.replicas if section else 16)
+    most = section.replicas if section else 16
+    found = potentials_in_time(few, replicas=most)
     minibatches = point.machine.settings.theta.batch != "all"
-    return collected(
+    draws, why = collected(
         [
             ("curvature", partial(_curvature, few, found, minibatches)),
             ("measures", partial(_measures, found)),
@@ -62,6 +63,8 @@ def panels(point: Point) -> tuple[list[Draw], list[str]]:
             ("bound", partial(_bound, found, minibatches)),
         ]
     )
+    flows = f" Thin lines: {_FLOWS} replicas, and their geometric mean." if not minibatches and len(draws) > 3 else ""
+    return draws, [f"Bands: standard error of the mean over {min(most, few.sizes['replica'])} replicas.{flows}", *why]
 
 
 def _curvature(few: xr.Dataset, found: xr.Dataset, minibatches: bool) -> Draw:
