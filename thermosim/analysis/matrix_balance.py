@@ -25,8 +25,8 @@ from scipy import special
 
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put_mean, require
+from thermosim.analysis.loss_gradients import own_rows
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.training import fresh_rows
 
 __all__ = ["matrix_balance"]
 
@@ -91,7 +91,7 @@ def _of_point(machine: Machine, count: int, frame: int) -> _Found:
     theta, section = machine.theta(frame), machine.settings.data
     if section is not None and section.fresh:
         batch = int(machine.settings.theta.batch)
-        rows = fresh_rows(machine, count * batch)
+        rows = own_rows(machine, count * batch)
         slopes = np.stack(
             [machine.evaluator.data_gradient(rows[:, k * batch : (k + 1) * batch], theta)[1] for k in range(count)]
         )

@@ -10,10 +10,7 @@ training settles where h = 2/r (J. Cohen et al., ICLR 2021, arXiv:2103.00065), S
 Andreyev, P. Beneventano, arXiv:2412.20553). The parts of <|g_B|^2> are those of the entropic loss, L + (r/4) <|g_B|^2>
 (L. Ziyin, Y. Xu, I. Chuang, arXiv:2505.12387).
 
-Products with a Hessian are central differences of the gradient, H v = [g(theta + e v) - g(theta - e v)]/(2 e), v of
-length 1: exact where the gradient is quadratic in theta; elsewhere off by e^2/6 times its third derivative along v, and
-by rounding, eps |g|/e. With e = eps^(1/3) (1 + rms theta) both are some 1e-10. A row whose ReLU has its kink between
-the two points is wrong: a share e of them.
+Products with a Hessian are central differences of the gradient (`loss_gradients`).
 
 Fresh rows were not kept. Others of the same law, never met by theta, stand for them, each replica's own where an
 average is wanted. Every estimate X comes with X_error over independent replicas.
@@ -21,28 +18,32 @@ average is wanted. Every estimate X comes with X_error over independent replicas
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import xarray as xr
 
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put_mean, require
-from thermosim.analysis.gradient_noise import minibatch
+from thermosim.analysis.loss_gradients import (
+    Gradient,
+    batch_size,
+    gradient_of,
+    hessian_product,
+    next_minibatches,
+    own_rows,
+    require_loss,
+    rows_of_sets,
+)
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.skewed_means import FEWEST, enough_replicas, expected_skewness, put_skewed_mean
-from thermosim.data.sources import data_of
 from thermosim.schedules import values_at
 
-__all__ = ["curvature", "fresh_rows", "training"]
+__all__ = ["curvature", "training"]
 
 _DIRECT = 64  # parameters, up to which the whole Hessian is formed
 _LANCZOS, _EVERY, _SETTLED = 48, 6, 1e-6  # products at most, between looks at the residual, and what that may be
 _SIGNS = 8  # products for a trace
 _CHUNK = 1 << 24  # numbers at a time
-_STEP = float(np.finfo(float).eps) ** (1.0 / 3.0)
 _STABLE = "curvature that the next step can bear"
-Gradient = Callable[[np.ndarray], np.ndarray]  # of theta (R, m)
 
 
 @of_survivors
@@ -136,25 +137,16 @@ def _stability(machine: Machine) -> np.ndarray:
     return np.asarray(2.0 * (1.0 + float(theta.momentum or 0.0)) / rate - decay)
 
 
-def _require_loss(machine: Machine) -> None:
-    model, theta = machine.model, machine.settings.theta
-    if not machine.theta_move.learns or not (model.is_loss or theta.gradient == "likelihood"):
-        raise ValueError(
-            f"theta.dynamics = {theta.dynamics!r} of model {model.name!r} does not descend a loss of data: these are "
-            'results of losses, and of theta.gradient = "likelihood"'
-        )
-
-
 def _frames(machine: Machine, count: int) -> np.ndarray:
     """Of every frame and replica L, |grad L|^2, Tr Cov of one row, and batch sharpness: (4, F, R)."""
-    _require_loss(machine)
+    require_loss(machine)
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
-    own = fresh_rows(machine, max(count, _batch(machine))) if section and section.fresh else None
+    own = own_rows(machine, max(count, batch_size(machine))) if section and section.fresh else None
     found = np.empty((4, len(machine.steps), replicas))
     for part in _parts(machine):
         theta = np.concatenate([machine.theta(frame) for frame in part])
         moments = _of_rows(machine, theta) if own is None else _of_law(machine, theta, own)
-        batch = _next_minibatches(machine, part, own)
+        batch = next_minibatches(machine, part, own)
         found[:, part] = np.stack([*moments, _sharpness(machine, theta, batch)]).reshape(4, len(part), replicas)
     return found
 
@@ -166,30 +158,10 @@ def _parts(machine: Machine, copies: int = 1) -> list[range]:
     return [range(first, min(first + count, frames)) for first in range(0, frames, count)]
 
 
-def _law(machine: Machine, rows: int) -> np.ndarray:
-    """So many rows (rows, n) of the law of fresh ones, on a stream of their own."""
-    assert machine.settings.data is not None
-    seed = int(machine.settings.ensemble.seed)  # so that ensembles of other seeds have other rows
-    section = machine.settings.data.model_copy(update={"fresh": False, "rows": rows, "seed": seed})
-    return data_of(machine.model, machine.constants, section, machine.folder).values
-
-
-def fresh_rows(machine: Machine, count: int) -> np.ndarray:
-    """Rows (R, count, n) of the law of fresh ones, other ones for every replica."""
-    replicas = machine.frames.sizes["replica"]
-    return _law(machine, replicas * count).reshape(replicas, count, -1)
-
-
-def _batch(machine: Machine) -> int:
-    """Rows of a minibatch; 0 where all are taken."""
-    batch = machine.settings.theta.batch
-    return 0 if batch == "all" else int(batch)
-
-
 def _of_rows(machine: Machine, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """L, |grad L|^2 and Tr Cov over the data set of each replica, theta (F R, m)."""
     loss, square, noise = np.empty((3, len(theta)))
-    for mine, rows in _sets(machine, len(theta)):
+    for mine, rows in rows_of_sets(machine, len(theta)):
         loss[mine], mean, variance = machine.evaluator.gradient_moments(rows, theta[mine])
         square[mine], noise[mine] = (mean**2).sum(1), variance.sum(1)
     return loss, square, noise
@@ -208,58 +180,22 @@ def _of_law(machine: Machine, theta: np.ndarray, own: np.ndarray) -> tuple[np.nd
     return loss, ((total / count) ** 2).sum(1) - noise / count, noise
 
 
-def _sets(machine: Machine, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Which of `count` thetas, all replicas of some frames, learn from each data set, and its rows (K, n)."""
-    number = np.resize(machine.data_set(), count)
-    return [(number == one, machine.data.of_set(int(one))) for one in np.unique(number)]
-
-
-def _next_minibatches(machine: Machine, frames: range, own: np.ndarray | None) -> np.ndarray | None:
-    """Rows (F R, B, n) of the minibatch that follows each frame, or one like it; None: all rows."""
-    batch = machine.settings.theta.batch
-    if batch == "all":
-        return None
-    if own is None:
-        return np.concatenate([minibatch(machine, int(machine.steps[frame]) + 1) for frame in frames])
-    return np.tile(own[:, : int(batch)], (len(frames), 1, 1))
-
-
 def _sharpness(machine: Machine, theta: np.ndarray, batch: np.ndarray | None) -> np.ndarray:
     """g'Hg/|g|^2 of each replica's minibatch; 0 where the gradient vanishes."""
-    gradient = _gradient_of(machine, batch)
+    gradient = gradient_of(machine, batch)
     slope = gradient(theta)
     length = np.sqrt((slope**2).sum(1, keepdims=True))
     along = np.divide(slope, length, out=np.zeros_like(slope), where=length > 0.0)
-    return np.asarray((along * _product(gradient, theta, along)).sum(1))
-
-
-def _gradient_of(machine: Machine, batch: np.ndarray | None) -> Gradient:
-    """The mean gradient over rows (F R, B, n), or over the data set of each replica."""
-    if batch is not None:
-        return lambda theta: machine.evaluator.data_gradient(batch, theta)[1]
-
-    def gradient(theta: np.ndarray) -> np.ndarray:
-        slope = np.empty_like(theta)
-        for mine, rows in _sets(machine, len(theta)):
-            slope[mine] = machine.evaluator.data_gradient(rows, theta[mine])[1]
-        return slope
-
-    return gradient
-
-
-def _product(gradient: Gradient, theta: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """H v of unit vectors v (R, m), or 0: central differences of the gradient."""
-    step = _STEP * (1.0 + np.sqrt((theta**2).mean(1, keepdims=True)))
-    return np.asarray((gradient(theta + step * along) - gradient(theta - step * along)) / (2.0 * step))
+    return np.asarray((along * hessian_product(gradient, theta, along)).sum(1))
 
 
 def _curvatures(machine: Machine, count: int, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every frame and replica the trace (F, R), largest eigenvalues (F, R, count), their worst residual (F, R)."""
-    _require_loss(machine)
+    require_loss(machine)
     section, replicas = machine.settings.data, machine.frames.sizes["replica"]
-    gradient = _gradient_of(machine, None)
+    gradient = gradient_of(machine, None)
     if section is not None and section.fresh:
-        own = fresh_rows(machine, rows)
+        own = own_rows(machine, rows)
 
         def gradient(theta: np.ndarray) -> np.ndarray:
             frames = np.split(theta, len(theta) // len(own))
@@ -280,7 +216,9 @@ def _direct(gradient: Gradient, theta: np.ndarray, count: int) -> tuple[np.ndarr
     """By the whole matrix; its asymmetry tells what the differences are worth."""
     size = theta.shape[1]
     unit = np.eye(size)
-    hessian = np.stack([_product(gradient, theta, np.broadcast_to(unit[i], theta.shape)) for i in range(size)], axis=1)
+    hessian = np.stack(
+        [hessian_product(gradient, theta, np.broadcast_to(unit[i], theta.shape)) for i in range(size)], axis=1
+    )
     values = np.linalg.eigvalsh(0.5 * (hessian + hessian.transpose(0, 2, 1)))[:, ::-1]
     asymmetry = 0.5 * np.linalg.norm(hessian - hessian.transpose(0, 2, 1), axis=(1, 2))
     return (
@@ -303,7 +241,7 @@ def _lanczos(gradient: Gradient, theta: np.ndarray, count: int) -> tuple[np.ndar
             vector = vector - np.einsum("rk,rkm->rm", np.einsum("rkm,rm->rk", basis[:, :k], vector), basis[:, :k])
         length = np.sqrt((vector**2).sum(1, keepdims=True))
         basis[:, k] = np.divide(vector, length, out=np.zeros_like(vector), where=length > 0.0)
-        vector = images[:, k] = _product(gradient, theta, basis[:, k])
+        vector = images[:, k] = hessian_product(gradient, theta, basis[:, k])
         if (k + 1) % _EVERY == 0 or k + 1 == products:
             values, residual = _ritz(basis[:, : k + 1], images[:, : k + 1], count)
             if residual.max() < _SETTLED:
@@ -326,5 +264,5 @@ def _signed_trace(gradient: Gradient, theta: np.ndarray, frame: int) -> np.ndarr
     scale = np.sqrt(theta.shape[1])
     for _ in range(_SIGNS):
         signs = random.choice([-1.0, 1.0], theta.shape)
-        total += scale * (signs * _product(gradient, theta, signs / scale)).sum(1)
+        total += scale * (signs * hessian_product(gradient, theta, signs / scale)).sum(1)
     return total / _SIGNS

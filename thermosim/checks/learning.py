@@ -14,6 +14,8 @@
     Adam on noise        update energy, step by step (`update_energy`)
     gradient descent     order at which it departs from flows of the entropic loss (`entropic_loss`); beside SGD, the
                          coefficients of both parts of that loss (`entropic_parts`)
+    irreversibility      entropies and measures of a step, against the steps of the run (`irreversibility`,
+                         `edge_of_stability`)
     minibatches          variance of the gradient noise: that of the rows over the batch; no correlation in time
 
 Averages are compared where they are nearly normal, as Student's law wants them: exponential ones where most replicas
@@ -41,6 +43,7 @@ from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.checks.charges import charge_comparisons, why_no_charges
+from thermosim.checks.edge_of_stability import edge_advice, edge_comparisons
 from thermosim.checks.entropic_loss import entropic_loss_comparisons
 from thermosim.checks.entropic_parts import entropic_parts_comparisons
 from thermosim.checks.entropic_solution import entropic_comparisons, why_no_entropic_solution
@@ -85,7 +88,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += platonic_comparisons(ds, everyone) + rotation_comparisons(ds, everyone)
     comparisons += irreversibility_comparisons(ds, everyone)
     comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
-    comparisons += entropic_parts_comparisons(ds, everyone)
+    comparisons += entropic_parts_comparisons(ds, everyone) + edge_comparisons(ds, everyone)
     return comparisons
 
 
@@ -111,7 +114,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
     if is_regression(everyone) and (why := why_no_regression(everyone)):
         said.append(f"The exact moments of linear regression are not compared: {why}.")
     said += platonic_advice(ds, everyone) + replica_advice(ds, everyone)
-    said += irreversibility_advice(ds, everyone)
+    said += irreversibility_advice(ds, everyone) + edge_advice(ds, everyone)
     said += _of_starts(everyone)
     deliberate = "theta" in settings(ds).record.tables
     if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in everyone):

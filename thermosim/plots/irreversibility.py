@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from thermosim.analysis.irreversibility.steps import entropy_of_steps
 from thermosim.analysis.theta_entropy import theta_fluctuation_theorem
-from thermosim.plots import style
+from thermosim.plots import edge_of_stability, style
 from thermosim.plots.labels import label
 from thermosim.plots.learning_panels import collected
 from thermosim.plots.learning_points import Point, spread
@@ -27,16 +27,18 @@ _CURVES = 4  # points of a sweep
 _RELIABLE = 0.2  # error of an average that is drawn
 
 
-def panels(ds: xr.Dataset, everything: Sequence[Point]) -> tuple[list[Draw], list[str]]:
+def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[str]]:
     """The panels, and why some are not there."""
     chosen = [everything[k] for k in style.pick(len(everything), _CURVES)]
-    return collected(
+    course = edge_of_stability.panels(everything[0]) if edge_of_stability.is_course(ds, everything) else ([], [])
+    draws, why = collected(
         [
             ("entropy of steps", partial(_steps, chosen)),
             ("entropy production", partial(_production, chosen)),
             ("fluctuation theorem", partial(_theorem, chosen)),
         ]
     )
+    return course[0] + draws, course[1] + why
 
 
 def _some(point: Point) -> xr.Dataset:
