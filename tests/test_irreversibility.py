@@ -222,6 +222,7 @@ def test_a_critical_point_is_found_downhill():
         (lambda theta: theta + 0j, "real ones"),
         (lambda theta: theta + 1e-9 * np.random.default_rng().normal(size=theta.shape), "not deterministic.*apart"),
         (lambda theta: np.multiply(theta, 2.0, out=theta), "changes the theta"),
+        (lambda theta: theta - theta.mean(0), "mixes replicas"),
         ([], "no field"),
         ([lambda theta: theta, 3.0], "field 1 of 2 is 3.0"),
     ],
@@ -269,6 +270,64 @@ def _matches_quartic(field):
     wanted = potentials(lambda there: 4.0 * there**3, theta, 1e-3)
     for name in SCALARS:
         np.testing.assert_allclose(found[f"phi_{name}"], wanted[f"phi_{name}"], rtol=1e-9)
+
+
+def test_a_stiff_flow_is_resolved_or_told_to_be_none():
+    """(e^-n - 1 + n) theta of one curvature r n: chance agreement of two coarse rules is not convergence."""
+    for n in (1.0, 3.0, 4.0, 8.0, 20.0, 60.0):
+        found = potentials(lambda theta, n=n: n * theta, np.ones((1, 1)), 1.0, scalars=False)
+        np.testing.assert_allclose(found["mismatch_de"], np.expm1(-n) + n, rtol=1e-8)
+    beside = potentials(lambda theta: theta * [10.0, 1.0], np.ones((1, 2)), 1.0, scalars=False)["mismatch_de"]
+    np.testing.assert_allclose(beside, [[np.expm1(-10.0) + 10.0, np.exp(-1.0)]], rtol=1e-8)
+    assert np.isnan(potentials(lambda theta: 1e8 * theta, np.ones((1, 1)), 1.0, scalars=False)["mismatch_de"]).all()
+
+
+def test_zero_is_no_origin_by_convention():
+    """A field that is 0 left of a kink at 0 and theta - 1 right of it: its minimum is at 1."""
+    found = potentials(lambda theta: np.where(theta > 0.0, theta - 1.0, 0.0), np.array([[1.5]]), 0.01)
+    np.testing.assert_allclose(found["phi_ta"], 0.01 / 4.0 * 0.25, rtol=1e-6)
+    well = potentials(lambda theta: theta**3 - theta, np.array([[1.05]]), 0.9)  # of the wells at -1 and 1, not of 0
+    assert 0.8 < (well["phi_ta"] / well["leading_order"]).item() < 1.1
+
+
+def test_every_replica_has_an_origin_of_its_own():
+    with pytest.raises(ValueError, match="of replica 1 is 1 at origin"):
+        potentials(lambda theta: theta - 1.0, np.array([[1e4], [1.5]]), 0.1, origin=np.zeros(1))
+
+
+def test_a_turn_beside_a_stiff_direction_is_seen():
+    matrix = np.zeros((3, 3))
+    matrix[0, 0], matrix[1:, 1:] = 1e6, [[1.0, -5.0], [5.0, 1.0]]
+    with pytest.raises(ValueError, match="no gradient"):
+        potentials(lambda theta: theta @ matrix.T, np.array([[0.0, 1.0, 1.0]]), 1e-7)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-4, 1.0, 1e4])
+def test_leading_order_at_any_size_of_theta(size):
+    """Of U = |theta|^2 theta, whose scale is that of theta: J U = 3 |theta|^4 theta."""
+    theta = size * np.array([[0.6, -0.8]])
+    found = potentials(lambda there: (there**2).sum(1, keepdims=True) * there, theta, 0.1 / size**2, scalars=False)
+    np.testing.assert_allclose(found["mismatch_leading"], 0.05 / size**2 * 3.0 * size**4 * theta, rtol=1e-7)
+    shifted = potentials(lambda there: there + 1.0, theta, 0.1, scalars=False)  # its scale is 1
+    np.testing.assert_allclose(shifted["mismatch_leading"], 0.05 * (theta + 1.0), rtol=1e-7)
+
+
+def test_a_field_that_is_not_finite_on_the_way_is_told():
+    def gap(theta):
+        return np.where(np.abs(theta - 0.5) < 0.1, np.nan, theta)
+
+    with pytest.raises(ValueError, match="not finite on the ray"), np.errstate(invalid="ignore"):
+        potentials(gap, np.array([[1.0]]), 0.01, origin=np.zeros(1))
+
+
+def test_closed_forms_keep_their_digits_at_small_rates():
+    matrix, theta = _curvatures(), _random(2, 6)
+    for rate in (1e-12, 1e-5, 0.0099, 0.0101):
+        exact = quadratic_potentials(matrix, theta, rate)
+        third = np.einsum("ri,ij,rj->r", theta, matrix @ matrix @ matrix, theta)
+        bound = 2.0 * rate**3 * (theta**2).sum(1) * 2.01**4 + 1e-14 * exact["leading"]
+        assert np.all(np.abs(exact["de"] - exact["leading"] + rate**2 / 12.0 * third) < bound)
+        assert np.all(np.abs(exact["be"] - exact["leading"] - rate**2 / 6.0 * third) < bound)
 
 
 CASE = """

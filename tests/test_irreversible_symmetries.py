@@ -144,3 +144,13 @@ def test_refusals():
         symmetry_breaking(_factors, theta, 0.1, np.array([1.0, -1.0, 1.0]))
     with pytest.raises(ValueError, match=r"generator of shape \(2,\)"):
         symmetry_breaking(_factors, theta, 0.1, np.ones(2))
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    with pytest.raises(ValueError, match="no gradient"):
+        symmetry_breaking(lambda there: there @ (np.eye(2) + 2.0 * turn).T, theta[:, :2], 0.1, turn)
+    with pytest.raises(ValueError, match="expected a positive number"):
+        symmetry_breaking(_factors, theta, -0.1, RESCALING)
+    with pytest.raises(ValueError, match="one callable"):
+        under_transformation([_factors], theta, lambda there: -there, 0.1)
+    beside = np.array([[1e4, 0.0], [1.0, 0.5]])  # a large replica does not hide what another breaks
+    with pytest.raises(ValueError, match="replica 1"):
+        symmetry_breaking(lambda there: there * np.where(there[:, :1] > 100.0, 1.0, [1.0, 3.0]), beside, 0.1, turn)

@@ -79,7 +79,7 @@ def edge_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[str]:
     if not np.isfinite(along["rate_sharpness_error"]).all():  # one replica
         return []
     told = [
-        f"{float(scale * found[name].mean()):.4g} +- {float(scale * found[f'{name}_error'].mean()):.2g}"
+        f"{float(scale * found[name].mean()):.4g} ± {float(scale * found[f'{name}_error'].mean()):.2g}"
         for found, name, scale in (
             (whole, "largest_eigenvalue", float(rate)),
             (along, "rate_sharpness", 1.0),

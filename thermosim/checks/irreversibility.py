@@ -72,7 +72,8 @@ def _returned(everyone: Sequence[Machine], each: Sequence[Steps]) -> list[Compar
             return []
         before, after = (machine.theta(int(place[0])) for place in pair)
         largest = max(largest, float(np.abs(after - before - one.returned[int(pair[0][0])]).max()))
-        scale = max(scale, float(np.abs(before).max()), 1.0)
+        moved = one.returned[int(pair[0][0])]  # beside it the step itself, far larger where steps run away
+        scale = max(scale, *(float(np.abs(at).max()) for at in (before, after, moved)), 1.0)
     bound = _ROUNDING * scale
     measured, error, exact = np.asarray(largest), np.asarray(bound), np.zeros(())
     quantity = "largest difference of the way back of one step from -2 r g_TA"

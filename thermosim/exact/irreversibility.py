@@ -19,10 +19,16 @@ Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), G34-G36
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import linalg
 
 __all__ = ["linear_mismatches", "quadratic_potentials", "step_entropies"]
+
+_SMALL = 0.02
+_EXPONENTIAL = np.array([(-1.0) ** k / math.factorial(k) for k in range(2, 11)])  # of exp(-x) - 1 + x, from x^2 on
+_LOGARITHM = 1.0 / np.arange(2.0, 11.0)  # of -log(1 - x) - x
 
 
 def quadratic_potentials(matrix: np.ndarray, theta: np.ndarray, rate: float) -> dict[str, np.ndarray]:
@@ -32,13 +38,18 @@ def quadratic_potentials(matrix: np.ndarray, theta: np.ndarray, rate: float) -> 
     plain = squares @ (0.25 * rate * values**2)
     below = np.where(scaled < 1.0, scaled, np.nan)
     return {
-        "de": squares @ ((np.expm1(-scaled) + scaled) / (2.0 * rate)),
+        "de": squares @ (_beyond_linear(scaled, _EXPONENTIAL, np.expm1(-scaled) + scaled) / (2.0 * rate)),
         "tr": plain,
         "ta": plain,
         "st": squares @ (rate / 16.0 * (2.0 * values - rate * values**2) ** 2),
         "leading": plain,
-        "be": squares @ ((-np.log1p(-below) - scaled) / (2.0 * rate)),
+        "be": squares @ (_beyond_linear(below, _LOGARITHM, -np.log1p(-below) - scaled) / (2.0 * rate)),
     }
+
+
+def _beyond_linear(x: np.ndarray, coefficients: np.ndarray, closed: np.ndarray) -> np.ndarray:
+    """A series from x^2 on where x is small, and the closed form, whose terms cancel there, elsewhere."""
+    return np.where(np.abs(x) < _SMALL, np.polyval(coefficients[::-1], x) * x**2, closed)
 
 
 def linear_mismatches(matrix: np.ndarray, theta: np.ndarray, rate: float) -> dict[str, np.ndarray]:

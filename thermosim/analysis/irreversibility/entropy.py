@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 from thermosim.analysis.estimates import put
-from thermosim.analysis.irreversibility.fields import Field, directional, looked_at
+from thermosim.analysis.irreversibility.fields import Field, directional, one_field
 
 __all__ = ["regularised_entropy_production", "virtual_entropy"]
 
@@ -37,23 +37,23 @@ def virtual_entropy(
     what it goes to as sigma goes to 0. Raises ValueError as `potentials` does, and for sigma that is not positive or
     fewer than two draws.
     """
-    theta, (field,) = _checked(field, theta, learning_rate, sigma)
-    if draws < 2:
-        raise ValueError(f"draws = {draws}: an error needs two of them")
+    theta, field = _checked(field, theta, learning_rate, sigma)
+    _require_draws(draws)
     here = field(theta)
     end = theta - learning_rate * here
-    random, total, square = np.random.default_rng(seed), np.zeros(len(theta)), np.zeros(len(theta))
-    for _ in range(draws):
+    random, mean, spread = np.random.default_rng(seed), np.zeros(len(theta)), np.zeros(len(theta))
+    for draw in range(1, draws + 1):  # B. P. Welford, Technometrics 4, 419 (1962)
         noise = random.normal(size=theta.shape)
         pair = 0.5 * sum(_shed(here, field(end + sigma * xi), xi, learning_rate, sigma) for xi in (noise, -noise))
-        total, square = total + pair, square + pair**2
+        off = pair - mean
+        mean = mean + off / draw
+        spread = spread + off * (pair - mean)
     factor = sigma**2 / (8.0 * learning_rate)
-    mean = total / draws
-    error = np.sqrt(np.maximum(square / draws - mean**2, 0.0) / (draws - 1))
+    error = np.sqrt(spread / (draws * (draws - 1)))
     result, exact = xr.Dataset(), learning_rate / 16.0 * ((here + field(end)) ** 2).sum(1)
-    value, spread = (xr.DataArray(factor * values, dims="replica") for values in (mean, error))
+    value, error_of = (xr.DataArray(factor * values, dims="replica") for values in (mean, error))
     name = "potential of entropy production"
-    put(result, "phi_st", value, spread, "energy", name, "as sigma goes to 0", degrees_of_freedom=draws - 1)
+    put(result, "phi_st", value, error_of, "energy", name, "as sigma goes to 0", degrees_of_freedom=draws - 1)
     return result.assign(exact=xr.DataArray(exact, dims="replica", attrs={"units": "energy", "long_name": name}))
 
 
@@ -70,13 +70,14 @@ def regularised_entropy_production(
 
     bath_entropy <dS>, by `draws` pairs of opposite theta - mean and noise, with its error; system_entropy
     H(theta') - H(theta), of the field linearised at the mean: exact for a linear one, else where tau times the change
-    of its Jacobian is small; entropy_production, their sum, which is not below 0; ratio = sigma^2 Sigma/(8 r phi_ST),
-    phi_ST of the mean. Raises ValueError as `virtual_entropy` does, and for more than 512 parameters.
+    of its Jacobian is small; entropy_production, their sum, not below 0 where that holds; ratio, sigma^2 Sigma over
+    8 r phi_ST of the mean. Raises ValueError as `virtual_entropy` does, and for more than 512 parameters.
     """
     taus, sigmas = np.atleast_1d(np.asarray(tau, float)), np.atleast_1d(np.asarray(sigma, float))
     if not (np.isfinite(taus).all() and (taus > 0.0).all()):
         raise ValueError(f"tau = {tau!r}: expected positive numbers")
-    centre, (field,) = _checked(field, np.asarray(mean, float)[None], learning_rate, *sigmas)
+    _require_draws(draws)
+    centre, field = _checked(field, np.asarray(mean, float)[None], learning_rate, *sigmas)
     if centre.shape[1] > _LARGEST:
         raise ValueError(f"mean has {centre.shape[1]} parameters: a Jacobian is formed of 512 at most")
     bath = np.array([[_bath(field, centre, learning_rate, t, s, draws, seed) for s in sigmas] for t in taus])
@@ -131,7 +132,7 @@ def _shed(here: np.ndarray, there: np.ndarray, noise: np.ndarray, rate: float, s
     return np.asarray((rate**2 * (both**2).sum(1) - 2.0 * rate * sigma * (noise * both).sum(1)) / (2.0 * sigma**2))
 
 
-def _checked(field: Field, theta: np.ndarray, rate: float, *sigmas: float) -> tuple[np.ndarray, list[Field]]:
+def _checked(field: Field, theta: np.ndarray, rate: float, *sigmas: float) -> tuple[np.ndarray, Field]:
     theta = np.array(theta, float)
     if theta.ndim != 2 or not theta.size or not np.isfinite(theta).all():
         raise ValueError(f"theta of shape {theta.shape}: expected finite numbers (replicas, parameters)")
@@ -139,4 +140,9 @@ def _checked(field: Field, theta: np.ndarray, rate: float, *sigmas: float) -> tu
         raise ValueError(f"learning_rate = {rate!r}: expected a positive number")
     if not all(np.isfinite(sigma) and sigma > 0.0 for sigma in sigmas):
         raise ValueError(f"sigma = {sigmas}: expected positive numbers")
-    return theta, looked_at(field, theta)
+    return theta, one_field(field, theta)
+
+
+def _require_draws(draws: int) -> None:
+    if draws < 2:
+        raise ValueError(f"draws = {draws}: an error needs two of them")

@@ -25,13 +25,16 @@ __all__ = [
     "field_of_loss",
     "fields_of_minibatches",
     "looked_at",
+    "one_field",
 ]
 
 Field = Callable[[np.ndarray], np.ndarray]
 ASYMMETRIC = 1e-4  # share of the Jacobian from which on a field is no gradient
 _STEP = float(np.finfo(float).eps) ** (1.0 / 3.0)
+_NEAR = 1e-5  # of theta, a place beside 0
+_SMALL = 0.1  # size of theta from which on its own scale and 1 are alike
 _PAIRS = 8  # of probes of the Jacobian
-CRITICAL = 1e-3  # of the field, what a critical point may leave: potentials, which go as its square, are 1e-6 off
+CRITICAL = 1e-2  # of the field, what a critical point may leave: potentials, which go as its square, are 1e-4 off
 _ITERATIONS, _FOUND, _LARGEST = 60, 1e-8, 512  # towards a critical point, where it is reached, parameters at most
 
 
@@ -79,6 +82,13 @@ def looked_at(field: Field | Sequence[Field], theta: np.ndarray) -> list[Field]:
     return [_as_floats(one) for one in fields]
 
 
+def one_field(field: Field, theta: np.ndarray) -> Field:
+    """The field, looked at as by `looked_at`. Raises ValueError for a list of fields too."""
+    if not callable(field):
+        raise ValueError(f"the field is a {type(field).__name__}: give one callable, and of minibatches one at a time")
+    return looked_at(field, theta)[0]
+
+
 def _look(field: Field, theta: np.ndarray, name: str) -> None:
     given = theta.copy()
     first = np.asarray(field(given))
@@ -104,6 +114,17 @@ def _look(field: Field, theta: np.ndarray, name: str) -> None:
             f"{name} is not deterministic: two answers at one theta are up to {apart:.3g} apart; every measure takes "
             "the way back on the same minibatch, so fix the rows, and what dropout and augmentation draw"
         )
+    _require_rows(field, theta, name, first)
+
+
+def _require_rows(field: Field, theta: np.ndarray, name: str, first: np.ndarray) -> None:
+    """Raise ValueError where moving the first replica moves the answer of another."""
+    moved = theta.copy()
+    moved[0] += _SMALL * (1.0 + np.abs(moved[0]))
+    there = np.asarray(field(moved), float)
+    apart = np.abs(there[1:] - first[1:])
+    if np.any(apart > 1e-6 * np.abs(first[1:]).max(1, initial=0.0, keepdims=True)):
+        raise ValueError(f"{name} mixes replicas: row r of its answer may depend on row r of theta alone")
 
 
 def _as_floats(field: Field) -> Field:
@@ -112,42 +133,60 @@ def _as_floats(field: Field) -> Field:
 
 
 def directional(field: Field, theta: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """J v at theta (R, m) by central differences, v (R, m) of any length: off by some 1e-10 of it for smooth fields."""
+    """J v at theta (R, m) by central differences, v (R, m) of any length: off by some 1e-10 of it for smooth fields.
+
+    Of the steps e (1 + s) and e s, e = 6e-6 and s the size of theta along v, that whose double changes less is taken,
+    where s is small: the field may vary on the scale of 1, or on that of theta.
+    """
     length = np.sqrt((along**2).sum(1, keepdims=True))
     unit = np.divide(along, length, out=np.zeros_like(along), where=length > 0.0)
-    step = _STEP * (1.0 + np.sqrt((theta**2).mean(1, keepdims=True)))
-    return np.asarray((field(theta + step * unit) - field(theta - step * unit)) / (2.0 * step) * length)
+    size = np.sqrt((unit**2 * theta**2).sum(1, keepdims=True))
+
+    def slope(step: np.ndarray) -> np.ndarray:
+        return np.asarray((field(theta + step * unit) - field(theta - step * unit)) / (2.0 * step))
+
+    wide = _STEP * (1.0 + size)
+    found = slope(wide)
+    if np.any((size > 0.0) & (size < _SMALL)):
+        narrow = np.where(size > 0.0, _STEP * size, wide)
+        other = slope(narrow)
+        changes = [
+            np.abs(slope(2.0 * step) - at).max(1, keepdims=True) for step, at in ((wide, found), (narrow, other))
+        ]
+        found = np.where(changes[1] < changes[0], other, found)
+    return found * length
 
 
 def asymmetry(field: Field, theta: np.ndarray) -> np.ndarray:
     """The share |J - J'|/(|J - J'|^2 + |J + J'|^2)^(1/2) of the Jacobian that is no Hessian: (R,), 0 to 1.
 
     From a'Jb - b'Ja and a'Jb + b'Ja of 8 pairs of random vectors, their medians: a kink of a ReLU between the points of
-    a difference spoils one pair. It is some 30 % off where it is not small.
+    a difference spoils one pair. The same with U in the place of b, and the larger of both: a stiff direction hides a
+    turn of the field. It is some 30 % off where it is not small.
     """
-    random = np.random.default_rng(0)
-    odd, even = np.empty((2, _PAIRS, len(theta)))
+    random, here = np.random.default_rng(0), field(theta)
+    turned = directional(field, theta, here)
+    odd, even = np.empty((2, 2, _PAIRS, len(theta)))
     for pair in range(_PAIRS):
         a, b = random.normal(size=(2, *theta.shape))
-        ab, ba = (a * directional(field, theta, b)).sum(1), (b * directional(field, theta, a)).sum(1)
-        odd[pair], even[pair] = (ab - ba) ** 2, (ab + ba) ** 2
-    odd, even = np.median(odd, 0), np.median(even, 0)
+        of_a, of_b = directional(field, theta, a), directional(field, theta, b)
+        for kind, (other, image) in enumerate(((b, of_b), (here, turned))):
+            ab, ba = (a * image).sum(1), (other * of_a).sum(1)
+            odd[kind, pair], even[kind, pair] = (ab - ba) ** 2, (ab + ba) ** 2
+    odd, even = np.median(odd, 1), np.median(even, 1)
     whole = odd + even
-    return np.sqrt(np.divide(odd, whole, out=np.zeros_like(odd), where=whole > 0.0))
+    return np.asarray(np.sqrt(np.divide(odd, whole, out=np.zeros_like(odd), where=whole > 0.0)).max(0))
 
 
 def critical_points(field: Field, theta: np.ndarray) -> np.ndarray:
     """Where a gradient field vanishes, sought downhill from theta (R, m): (R, m).
 
-    0 is taken where it is one for every replica. Else by damped steps of Newton with the absolute values of curvatures
-    (Y. Dauphin et al., arXiv:1406.2572), which minima of the loss attract; its fall along a step is known from the
-    field at both ends and half way (Simpson's rule). Raises ValueError where none is found, or theta has more than 512
-    parameters.
+    By damped steps of Newton with the absolute values of curvatures (Y. Dauphin et al., arXiv:1406.2572), which minima
+    of the loss attract; its fall along a step is known from the field at both ends and half way (Simpson's rule).
+    Raises ValueError where none is found, or theta has more than 512 parameters.
     """
-    zero, here, value = np.zeros_like(theta), theta.copy(), field(theta)
+    here, value = theta.copy(), field(theta)
     scale = np.abs(value).max(1)
-    if np.all(np.abs(field(zero)).max(1) <= _FOUND * scale):
-        return zero
     if theta.shape[1] > _LARGEST:
         raise ValueError(f"theta has {theta.shape[1]} parameters: give `origin`, a critical point of the field")
     best, least, damping = here, np.abs(value).max(1), np.full(len(theta), 1e-2)
@@ -164,11 +203,19 @@ def critical_points(field: Field, theta: np.ndarray) -> np.ndarray:
         best, least = np.where(nearer[:, None], here, best), np.where(nearer, np.abs(value).max(1), least)
     if np.all(least <= CRITICAL * scale):
         return best
+    if _rests_at_zero(field, theta, CRITICAL * scale):
+        return np.zeros_like(theta)
     raise ValueError(
         f"no critical point of the field, where the potentials are 0, was found downhill from theta (it fell to "
         f"{np.max(least / scale):.2g} of what it is there): give `origin`, an array {theta.shape} or "
         f"({theta.shape[1]},), or leave the scalars out with scalars=False"
     )
+
+
+def _rests_at_zero(field: Field, theta: np.ndarray, bound: np.ndarray) -> bool:
+    """Whether 0 is critical, not by convention as where all ReLU have their kink, but with what is around it."""
+    near = _NEAR * np.random.default_rng(1).normal(size=theta.shape) * (1.0 + np.abs(theta))
+    return all(bool(np.all(np.abs(field(at)).max(1) <= bound)) for at in (0.0 * near, near, -near))
 
 
 def _newton(field: Field, theta: np.ndarray, value: np.ndarray, damping: np.ndarray) -> np.ndarray:

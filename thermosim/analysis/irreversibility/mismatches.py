@@ -5,7 +5,7 @@
     time reversal          g_TA = [theta - theta~]/(2 r),    theta~ = theta' + r U(theta')                (B8, G17)
 
 theta' = theta - r U(theta). Each is r J U/2 to leading order, J the Jacobian of U: where J is symmetric, the gradient
-of r |U|^2/4. Differences of theta cancel as r goes to 0; the same numbers, as differences of fields, do not:
+of r |U|^2/4. Differences of theta lose digits as r goes to 0, twice as many as those of fields:
 
     g_DE = int_0^1 [U(theta) - U(y)] ds,   g_TR = U(theta) - U(theta - r U/2),   g_TA = [U(theta) - U(theta')]/2
 
@@ -23,45 +23,82 @@ from thermosim.analysis.irreversibility.fields import Field, directional
 __all__ = ["MEASURES", "discretisation", "leading", "renormalisation", "reversal"]
 
 _MIDPOINTS = (2, 4, 6, 8, 12, 16, 24, 32)  # steps of the rules
-_AGREED = 1e-12  # of the mismatch, where it is enough
-Slope = Callable[[float, np.ndarray], np.ndarray]
+_PARTS, _RESOLVED = (1, 4, 16, 64), 1.0  # of the flow, and r times the curvature that one part bears
+_AGREED = 1e-13  # of the flow, where it is enough
+_EXPLODED = 10.0  # times the field at theta
+_STILL = 1e-9  # of theta, a way that tells no curvature for rounding
+Slope = Callable[[float, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def discretisation(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:
-    """g_DE at theta (R, m): (R, m). The flow is extrapolated from modified midpoint rules of 2, 4, ... 32 steps.
+    """g_DE at theta (R, m): (R, m). The flow over one step, in as many parts as the curvature on the way asks for.
 
-    W. Gragg, SIAM J. Numer. Anal. 2, 384 (1965); R. Bulirsch, J. Stoer, Numer. Math. 8, 1 (1966). Every replica keeps
-    the order at which two neighbouring ones agree best, so that neither rounding nor a ReLU's kink is extrapolated:
-    smooth fields agree to some 1e-12. NaN where the flow runs away.
+    Smooth fields are right to some 1e-12 of it. NaN where the flow runs away, or r times the curvature is above 64.
     """
     here = field(theta)
 
-    def difference(time: float, w: np.ndarray) -> np.ndarray:  # w(1) is the mismatch, y = theta - r (U t - w)
-        return here - field(theta - rate * (here * time - w))
+    def slope(time: float, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # w(1) is the mismatch
+        place = theta - rate * (here * time - w)
+        return here - field(place), place
 
-    best, least, row = np.full_like(theta, np.nan), np.full(len(theta), np.inf), [np.zeros_like(theta)]
     with np.errstate(over="ignore", invalid="ignore"):
-        for order, count in enumerate(_MIDPOINTS):
-            new = [_midpoint(difference, theta, count)]
-            for column in range(min(order, len(row))):
-                ratio = (count / _MIDPOINTS[order - 1 - column]) ** 2
-                new.append(new[column] + (new[column] - row[column]) / (ratio - 1.0))
-            gap = np.abs(new[-1] - row[-1]).max(1)
-            better = gap < least
-            best, least, row = np.where(better[:, None], new[-1], best), np.where(better, gap, least), new
-            if order and np.all(least <= _AGREED * np.abs(best).max(1)):
+        for parts in _PARTS:
+            w, curvature = np.zeros_like(theta), np.zeros(len(theta))
+            for part in range(parts):
+                w, met = _extrapolated(slope, w, part / parts, 1.0 / parts)
+                curvature = np.maximum(curvature, met)
+            resolved = rate * curvature <= _RESOLVED * parts
+            if np.all(resolved):
                 break
-    return best
+        # beside the kink of a ReLU U jumps to and fro for ever, but stays as it is; what is not resolved explodes
+        bounded = np.abs(w).max(1) <= _EXPLODED * np.abs(here).max(1)
+    return np.where((resolved | bounded)[:, None], w, np.nan)
 
 
-def _midpoint(slope: Slope, theta: np.ndarray, count: int) -> np.ndarray:
-    """w(1) of dw/dt = slope(t, w) from 0, by so many steps, with an error in even powers of their length."""
-    step = 1.0 / count
-    before = np.zeros_like(theta)
-    now = before + step * slope(0.0, before)
-    for k in range(1, count):
-        before, now = now, before + 2.0 * step * slope(k * step, now)
-    return np.asarray(0.5 * (now + before + step * slope(1.0, now)))
+def _extrapolated(slope: Slope, w: np.ndarray, start: float, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """w after a time, extrapolated from modified midpoint rules of 2, 4, ... 32 steps, and the curvature met, (R,).
+
+    W. Gragg, SIAM J. Numer. Anal. 2, 384 (1965); R. Bulirsch, J. Stoer, Numer. Math. 8, 1 (1966). Every replica keeps
+    the order at which three neighbours agree best, for two may by chance: neither rounding nor a ReLU's kink is
+    extrapolated.
+    """
+    best, least, last = np.full_like(w, np.nan), np.full(len(w), np.inf), np.full(len(w), np.inf)
+    row, curvature = [np.zeros_like(w)], np.zeros(len(w))
+    for order, count in enumerate(_MIDPOINTS):
+        rule, curvature = _midpoint(slope, w, start, length, count)
+        new = [rule]
+        for column in range(min(order, len(row))):
+            ratio = (count / _MIDPOINTS[order - 1 - column]) ** 2
+            new.append(new[column] + (new[column] - row[column]) / (ratio - 1.0))
+        gap = np.abs(new[-1] - row[-1]).max(1)
+        surely = np.maximum(gap, last)
+        better = surely < least
+        best, least = np.where(better[:, None], new[-1], best), np.where(better, surely, least)
+        last, row = gap, new
+        if np.all(least <= _AGREED * np.abs(best).max(1)):
+            break
+    return best, curvature
+
+
+def _midpoint(
+    slope: Slope, start: np.ndarray, begin: float, length: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """w after so many steps, with an error in even powers of their length; and sum |dU| over sum |dy| of the steps.
+
+    Sums, for the jump of U at a kink of a ReLU is no curvature that finer steps resolve.
+    """
+    step, turns, moves = length / count, np.zeros(len(start)), np.zeros(len(start))
+    (here, place), before = slope(begin, start), start
+    now = start + step * here
+    for k in range(1, count + 1):
+        new, there = slope(begin + k * step, now)
+        moves, turns = moves + np.abs(there - place).max(1), turns + np.abs(new - here).max(1)
+        here, place = new, there
+        if k < count:
+            before, now = now, before + 2.0 * step * here
+    told = moves > _STILL * np.abs(place).max(1)
+    curvature = np.divide(turns, moves, out=np.zeros_like(moves), where=told)
+    return 0.5 * (now + before + step * here), np.where(np.isfinite(moves + turns), curvature, np.inf)
 
 
 def renormalisation(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:

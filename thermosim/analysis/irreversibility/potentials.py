@@ -45,7 +45,8 @@ def potentials(
 
     field: a callable that takes row r to row r, or a list of them, one for each minibatch, averaged over.
     learning_rate: a number, or (K,) for a dimension. origin: a critical point (m,) or (R, m), where the potentials are
-    0; sought downhill where it is not given. scalars=False leaves out what needs a symmetric Jacobian.
+    0; where it is not given a minimum is sought downhill, and 0 tried. scalars=False leaves out what needs a symmetric
+    Jacobian.
 
     phi_de, phi_tr, phi_ta, phi_st and leading_order = r |U|^2/4; mismatch_de, mismatch_tr, mismatch_ta and
     mismatch_leading = r J U/2, over theta_dim; sharpness; asymmetry, the share of J that is no Hessian, 0 to 1.
@@ -84,18 +85,27 @@ def stochastic(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:
 def line_integrals(field: Field, theta: np.ndarray, rate: float, origin: np.ndarray) -> dict[str, np.ndarray]:
     """phi_DE, phi_TR and phi_TA at theta (R, m) from an origin (R, m), by the names of MEASURES, each (R,).
 
-    By Gauss and Kronrod's rule, halved until it is right to 1e-7; a field with kinks ends at 1e-4 or so.
+    By Gauss and Kronrod's rule, halved until its error is 1e-7 of r |U|^2/4 at theta, or 1e-4 or so with kinks; what
+    varies over less than a fifteenth of the ray may be missed. Raises ValueError where the field is not finite on it.
     """
     along = theta - origin
+    square = (field(theta) ** 2).sum(1)
+    scale = np.where(square > 0.0, 0.25 * rate * square, 1.0)
 
     def slope(place: float) -> np.ndarray:
         there = origin + place * along
-        return np.stack([(measure(field, there, rate) * along).sum(1) for measure in MEASURES.values()])
+        return np.stack([(measure(field, there, rate) * along).sum(1) / scale for measure in MEASURES.values()])
 
     values, _ = quad_vec(
-        slope, 0.0, 1.0, epsabs=0.0, epsrel=_QUADRATURE, norm="max", limit=_HALVINGS, quadrature="gk15"
+        slope, 0.0, 1.0, epsabs=_QUADRATURE, epsrel=0.0, norm="max", limit=_HALVINGS, quadrature="gk15"
     )
-    return dict(zip(MEASURES, values, strict=True))
+    if not np.isfinite(values).all():
+        worst = int(np.flatnonzero(~np.isfinite(values).all(0))[0])
+        raise ValueError(
+            f"the measures are not finite on the ray from the origin to theta of replica {worst}, at learning rate "
+            f"{rate:g}: give another origin, a smaller rate, or leave the scalars out with scalars=False"
+        )
+    return dict(zip(MEASURES, values * scale, strict=True))
 
 
 def _of_field(field: Field, theta: np.ndarray, rates: np.ndarray, origin: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -113,7 +123,7 @@ def _at_rate(field: Field, theta: np.ndarray, rate: float, origin: np.ndarray | 
     found |= {f"mismatch_{name}": measure(field, theta, rate) for name, measure in MEASURES.items()}
     found["mismatch_leading"] = leading(field, theta, rate)
     change = (here * (here - there)).sum(1)
-    found["sharpness"] = np.divide(change, rate * square, out=np.zeros_like(change), where=square > 0.0)
+    found["sharpness"] = np.divide(change, rate * square, out=np.full_like(change, np.nan), where=square > 0.0)
     return found
 
 
@@ -141,11 +151,12 @@ def _origin(field: Field, theta: np.ndarray, given: np.ndarray | None, share: np
         if origin.shape not in (theta.shape, theta.shape[1:]) or not np.isfinite(origin).all():
             raise ValueError(f"origin of shape {origin.shape}: expected {theta.shape} or {theta.shape[1:]}")
         origin = np.array(np.broadcast_to(origin, theta.shape))
-        rest, there = np.abs(field(origin)).max(), np.abs(field(theta)).max()
-        if not rest <= CRITICAL * there:
+        rest, there = np.abs(field(origin)).max(1), np.abs(field(theta)).max(1)
+        worst = int(np.argmax(rest - CRITICAL * there))
+        if not rest[worst] <= CRITICAL * there[worst]:
             raise ValueError(
-                f"the field at origin is {rest:.3g}, at theta {there:.3g}: potentials are 0 where the field is; leave "
-                "origin out, and a critical point is sought"
+                f"the field of replica {worst} is {rest[worst]:.3g} at origin, {there[worst]:.3g} at theta: potentials "
+                "are 0 where the field is; leave origin out, and a critical point is sought"
             )
     _require_symmetry(asymmetry(field, 0.5 * (theta + origin)), "half way to the origin")
     return origin

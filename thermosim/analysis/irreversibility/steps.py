@@ -6,15 +6,16 @@
 
 theta' = theta - r U_b(theta), U the field of all rows, U_b that of B rows drawn with replacement, weight decay in both.
 The way back through the same minibatch costs more: <|U_b|^2> holds Tr Cov/B, so that to leading order the two are
-(2 r^2/s^2) (|U|^2 + Tr Cov/B) and (2 r^2/s^2) (|U|^2 + Tr Cov/2B). Both are log ratios of densities of a path with its
-minibatches, so that the integral fluctuation theorem holds for both in the dynamics with noise s.
+(2 r^2/s^2) (|U|^2 + Tr Cov/B) and (2 r^2/s^2) (|U|^2 + Tr Cov/2B). In the dynamics with noise s, where theta' and the
+bath's entropy have their xi and the densities of both ends are added, either is the log ratio of a path with its
+minibatches and its reverse: <exp(-Sigma)> = 1 for both. What is told here is the step without its noise.
 
 Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), G27; the fresh minibatch by hand.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import xarray as xr
@@ -56,6 +57,8 @@ def entropy_of_steps(ds: xr.Dataset, sigma: float | None = None) -> xr.Dataset:
     points = machines(ds)
     sigmas = np.array([_sigma(machine, sigma) for machine in points])
     each = [steps_of(machine) for machine in points]
+    if not each[0].rate.size:
+        raise ValueError("no frame is followed by a step: the last one has none")
     frames = ds.isel(step=slice(0, len(each[0].rate)))
     scale = gathered(frames, [one.rate**2 / (2.0 * s**2) for one, s in zip(each, sigmas, strict=True)], ("step",))
     same = gathered(frames, [one.same for one in each], ("step", "replica"))
@@ -79,6 +82,8 @@ def steps_of(machine: Machine) -> Steps:
     last = int(machine.settings.run.steps)
     last = last // 2 if machine.settings.run.direction == "there-and-back" else last
     frames = [frame for frame, step in enumerate(machine.steps) if step < last]
+    if not frames:
+        return Steps(*(np.empty(0) for _ in fields(Steps)))
     found = [_step(machine, frame) for frame in frames]
     return Steps(*(np.stack(column) for column in zip(*found, strict=True)))
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.irreversibility.fields import Field, directional, looked_at
+from thermosim.analysis.irreversibility.fields import ASYMMETRIC, Field, asymmetry, directional, looked_at, one_field
 from thermosim.analysis.irreversibility.mismatches import MEASURES
 from thermosim.analysis.irreversibility.potentials import stochastic
 
@@ -47,7 +47,16 @@ def symmetry_breaking(
     theta = np.array(theta, float)
     if theta.ndim != 2 or not theta.size or not np.isfinite(theta).all():
         raise ValueError(f"theta of shape {theta.shape}: expected finite numbers (replicas, parameters)")
+    if not (np.isfinite(learning_rate) and learning_rate > 0.0):
+        raise ValueError(f"learning_rate = {learning_rate!r}: expected a positive number")
     fields, (along, bend) = looked_at(field, theta), _orbit(generator, theta)
+    share = np.max([asymmetry(one, theta) for one in fields], axis=0)
+    if np.any(share > ASYMMETRIC):
+        worst = int(np.argmax(share))
+        raise ValueError(
+            f"the field is no gradient: {share[worst]:.2g} of its Jacobian is antisymmetric at theta of replica "
+            f"{worst}; the theorem is on fields with a symmetric one"
+        )
     found: dict[str, np.ndarray] = {}
     for one in fields:
         for name, values in _rates(one, theta, learning_rate, along, bend).items():
@@ -69,7 +78,7 @@ def under_transformation(field: Field, theta: np.ndarray, transform: Field, lear
     ValueError where K does not keep lengths.
     """
     theta = np.array(theta, float)
-    (field,) = looked_at(field, theta)
+    field = one_field(field, theta)
     there = np.asarray(transform(theta.copy()), float)
     before, after = (np.sqrt((here**2).sum(1)) for here in (theta, there))
     if there.shape != theta.shape or not np.allclose(before, after, rtol=1e-12, atol=0.0):
@@ -89,7 +98,7 @@ def _rates(field: Field, theta: np.ndarray, rate: float, along: np.ndarray, bend
     kept = np.einsum("rji,rj->ri", bend, slope)
     size = np.sqrt((kept**2).sum(1)) + np.sqrt((turned**2).sum(1))
     rest = np.sqrt(((turned + kept) ** 2).sum(1))
-    part = np.divide(rest, size, out=np.zeros_like(rest), where=size > _ROUNDING * np.abs(slope).max())
+    part = np.divide(rest, size, out=np.zeros_like(rest), where=size > _ROUNDING * np.abs(slope).max(1))
     worst = int(np.argmax(part))
     if part[worst] > _INVARIANT:
         raise ValueError(
