@@ -17,6 +17,7 @@ from tests.learning_cases import GAUSSIAN
 from tests.test_user_model import CASE, MODEL
 from thermosim import analysis
 from thermosim.analysis.gradient_noise import gradient_noise
+from thermosim.analysis.irreversibility import potentials_in_time
 from thermosim.analysis.machine import machines
 from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.case.faults import CaseError
@@ -94,6 +95,7 @@ FUNCTIONS = {
         "noise_statistics": analysis.noise_statistics,
         "training": analysis.training,
         "curvature": analysis.curvature,
+        "potentials_in_time": lambda ds: potentials_in_time(ds, replicas=1000),
         "dataset_information": analysis.dataset_information,
         "data_processing": lambda ds: analysis.data_processing(ds, "chains"),
     },
@@ -107,8 +109,8 @@ FUNCTIONS = {
 }
 GROUPED = {"naive_reservoir", "thermodynamics"}  # errors by groups of replicas, or by sets, that follow their order
 NEEDS_SETS = {"dataset_information", "data_processing"}
-REPLAYED = {"noise_statistics", "naive_reservoir", "training", "curvature", *NEEDS_SETS}  # what draws minibatches
-# again, or asks for data sets
+REPLAYED = {"noise_statistics", "naive_reservoir", "training", "curvature", "potentials_in_time", *NEEDS_SETS}  # what
+# draws minibatches again, or asks for data sets
 
 AXIS = {
     "reversed": lambda ds, axis: ds.isel({axis: slice(None, None, -1)}),
