@@ -17,7 +17,7 @@ from tests.learning_cases import GAUSSIAN
 from tests.test_user_model import CASE, MODEL
 from thermosim import analysis
 from thermosim.analysis.gradient_noise import gradient_noise
-from thermosim.analysis.irreversibility import entropy_of_steps
+from thermosim.analysis.irreversibility import entropy_of_steps, potentials_in_time
 from thermosim.analysis.machine import machines
 from thermosim.analysis.settings import axes, each_point, settings
 from thermosim.case.faults import CaseError
@@ -96,6 +96,7 @@ FUNCTIONS = {
         "training": analysis.training,
         "curvature": analysis.curvature,
         "entropy_of_steps": lambda ds: entropy_of_steps(ds, 0.1),
+        "potentials_in_time": lambda ds: potentials_in_time(ds, replicas=1000),
         "dataset_information": analysis.dataset_information,
         "data_processing": lambda ds: analysis.data_processing(ds, "chains"),
     },
@@ -109,15 +110,9 @@ FUNCTIONS = {
 }
 GROUPED = {"naive_reservoir", "thermodynamics"}  # errors by groups of replicas, or by sets, that follow their order
 NEEDS_SETS = {"dataset_information", "data_processing"}
-REPLAYED = {
-    "noise_statistics",
-    "naive_reservoir",
-    "training",
-    "curvature",
-    "entropy_of_steps",
-    *NEEDS_SETS,
-}  # what draws minibatches
-# again, or asks for data sets
+# what draws minibatches again, or asks for data sets
+REPLAYED = {"noise_statistics", "naive_reservoir", "training", "curvature", *NEEDS_SETS}
+REPLAYED |= {"entropy_of_steps", "potentials_in_time"}
 
 AXIS = {
     "reversed": lambda ds, axis: ds.isel({axis: slice(None, None, -1)}),

@@ -20,10 +20,11 @@ from thermosim.analysis.irreversibility.in_time import potentials_in_time, why_n
 from thermosim.analysis.loss_gradients import gradient_of
 from thermosim.analysis.machine import Machine
 from thermosim.analysis.training import curvature, training
+from thermosim.data.tables import DataError
 from thermosim.exact.edge_flows import central_path, flow_path
 from thermosim.plots import style
 from thermosim.plots.labels import label
-from thermosim.plots.learning_panels import collected
+from thermosim.plots.learning_panels import collected, why_not
 from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
 from thermosim.plots.page import Draw
@@ -52,7 +53,10 @@ def panels(point: Point) -> tuple[list[Draw], list[str]]:
     few = point.ds.isel(step=sorted({round(k) for k in np.linspace(0, count - 1, min(_FRAMES, count))}))
     section = point.machine.settings.irreversibility
     most = section.replicas if section else 16
-    found = potentials_in_time(few, replicas=most)
+    try:
+        found = potentials_in_time(few, replicas=most)
+    except (ValueError, DataError) as error:
+        return [], [why_not("irreversibility in time", error)]
     minibatches = point.machine.settings.theta.batch != "all"
     draws, why = collected(
         [
