@@ -42,6 +42,7 @@ from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
+from thermosim.checks.irreversibility_sweep import sweep_advice, sweep_comparisons
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
 from thermosim.checks.regression import is_regression, regression_comparisons, why_no_regression
@@ -73,6 +74,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += charge_comparisons(ds, everyone) + entropic_comparisons(ds, everyone)
     comparisons += platonic_comparisons(ds, everyone)
     comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
+    comparisons += sweep_comparisons(ds, everyone)
     return comparisons
 
 
@@ -102,6 +104,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
     if is_regression(everyone) and (why := why_no_regression(everyone)):
         said.append(f"The exact moments of linear regression are not compared: {why}.")
     said += platonic_advice(ds, everyone)
+    said += sweep_advice(ds, everyone)
     said += _of_starts(everyone)
     deliberate = "theta" in settings(ds).record.tables
     if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in everyone):

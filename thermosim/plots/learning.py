@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from thermosim.analysis.settings import settings, without_single_axes
-from thermosim.plots import learning_panels, learning_sweep, reservoir, retrace, samples, style
+from thermosim.plots import irreversibility_sweep, learning_panels, learning_sweep, reservoir, retrace, samples, style
 from thermosim.plots.energies import replicas
 from thermosim.plots.learning_points import Point, points
 from thermosim.plots.page import Draw, page
@@ -49,6 +49,8 @@ def figure(ds: xr.Dataset) -> Figure:
             return page(title, [], notes)
         if resolved.run.direction == "there-and-back":
             draws, why = retrace.panels(ds, everything)
+        elif made := irreversibility_sweep.panels(ds):
+            draws, why = made
         elif not resolved.x:
             draws, why = reservoir.panels(ds, everything)
         elif resolved.sweep:

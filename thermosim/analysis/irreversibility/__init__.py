@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from thermosim.analysis.irreversibility.fields import asymmetry, critical_points, field_of_loss, fields_of_minibatches
 from thermosim.analysis.irreversibility.potentials import potentials
+from thermosim.analysis.irreversibility.sweep import sweep
 
-__all__ = ["asymmetry", "critical_points", "field_of_loss", "fields_of_minibatches", "potentials"]
+__all__ = ["asymmetry", "critical_points", "field_of_loss", "fields_of_minibatches", "potentials", "sweep"]

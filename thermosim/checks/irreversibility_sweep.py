@@ -1,0 +1,143 @@
+"""Irreversibility over a sweep of the learning rate r at fixed theta, against closed forms and leading order.
+
+    recorded step    <|theta_1 - theta_0|^2>/(4 r) = (r/4) (|g|^2 + tr C/B) at theta_0: leading order, from the run
+    a quadratic      the four potentials, exact at any r (`exact.irreversibility`): quadratic, linear regression
+    a smooth loss    potentials r |U|^2/4 and vectors r J U/2, within bounds of the remainder measured on the path
+
+The bounds are estimates by constants that are lower than the true ones (`analysis.irreversibility.bounds`): one and a
+half times the bound is allowed. Where ReLU has kinks nothing bounds the remainder, and only the recorded step is told.
+Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), G33 to G36.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from thermosim.analysis.comparison import Comparison
+from thermosim.analysis.irreversibility.ensemble_sweep import (
+    EnsembleSweep,
+    ensemble_sweep,
+    exact_potentials,
+    why_no_sweep,
+)
+from thermosim.analysis.machine import Machine
+from thermosim.analysis.settings import axes, settings
+from thermosim.checks.means import is_nearly_normal, mean_comparison
+from thermosim.data.tables import DataError
+
+__all__ = ["sweep_advice", "sweep_comparisons"]
+
+_ALLOWED = 1.5  # of a bound
+_QUADRATURE = 1e-6  # of a potential, what its line integral, and a critical point, may leave
+_ROUNDING = 1e-9  # of |U|, to which differences of fields are known
+_REPLICAS = 1024  # whose recorded steps are compared, at most
+_NAMES = {"de": "phi_DE", "tr": "phi_TR", "ta": "phi_TA", "st": "phi_ST"}
+_CLOSED = "closed form of a quadratic, any learning rate"
+_SMOOTH = "leading order, within the bound of the remainder measured on the path"
+
+
+def sweep_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
+    """None where the case has no [irreversibility], or is no sweep of learning rates."""
+    if settings(ds).irreversibility is None or why_no_sweep(ds, everyone):
+        return []
+    try:
+        here = ensemble_sweep(ds)
+        found = _recorded(ds, everyone)
+    except (ValueError, DataError):  # sweep_advice says why
+        return []
+    if here.quadratics:
+        return found + _closed_forms(here)
+    return found + (_leading_order(here) if here.smooth else [])
+
+
+def sweep_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[str]:
+    """Why potentials are not compared, where they are not."""
+    if settings(ds).irreversibility is None or why_no_sweep(ds, everyone):
+        return []
+    try:
+        here = ensemble_sweep(ds)
+    except (ValueError, DataError) as why:
+        return [f"The sweep of irreversibility is not compared: {why}."]
+    said = []
+    if here.no_scalars:
+        said.append(f"phi_DE, phi_TR and phi_TA are left out: {here.no_scalars}.")
+    if not here.smooth:
+        said.append("Remainders are not compared: ReLU has kinks, and nothing bounds them there.")
+    return said
+
+
+def _recorded(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
+    """Leading order by the length of the recorded step, against the rows' own moments at its start."""
+    if "theta" not in ds or int(ds["step"][1]) != 1:
+        return []
+    excess, sizes = [], []
+    for machine in everyone:
+        theta, there = (machine.theta(frame)[:_REPLICAS] for frame in (0, 1))
+        rate, batch, sets = float(machine.settings.theta.learning_rate), machine.settings.theta.batch, machine.data_set()
+        expected = np.empty(len(theta))
+        for number in np.unique(sets[: len(theta)]):
+            mine = sets[: len(theta)] == number
+            moments = machine.evaluator.gradient_moments(machine.data.of_set(int(number)), theta[mine])
+            noise = 0.0 if batch == "all" else np.maximum(moments[2], 0.0).sum(1) / int(batch)
+            expected[mine] = rate / 4.0 * ((moments[1] ** 2).sum(1) + noise)
+        moved = np.linalg.norm(there - theta, axis=1)
+        excess.append(moved**2 / (4.0 * rate) - expected)
+        # a step is the difference of two theta, of which neither is known better than to rounding
+        sizes.append(float(np.mean(moved * np.abs(theta).max(1)) / rate + np.mean(expected)))
+    if not np.all(np.isfinite(excess)):
+        return []
+    values = xr.DataArray(np.stack(excess), dims=["learning_rate", "replica"])
+    whole = everyone[0].settings.theta.batch == "all"
+    reference = "(r/4)(|g|^2 + tr C/B) of the rows, B drawn with replacement" if not whole else "(r/4)|g|^2 of the rows"
+    scale = np.array(sizes)
+    quantity = "|theta_1 - theta_0|^2/(4 r) less leading order of entropy production"
+    comparison = mean_comparison(ds, quantity, values, 0.0, reference, scale=scale, units="energy")
+    if whole:  # nothing is drawn: what is left is rounding, and has no error bar
+        zero = np.zeros(len(scale))
+        return [Comparison(quantity, comparison.measured, zero, zero, np.inf, reference, scale=scale, units="energy")]
+    return [comparison] if is_nearly_normal(comparison) and axes(ds) == ["learning_rate"] else []
+
+
+def _closed_forms(here: EnsembleSweep) -> list[Comparison]:
+    exact = exact_potentials(here.quadratics, here.theta, here.rates)
+    return [
+        _certain(f"{_NAMES[name]} over its closed form", here, name, 1.0 / exact[name], _QUADRATURE, 1.0, _CLOSED)
+        for name in here.found["potential"].values
+    ]
+
+
+def _leading_order(here: EnsembleSweep) -> list[Comparison]:
+    """Ratios to leading order of potentials, and distances of vectors from theirs."""
+    found, rates = here.found, here.rates
+    lead = found["leading_order"].values
+    comparisons = []
+    for name in found["potential"].values:
+        bound = found["remainder_bound"].sel(potential=name).values * rates**2 / lead
+        allowed = _ALLOWED * bound.mean(0) + _QUADRATURE
+        comparisons.append(_certain(f"{_NAMES[name]}/(r |U|^2/4)", here, name, 1.0 / lead, allowed, 1.0, _SMOOTH))
+    for name in found["vector"].values:
+        off, bound = (found[f"vector_remainder{kind}"].sel(vector=name).values for kind in ("", "_bound"))
+        floor = _ROUNDING * np.sqrt(4.0 * lead / rates) / rates**2
+        measured = (off / (_ALLOWED * bound + floor)).max(0)
+        quantity = f"|g_{name.upper()} - r J U/2| over what it may be, largest"
+        zero = np.zeros(len(rates))
+        comparisons.append(Comparison(quantity, measured, zero, zero, np.inf, _SMOOTH, tolerance=1.0))
+    return comparisons
+
+
+def _certain(
+    quantity: str,
+    here: EnsembleSweep,
+    name: str,
+    factor: np.ndarray,
+    tolerance: float | np.ndarray,
+    exact: float,
+    reference: str,
+) -> Comparison:
+    """Mean over replicas of phi times a factor (R, K), without an error: nothing in it is drawn."""
+    measured = (here.found["phi"].sel(potential=name).values * factor).mean(0)
+    zero = np.zeros(len(measured))
+    return Comparison(quantity, measured, zero, zero + exact, np.inf, reference, tolerance=tolerance)
