@@ -21,10 +21,12 @@ from thermosim.analysis.irreversibility.ensemble_sweep import (
     EnsembleSweep,
     ensemble_sweep,
     exact_potentials,
+    is_smooth,
+    why_no_scalars,
     why_no_sweep,
 )
 from thermosim.analysis.machine import Machine
-from thermosim.analysis.settings import axes, settings
+from thermosim.analysis.settings import settings
 from thermosim.checks.means import is_nearly_normal, mean_comparison
 from thermosim.data.tables import DataError
 
@@ -58,47 +60,56 @@ def sweep_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[str]:
     if settings(ds).irreversibility is None or why_no_sweep(ds, everyone):
         return []
     try:
-        here = ensemble_sweep(ds)
+        no_scalars = why_no_scalars(everyone[0])
     except (ValueError, DataError) as why:
         return [f"The sweep of irreversibility is not compared: {why}."]
     said = []
-    if here.no_scalars:
-        said.append(f"phi_DE, phi_TR and phi_TA are left out: {here.no_scalars}.")
-    if not here.smooth:
+    if no_scalars:
+        said.append(f"phi_DE, phi_TR and phi_TA are left out: {no_scalars}.")
+    if not is_smooth(everyone[0]):
         said.append("Remainders are not compared: ReLU has kinks, and nothing bounds them there.")
     return said
 
 
 def _recorded(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
-    """Leading order by the length of the recorded step, against the rows' own moments at its start."""
-    if "theta" not in ds or int(ds["step"][1]) != 1:
+    """Leading order by the length of the recorded step, over that of the rows' own moments at its start."""
+    if ds.sizes["step"] < 2 or int(ds["step"][1]) != 1:
         return []
-    excess, sizes = [], []
+    ratios, scales, whole = [], [], everyone[0].settings.theta.batch == "all"
     for machine in everyone:
         theta, there = (machine.theta(frame)[:_REPLICAS] for frame in (0, 1))
-        rate, batch, sets = float(machine.settings.theta.learning_rate), machine.settings.theta.batch, machine.data_set()
-        expected = np.empty(len(theta))
-        for number in np.unique(sets[: len(theta)]):
-            mine = sets[: len(theta)] == number
-            moments = machine.evaluator.gradient_moments(machine.data.of_set(int(number)), theta[mine])
-            noise = 0.0 if batch == "all" else np.maximum(moments[2], 0.0).sum(1) / int(batch)
-            expected[mine] = rate / 4.0 * ((moments[1] ** 2).sum(1) + noise)
-        moved = np.linalg.norm(there - theta, axis=1)
-        excess.append(moved**2 / (4.0 * rate) - expected)
+        rate, moved = float(machine.settings.theta.learning_rate), np.linalg.norm(there - theta, axis=1)
+        expected = 0.25 * rate * _squared_gradient(machine, theta)
+        if not np.all(expected > 0.0):
+            return []
+        ratios.append(moved**2 / (4.0 * rate) / expected)
         # a step is the difference of two theta, of which neither is known better than to rounding
-        sizes.append(float(np.mean(moved * np.abs(theta).max(1)) / rate + np.mean(expected)))
-    if not np.all(np.isfinite(excess)):
+        scales.append(1.0 + float(np.mean(moved * np.abs(theta).max(1) / (rate * expected))))
+    if not np.all(np.isfinite(ratios)):
         return []
-    values = xr.DataArray(np.stack(excess), dims=["learning_rate", "replica"])
-    whole = everyone[0].settings.theta.batch == "all"
-    reference = "(r/4)(|g|^2 + tr C/B) of the rows, B drawn with replacement" if not whole else "(r/4)|g|^2 of the rows"
-    scale = np.array(sizes)
-    quantity = "|theta_1 - theta_0|^2/(4 r) less leading order of entropy production"
-    comparison = mean_comparison(ds, quantity, values, 0.0, reference, scale=scale, units="energy")
+    quantity, scale = "|theta_1 - theta_0|^2/(4 r) over leading order of entropy production", np.array(scales)
+    values = xr.DataArray(np.stack(ratios), dims=["learning_rate", "replica"])
     if whole:  # nothing is drawn: what is left is rounding, and has no error bar
-        zero = np.zeros(len(scale))
-        return [Comparison(quantity, comparison.measured, zero, zero, np.inf, reference, scale=scale, units="energy")]
-    return [comparison] if is_nearly_normal(comparison) and axes(ds) == ["learning_rate"] else []
+        one = np.ones(len(scale))
+        reference = "(r/4)|g|^2 of the rows"
+        return [Comparison(quantity, values.mean("replica").values, 0.0 * one, one, np.inf, reference, scale=scale)]
+    reference = "(r/4)(|g|^2 + tr C/B) of the rows, which are drawn with replacement"
+    comparison = mean_comparison(ds, quantity, values, 1.0, reference, scale=scale)
+    return [comparison] if is_nearly_normal(comparison) else []
+
+
+def _squared_gradient(machine: Machine, theta: np.ndarray) -> np.ndarray:
+    """E |g_B|^2 over minibatches at theta (R, m): (R,)."""
+    sets, batch, found = machine.data_set()[: len(theta)], machine.settings.theta.batch, np.empty(len(theta))
+    for number in np.unique(sets):
+        mine = sets == number
+        rows = machine.data.of_set(int(number))
+        if batch == "all":
+            found[mine] = (machine.evaluator.data_gradient(rows, theta[mine])[1] ** 2).sum(1)
+            continue
+        _, mean, variance = machine.evaluator.gradient_moments(rows, theta[mine])
+        found[mine] = (mean**2 + np.maximum(variance, 0.0) / int(batch)).sum(1)
+    return found
 
 
 def _closed_forms(here: EnsembleSweep) -> list[Comparison]:

@@ -63,7 +63,9 @@ def validate(constants: Values, settings: Any) -> list[str]:
     if np.abs(matrix - matrix.T).max() > _ROUNDING * size:
         return ["model.curvature: is not symmetric; a loss sees (A + A')/2 only: give that."]
     if (least := float(np.linalg.eigvalsh(matrix)[0])) < -_ROUNDING * size:
-        return [f"model.curvature: has the eigenvalue {least:.3g}, along which the loss has no minimum; give none below 0."]
+        return [
+            f"model.curvature: has the eigenvalue {least:.3g}, along which the loss has no minimum; give none below 0."
+        ]
     told = [f"model.{key}" for key, usual in (("condition", 1.0), ("rotation", 0)) if constants[key] != usual]
     if told and not np.allclose(matrix, _spectral(constants), rtol=0.0, atol=_ROUNDING):
         return [f"{', '.join(told)}: describe the curvature, which is given itself; remove them, or model.curvature."]

@@ -38,20 +38,21 @@ _FLOOR = 1e-9  # of the field: remainders below are rounding
 _FINE = 60  # rates of a line
 
 
-def panels(ds: xr.Dataset) -> tuple[list[Draw], list[str]] | None:
-    """Four panels and what is to be said of them; None where the run is no sweep of this kind."""
+def panels(ds: xr.Dataset) -> tuple[list[Draw], list[str], str] | None:
+    """Four panels, what is to be said of them, and what points are means of; None where the run is no sweep of this kind."""
     if settings(ds).irreversibility is None or why_no_sweep(ds, machines(ds)):
         return None
     try:
         here = ensemble_sweep(survivors(ds).ds)
     except (ValueError, DataError) as error:
-        return [], [why_not("irreversibility", error)]
+        return [], [why_not("irreversibility", error)], ""
     draws = [partial(draw, here) for draw in (_potentials, _ratios, _remainders, _angles)]
-    return draws, [_departures(here), *_said(here)]
+    told = [_departures(here, "potential"), _departures(here, "vector"), *_said(here)]
+    return draws, told, f"{len(here.theta)} replicas, at the starts of the smallest learning rate"
 
 
 def _said(here: EnsembleSweep) -> list[str]:
-    said = [f"Every learning rate at the starts of the smallest one, {here.theta.shape[0]} replicas."]
+    said = []
     if here.batches > 1:
         said.append(f"Averaged over {here.batches} minibatches, each reversed on itself.")
     if here.no_scalars:
@@ -59,21 +60,29 @@ def _said(here: EnsembleSweep) -> list[str]:
     said.append(
         "Bounds by constants measured at points of the path, which are lower than the true ones."
         if here.smooth
-        else "No bounds: ReLU has kinks, where the field jumps and line integrals are off at leading order."
+        else "No bounds of what is left: ReLU has kinks, where the field jumps."
     )
     return said
 
 
-def _departures(here: EnsembleSweep) -> str:
-    """At which r h each potential leaves leading order by a tenth."""
-    told = []
-    for name in here.found["potential"].values:
-        values = here.found["departure"].sel(potential=name).values
+def _departures(here: EnsembleSweep, kind: str) -> str:
+    """At which r h each potential, or mismatch, leaves leading order by a tenth."""
+    told, letter = [], r"\phi" if kind == "potential" else "g"
+    every = here.found["departure" if kind == "potential" else "vector_departure"]
+    for name in every[kind].values:
+        values = every.sel({kind: name}).values
         known = values[np.isfinite(values)]
         most = f"{known.mean():.2g}" if known.size else "nowhere"
-        told.append(rf"$\phi_{{{_NAMES[name]}}}$ {most}" + ("" if known.size in (0, values.size) else "*"))
+        told.append(rf"${letter}_{{{_NAMES[name]}}}$ {most}" + ("" if known.size in (0, values.size) else "*"))
     partly = " *: of the replicas that do." if any(words.endswith("*") for words in told) else ""
-    return f"{DEPARTED:.0%} off leading order at $rh$ = " + ", ".join(told) + f".{partly}"
+    along = "" if kind == "potential" else ", along it,"
+    return f"{DEPARTED:.0%} off leading order{along} at $rh$ = " + ", ".join(told) + f".{partly}"
+
+
+def _with_order(here: EnsembleSweep, name: str, order: str) -> str:
+    """A potential with its order in r, where that is known."""
+    value = float(here.found[order].sel(potential=name))
+    return rf"$\phi_{{{_NAMES[name]}}}$" + (f": order {value:.2f}" if np.isfinite(value) else "")
 
 
 def _mean(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -90,7 +99,7 @@ def _potentials(here: EnsembleSweep, panel: Axes) -> None:
     exact = exact_potentials(here.quadratics, here.theta, fine) if here.quadratics else {}
     for name in found["potential"].values:
         mean, error = _mean(found["phi"].sel(potential=name))
-        style.data(panel, rates, mean, error, look=_LOOKS[name], label=rf"$\phi_{{{_NAMES[name]}}}$")
+        style.data(panel, rates, mean, error, look=_LOOKS[name], label=_with_order(here, name, "order"))
         if exact:
             style.theory(panel, fine, exact[name].mean(0), color=_LOOKS[name].color)
     panel.set(xlabel="learning rate $r$", ylabel=r"potential $\phi$ (energy)")
@@ -131,7 +140,8 @@ def _remainders(here: EnsembleSweep, panel: Axes) -> None:
             continue
         error = None if error is None else error[known]
         look = _LOOKS[name]
-        style.data(panel, rates[known], mean[known], error, look=look, label=rf"$\phi_{{{_NAMES[name]}}}$")
+        words = _with_order(here, name, "remainder_order")
+        style.data(panel, rates[known], mean[known], error, look=look, label=words)
         if here.smooth:
             bound = found["remainder_bound"].sel(potential=name).mean("replica").values
             panel.plot(rates, bound, color=look.color, lw=0.9, ls=(0, (4, 2)), zorder=1)

@@ -50,7 +50,7 @@ def figure(ds: xr.Dataset) -> Figure:
         if resolved.run.direction == "there-and-back":
             draws, why = retrace.panels(ds, everything)
         elif made := irreversibility_sweep.panels(ds):
-            draws, why = made
+            return page(title, made[0], notes + made[1], made[2])
         elif not resolved.x:
             draws, why = reservoir.panels(ds, everything)
         elif resolved.sweep:

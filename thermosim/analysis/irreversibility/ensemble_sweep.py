@@ -12,16 +12,26 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.irreversibility.fields import Field, field_of_loss
+from thermosim.analysis.irreversibility.fields import Field
+from thermosim.analysis.irreversibility.potentials import potentials
 from thermosim.analysis.irreversibility.sweep import sweep
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.settings import axes
 from thermosim.exact.irreversibility import quadratic_potentials
+from thermosim.kernels.evaluate import Evaluator
 from thermosim.model import Model, Values
 
-__all__ = ["EnsembleSweep", "ensemble_sweep", "exact_potentials", "quadratic_of", "why_no_sweep"]
+__all__ = [
+    "EnsembleSweep",
+    "ensemble_sweep",
+    "exact_potentials",
+    "is_smooth",
+    "quadratic_of",
+    "why_no_scalars",
+    "why_no_sweep",
+]
 
-_BATCHES = 16  # at most
+_BATCHES = _REPLICAS = 16  # at most
 _KINKED = "relu"
 Quadratic = tuple[np.ndarray, np.ndarray]  # matrix (m, m), and where the loss is least (m,)
 
@@ -68,24 +78,45 @@ def ensemble_sweep(ds: xr.Dataset) -> EnsembleSweep:
     if why := why_no_sweep(ds, everyone):
         raise ValueError(why)
     machine = everyone[0]
-    section, sets = machine.settings.irreversibility, machine.data_set()
-    mine = np.flatnonzero(sets == sets[0])[: 16 if section is None else section.replicas]
-    rows, theta = machine.data.of_set(int(sets[0])), machine.theta(0)[mine]
-    batch = machine.settings.theta.batch
-    size = len(rows) if batch == "all" else min(int(batch), len(rows))
-    parts = [rows[k * size : (k + 1) * size] for k in range(min(len(rows) // size, _BATCHES))]
-    fields: list[Field] = [field_of_loss(machine.model, machine.constants, part) for part in parts]
+    parts, theta = _minibatches(machine)
+    fields, why = _fields(machine, parts), why_no_scalars(machine)
     quadratics = [quadratic_of(machine.model, machine.constants, part) for part in parts]
-    rates, wanted, why = ds["learning_rate"].values, section is None or section.scalars, "irreversibility.scalars = false"
-    try:
-        found = sweep(fields, theta, rates, scalars=wanted)
-    except ValueError as error:
-        if not wanted:
-            raise
-        why, wanted, found = str(error), False, sweep(fields, theta, rates, scalars=False)
+    found = sweep(fields, theta, ds["learning_rate"].values, scalars=not why)
     known = [one for one in quadratics if one is not None]
-    smooth = machine.constants.get("activation") != _KINKED
-    return EnsembleSweep(found, theta, known, smooth, "" if wanted else why, len(fields))
+    return EnsembleSweep(found, theta, known, is_smooth(machine), why, len(fields))
+
+
+def why_no_scalars(machine: Machine) -> str:
+    """Why there are no phi_DE, phi_TR and phi_TA at the starts of a point; empty where there are."""
+    section, (parts, theta) = machine.settings.irreversibility, _minibatches(machine)
+    if section is not None and not section.scalars:
+        return "irreversibility.scalars = false"
+    try:
+        potentials(_fields(machine, parts), theta, float(machine.settings.theta.learning_rate))
+    except ValueError as why:
+        return str(why)
+    return ""
+
+
+def is_smooth(machine: Machine) -> bool:
+    """Whether no ReLU is known of."""
+    return bool(machine.constants.get("activation") != _KINKED)
+
+
+def _minibatches(machine: Machine) -> tuple[list[np.ndarray], np.ndarray]:
+    """Minibatches (B, n) of the data of the first replica, and theta (R, m) of those that learn from the same."""
+    section, sets, batch = machine.settings.irreversibility, machine.data_set(), machine.settings.theta.batch
+    mine = np.flatnonzero(sets == sets[0])[: _REPLICAS if section is None else section.replicas]
+    rows = machine.data.of_set(int(sets[0]))
+    size = len(rows) if batch == "all" else min(int(batch), len(rows))
+    count = min(len(rows) // size, _BATCHES)
+    return [rows[k * size : (k + 1) * size] for k in range(count)], machine.theta(0)[mine]
+
+
+def _fields(machine: Machine, parts: Sequence[np.ndarray]) -> list[Field]:
+    """By one thread: thousands of calls of a few replicas take less than threads to start."""
+    evaluator = Evaluator(machine.model, machine.constants, threads=1)
+    return [lambda theta, rows=part: evaluator.data_gradient(rows, theta)[1] for part in parts]  # type: ignore[misc]
 
 
 def quadratic_of(model: Model, constants: Values, rows: np.ndarray) -> Quadratic | None:
@@ -107,5 +138,6 @@ def exact_potentials(quadratics: Sequence[Quadratic], theta: np.ndarray, rates: 
         [quadratic_potentials(matrix, theta - least, float(rate)) for rate in rates] for matrix, least in quadratics
     ]
     return {
-        name: np.mean([np.stack([found[name] for found in one], axis=-1) for one in each], axis=0) for name in each[0][0]
+        name: np.mean([np.stack([found[name] for found in one], axis=-1) for one in each], axis=0)
+        for name in each[0][0]
     }
