@@ -1,4 +1,4 @@
-"""Sweeps of the learning rate at fixed theta: closed forms, orders, bounds by brute force, the cases' check and picture."""
+"""Sweeps of the learning rate at fixed theta: closed forms, orders, bounds by brute force, check and picture."""
 
 import importlib
 

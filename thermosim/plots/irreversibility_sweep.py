@@ -39,14 +39,14 @@ _FINE = 60  # rates of a line
 
 
 def panels(ds: xr.Dataset) -> tuple[list[Draw], list[str], str] | None:
-    """Four panels, what is to be said of them, and what points are means of; None where the run is no sweep of this kind."""
+    """Four panels, what is to be said of them, and what points are means of; None where the run is no such sweep."""
     if settings(ds).irreversibility is None or why_no_sweep(ds, machines(ds)):
         return None
     try:
         here = ensemble_sweep(survivors(ds).ds)
     except (ValueError, DataError) as error:
         return [], [why_not("irreversibility", error)], ""
-    draws = [partial(draw, here) for draw in (_potentials, _ratios, _remainders, _angles)]
+    draws: list[Draw] = [partial(draw, here) for draw in (_potentials, _ratios, _remainders, _angles)]
     told = [_departures(here, "potential"), _departures(here, "vector"), *_said(here)]
     return draws, told, f"{len(here.theta)} replicas, at the starts of the smallest learning rate"
 

@@ -58,7 +58,7 @@ def scalar_bounds(field: Field, theta: np.ndarray, rate: float, origin: np.ndarr
 
 
 def _of_flow(field: Field, theta: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """L1, L2 and M on the flow of time one from theta: each (R,). By Runge and Kutta's fourth order, which is enough."""
+    """L1, L2 and M on the flow of time one from theta, by Runge and Kutta's fourth order: each (R,)."""
     step, y = rate * (_POINTS[1] - _POINTS[0]), theta
     slope, curved, most = np.zeros((3, len(theta)))
     for _ in _POINTS:

@@ -26,7 +26,7 @@ from thermosim.analysis.irreversibility.potentials import potentials
 __all__ = ["DEPARTED", "departure", "sweep"]
 
 DEPARTED = 0.1  # of leading order
-_LINEAR = 0.2  # r h up to which orders are fitted
+_LINEAR = 0.1  # r h up to which orders are fitted
 _LEAST_RATES = 3
 _ROUNDING = 1e-8  # of leading order: a remainder below it has no order
 _WORDS = {
@@ -62,7 +62,7 @@ def sweep(
     field, origin and scalars are those of `potentials`. Over `potential` (de, tr, ta, st; without scalars st): phi,
     ratio, remainder, remainder_bound, departure, order, remainder_order. Over `vector` (de, tr, ta): projection,
     cosine, vector_remainder, vector_remainder_bound, vector_departure, vector_remainder_order. Besides leading_order,
-    sharpness, and rate_sharpness = r h. Orders are means over replicas, with X_error, fitted where r h is at most 0.2
+    sharpness, and rate_sharpness = r h. Orders are means over replicas, with X_error, fitted where r h is at most 0.1
     and the remainder more than 1e-8 of leading order; NaN at fewer than three such rates, as a departure is that lies
     outside the rates.
 
@@ -75,7 +75,7 @@ def sweep(
     theta = np.array(theta, float)
     fields = looked_at(field, theta)
     each = [_of_field(one, theta, rates, origin, scalars) for one in fields]
-    raw = {name: sum(found[name] for found in each) / len(fields) for name in each[0]}
+    raw = {name: np.mean([found[name] for found in each], axis=0) for name in each[0]}
     lead, vector = raw["leading_order"], raw["mismatch_leading"]
     found = {"leading_order": lead, "sharpness": raw["sharpness"], "rate_sharpness": rates * raw["sharpness"]}
     names = [name for name in (*MEASURES, "st") if f"phi_{name}" in raw]
