@@ -199,7 +199,7 @@ def test_what_is_left_out_is_said():
     assert len(sweep_comparisons(ds, machines(ds))) == 1
     said = " ".join(sweep_advice(ds, machines(ds)))
     assert "phi_DE, phi_TR and phi_TA are left out: irreversibility.scalars = false" in said
-    assert "ReLU has kinks" in said
+    assert "ReLU, or a model of your own, may have kinks" in said
 
 
 def test_recorded_minibatches_have_leading_order_on_average():

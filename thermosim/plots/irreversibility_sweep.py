@@ -60,7 +60,7 @@ def _said(here: EnsembleSweep) -> list[str]:
     said.append(
         "Bounds by constants measured at points of the path, which are lower than the true ones."
         if here.smooth
-        else "No bounds of what is left: ReLU has kinks, where the field jumps."
+        else "No bounds of what is left: ReLU, or a model of your own, may have kinks, where the field jumps."
     )
     return said
 

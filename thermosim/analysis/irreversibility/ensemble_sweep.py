@@ -20,6 +20,7 @@ from thermosim.analysis.settings import axes
 from thermosim.exact.irreversibility import quadratic_potentials
 from thermosim.kernels.evaluate import Evaluator
 from thermosim.model import Model, Values
+from thermosim.models import MODELS
 
 __all__ = [
     "EnsembleSweep",
@@ -43,7 +44,7 @@ class EnsembleSweep:
     found: xr.Dataset
     theta: np.ndarray  # (R, m)
     quadratics: list[Quadratic]  # one of each minibatch; none where the loss is no quadratic
-    smooth: bool  # whether no ReLU is known of
+    smooth: bool  # whether it is known to have no kinks
     no_scalars: str  # why there are no phi_DE, phi_TR, phi_TA; empty where there are
     batches: int
 
@@ -99,8 +100,8 @@ def why_no_scalars(machine: Machine) -> str:
 
 
 def is_smooth(machine: Machine) -> bool:
-    """Whether no ReLU is known of."""
-    return bool(machine.constants.get("activation") != _KINKED)
+    """Whether it is a model that is known to have no kinks, as ReLU has; a user's own may."""
+    return MODELS.get(machine.model.name) is machine.model and machine.constants.get("activation") != _KINKED
 
 
 def _minibatches(machine: Machine) -> tuple[list[np.ndarray], np.ndarray]:
