@@ -102,6 +102,7 @@ MODELS = {
     "deep-linear": (loss("deep-linear", "widths = [2, 3, 1]\nembedding = [[1.0], [0.5]]"), *RATE),
     "matrix-factorisation": (loss("matrix-factorisation", "rows = 3\ncolumns = 2", 'file = "entries.npy"'), *RATE),
     "scalar-chain": (loss("scalar-chain", "depth = 3"), *RATE),
+    "quadratic": (loss("quadratic", "dimension = 2\nquartic = 0.5"), *RATE),
     "harmonic-trap": (DRIVEN.format(model="harmonic-trap"), *HEAT),
     "rotational-trap": (DRIVEN.format(model="rotational-trap"), *HEAT),
     "two-beads": (DRIVEN.format(model="two-beads"), *HEAT),

@@ -53,6 +53,7 @@ from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.free_energy import free_energy_comparisons
 from thermosim.checks.gaussian_machine import gaussian_comparisons, has_own_precisions
 from thermosim.checks.irreversibility import irreversibility_advice, irreversibility_comparisons
+from thermosim.checks.irreversibility_sweep import sweep_advice, sweep_comparisons
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.checks.platonic_alignment import platonic_advice, platonic_comparisons
 from thermosim.checks.regression import regression_comparisons
@@ -89,6 +90,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons += irreversibility_comparisons(ds, everyone)
     comparisons += update_energy_comparisons(ds, everyone) + entropic_loss_comparisons(ds, everyone)
     comparisons += entropic_parts_comparisons(ds, everyone) + edge_comparisons(ds, everyone)
+    comparisons += sweep_comparisons(ds, everyone)
     return comparisons
 
 
@@ -114,7 +116,7 @@ def _not_compared(ds: xr.Dataset) -> list[str]:
     if is_regression(everyone) and (why := why_no_regression(everyone)):
         said.append(f"The exact moments of linear regression are not compared: {why}.")
     said += platonic_advice(ds, everyone) + replica_advice(ds, everyone)
-    said += irreversibility_advice(ds, everyone) + edge_advice(ds, everyone)
+    said += irreversibility_advice(ds, everyone) + edge_advice(ds, everyone) + sweep_advice(ds, everyone)
     said += _of_starts(everyone)
     deliberate = "theta" in settings(ds).record.tables
     if "theta" not in ds and not deliberate and any(has_own_precisions(machine) for machine in everyone):

@@ -54,11 +54,12 @@ def _groups(known: Iterable[str]) -> str:
 
 
 def rows_of(model: Model, constants: Values) -> tuple[int, Targets | None]:
-    """Of a row of data: components of x, or the inputs of a loss, and its targets."""
+    """Of a row of data: components of x, or the inputs of a loss, and its targets, None where it has none."""
     if model.inputs is None:
         return model.components(constants), None
+    count = model.targets(constants)
     classes = 0 if model.classes is None else model.classes(constants)
-    return model.inputs(constants), Targets(model.targets(constants), classes)
+    return model.inputs(constants), Targets(count, classes) if count else None
 
 
 def data_of(model: Model, constants: Values, section: DataSection, folder: Path) -> Data:

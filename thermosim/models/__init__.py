@@ -17,6 +17,7 @@ from thermosim.models import (
     matrix_factorisation,
     multilayer_perceptron,
     network_energy,
+    quadratic,
     restricted_boltzmann_machine,
     rotational_trap,
     scalar_chain,
@@ -48,6 +49,7 @@ MODELS: dict[str, Model] = {
         deep_linear.MODEL,
         matrix_factorisation.MODEL,
         scalar_chain.MODEL,
+        quadratic.MODEL,
     )
 }
 

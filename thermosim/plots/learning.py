@@ -17,6 +17,7 @@ from thermosim.analysis.settings import settings, without_single_axes
 from thermosim.plots import (
     feedback_panels,
     irreversibility,
+    irreversibility_sweep,
     learning_panels,
     learning_sweep,
     reservoir,
@@ -60,6 +61,8 @@ def figure(ds: xr.Dataset) -> Figure:
             return page(title, [], notes)
         if resolved.run.direction == "there-and-back":
             draws, why = retrace.panels(ds, everything)
+        elif made := irreversibility_sweep.panels(ds):
+            return page(title, made[0], notes + made[1], made[2])
         elif resolved.irreversibility is not None:
             draws, why = irreversibility.panels(ds, everything)
         elif not resolved.x:

@@ -11,6 +11,7 @@ from thermosim.analysis.irreversibility.fields import asymmetry, critical_points
 from thermosim.analysis.irreversibility.in_time import potentials_in_time
 from thermosim.analysis.irreversibility.potentials import potentials
 from thermosim.analysis.irreversibility.steps import entropy_of_steps
+from thermosim.analysis.irreversibility.sweep import sweep
 from thermosim.analysis.irreversibility.symmetries import symmetry_breaking, under_transformation
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "potentials",
     "potentials_in_time",
     "regularised_entropy_production",
+    "sweep",
     "symmetry_breaking",
     "under_transformation",
     "virtual_entropy",
