@@ -24,7 +24,7 @@ __all__ = ["MEASURES", "discretisation", "leading", "renormalisation", "reversal
 
 _MIDPOINTS = (2, 4, 6, 8, 12, 16, 24, 32)  # steps of the rules
 _PARTS, _RESOLVED = (1, 4, 16, 64), 1.0  # of the flow, and r times the curvature that one part bears
-_AGREED = 1e-13  # of the flow, where it is enough
+_AGREED, _ROUNDING = 1e-12, 1e-15  # of the mismatch, and of the field, where it is enough
 _EXPLODED = 10.0  # times the field at theta
 _STILL = 1e-9  # of theta, a way that tells no curvature for rounding
 Slope = Callable[[float, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -41,21 +41,24 @@ def discretisation(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:
         place = theta - rate * (here * time - w)
         return here - field(place), place
 
+    before, rounding = np.full(len(theta), np.inf), _ROUNDING * np.abs(here).max(1)
     with np.errstate(over="ignore", invalid="ignore"):
         for parts in _PARTS:
             w, curvature = np.zeros_like(theta), np.zeros(len(theta))
             for part in range(parts):
-                w, met = _extrapolated(slope, w, part / parts, 1.0 / parts)
+                w, met = _extrapolated(slope, w, part / parts, 1.0 / parts, rounding)
                 curvature = np.maximum(curvature, met)
             resolved = rate * curvature <= _RESOLVED * parts
-            if np.all(resolved):
+            if np.all(resolved | (curvature > 1.5 * before)):  # where U jumps to and fro a kink nothing is resolved
                 break
-        # beside the kink of a ReLU U jumps to and fro for ever, but stays as it is; what is not resolved explodes
-        bounded = np.abs(w).max(1) <= _EXPLODED * np.abs(here).max(1)
+            before = curvature
+        bounded = np.abs(w).max(1) <= _EXPLODED * np.abs(here).max(1)  # as beside a kink; what is not resolved explodes
     return np.where((resolved | bounded)[:, None], w, np.nan)
 
 
-def _extrapolated(slope: Slope, w: np.ndarray, start: float, length: float) -> tuple[np.ndarray, np.ndarray]:
+def _extrapolated(
+    slope: Slope, w: np.ndarray, start: float, length: float, rounding: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """w after a time, extrapolated from modified midpoint rules of 2, 4, ... 32 steps, and the curvature met, (R,).
 
     W. Gragg, SIAM J. Numer. Anal. 2, 384 (1965); R. Bulirsch, J. Stoer, Numer. Math. 8, 1 (1966). Every replica keeps
@@ -75,7 +78,7 @@ def _extrapolated(slope: Slope, w: np.ndarray, start: float, length: float) -> t
         better = surely < least
         best, least = np.where(better[:, None], new[-1], best), np.where(better, surely, least)
         last, row = gap, new
-        if np.all(least <= _AGREED * np.abs(best).max(1)):
+        if np.all(least <= _AGREED * np.abs(best).max(1) + rounding):
             break
     return best, curvature
 
