@@ -181,7 +181,7 @@ def test_the_check_of_a_quadratic_sees_a_wrong_step():
 
 
 def test_the_check_and_the_picture_of_a_network(monkeypatch):
-    ds = run("tanh_network.toml", ensemble__replicas=3).isel(learning_rate=[0, 3, 6])
+    ds = run("tanh_network.toml", ensemble__replicas=2).isel(learning_rate=[0, 3, 5])
     found = sweep_comparisons(ds, machines(ds))
     assert len(found) == 8
     assert all(np.all(one.p_value > 0.5) for one in found)

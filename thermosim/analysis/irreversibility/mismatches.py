@@ -20,20 +20,22 @@ import numpy as np
 
 from thermosim.analysis.irreversibility.fields import Field, directional
 
-__all__ = ["MEASURES", "discretisation", "leading", "renormalisation", "reversal"]
+__all__ = ["MEASURES", "Measure", "discretisation", "leading", "renormalisation", "reversal"]
 
 _MIDPOINTS = (2, 4, 6, 8, 12, 16, 24, 32)  # steps of the rules
-_PARTS, _RESOLVED = (1, 4, 16, 64), 1.0  # of the flow, and r times the curvature that one part bears
-_AGREED, _ROUNDING = 1e-12, 1e-15  # of the mismatch, and of the field, where it is enough
+_PARTS, _RESOLVED = (1, 4, 16, 32), 2.0  # of the flow, and r times the curvature that one part bears
+_ROUNDING = 1e-15  # of the field, to which rules need not agree
 _EXPLODED = 10.0  # times the field at theta
 _STILL = 1e-9  # of theta, a way that tells no curvature for rounding
+Measure = Callable[[Field, np.ndarray, float], np.ndarray]
 Slope = Callable[[float, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def discretisation(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:
+def discretisation(field: Field, theta: np.ndarray, rate: float, accuracy: float = 1e-12) -> np.ndarray:
     """g_DE at theta (R, m): (R, m). The flow over one step, in as many parts as the curvature on the way asks for.
 
-    Smooth fields are right to some 1e-12 of it. NaN where the flow runs away, or r times the curvature is above 64.
+    Smooth fields are right to some `accuracy` of it, to which three rules agree. NaN where the flow runs away, or r
+    times the curvature is above 64.
     """
     here = field(theta)
 
@@ -46,7 +48,7 @@ def discretisation(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:
         for parts in _PARTS:
             w, curvature = np.zeros_like(theta), np.zeros(len(theta))
             for part in range(parts):
-                w, met = _extrapolated(slope, w, part / parts, 1.0 / parts, rounding)
+                w, met = _extrapolated(slope, w, part / parts, 1.0 / parts, rounding, accuracy)
                 curvature = np.maximum(curvature, met)
             resolved = rate * curvature <= _RESOLVED * parts
             if np.all(resolved | (curvature > 1.5 * before)):  # where U jumps to and fro a kink nothing is resolved
@@ -57,7 +59,7 @@ def discretisation(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _extrapolated(
-    slope: Slope, w: np.ndarray, start: float, length: float, rounding: np.ndarray
+    slope: Slope, w: np.ndarray, start: float, length: float, enough: np.ndarray, accuracy: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """w after a time, extrapolated from modified midpoint rules of 2, 4, ... 32 steps, and the curvature met, (R,).
 
@@ -78,7 +80,7 @@ def _extrapolated(
         better = surely < least
         best, least = np.where(better[:, None], new[-1], best), np.where(better, surely, least)
         last, row = gap, new
-        if np.all(least <= _AGREED * np.abs(best).max(1) + rounding):
+        if np.all(least <= enough + accuracy * np.abs(best).max(1)):
             break
     return best, curvature
 
@@ -121,7 +123,7 @@ def leading(field: Field, theta: np.ndarray, rate: float) -> np.ndarray:
     return 0.5 * rate * directional(field, theta, field(theta))
 
 
-MEASURES: Mapping[str, Callable[[Field, np.ndarray, float], np.ndarray]] = {
+MEASURES: Mapping[str, Measure] = {
     "de": discretisation,
     "tr": renormalisation,
     "ta": reversal,

@@ -19,13 +19,14 @@ Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), appendi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import xarray as xr
 from scipy.integrate import quad_vec
 
 from thermosim.analysis.irreversibility.fields import ASYMMETRIC, CRITICAL, Field, asymmetry, critical_points, looked_at
-from thermosim.analysis.irreversibility.mismatches import MEASURES, leading
+from thermosim.analysis.irreversibility.mismatches import MEASURES, Measure, discretisation, leading
 
 __all__ = ["line_integrals", "potentials", "stochastic"]
 
@@ -91,10 +92,12 @@ def line_integrals(field: Field, theta: np.ndarray, rate: float, origin: np.ndar
     along = theta - origin
     square = (field(theta) ** 2).sum(1)
     scale = np.where(square > 0.0, 0.25 * rate * square, 1.0)
+    measures: list[Measure] = [*MEASURES.values()]
+    measures[0] = partial(discretisation, accuracy=_QUADRATURE)  # the costly one
 
     def slope(place: float) -> np.ndarray:
         there = origin + place * along
-        return np.stack([(measure(field, there, rate) * along).sum(1) / scale for measure in MEASURES.values()])
+        return np.stack([(measure(field, there, rate) * along).sum(1) / scale for measure in measures])
 
     values, _ = quad_vec(
         slope, 0.0, 1.0, epsabs=_QUADRATURE, epsrel=0.0, norm="max", limit=_HALVINGS, quadrature="gk15"
