@@ -2,6 +2,8 @@
 
     fresh minibatch   the mean over minibatches of what the way back through a fresh one sheds, at every theta
     there and back    one step there and one back leave -2 r g_TA, to rounding (Appendix A of Parsi 2024)
+    drift             of the charge of a chain along its orbit, summed over all steps, at any rate
+    least dissipation from starts of one loss r |g|^2/4 never rises, window by window
 
 That <exp(-sigma)> = 1 of steps with noise is compared for every run that books densities (`checks.theta_entropy`).
 Sources: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026); S. S. Parsi, Entropy 26, 112 (2024).
@@ -16,20 +18,24 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.estimates import gathered
+from thermosim.analysis.irreversibility.dissipation import dissipation, drift_residual, why_no_chain
 from thermosim.analysis.irreversibility.steps import Steps, require_steps, steps_of
 from thermosim.analysis.machine import Machine
-from thermosim.checks.means import is_nearly_normal, mean_comparison
+from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
 from thermosim.data.tables import DataError
 
 __all__ = ["irreversibility_advice", "irreversibility_comparisons"]
 
 _ROUNDING = 1e-13  # of one step, relative to theta
+_WINDOWS = 8
 
 
 def irreversibility_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
     """None where the case has no [irreversibility]."""
     if any(machine.settings.irreversibility is None for machine in everyone) or "theta" not in ds:
         return []
+    if not any(why_no_chain(machine) for machine in everyone):
+        return _drift(ds, everyone) + _falling(ds)
     try:
         each = [steps_of(machine) for machine in everyone]
     except (ValueError, DataError):  # told by the advice
@@ -41,6 +47,8 @@ def irreversibility_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[
     """Why the entropy of steps is not compared, where the case asks for it."""
     if any(machine.settings.irreversibility is None for machine in everyone):
         return []
+    if not any(why_no_chain(machine) for machine in everyone):
+        return []
     if "theta" not in ds:
         return ["The entropy of steps is not compared: add theta to record.variables."]
     try:
@@ -49,6 +57,34 @@ def irreversibility_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[
     except (ValueError, DataError) as error:
         return [f"The entropy of steps is not compared: {error}."]
     return []
+
+
+def _drift(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
+    """The charges of starts off the least place; at it they stay 0."""
+    moving = [machine for machine in everyone if np.abs(machine.frames["charge"].isel(step=0)).min() > 0.0]
+    if not moving or np.any(np.diff(ds["step"].values) != 1):
+        return []
+    values = np.stack([drift_residual(machine) for machine in moving])
+    error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
+    quantity = "change of the charge less its drift, over the charge"
+    reference = "E[C' - C] = -4 r^2 E(m^2) C, exact at any rate, summed over the steps"
+    skewness = skewness_of_mean(values.T)
+    exact = np.zeros(len(moving))
+    comparison = Comparison(quantity, values.mean(1), error, exact, values.shape[1] - 1, reference, skewness=skewness)
+    return [comparison] if is_nearly_normal(comparison) else []
+
+
+def _falling(ds: xr.Dataset) -> list[Comparison]:
+    """Rises between neighbouring windows: none is expected, so that what is beyond 0 is noise."""
+    found = dissipation(ds, _WINDOWS)
+    value = found["dissipation"].transpose("step", ...).values
+    error = found["dissipation_error"].transpose("step", ...).values
+    rise = np.maximum(value[1:] - value[:-1], 0.0)
+    spread = np.hypot(error[1:], error[:-1])
+    quantity = f"rises of r |g|^2/4 between {_WINDOWS} windows of the run"
+    reference = "from starts of one loss it falls to its least, 2 r q n v/B and terms of order r^2"
+    freedom = ds.sizes["replica"] - 1
+    return [Comparison(quantity, rise, spread, np.zeros(rise.shape), freedom, reference, units="energy")]
 
 
 def _fresh(ds: xr.Dataset, everyone: Sequence[Machine], each: Sequence[Steps]) -> list[Comparison]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from thermosim.analysis.irreversibility.dissipation import chain_of, dissipation, why_no_chain
 from thermosim.analysis.irreversibility.steps import entropy_of_steps
 from thermosim.analysis.theta_entropy import theta_fluctuation_theorem
 from thermosim.plots import edge_of_stability, style
@@ -24,6 +26,7 @@ __all__ = ["panels"]
 
 _MARKS = 41  # frames
 _CURVES = 4  # points of a sweep
+_MOST = 6  # starts
 _RELIABLE = 0.2  # error of an average that is drawn
 
 
@@ -33,12 +36,62 @@ def panels(ds: xr.Dataset, everything: list[Point]) -> tuple[list[Draw], list[st
     course = edge_of_stability.panels(everything[0]) if edge_of_stability.is_course(ds, everything) else ([], [])
     draws, why = collected(
         [
+            ("dissipation", partial(_falling, everything)),
+            ("dissipation on the orbit", partial(_on_orbit, everything)),
             ("entropy of steps", partial(_steps, chosen)),
             ("entropy production", partial(_production, chosen)),
             ("fluctuation theorem", partial(_theorem, chosen)),
         ]
     )
     return course[0] + draws, course[1] + why
+
+
+def _chains(everything: Sequence[Point]) -> list[xr.Dataset] | None:
+    """Dissipation of every point; None where the run is of no chain."""
+    if len(everything) > _MOST or any(why_no_chain(point.machine) for point in everything):
+        return None
+    return [dissipation(point.ds) for point in everything]
+
+
+def _falling(everything: Sequence[Point]) -> Draw | None:
+    """r |g|^2/4 along the run, from every start."""
+    each = _chains(everything)
+    if each is None:
+        return None
+
+    def draw(panel: Axes) -> None:
+        for look, point, found in zip(style.looks(len(each)), everything, each, strict=True):
+            place = float(point.machine.settings.theta.initial["weight"][0])  # e^s v^(1/2)
+            words = f"$w_1 = {place:.2g}$ at first" if len(each) > 1 else ""
+            style.data(panel, found["step"], found["dissipation"], found["dissipation_error"], look=look, label=words)
+        panel.axhline(float(each[0]["least"]), color="0.4", ls=(0, (1.2, 1.2)), lw=1.0, label=r"least, $r\to 0$")
+        panel.set(xlabel="step", ylabel=label(r"dissipation $r\langle|g|^2\rangle/4$", "energy"), yscale="log")
+        style.log_ticks(panel, "y")
+        legend(panel)
+
+    return draw
+
+
+def _on_orbit(everything: Sequence[Point]) -> Draw | None:
+    """The same against the place on the orbit."""
+    each = _chains(everything)
+    if each is None:
+        return None
+
+    def draw(panel: Axes) -> None:
+        widest = 1.1 * max(float(np.abs(found["place"]).max()) for found in each)
+        along = np.linspace(-widest, widest, 101)
+        chain = chain_of(everything[0].machine)
+        exact = r"$2 r q n v \cosh 2s$, $r\to 0$"
+        style.theory(panel, along, chain.dissipation(along), label=exact)
+        for look, found in zip(style.looks(len(each)), each, strict=True):
+            style.data(panel, found["place"], found["dissipation"], found["dissipation_error"], look=look)
+        panel.set(xlabel="place $s$ on the orbit", ylabel=label(r"dissipation $r\langle|g|^2\rangle/4$", "energy"))
+        panel.set(yscale="log")
+        style.log_ticks(panel, "y")
+        legend(panel)
+
+    return draw
 
 
 def _some(point: Point) -> xr.Dataset:

@@ -6,6 +6,7 @@ and `potentials_in_time` follows a recorded run.
 
 from __future__ import annotations
 
+from thermosim.analysis.irreversibility.dissipation import dissipation
 from thermosim.analysis.irreversibility.entropy import regularised_entropy_production, virtual_entropy
 from thermosim.analysis.irreversibility.fields import asymmetry, critical_points, field_of_loss, fields_of_minibatches
 from thermosim.analysis.irreversibility.in_time import potentials_in_time
@@ -17,6 +18,7 @@ from thermosim.analysis.irreversibility.symmetries import symmetry_breaking, und
 __all__ = [
     "asymmetry",
     "critical_points",
+    "dissipation",
     "entropy_of_steps",
     "field_of_loss",
     "fields_of_minibatches",
