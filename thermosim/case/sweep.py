@@ -71,7 +71,7 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
         f"sweep: two axes are called {name!r}; sweep them in two cases." for name in names if names.count(name) > 1
     ]
     for axis in axes:
-        if axis.key.split(".")[0] in ("sweep", "title", "record", "ensemble") or axis.key in (
+        if axis.key.split(".")[0] in ("sweep", "title", "record", "ensemble", "irreversibility") or axis.key in (
             "run.steps",
             "model.name",
             "model.file",
