@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from thermosim.analysis.irreversibility import potentials, symmetry_breaking, under_transformation
+from thermosim.analysis.irreversibility import (
+    potentials,
+    symmetry_breaking,
+    symmetry_breaking_of_loss,
+    under_transformation,
+)
+from thermosim.models import MODELS
 
 RANDOM = np.random.default_rng(1)
 ROWS = RANDOM.normal(size=(6, 3))  # x1, x2, y
@@ -136,6 +142,48 @@ def test_theorem_7_orthogonal_transformations_change_nothing():
     assert np.all(wrong["change_ta"] > 1e-3)
     with pytest.raises(ValueError, match="not orthogonal"):
         under_transformation(_matrices, theta, lambda there: 1.1 * there, 0.2)
+
+
+def _constants(model, **given):
+    values = {}
+    for constant in model.constants:
+        default = constant.default(values) if callable(constant.default) else constant.default
+        values[constant.name] = given.get(constant.name, default)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("scalar-chain", {}, False),  # rescaling
+        ("multilayer-perceptron", {"widths": [2, 3, 1], "activation": "relu"}, False),  # of layers, and of units
+        (
+            "multilayer-perceptron",
+            {"widths": [2, 2, 2], "activation": "linear"},
+            False,
+        ),  # double rotation, and its turns
+        ("softmax-regression", {"inputs": 2, "classes": 3}, True),  # translation
+    ],
+)
+def test_theorem_6_of_every_symmetry_that_a_model_declares(name, given, kept):
+    model = MODELS[name]
+    constants = _constants(model, **given)
+    parameters, length = model.names(constants)["PARAMETERS"], model.row_length(constants)
+    rows = np.random.default_rng(9).normal(size=(8, length))
+    if model.classes is not None and model.classes(constants):
+        rows[:, -1] = np.arange(8) % 3
+    theta = np.random.default_rng(10).normal(size=(2, parameters))
+    for symmetry in model.symmetries:
+        for number in range(min(symmetry.generators(constants).shape[0], 6)):
+            found = symmetry_breaking_of_loss(
+                model, constants, theta, rows, symmetry.name, 1e-6, generator=number, batch=2
+            )
+            size = np.abs(found["predicted"]).max()
+            assert kept == bool(size < 1e-12)
+            np.testing.assert_allclose(found["rate_ta"], found["predicted"], rtol=1e-3, atol=1e-3 * size + 1e-12)
+    assert model.symmetries
+    with pytest.raises(ValueError, match="no symmetry 'other'"):
+        symmetry_breaking_of_loss(model, constants, theta, rows, "other", 1e-6)
 
 
 def test_refusals():

@@ -13,7 +13,11 @@ from thermosim.analysis.irreversibility.in_time import potentials_in_time
 from thermosim.analysis.irreversibility.potentials import potentials
 from thermosim.analysis.irreversibility.steps import entropy_of_steps
 from thermosim.analysis.irreversibility.sweep import sweep
-from thermosim.analysis.irreversibility.symmetries import symmetry_breaking, under_transformation
+from thermosim.analysis.irreversibility.symmetries import (
+    symmetry_breaking,
+    symmetry_breaking_of_loss,
+    under_transformation,
+)
 
 __all__ = [
     "asymmetry",
@@ -27,6 +31,7 @@ __all__ = [
     "regularised_entropy_production",
     "sweep",
     "symmetry_breaking",
+    "symmetry_breaking_of_loss",
     "under_transformation",
     "virtual_entropy",
 ]

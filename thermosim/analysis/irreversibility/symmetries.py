@@ -15,16 +15,26 @@ Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), theorem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.irreversibility.fields import ASYMMETRIC, Field, asymmetry, directional, looked_at, one_field
+from thermosim.analysis.irreversibility.fields import (
+    ASYMMETRIC,
+    Field,
+    asymmetry,
+    directional,
+    fields_of_minibatches,
+    looked_at,
+    one_field,
+)
 from thermosim.analysis.irreversibility.mismatches import MEASURES
 from thermosim.analysis.irreversibility.potentials import stochastic
+from thermosim.model import Model
 
-__all__ = ["symmetry_breaking", "under_transformation"]
+__all__ = ["symmetry_breaking", "symmetry_breaking_of_loss", "under_transformation"]
 
 _INVARIANT = 1e-6  # the part of J Q + J_Q'U that is rounding
 _ROUNDING = 1e-9  # of the field, below which a turn of it is none
@@ -68,6 +78,35 @@ def symmetry_breaking(
     result["predicted"].attrs = {"units": "energy", "long_name": "rate to leading order", "equation": "Theorem 6"}
     result["non_invariance"].attrs = {"units": "1", "long_name": "part of J Q + J_Q'U that does not cancel"}
     return result.assign_attrs(learning_rate=learning_rate)
+
+
+def symmetry_breaking_of_loss(
+    model: Model,
+    constants: Mapping[str, Any],
+    theta: np.ndarray,
+    rows: np.ndarray,
+    symmetry: str,
+    learning_rate: float,
+    *,
+    generator: int = 0,
+    batch: int = 1,
+) -> xr.Dataset:
+    """`symmetry_breaking` of a loss at theta (R, m), along a symmetry that its model declares, by its name.
+
+    Averaged over minibatches of `batch` of the rows (K, n), in order; generator: which of several. Raises ValueError
+    for an unknown name or number, and as `symmetry_breaking` does.
+    """
+    known = {one.name: one for one in model.symmetries}
+    if symmetry not in known:
+        raise ValueError(f"model {model.name!r} has no symmetry {symmetry!r}; it has {', '.join(known) or 'none'}")
+    many = known[symmetry].generators(constants)
+    if not 0 <= generator < many.shape[0]:
+        raise ValueError(f"the symmetry {symmetry!r} has {many.shape[0]} generators here, none of number {generator}")
+    one = (many[[generator]].toarray() if hasattr(many, "toarray") else np.asarray(many)[[generator]])[0]
+    fields = fields_of_minibatches(model, constants, rows, batch)
+    if known[symmetry].translation:
+        return symmetry_breaking(fields, theta, learning_rate, lambda there: np.broadcast_to(one, there.shape))
+    return symmetry_breaking(fields, theta, learning_rate, one)
 
 
 def under_transformation(field: Field, theta: np.ndarray, transform: Field, learning_rate: float) -> xr.Dataset:
