@@ -173,16 +173,15 @@ def test_theorem_6_of_every_symmetry_that_a_model_declares(name, given, kept):
     if model.classes is not None and model.classes(constants):
         rows[:, -1] = np.arange(8) % 3
     theta = np.random.default_rng(10).normal(size=(2, parameters))
-    sizes = []
-    for symmetry in model.symmetries:
-        for number in range(min(symmetry.generators(constants).shape[0], 6)):
-            found = symmetry_breaking_of_loss(
-                model, constants, theta, rows, symmetry.name, 1e-6, generator=number, batch=2
-            )
-            size = np.abs(found["predicted"]).max()
-            sizes.append(float(size))
-            np.testing.assert_allclose(found["rate_ta"], found["predicted"], rtol=1e-3, atol=1e-3 * size + 1e-12)
-    assert (max(sizes) < 1e-12) == kept  # turns among a double rotation are kept, the rest is not
+    each = [
+        symmetry_breaking_of_loss(model, constants, theta, rows, symmetry.name, 1e-6, generator=number, batch=2)
+        for symmetry in model.symmetries
+        for number in range(min(symmetry.generators(constants).shape[0], 6))
+    ]
+    size = max(float(np.abs(found["predicted"]).max()) for found in each)
+    assert (size < 1e-12) == kept  # turns among a double rotation are kept, the rest is not
+    for found in each:  # the next order of a mismatch is 1e-6 of it, also along turns, which keep potentials
+        np.testing.assert_allclose(found["rate_ta"], found["predicted"], rtol=1e-3, atol=1e-4 * size + 1e-12)
     with pytest.raises(ValueError, match="no symmetry 'other'"):
         symmetry_breaking_of_loss(model, constants, theta, rows, "other", 1e-6)
 

@@ -9,7 +9,8 @@ which vanishes for rotations and translations (J_Q antisymmetric or 0) and pushe
 (Theorem 7) an orthogonal K, a permutation, a change of sign, a rotation, leaves all four as they are, at any r.
 
 The rates of phi_DE, phi_TR, phi_TA are Q times their mismatches, of which no scalar is needed; that of phi_ST is a
-central difference along the orbit.
+central difference along the orbit. A mismatch is a gradient to order r only, so that along a rotation its rate is of
+order r^2, -r U'.Omega U/2 for g_TA, where the potential does not change at all.
 Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), theorems 6 and 7, definition 2.
 """
 
