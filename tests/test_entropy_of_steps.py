@@ -116,3 +116,12 @@ def test_what_has_no_entropy_of_steps_is_told(ensembles, tmp_path):
         entropy_of_steps(other)
     (said,) = irreversibility_advice(other, machines(other))
     assert "plain gradient descent" in said
+
+
+def test_another_noise_than_the_virtual_one_is_told(tmp_path):
+    noisy = {"theta.dynamics": "sgld", "theta.temperature": 0.4, "ensemble.replicas": 4, "run.steps": 3}
+    for sigma, told in ((0.2, 0), (0.1, 1)):  # (2 x 0.05 x 0.4)^(1/2) = 0.2
+        ds = simulate(load_case(CASE, noisy | {"irreversibility.sigma": sigma}), tmp_path / f"{sigma}.h5")
+        said = irreversibility_advice(ds, machines(ds))
+        assert len(said) == told
+    assert "deviation 0.2, irreversibility.sigma is 0.1" in said[0]

@@ -28,6 +28,7 @@ __all__ = ["irreversibility_advice", "irreversibility_comparisons"]
 
 _ROUNDING = 1e-13  # of one step, relative to theta
 _WINDOWS = 8
+_SAME = 1e-3  # relative, of two deviations
 
 
 def irreversibility_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
@@ -56,7 +57,23 @@ def irreversibility_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[
             require_steps(machine)
     except (ValueError, DataError) as error:
         return [f"The entropy of steps is not compared: {error}."]
-    return []
+    return [said for machine in everyone[:1] if (said := _other_noise(machine))]
+
+
+def _other_noise(machine: Machine) -> str:
+    """That steps have another noise than the virtual one, where they have some; empty where they do not."""
+    section, theta = machine.settings.irreversibility, machine.settings.theta
+    sigma = section.sigma if section else None
+    rate, temperature = theta.learning_rate, theta.temperature
+    if not (machine.theta_move.density and sigma and isinstance(rate, float) and isinstance(temperature, float)):
+        return ""
+    noise = np.sqrt(2.0 * rate * temperature)
+    if abs(noise / sigma - 1.0) < _SAME:
+        return ""
+    return (
+        f"Steps have noise of deviation {noise:.4g}, irreversibility.sigma is {sigma:.4g}: entropies of steps are "
+        "those under the latter, the fluctuation theorem is of the former."
+    )
 
 
 def _drift(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
