@@ -9,7 +9,11 @@ from thermosim.analysis.irreversibility.entropy import regularised_entropy_produ
 from thermosim.analysis.irreversibility.fields import asymmetry, critical_points, field_of_loss, fields_of_minibatches
 from thermosim.analysis.irreversibility.potentials import potentials
 from thermosim.analysis.irreversibility.steps import entropy_of_steps
-from thermosim.analysis.irreversibility.symmetries import symmetry_breaking, under_transformation
+from thermosim.analysis.irreversibility.symmetries import (
+    symmetry_breaking,
+    symmetry_breaking_of_loss,
+    under_transformation,
+)
 
 __all__ = [
     "asymmetry",
@@ -20,6 +24,7 @@ __all__ = [
     "potentials",
     "regularised_entropy_production",
     "symmetry_breaking",
+    "symmetry_breaking_of_loss",
     "under_transformation",
     "virtual_entropy",
 ]

@@ -15,16 +15,19 @@ Source: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026), theorem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from thermosim.analysis.irreversibility.fields import Field, directional, looked_at
+from thermosim.analysis.irreversibility.fields import Field, directional, fields_of_minibatches, looked_at
 from thermosim.analysis.irreversibility.mismatches import MEASURES
 from thermosim.analysis.irreversibility.potentials import stochastic
+from thermosim.analysis.orbit import Direction, flow_of
+from thermosim.model import Model
 
-__all__ = ["symmetry_breaking", "under_transformation"]
+__all__ = ["symmetry_breaking", "symmetry_breaking_of_loss", "under_transformation"]
 
 _INVARIANT = 1e-6  # the part of J Q + J_Q'U that is rounding
 _ROUNDING = 1e-9  # of the field, below which a turn of it is none
@@ -59,6 +62,34 @@ def symmetry_breaking(
     result["predicted"].attrs = {"units": "energy", "long_name": "rate to leading order", "equation": "Theorem 6"}
     result["non_invariance"].attrs = {"units": "1", "long_name": "part of J Q + J_Q'U that does not cancel"}
     return result.assign_attrs(learning_rate=learning_rate)
+
+
+def symmetry_breaking_of_loss(
+    model: Model,
+    constants: Mapping[str, Any],
+    theta: np.ndarray,
+    rows: np.ndarray,
+    symmetry: Direction,
+    learning_rate: float,
+    generator: int = 0,
+    batch: int = 1,
+) -> xr.Dataset:
+    """`symmetry_breaking` of a loss at theta (R, m) or (m,), over rows (K, n) in minibatches of `batch`: dims replica.
+
+    symmetry: the name of one that the model declares, a `Symmetry`, translations too, or A itself, a matrix (m, m) or a
+    diagonal (m,); generator: which of several. batch = K is the step of the whole data.
+
+    Raises ValueError as `symmetry_breaking` does, for a model that is no loss, a name that is unknown, saying which
+    there are, and rows that do not fit.
+    """
+    if not model.is_loss:
+        raise ValueError(f"model {model.name!r} is no loss of theta and a data row")
+    theta = np.atleast_2d(np.array(theta, float))
+    fields = fields_of_minibatches(model, constants, rows, batch)
+    flow = flow_of(model, constants, symmetry, generator, theta.shape[1])
+    shift = flow.shift
+    tangent = flow.matrix if shift is None else lambda there: np.broadcast_to(shift, there.shape)
+    return symmetry_breaking(fields, theta, learning_rate, tangent).assign_attrs(symmetry=flow.name)
 
 
 def under_transformation(field: Field, theta: np.ndarray, transform: Field, learning_rate: float) -> xr.Dataset:
