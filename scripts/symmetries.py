@@ -385,6 +385,47 @@ print(float(found.minimum), float(found.minimum_error), float(found.measured_min
 print(float(abs(found.mean_square_gradient / found.predicted - 1.0).max()))  # rounding
 figure(found).savefig("orbit.png")
 ```
+
+## What a step does along an orbit
+
+A small move along the orbit of a symmetry, theta + s Q(theta), changes the four potentials of the irreversibility of a
+step (arXiv 2605.21933) at the rate -(r/4) E g'(J_Q + J_Q')g, to leading order in the learning rate r (Theorem 6): not
+at all for isometries, outwards for scaling, to balance for rescaling and double rotation. Permutations and changes of
+sign leave the potentials as they are at any r (Theorem 7). Measured rates of phi_ST and phi_TA over r beside the
+formula, E over single rows, and relative changes, for the models of the table. What rotation leaves of phi_TA is of
+order r^2:
+
+```python
+import numpy as np
+from thermosim import analysis, load_case, simulate
+from thermosim.analysis.irreversibility import field_of_loss, symmetry_breaking_of_loss, under_transformation
+from thermosim.exact.symmetry_orbits import double_rotation
+
+ORBITS = {
+    "translation": "classes",  # as the models declare them; the last is a matrix of our own
+    "scaling": "length",
+    "rescaling": "layers",
+    "rotation": "rotation",
+    "double_rotation": double_rotation(3, 2, 2, np.array([[0.5, 0.25], [0.25, -0.5]])),
+}
+DISCRETE = {"permutation": np.eye(6)[[2, 3, 0, 1, 5, 4]], "sign_flip": -np.eye(2)}
+random, rate = np.random.default_rng(1), 1e-5
+for name in (*ORBITS, *DISCRETE):
+    case = load_case(f"training/symmetries/{name}", {"run.steps": 1, "ensemble.replicas": 2, "record.every": 1})
+    machine = analysis.machines(simulate(case))[0]
+    model, constants = machine.model, machine.constants
+    theta = random.normal(size=machine.theta(0)[:1].shape)
+    rows = random.normal(size=(32, model.row_length(constants)))
+    if name == "translation":
+        rows[:, -1] = np.arange(32) % 3  # classes
+    if name in ORBITS:
+        found = symmetry_breaking_of_loss(model, constants, theta, rows, ORBITS[name], rate)
+        print(name, *(f"{float(found[key][0]) / rate:.3f}" for key in ("rate_st", "rate_ta", "predicted")))
+    else:
+        field = field_of_loss(model, constants, rows)
+        found = under_transformation(field, theta, lambda there: there @ DISCRETE[name].T, 0.1)
+        print(name, float(found["change_st"][0]), float(found["change_ta"][0]))
+```
 """
 
 if __name__ == "__main__":

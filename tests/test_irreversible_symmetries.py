@@ -202,3 +202,46 @@ def test_refusals():
     beside = np.array([[1e4, 0.0], [1.0, 0.5]])  # a large replica does not hide what another breaks
     with pytest.raises(ValueError, match="replica 1"):
         symmetry_breaking(lambda there: there * np.where(there[:, :1] > 100.0, 1.0, [1.0, 3.0]), beside, 0.1, turn)
+
+
+PERCEPTRON = MODELS["multilayer-perceptron"]
+SIZES = {"widths": [3, 2, 2], "activation": "linear", "bias": "no", "loss": "squared"}
+
+
+@pytest.mark.parametrize("batch", [1, 4, 12])
+def test_declared_symmetries_of_a_loss_by_name(batch):
+    """Charges between layers and of each hidden unit, against numpy: minibatches in order, sign and generator."""
+    random = np.random.default_rng(9)
+    rows, theta, rate = random.normal(size=(12, 5)), random.normal(size=(3, 10)), 1e-6
+    for symmetry, number in (("layers", 0), ("units", 0), ("units", 1)):
+        found = symmetry_breaking_of_loss(PERCEPTRON, SIZES, theta, rows, symmetry, rate, number, batch)
+        exact = [_between(row, rows, batch, slice(None) if symmetry == "layers" else number) for row in theta]
+        np.testing.assert_allclose(found["predicted"] / rate, exact, rtol=1e-9, err_msg=f"{symmetry} {number}")
+        for name in ("st", "ta"):
+            np.testing.assert_allclose(found[f"rate_{name}"] / rate, exact, rtol=0.05, atol=2e-3 * np.abs(exact).max())
+        assert found.attrs["symmetry"] == symmetry
+
+
+def _between(theta, rows, batch, units):
+    """-(1/2) E(|g_out|^2 - |g_in|^2) of hidden units, of the loss |W2 W1 z - y|^2."""
+    first, second = theta[:6].reshape(2, 3), theta[6:].reshape(2, 2)
+    error = 2.0 * (rows[:, :3] @ (second @ first).T - rows[:, 3:])
+    incoming = np.einsum("kj,kn->kjn", error @ second, rows[:, :3]).reshape(-1, batch, 2, 3).mean(1)
+    outgoing = np.einsum("kd,kj->kdj", error, rows[:, :3] @ first.T).reshape(-1, batch, 2, 2).mean(1)
+    return -0.5 * ((outgoing[:, :, units] ** 2).sum() - (incoming[:, units] ** 2).sum()) / len(incoming)
+
+
+def test_a_translation_by_name_and_refusals_of_names():
+    softmax, sizes = MODELS["softmax-regression"], {"inputs": 2, "classes": 3, "bias": "no"}
+    random = np.random.default_rng(10)
+    rows = np.column_stack([random.normal(size=(9, 2)), np.arange(9) % 3])
+    found = symmetry_breaking_of_loss(softmax, sizes, random.normal(size=6), rows, "classes", 0.1, 1)
+    assert found.sizes["replica"] == 1
+    assert found["predicted"].item() == 0.0
+    np.testing.assert_allclose([found[f"rate_{name}"].item() for name in MEASURES], 0.0, atol=1e-10)
+    with pytest.raises(ValueError, match="no symmetry 'layer'; it has classes"):
+        symmetry_breaking_of_loss(softmax, sizes, np.ones(6), rows, "layer", 0.1)
+    with pytest.raises(ValueError, match="generators here, none of number 7"):
+        symmetry_breaking_of_loss(softmax, sizes, np.ones(6), rows, "classes", 0.1, 7)
+    with pytest.raises(ValueError, match="is no loss"):
+        symmetry_breaking_of_loss(MODELS["gaussian"], {}, np.ones(6), rows, "classes", 0.1)

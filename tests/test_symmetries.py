@@ -222,11 +222,31 @@ def test_a_symmetry_that_the_loss_does_not_have_is_refused_before_the_run(fault,
 
 def test_the_page_shows_what_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    _, ((least, apart),) = run_page("docs/symmetries.md", tmp_path, capsys)
+    _, ((least, apart), rates) = run_page("docs/symmetries.md", tmp_path, capsys)
     place, error, measured = (float(word) for word in least.split())
     assert abs(place - measured) < 1e-5 < error < 0.02
     assert float(apart) < 1e-12
     assert (tmp_path / "orbit.png").stat().st_size > 10_000
+    told = {name: [float(word) for word in words] for name, *words in map(str.split, rates)}
+    assert len(told) == 7
+    for name in ("scaling", "rescaling", "double_rotation"):
+        by_st, by_ta, theory = told[name]
+        assert abs(theory) > 1.0
+        np.testing.assert_allclose([by_st, by_ta], theory, rtol=2e-3)
+    for name in ("translation", "rotation"):
+        np.testing.assert_allclose(told[name], 0.0, atol=0.03)  # of order r; squared gradients are some hundreds
+    for name in ("permutation", "sign_flip"):
+        np.testing.assert_allclose(told[name], 0.0, atol=1e-12)
+    told = {name: [float(word) for word in words] for name, *words in map(str.split, rates)}
+    assert len(told) == 7
+    for name in ("scaling", "rescaling", "double_rotation"):
+        by_st, by_ta, theory = told[name]
+        assert abs(theory) > 1.0
+        np.testing.assert_allclose([by_st, by_ta], theory, rtol=2e-3)
+    for name in ("translation", "rotation"):
+        np.testing.assert_allclose(told[name], 0.0, atol=0.03)  # of 1e3, the squared gradient; order r^2
+    for name in ("permutation", "sign_flip"):
+        np.testing.assert_allclose(told[name], 0.0, atol=1e-12)
 
 
 def test_every_symmetry_of_the_table_has_a_case_and_a_line():

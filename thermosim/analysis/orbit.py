@@ -27,7 +27,7 @@ from thermosim.exact import symmetry_orbits as theory
 from thermosim.kernels.evaluate import Evaluator
 from thermosim.model import Model, Symmetry
 
-__all__ = ["orbit", "orbit_of_loss"]
+__all__ = ["Flow", "flow_of", "orbit", "orbit_of_loss"]
 
 _INVARIANT = 1e-8  # the part of a gradient along the orbit that is rounding
 _ROUNDING = 1e-14  # of S, relative
@@ -93,7 +93,7 @@ def orbit_of_loss(
         raise ValueError(f"model {model.name!r} is no loss of theta and a data row")
     machine = _Loss(Evaluator(model, constants), _checked_rows(model, constants, rows), batch)
     theta, along = np.asarray(theta, float), _checked_grid(along)
-    flow = _flow(model, constants, symmetry, generator, len(theta))
+    flow = flow_of(model, constants, symmetry, generator, len(theta))
     loss, gradients = machine.at(theta)
     found = xr.Dataset(coords={"along": ("along", along, {"long_name": "place s on the orbit", "units": "1"})})
     found.attrs = {"symmetry": flow.name, "non_invariance": _require_invariance(flow, theta, gradients)}
@@ -106,7 +106,7 @@ def orbit_of_loss(
 
 
 @dataclass(frozen=True)
-class _Flow:
+class Flow:
     """theta -> exp(s A) theta, or theta + s z with A = 0."""
 
     name: str
@@ -138,8 +138,11 @@ class _Loss:
         return self.evaluator.data_gradient(groups, np.repeat(theta[None], len(groups), axis=0))
 
 
-def _flow(model: Model, constants: Mapping[str, Any], symmetry: Direction, number: int, m: int) -> _Flow:
-    """Raises ValueError for a name that is unknown, and for shapes that do not fit."""
+def flow_of(model: Model, constants: Mapping[str, Any], symmetry: Direction, number: int, m: int) -> Flow:
+    """The flow of a symmetry as `orbit_of_loss` takes it, for m parameters.
+
+    Raises ValueError for a name that is unknown, and for shapes that do not fit.
+    """
     if isinstance(symmetry, str):
         known = {one.name: one for one in model.symmetries}
         if symmetry not in known:
@@ -153,14 +156,14 @@ def _flow(model: Model, constants: Mapping[str, Any], symmetry: Direction, numbe
             )
         one = (many[[number]].toarray() if hasattr(many, "toarray") else np.asarray(many)[[number]])[0]
         still = np.zeros(len(one))
-        return _Flow(symmetry.name, still, one) if symmetry.translation else _Flow(symmetry.name, one)
+        return Flow(symmetry.name, still, one) if symmetry.translation else Flow(symmetry.name, one)
     matrix = np.asarray(symmetry, float)
     if matrix.shape not in ((m,), (m, m)) or not np.isfinite(matrix).all():
         raise ValueError(f"a generator of shape {matrix.shape}: expected finite numbers, a matrix ({m}, {m}) or ({m},)")
-    return _Flow("given", matrix)
+    return Flow("given", matrix)
 
 
-def _require_invariance(flow: _Flow, theta: np.ndarray, gradients: np.ndarray) -> float:
+def _require_invariance(flow: Flow, theta: np.ndarray, gradients: np.ndarray) -> float:
     """The root mean square of the gradient along the orbit, of that of all. Raises ValueError where it is not 0."""
     if len(gradients) < 2:
         raise ValueError("errors are over minibatches: at least two are needed")
@@ -179,7 +182,7 @@ def _require_invariance(flow: _Flow, theta: np.ndarray, gradients: np.ndarray) -
     return part
 
 
-def _require_same_loss(loss: np.ndarray, losses: np.ndarray, along: np.ndarray, flow: _Flow) -> None:
+def _require_same_loss(loss: np.ndarray, losses: np.ndarray, along: np.ndarray, flow: Flow) -> None:
     """Raises ValueError where the loss of a row changes farther along the orbit."""
     size = np.abs(loss).mean() + np.abs(losses).mean(1)
     change = np.abs(losses - loss).max(1) / np.where(size > 0.0, size, 1.0)
@@ -211,7 +214,7 @@ def _put_curves(
         put(found, name, xr.DataArray(values.mean(1), dims="along"), error, units, words, _CONDITION)
 
 
-def _put_minimum(found: xr.Dataset, machine: _Loss, flow: _Flow, theta: np.ndarray, gradients: np.ndarray) -> None:
+def _put_minimum(found: xr.Dataset, machine: _Loss, flow: Flow, theta: np.ndarray, gradients: np.ndarray) -> None:
     """Where S is least, by theory and by a search among moved states, and the balance at s = 0."""
     slope = theory.slope_along(gradients, flow.matrix)
     count = np.sqrt(len(slope))
@@ -238,7 +241,7 @@ def _put_minimum(found: xr.Dataset, machine: _Loss, flow: _Flow, theta: np.ndarr
     )
 
 
-def _search(machine: _Loss, flow: _Flow, theta: np.ndarray) -> float:
+def _search(machine: _Loss, flow: Flow, theta: np.ndarray) -> float:
     """The s of the least S among moved states, by Brent's search from s = 0."""
 
     def square(s: float) -> float:

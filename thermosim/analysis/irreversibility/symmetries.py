@@ -33,6 +33,7 @@ from thermosim.analysis.irreversibility.fields import (
 )
 from thermosim.analysis.irreversibility.mismatches import MEASURES
 from thermosim.analysis.irreversibility.potentials import stochastic
+from thermosim.analysis.orbit import Direction, flow_of
 from thermosim.model import Model
 
 __all__ = ["symmetry_breaking", "symmetry_breaking_of_loss", "under_transformation"]
@@ -86,28 +87,27 @@ def symmetry_breaking_of_loss(
     constants: Mapping[str, Any],
     theta: np.ndarray,
     rows: np.ndarray,
-    symmetry: str,
+    symmetry: Direction,
     learning_rate: float,
-    *,
     generator: int = 0,
     batch: int = 1,
 ) -> xr.Dataset:
-    """`symmetry_breaking` of a loss at theta (R, m), along a symmetry that its model declares, by its name.
+    """`symmetry_breaking` of a loss at theta (R, m) or (m,), over rows (K, n) in minibatches of `batch`: dims replica.
 
-    Averaged over minibatches of `batch` of the rows (K, n), in order; generator: which of several. Raises ValueError
-    for an unknown name or number, and as `symmetry_breaking` does.
+    symmetry: the name of one that the model declares, a `Symmetry`, translations too, or A itself, a matrix (m, m) or a
+    diagonal (m,); generator: which of several. batch = K is the step of the whole data.
+
+    Raises ValueError as `symmetry_breaking` does, for a model that is no loss, a name that is unknown, saying which
+    there are, and rows that do not fit.
     """
-    known = {one.name: one for one in model.symmetries}
-    if symmetry not in known:
-        raise ValueError(f"model {model.name!r} has no symmetry {symmetry!r}; it has {', '.join(known) or 'none'}")
-    many = known[symmetry].generators(constants)
-    if not 0 <= generator < many.shape[0]:
-        raise ValueError(f"the symmetry {symmetry!r} has {many.shape[0]} generators here, none of number {generator}")
-    one = (many[[generator]].toarray() if hasattr(many, "toarray") else np.asarray(many)[[generator]])[0]
+    if not model.is_loss:
+        raise ValueError(f"model {model.name!r} is no loss of theta and a data row")
+    theta = np.atleast_2d(np.array(theta, float))
     fields = fields_of_minibatches(model, constants, rows, batch)
-    if known[symmetry].translation:
-        return symmetry_breaking(fields, theta, learning_rate, lambda there: np.broadcast_to(one, there.shape))
-    return symmetry_breaking(fields, theta, learning_rate, one)
+    flow = flow_of(model, constants, symmetry, generator, theta.shape[1])
+    shift = flow.shift
+    tangent = flow.matrix if shift is None else lambda there: np.broadcast_to(shift, there.shape)
+    return symmetry_breaking(fields, theta, learning_rate, tangent).assign_attrs(symmetry=flow.name)
 
 
 def under_transformation(field: Field, theta: np.ndarray, transform: Field, learning_rate: float) -> xr.Dataset:
