@@ -12,13 +12,14 @@ Sources: L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026); S. S. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.estimates import gathered
-from thermosim.analysis.irreversibility.dissipation import dissipation, drift_residual, why_no_chain
+from thermosim.analysis.irreversibility.dissipation import chain_of, dissipation, drift_residual, why_no_chain
 from thermosim.analysis.irreversibility.steps import Steps, require_steps, steps_of
 from thermosim.analysis.machine import Machine
 from thermosim.checks.means import is_nearly_normal, mean_comparison, skewness_of_mean
@@ -27,7 +28,7 @@ from thermosim.data.tables import DataError
 __all__ = ["irreversibility_advice", "irreversibility_comparisons"]
 
 _ROUNDING = 1e-13  # of one step, relative to theta
-_WINDOWS = 8
+_WINDOWS, _FRAMES = 8, 100
 _SAME = 1e-3  # relative, of two deviations
 
 
@@ -36,8 +37,9 @@ def irreversibility_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> 
     if any(machine.settings.irreversibility is None for machine in everyone) or "theta" not in ds:
         return []
     if not any(why_no_chain(machine) for machine in everyone):
-        return _drift(ds, everyone) + _falling(ds)
+        return _drift(ds, everyone) + _falling(ds, everyone)
     try:
+        everyone = [_thinned(machine) for machine in everyone]
         each = [steps_of(machine) for machine in everyone]
     except (ValueError, DataError):  # told by the advice
         return []
@@ -76,6 +78,14 @@ def _other_noise(machine: Machine) -> str:
     )
 
 
+def _thinned(machine: Machine) -> Machine:
+    """A hundred frames at most, or all of a run there and back."""
+    count = len(machine.steps)
+    if count <= _FRAMES or machine.settings.run.direction == "there-and-back":
+        return machine
+    return replace(machine, frames=machine.frames.isel(step=np.linspace(0, count - 1, _FRAMES).astype(int)))
+
+
 def _drift(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
     """The charges of starts off the least place; at it they stay 0."""
     moving = [machine for machine in everyone if np.abs(machine.frames["charge"].isel(step=0)).min() > 0.0]
@@ -91,8 +101,11 @@ def _drift(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
     return [comparison] if is_nearly_normal(comparison) else []
 
 
-def _falling(ds: xr.Dataset) -> list[Comparison]:
-    """Rises between neighbouring windows: none is expected, so that what is beyond 0 is noise."""
+def _falling(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
+    """Rises between neighbouring windows: none is expected, so that what is beyond 0 is noise.
+
+    But at first, while the misfit comes to rest: it adds some 2 r h to the rate over the first 1/(r h) steps.
+    """
     found = dissipation(ds, _WINDOWS)
     value = found["dissipation"].transpose("step", ...).values
     error = found["dissipation_error"].transpose("step", ...).values
@@ -100,8 +113,12 @@ def _falling(ds: xr.Dataset) -> list[Comparison]:
     spread = np.hypot(error[1:], error[:-1])
     quantity = f"rises of r |g|^2/4 between {_WINDOWS} windows of the run"
     reference = "from starts of one loss it falls to its least, 2 r q n v/B and terms of order r^2"
-    freedom = ds.sizes["replica"] - 1
-    return [Comparison(quantity, rise, spread, np.zeros(rise.shape), freedom, reference, units="energy")]
+    freedom, resting = ds.sizes["replica"] - 1, np.zeros(rise.shape)
+    places = found["place"].transpose("step", ...).values[0].ravel()
+    scaled = np.array([(c := chain_of(m)).rate * c.curvature(s) for m, s in zip(everyone, places, strict=True)])
+    length = float(ds["step"][-1]) / _WINDOWS
+    resting[0] = 2.0 * value[0] * np.minimum(scaled, 1.0 / length).reshape(value[0].shape)
+    return [Comparison(quantity, rise, spread, np.zeros(rise.shape), freedom, reference, resting, units="energy")]
 
 
 def _fresh(ds: xr.Dataset, everyone: Sequence[Machine], each: Sequence[Steps]) -> list[Comparison]:

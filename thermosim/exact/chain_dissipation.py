@@ -34,6 +34,10 @@ class Chain:
         noise = self.input_variance * self.noise_variance / self.batch
         return np.asarray(2.0 * self.rate * noise * abs(self.slope) * np.cosh(2.0 * place))
 
+    def curvature(self, place: np.ndarray) -> np.ndarray:
+        """Of the mean loss across the orbit, 2 q (u^2 + w^2): the misfit comes to rest in 1/(r h) steps."""
+        return np.asarray(4.0 * self.input_variance * abs(self.slope) * np.cosh(2.0 * place))
+
     def place(self, charge: np.ndarray) -> np.ndarray:
         """s of a state of charge C with u w = v."""
         return np.asarray(-0.5 * np.arcsinh(charge / abs(self.slope)))
