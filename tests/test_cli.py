@@ -398,8 +398,8 @@ def _dangling(path):
         (_dangling, "is a link to nowhere.toml, which is not there; mend the link"),
         (lambda path: path.symlink_to("/dev/zero"), "is no file but a pipe, a device"),
         pytest.param(
-            lambda path: path.symlink_to("/proc/kmsg"),  # empty it cannot be read, else what it holds is no TOML
-            "case.toml",
+            lambda path: path.symlink_to("/proc/kmsg"),
+            ("cannot be read: ", "not valid TOML"),  # while the log is empty, and what it holds else
             marks=pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="a file of Linux that never ends"),
         ),
         (lambda path: path.mkdir(), "Is a directory. Name a case file"),
@@ -414,7 +414,7 @@ def test_what_is_no_case_is_said_at_once(make, said, tmp_path, capsys):
     make(tmp_path / "case.toml")
     code, _, err = run(capsys, "run", tmp_path / "case.toml", "-o", tmp_path / "out.h5")
     assert code == 2
-    assert said in err
+    assert any(words in err for words in ([said] if isinstance(said, str) else said))
     assert os.listdir(tmp_path) == ["case.toml"]
 
 
