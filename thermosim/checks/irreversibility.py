@@ -51,7 +51,10 @@ def irreversibility_advice(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[
     if any(machine.settings.irreversibility is None for machine in everyone):
         return []
     if not any(why_no_chain(machine) for machine in everyone):
-        return []
+        every = bool(np.all(np.diff(ds["step"].values) == 1))
+        return (
+            [] if every else ["The drift of the charge is not compared: it is summed over all steps, record.every = 1."]
+        )
     if "theta" not in ds:
         return ["The entropy of steps is not compared: add theta to record.variables."]
     try:
@@ -104,20 +107,22 @@ def _drift(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
 def _falling(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
     """Rises between neighbouring windows: none is expected, so that what is beyond 0 is noise.
 
-    But at first, while the misfit comes to rest: it adds some 2 r h to the rate over the first 1/(r h) steps.
+    But at first, while the misfit comes to rest: it adds some 2 r h to the rate, as 1 - exp(-r h t) in t steps.
     """
     found = dissipation(ds, _WINDOWS)
     value = found["dissipation"].transpose("step", ...).values
     error = found["dissipation_error"].transpose("step", ...).values
     rise = np.maximum(value[1:] - value[:-1], 0.0)
     spread = np.hypot(error[1:], error[:-1])
-    quantity = f"rises of r |g|^2/4 between {_WINDOWS} windows of the run"
+    quantity = f"rises of r |g|^2/4 between {len(value)} windows of the run"
     reference = "from starts of one loss it falls to its least, 2 r q n v/B and terms of order r^2"
-    freedom, resting = ds.sizes["replica"] - 1, np.zeros(rise.shape)
+    freedom = ds.sizes["replica"] - 1
     places = found["place"].transpose("step", ...).values[0].ravel()
     scaled = np.array([(c := chain_of(m)).rate * c.curvature(s) for m, s in zip(everyone, places, strict=True)])
-    length = float(ds["step"][-1]) / _WINDOWS
-    resting[0] = 2.0 * value[0] * np.minimum(scaled, 1.0 / length).reshape(value[0].shape)
+    length = float(ds["step"][-1]) / len(value)
+    first = 2.0 * value[0] * np.minimum(scaled, 1.0 / length).reshape(value[0].shape)
+    fading = np.exp(-length * scaled).reshape(value[0].shape)
+    resting = np.stack([first * fading**k for k in range(len(rise))])
     return [Comparison(quantity, rise, spread, np.zeros(rise.shape), freedom, reference, resting, units="energy")]
 
 
