@@ -9,27 +9,39 @@ from __future__ import annotations
 import math
 
 from thermosim.kernels import signatures
-from thermosim.kernels.declare import function_at, inlined
+from thermosim.kernels.declare import Part, function_at, inlined
 from thermosim.kernels.minibatch import draw_rows
 from thermosim.kernels.noise import fill_normal_pair, fill_uniform
 from thermosim.kernels.signatures import Buffers, Flag, Integer, Integers, Stack, Tile, Vector, signature_of
 from thermosim.streams import ACCEPTANCE, RESTART, THETA_ACCEPTANCE, THETA_NOISE, X_NOISE
 
-__all__ = ["advance", "book_of_row", "jump", "jump_of_tile", "restart"]
+__all__ = ["NO_BOOKS", "advance", "advance_by", "books", "books_one", "jump", "jump_of_tile", "no_books", "restart"]
 
 _prepare_at = function_at(signature_of(signatures.prepare))
 _theta_move_at = function_at(signature_of(signatures.theta_move))
-_book_at = function_at(signature_of(signatures.book))
+_books_at = function_at(signature_of(signatures.books))
 _jump_at = function_at(signature_of(signatures.jump))
 _restart_at = function_at(signature_of(signatures.restart))
 _x_move_at = function_at(signature_of(signatures.x_move))
-energy = evaluate = book = None  # bound to the model's when a jump is compiled
+energy = evaluate = book = others = None  # bound to the model's when a jump or the books are compiled
 WORK = HEAT = -1  # rows of the ledger, -1 where they are not booked
+FIRST = LAST = 0  # rows of a functional that books for itself
 
 
-def book_of_row(theta, before, loss, gradient, constants, shared, total):  # type: ignore[no-untyped-def]
-    """Book a functional of one number in its row."""
-    book(theta, before, loss, gradient, constants, shared, total[0])
+def no_books(theta, before, loss, gradient, constants, shared, path):  # type: ignore[no-untyped-def]
+    """No functional books for itself."""
+
+
+def books(theta, before, loss, gradient, constants, shared, path):  # type: ignore[no-untyped-def]
+    """Let a functional book in its rows of the ledger of theta, after the `others`."""
+    others(theta, before, loss, gradient, constants, shared, path)
+    book(theta, before, loss, gradient, constants, shared, path[FIRST:LAST])
+
+
+def books_one(theta, before, loss, gradient, constants, shared, path):  # type: ignore[no-untyped-def]
+    """The same for a functional of one number."""
+    others(theta, before, loss, gradient, constants, shared, path)
+    book(theta, before, loss, gradient, constants, shared, path[FIRST])
 
 
 def jump(x, derived, constants, shared, phi, force, path, scratch):  # type: ignore[no-untyped-def]
@@ -70,6 +82,9 @@ def restart(  # type: ignore[no-untyped-def]
             heat[lane] += phi[lane]
 
 
+NO_BOOKS = Part(no_books, {})
+
+
 @inlined
 def _scale(base, factor, column, scaled):  # type: ignore[no-untyped-def]
     """Hyper-parameters of this step: base (H, L) times a column of the schedules' factors (H, steps)."""
@@ -101,18 +116,19 @@ def _copy(source, target):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _copy_frame(frame, theta, states, phi, theta_path, x_path, frames):  # type: ignore[no-untyped-def]
-    """Copy what is wanted: an array of `frames` with no entries is not."""
-    frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path = frames
+def _copy_frame(  # type: ignore[no-untyped-def]
+    now, frame, theta, states, phi, theta_path, x_path, frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path
+):
+    """Copy what is wanted: an array of frames with no entries is not."""
     if frame_theta.shape[0] > 0:
         _copy(theta, frame_theta[frame])
     if frame_theta_path.shape[0] > 0:
         _copy(theta_path, frame_theta_path[frame])
     if frame_phi.shape[0] > 0:
         _copy(phi, frame_phi[frame])
-    for sample in range(states.shape[0]):
+    for sample in range(states.shape[1]):
         if frame_x.shape[0] > 0:
-            _copy(states[sample], frame_x[frame, sample])
+            _copy(states[now, sample], frame_x[frame, sample])
         if frame_x_path.shape[0] > 0:
             _copy(x_path[sample], frame_x_path[frame, sample])
 
@@ -125,14 +141,159 @@ def _fill_normals(seed, stream, move, block, first_replica, normal):  # type: ig
     return move >> 1
 
 
+@inlined
+def _take_up(now, jump, x, states, source, constants, shared, phi, forces, work, scratch):  # type: ignore[no-untyped-def]
+    """The samples x (S, n, L) into states[now], with phi and the force; no work is booked."""
+    for sample in range(x.shape[0]):
+        _copy(x[sample], states[now, sample])
+        jump(states[now, sample], source, constants, shared, phi[sample], forces[now, sample], work, scratch)
+
+
+@inlined
+def _jump(now, jump, states, source, constants, shared, phi, forces, x_path, scratch):  # type: ignore[no-untyped-def]
+    """Book a move of theta at every sample."""
+    for sample in range(states.shape[1]):
+        jump(states[now, sample], source, constants, shared, phi[sample], forces[now, sample], x_path[sample], scratch)
+
+
+@inlined
+def _restart(  # type: ignore[no-untyped-def]
+    now, restart, seed, step, first_replica, states, source, constants, shared, data, first_row, row_count, phi,
+    forces, x_path, scratch,
+):  # fmt: skip
+    """Put every sample on a data row."""
+    for sample in range(states.shape[1]):
+        restart(
+            seed, step, first_replica, sample, states[now, sample], source, constants, shared, data, first_row,
+            row_count, phi[sample], forces[now, sample], x_path[sample], scratch,
+        )  # fmt: skip
+
+
+@inlined
+def _move(  # type: ignore[no-untyped-def]
+    now, x_move, states, source, constants, shared, table, langevin, normal, uniform, phi, forces, x_path, jumped,
+    last, scratch,
+):  # fmt: skip
+    """One move of every sample, from states[now] to states[1 - now]."""
+    samples = states.shape[1]
+    normals, uniforms = normal.shape[1] // samples, uniform.shape[0] // samples
+    for sample in range(samples):
+        x_move(
+            states[now, sample], states[1 - now, sample], source, constants, shared, table, langevin,
+            normal[now, sample * normals : (sample + 1) * normals],
+            uniform[sample * uniforms : (sample + 1) * uniforms],
+            phi[sample], forces[now, sample], forces[1 - now, sample], x_path[sample], jumped, last, scratch,
+        )  # fmt: skip
+
+
+@inlined
+def advance_by(  # type: ignore[no-untyped-def]
+    prepare, theta_move, books, jump, restart, x_move,
+    seed, first_replica, first_step, steps, turn, tau, first_frame, every, row_count, theta_moves, x_first, restarts,
+    booking, theta, memory, x, theta_path, x_path, constants, shared, data, first_row,
+    theta_hyper, theta_factor, x_hyper, x_factor, theta_table, x_table,
+    frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path,
+    theta_normal, theta_uniform, gradient, after, loss, row, theta_hyper_now, x_hyper_now, langevin, work, x_normal,
+    uniform, states, forces, phi, derived, model_scratch, before,
+):  # fmt: skip
+    """The loop of `advance` with the functions themselves.
+
+    Before a move of x, counted from step 0, the state is in states[move & 1], as its normals are in x_normal[move & 1].
+    What is done to it is written out for both, so that no index depends on the move: a GPU keeps a lane in registers.
+    """
+    samples = x.shape[0]
+    frame, next_frame, jumped = 0, first_frame, False
+    theta_block, x_block = -1, -1
+    prepare(theta, constants, shared, derived, model_scratch)
+    source = derived if derived.shape[0] > 0 else theta
+    if first_step * tau & 1 == 0:
+        _take_up(0, jump, x, states, source, constants, shared, phi, forces, work, model_scratch)
+    else:
+        _take_up(1, jump, x, states, source, constants, shared, phi, forces, work, model_scratch)
+    for s in range(-1, steps):
+        step = first_step + s + 1
+        if 0 <= s < theta_factor.shape[1]:
+            _scale(theta_hyper, theta_factor, s, theta_hyper_now)
+        if samples > 0 and 0 <= s < x_factor.shape[1]:
+            _scale(x_hyper, x_factor, s, x_hyper_now)
+            _fill_langevin(x_hyper_now, langevin)
+        for half in range(2 if s >= 0 else 0):
+            if (half == 0) != x_first:
+                if not theta_moves:
+                    continue
+                now = (step if x_first else step - 1) * tau & 1
+                drawn = step if turn == 0 or step <= turn else 2 * turn + 1 - step
+                theta_block = _fill_normals(seed, THETA_NOISE, drawn, theta_block, first_replica, theta_normal)
+                if theta_uniform.shape[0] > 0:
+                    fill_uniform(seed, THETA_ACCEPTANCE, drawn, first_replica, 0, theta_uniform)
+                if booking:
+                    _copy(theta, before)
+                theta_move(
+                    seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[drawn & 1],
+                    theta_uniform, constants, shared, data, first_row, row_count, theta_hyper_now,
+                    theta_table[min(s, theta_table.shape[0] - 1)], theta_path, loss, gradient, after, row, work,
+                    model_scratch,
+                )  # fmt: skip
+                if booking:
+                    books(theta, before, loss, gradient, constants, shared, theta_path)
+                jumped = not x_first and not restarts
+                if not jumped and now == 0:
+                    _jump(0, jump, states, source, constants, shared, phi, forces, x_path, model_scratch)
+                elif not jumped:
+                    _jump(1, jump, states, source, constants, shared, phi, forces, x_path, model_scratch)
+                continue
+            table = x_table[min(s, x_table.shape[0] - 1)]
+            if restarts and (step - 1) * tau & 1 == 0:
+                _restart(
+                    0, restart, seed, step, first_replica, states, source, constants, shared, data, first_row,
+                    row_count, phi, forces, x_path, model_scratch,
+                )  # fmt: skip
+            elif restarts:
+                _restart(
+                    1, restart, seed, step, first_replica, states, source, constants, shared, data, first_row,
+                    row_count, phi, forces, x_path, model_scratch,
+                )  # fmt: skip
+            for move in range((step - 1) * tau, step * tau if samples > 0 else 0):
+                last = move == step * tau - 1
+                x_block = _fill_normals(seed, X_NOISE, move, x_block, first_replica, x_normal)
+                if uniform.shape[0] > 0:
+                    fill_uniform(seed, ACCEPTANCE, move, first_replica, 0, uniform)
+                if move & 1 == 0:
+                    _move(
+                        0, x_move, states, source, constants, shared, table, langevin, x_normal, uniform, phi, forces,
+                        x_path, jumped, last, model_scratch,
+                    )  # fmt: skip
+                else:
+                    _move(
+                        1, x_move, states, source, constants, shared, table, langevin, x_normal, uniform, phi, forces,
+                        x_path, jumped, last, model_scratch,
+                    )  # fmt: skip
+                jumped = False
+        if step == next_frame:
+            if step * tau & 1 == 0:
+                _copy_frame(
+                    0, frame, theta, states, phi, theta_path, x_path, frame_theta, frame_x, frame_phi,
+                    frame_theta_path, frame_x_path,
+                )  # fmt: skip
+            else:
+                _copy_frame(
+                    1, frame, theta, states, phi, theta_path, x_path, frame_theta, frame_x, frame_phi,
+                    frame_theta_path, frame_x_path,
+                )  # fmt: skip
+            frame += 1
+            next_frame += every
+    for sample in range(samples):
+        _copy(states[(first_step + steps) * tau & 1, sample], x[sample])
+
+
 def advance(
+    prepare_address: Integer, theta_move_address: Integer, books_address: Integer, jump_address: Integer,
+    restart_address: Integer, x_move_address: Integer,
     seed: Integer, first_replica: Integer, first_step: Integer, steps: Integer, turn: Integer, tau: Integer,
     first_frame: Integer, every: Integer, row_count: Integer, theta_moves: Flag, x_first: Flag, restarts: Flag,
-    theta: Tile, memory: Tile, x: Stack, theta_path: Tile, x_path: Stack,
+    booking: Flag, theta: Tile, memory: Tile, x: Stack, theta_path: Tile, x_path: Stack,
     constants: Tile, shared: Vector, data: Tile, first_row: Integers,
     theta_hyper: Tile, theta_factor: Tile, x_hyper: Tile, x_factor: Tile, theta_table: Tile, x_table: Tile,
-    prepare_address: Integer, theta_move_address: Integer, jump_address: Integer, restart_address: Integer,
-    x_move_address: Integer, books: Integers, book_rows: Integers, book_ends: Integers,
     frame_theta: Stack, frame_x: Buffers, frame_phi: Stack, frame_theta_path: Stack, frame_x_path: Buffers,
     theta_normal: Stack, theta_uniform: Tile, gradient: Tile, after: Tile, loss: Vector, row: Tile,
     theta_hyper_now: Tile, x_hyper_now: Tile, langevin: Tile, work: Tile, x_normal: Stack, uniform: Tile,
@@ -143,84 +304,17 @@ def advance(
     State: theta (m, L), memory (M, L) of a move such as momentum, x (S, n, L), rows of the ledger theta_path (Q, L) and
     x_path (S, P, L). Hyper-parameters (H, L) are scaled by factors (H, steps), tables (steps, ...) hold what is
     prescribed per step; either has a single column or row where nothing changes. Past step `turn` (if not 0) theta
-    meets the minibatches and the noise of the steps before it once more, in reverse. books are the addresses of
-    functionals that book for themselves after every move of theta, each in its rows of theta_path, from book_rows to
-    book_ends. Frames are due at steps first_frame, first_frame + every, ...; the arrays from theta_normal on are work
-    space.
+    meets the minibatches and the noise of the steps before it once more, in reverse. Where functionals book for
+    themselves after every move of theta, `booking`, their books are in one function. Frames are due at steps
+    first_frame, first_frame + every, ...; the arrays from theta_normal on are work space.
     """
-    prepare, theta_move = _prepare_at(prepare_address), _theta_move_at(theta_move_address)
-    jump, restart, x_move = _jump_at(jump_address), _restart_at(restart_address), _x_move_at(x_move_address)
-    samples = x.shape[0]
-    normals, uniforms = x_normal.shape[1] // max(samples, 1), uniform.shape[0] // max(samples, 1)
-    now, frame, next_frame, jumped = 0, 0, first_frame, False
-    theta_block, x_block = -1, -1
-    prepare(theta, constants, shared, derived, model_scratch)
-    source = derived if derived.shape[0] > 0 else theta
-
-    for sample in range(samples):
-        _copy(x[sample], states[now, sample])
-        # phi and the force only: no work is booked
-        jump(x[sample], source, constants, shared, phi[sample], forces[now, sample], work, model_scratch)
-    frames = (frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path)
-    if next_frame == first_step:
-        _copy_frame(frame, theta, states[now], phi, theta_path, x_path, frames)
-        frame += 1
-        next_frame += every
-    for s in range(steps):
-        step = first_step + s + 1
-        if s < theta_factor.shape[1]:
-            _scale(theta_hyper, theta_factor, s, theta_hyper_now)
-        if samples > 0 and s < x_factor.shape[1]:
-            _scale(x_hyper, x_factor, s, x_hyper_now)
-            _fill_langevin(x_hyper_now, langevin)
-        for half in range(2):
-            if (half == 0) != x_first:
-                if not theta_moves:
-                    continue
-                drawn = step if turn == 0 or step <= turn else 2 * turn + 1 - step
-                theta_block = _fill_normals(seed, THETA_NOISE, drawn, theta_block, first_replica, theta_normal)
-                if theta_uniform.shape[0] > 0:
-                    fill_uniform(seed, THETA_ACCEPTANCE, drawn, first_replica, 0, theta_uniform)
-                if books.shape[0] > 0:
-                    _copy(theta, before)
-                theta_move(
-                    seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[drawn & 1],
-                    theta_uniform, constants, shared, data, first_row, row_count, theta_hyper_now,
-                    theta_table[min(s, theta_table.shape[0] - 1)], theta_path, loss, gradient, after, row, work,
-                    model_scratch,
-                )  # fmt: skip
-                for number in range(books.shape[0]):
-                    total = theta_path[book_rows[number] : book_ends[number]]
-                    _book_at(books[number])(theta, before, loss, gradient, constants, shared, total)
-                jumped = not x_first and not restarts
-                for sample in range(0 if jumped else samples):
-                    state, force = states[now, sample], forces[now, sample]
-                    jump(state, source, constants, shared, phi[sample], force, x_path[sample], model_scratch)
-                continue
-            prescribed = x_table[min(s, x_table.shape[0] - 1)]
-            for sample in range(samples if restarts else 0):
-                restart(
-                    seed, step, first_replica, sample, states[now, sample], source, constants, shared, data,
-                    first_row, row_count, phi[sample], forces[now, sample], x_path[sample], model_scratch,
-                )  # fmt: skip
-            for move in range((step - 1) * tau, step * tau if samples > 0 else 0):
-                x_block = _fill_normals(seed, X_NOISE, move, x_block, first_replica, x_normal)
-                if uniforms > 0:
-                    fill_uniform(seed, ACCEPTANCE, move, first_replica, 0, uniform)
-                for sample in range(samples):
-                    x_move(
-                        states[now, sample], states[1 - now, sample], source, constants, shared, prescribed, langevin,
-                        x_normal[move & 1, sample * normals : (sample + 1) * normals],
-                        uniform[sample * uniforms : (sample + 1) * uniforms],
-                        phi[sample], forces[now, sample], forces[1 - now, sample], x_path[sample], jumped,
-                        move == step * tau - 1, model_scratch,
-                    )  # fmt: skip
-                now = 1 - now
-                jumped = False
-        if step == next_frame:
-            _copy_frame(frame, theta, states[now], phi, theta_path, x_path, frames)
-            frame += 1
-            next_frame += every
-
-    for sample in range(samples):
-        _copy(states[now, sample], x[sample])
+    advance_by(
+        _prepare_at(prepare_address), _theta_move_at(theta_move_address), _books_at(books_address),
+        _jump_at(jump_address), _restart_at(restart_address), _x_move_at(x_move_address),
+        seed, first_replica, first_step, steps, turn, tau, first_frame, every, row_count, theta_moves, x_first,
+        restarts, booking, theta, memory, x, theta_path, x_path, constants, shared, data, first_row,
+        theta_hyper, theta_factor, x_hyper, x_factor, theta_table, x_table,
+        frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path,
+        theta_normal, theta_uniform, gradient, after, loss, row, theta_hyper_now, x_hyper_now, langevin, work,
+        x_normal, uniform, states, forces, phi, derived, model_scratch, before,
+    )  # fmt: skip

@@ -88,16 +88,16 @@ def theta_move(
     """
 
 
-def book(
+def books(
     theta: Tile,
     before: Tile,
     loss: Vector,
     gradient: Tile,
     constants: Tile,
     shared: Vector,
-    total: Tile,
+    path: Tile,
 ) -> None:
-    """Add to total (K, L) what a functional gains by the move of theta from `before`; see `ledger.Book`."""
+    """Add to path what functionals gain by the move of theta from `before`; see `ledger.Book`."""
 
 
 def jump(

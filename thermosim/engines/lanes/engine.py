@@ -94,10 +94,8 @@ class LanesOfTiles:
             "restarts": block.restarts,
             "shared": block.shared,
             "data": block.data,
+            "booking": bool(booking(block)),
             **addresses,
-            "books": np.array(addresses["books"], np.int64),
-            "book_rows": np.array([rows.start for rows, _ in booking(block)], np.int64),
-            "book_ends": np.array([rows.stop for rows, _ in booking(block)], np.int64),
         }
 
     def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:

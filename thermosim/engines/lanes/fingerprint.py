@@ -8,7 +8,7 @@ from typing import Any
 from thermosim.engines.lanes.link import addresses_of
 from thermosim.kernels.advance import advance
 from thermosim.kernels.compile import compiler_versions
-from thermosim.kernels.identity import combined, identity_of_modules, kernel_identity
+from thermosim.kernels.identity import identity_of_modules, kernel_identity
 from thermosim.kernels.signatures import signature_of
 from thermosim.kernels.types import Signature
 from thermosim.plan.block import Block
@@ -22,14 +22,14 @@ _KERNELS = {
     "jump_address": "energy",
     "restart_address": "restart",
     "x_move_address": "move of x",
+    "books_address": "functionals of theta",
 }
 
 
 def fingerprint(block: Block) -> dict[str, str]:
     """Digests of the kernels of a block, by what they do; they are not compiled."""
     digests = addresses_of(block, _digest)
-    books = {"functionals of theta": combined(digests.pop("books"))} if digests["books"] else {}
-    kernels = {_KERNELS[name]: digest for name, digest in digests.items() if name in _KERNELS} | books
+    kernels = {_KERNELS[name]: digest for name, digest in digests.items()}
     return kernels | {"advance": _digest(advance, signature_of(advance))} | engine_versions()
 
 

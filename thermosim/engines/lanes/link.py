@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from thermosim.kernels import minibatch, signatures
-from thermosim.kernels.advance import book_of_row, jump, jump_of_tile, restart
+from thermosim.kernels.advance import NO_BOOKS, books, books_one, jump, jump_of_tile, no_books, restart
 from thermosim.kernels.compile import address_of
+from thermosim.kernels.declare import Part, scope_of
 from thermosim.kernels.energies import no_prepare
 from thermosim.kernels.evaluate import energy_bindings
 from thermosim.kernels.signatures import argument_names, signature_of
@@ -132,7 +134,7 @@ def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str,
         x_move = _address(of, X_KERNELS[block.x_dynamics], signatures.x_move, {**of_tile, **_sampler(block)})
     again, of_restart = (restart, {**booked, **energy}) if block.restarts else (_no_restart, {})
     addresses |= {"jump_address": jump_address, "x_move_address": x_move}
-    addresses["books"] = [_book(of, functional, names) for _, functional in booking(block)]
+    addresses["books_address"] = _books(block, names, of)
     return addresses | {"restart_address": _address(of, again, signatures.restart, of_restart)}
 
 
@@ -145,11 +147,20 @@ def rows_of_theta(block: Block) -> dict[str, int | slice]:
     return found
 
 
-def _book(of: Callable[..., Any], functional: Functional, names: Bindings) -> Any:
-    assert functional.book is not None
-    if functional.size is not None:
-        return _address(of, functional.book, signatures.book, names)
-    return _address(of, book_of_row, signatures.book, {**names, "book": functional.book})
+def _books(block: Block, names: Bindings, of: Callable[..., Any]) -> Any:
+    """Functionals that book for themselves, each after those before it."""
+    template, bindings, others = no_books, dict(names), NO_BOOKS
+    for rows, functional in booking(block):
+        template = books if functional.size is not None else books_one
+        bindings = {**names, "FIRST": rows.start, "LAST": rows.stop, "others": others, "book": functional.book}
+        others = _part(template, tuple(bindings.items()))
+    return _address(of, template, signatures.books, bindings)
+
+
+@functools.cache
+def _part(template: Template, bindings: tuple[tuple[str, Any], ...]) -> Part:
+    """The same part every time, by which what is made of it is found again."""
+    return Part(template, scope_of(dict(bindings)))
 
 
 def booking(block: Block) -> list[tuple[slice, Functional]]:

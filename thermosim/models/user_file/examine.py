@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from thermosim.kernels import apply, types
-from thermosim.kernels.advance import book_of_row
+from thermosim.kernels.advance import NO_BOOKS, books, books_one
 from thermosim.kernels.compile import compiled
 from thermosim.kernels.declare import CompileError
 from thermosim.kernels.evaluate import energy_bindings
-from thermosim.kernels.signatures import book as book_declaration
+from thermosim.kernels.signatures import books as books_declaration
 from thermosim.kernels.signatures import signature_of
 from thermosim.model import Model, Values
 from thermosim.models.user_file.blame import blamed
@@ -246,11 +246,9 @@ def _compile(model: Model, values: Values) -> None:
         compiled(_drives, types.void(tile, tile, tile, vector, tile), **names, drive=model.drive)
     for functional in model.functionals:
         if functional.book is not None:
-            names = model.names(values)
-            if functional.size is not None:
-                compiled(functional.book, signature_of(book_declaration), **names)
-            else:
-                compiled(book_of_row, signature_of(book_declaration), **names, book=functional.book)
+            template = books_one if functional.size is None else books
+            bindings = {**model.names(values), "FIRST": 0, "LAST": 1, "others": NO_BOOKS, "book": functional.book}
+            compiled(template, signature_of(books_declaration), **bindings)
 
 
 def _compiled_faults(plain: Plain) -> list[str]:
