@@ -69,13 +69,13 @@ def compiler_versions() -> dict[str, str]:
     import llvmlite.binding
     import numba
 
-    modules = ("thermosim.kernels.machine_code", "thermosim.kernels.intrinsics", "thermosim.kernels.types")
+    modules = ("machine_code", "naming", "intrinsics", "types")
     return {
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
         "Python": platform.python_version(),
         "processor": llvmlite.binding.get_host_cpu_name(),
-        "flags of the compiler": identity_of_modules(*modules).digest,
+        "flags of the compiler": identity_of_modules(*(f"thermosim.kernels.{name}" for name in modules)).digest,
     }
 
 

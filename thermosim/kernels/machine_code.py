@@ -7,11 +7,9 @@ bits of a lane cannot depend on how a loop was vectorised, unrolled or cut into 
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import llvmlite.binding
@@ -24,9 +22,9 @@ from numba.core.errors import NumbaError
 from numba.core.typed_passes import NativeLowering
 
 from thermosim.kernels import disk_cache, types
-from thermosim.kernels.declare import CompileError, FunctionAt, Part, is_inlined
-from thermosim.kernels.identity import identity_of, named, names_of
-from thermosim.kernels.intrinsics import INTRINSICS, function_at
+from thermosim.kernels.declare import CompileError, Part
+from thermosim.kernels.intrinsics import function_at
+from thermosim.kernels.naming import Names
 
 __all__ = ["compile_part", "numba_signature"]
 
@@ -88,8 +86,6 @@ _HELPER: dict[str, Any] = {**_FLAGS, "pipeline_class": _Helper, "no_cpython_wrap
 # its default gives up at a few, which costs a factor of eight.
 llvmlite.binding.set_option("thermosim", "-vectorize-memory-check-threshold=100000")
 
-_made: dict[Any, tuple[Part, Any]] = {}  # helpers and bound functions, once for all that name them
-_numbers = itertools.count()
 _NO_USERS = (Path(__file__).resolve().parents[1], Path(numba.__file__).resolve().parent)
 _SAYS_NOTHING = ("Failed in nopython mode", "During:", "File ", "<source elided>")
 
@@ -99,8 +95,7 @@ def compile_part(template: Part, signature: types.Signature, cached_as: str | No
 
     Raises CompileError when a user's function does not compile, and numba's errors when one of ours does not.
     """
-    function = _empty(template, cached_as or f"only_{next(_numbers)}")
-    _fill(function, template)
+    function = _names.filled(template, cached_as)
     dispatcher = numba.njit(**_KERNEL)(function)
     if cached_as is not None:
         dispatcher._cache = disk_cache.KernelCache(function, cached_as)
@@ -160,67 +155,5 @@ def _numba_type(argument: types.Scalar | types.Array | types.Tuple) -> Any:
     return getattr(numba.types, argument.name)
 
 
-def _empty(part: Part, key: str) -> FunctionType:
-    """The function of a part, in a scope of its own that is yet to be filled.
-
-    `key` makes its name unique: machine code is found by name, and code from the disk cache may carry a name that
-    another binding of the same template has in this process.
-    """
-    template: Any = part.function
-    name = f"{template.__name__}_{key}"
-    cells = template.__closure__ and tuple(_cell(cell, template.__code__) for cell in template.__closure__)
-    # in this module, whatever the file: code from the disk cache is refused where its module cannot be imported
-    scope = template.__globals__ | {"__name__": __name__}
-    function = FunctionType(template.__code__, scope, name, template.__defaults__, cells)
-    function.__kwdefaults__ = template.__kwdefaults__
-    function.__qualname__ = name  # what numba makes the symbol's name of
-    return function
-
-
-def _fill(function: FunctionType, part: Part) -> None:
-    """Let every name that the function uses stand for a number or for machine code."""
-    for name, value in named(part.function, part.scope):
-        function.__globals__[name] = _meaning(value, function.__code__)
-
-
-def _meaning(value: Any, code: CodeType) -> Any:
-    """What stands in a kernel with this code for a value that it names."""
-    if isinstance(value, Part):
-        return _made_of(value)
-    if isinstance(value, FunctionAt):
-        return _address(value.signature)
-    if isinstance(value, FunctionType) and value in INTRINSICS:
-        return INTRINSICS[value]
-    if is_inlined(value):
-        return _made_of(Part(value, {}))
-    if isinstance(value, ModuleType) and any(_is_ours(vars(value).get(name)) for name in names_of(code)):
-        module = ModuleType(value.__name__)
-        vars(module).update({name: _meaning(vars(value).get(name), code) for name in names_of(code)})
-        return module
-    return value
-
-
-def _is_ours(value: Any) -> bool:
-    return is_inlined(value) or (isinstance(value, FunctionType) and value in INTRINSICS)
-
-
-def _cell(cell: CellType, code: CodeType) -> CellType:
-    try:
-        return CellType(_meaning(cell.cell_contents, code))
-    except ValueError:  # not filled yet
-        return cell
-
-
-def _made_of(part: Part) -> Any:
-    """Code that is compiled along with each kernel that calls it."""
-    identity = identity_of(part)
-    parts = [part, *(value for value in part.scope.values() if isinstance(value, Part))]
-    key = (identity.digest, None if identity.complete else tuple(id(each.function) for each in parts))
-    if key not in _made:
-        function = _empty(part, identity.digest if identity.complete else f"only_{next(_numbers)}")
-        _made[key] = part, numba.njit(**_HELPER)(function)  # before it is filled: it may call itself
-        _fill(function, part)
-    return _made[key][1]
-
-
 _address: Callable[[types.Signature], Any] = functools.cache(lambda signature: function_at(numba_signature(signature)))
+_names = Names(numba.njit(**_HELPER), _address, {})

@@ -307,7 +307,7 @@ def _of_engine() -> frozenset[str]:
     """Names in capitals that templates of kernels use: there they would become those of the model."""
     home, used = Path(kernels.__path__[0]), set[str]()
     for file in home.rglob("*.py"):
-        if file.stem not in ("__init__", "intrinsics", "machine_code", "disk_cache"):  # some need the compiler
+        if file.stem not in ("__init__", "intrinsics", "machine_code", "naming", "disk_cache"):  # some need the compiler
             module = import_module(".".join((kernels.__name__, *file.relative_to(home).with_suffix("").parts)))
             functions = [f for f in vars(module).values() if isinstance(f, FunctionType) and not is_inlined(f)]
             used.update(*(names_of(function.__code__) for function in functions))
