@@ -39,6 +39,10 @@ Scheduler = Annotated[
 Virtual = Annotated[
     bool, typer.Option("--virtual", help="Leave frames in their segments; the file holds views of them, not a copy.")
 ]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda (every card), cuda:1, or auto. The numbers are the same."),
+]
 Seal = Annotated[
     float | None, typer.Option("--seal-every", min=0.01, help="Seal at least every so many seconds; default 60.")
 ]
@@ -146,6 +150,7 @@ def run(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    device: Device = "cpu",
     virtual: Virtual = False,
     seal_every: Seal = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
@@ -165,6 +170,7 @@ def run(
     if target.suffix in (".png", ".pdf", ".svg", ".toml", ".py"):
         raise typer.BadParameter(f"{target}: an ensemble is an HDF5 file; call it {target.stem}.h5.", param_hint="-o")
     how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
+    how["device"] = device
     how |= {"segment_seconds": seal_every, "force": force}
     raise typer.Exit(terminal.run(loaded, target, overwrite, terminal.After(compared, picture), how))
 
@@ -175,6 +181,7 @@ def resume(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    device: Device = "cpu",
     virtual: Virtual = False,
     seal_every: Seal = None,
     repair: Annotated[bool, typer.Option("--repair", help="Compute anew what is damaged or missing.")] = False,
@@ -186,6 +193,7 @@ def resume(
     from thermosim.cli import terminal
 
     how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
+    how["device"] = device
     how |= {"segment_seconds": seal_every, "repair": repair, "force": force}
     raise typer.Exit(terminal.resume(file, terminal.After(compared, picture), how))
 
@@ -200,6 +208,7 @@ def extend(
     threads: Threads = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    device: Device = "cpu",
     virtual: Virtual = False,
     seal_every: Seal = None,
     compared: Check = True,
@@ -212,6 +221,7 @@ def extend(
     if steps is None and replicas is None:
         raise typer.BadParameter("say by how much: --steps N, --replicas N, or both.")
     how: dict[str, Any] = {"threads": threads, "workers": workers, "scheduler": scheduler, "virtual": virtual}
+    how["device"] = device
     how |= {"segment_seconds": seal_every, "force": force}
     raise typer.Exit(terminal.extend(file, steps or 0, replicas or 0, terminal.After(compared, picture), how))
 

@@ -23,10 +23,11 @@ def explained(error: BaseException) -> tuple[str, Exit]:
     """A paragraph for an error, and the exit code."""
     from thermosim.case.faults import CaseError
     from thermosim.data import DataError
+    from thermosim.engines.engine import DeviceError
     from thermosim.models.user_file.blame import blamed
     from thermosim.storage import StorageError
 
-    if isinstance(error, (CaseError, DataError, StorageError)):
+    if isinstance(error, (CaseError, DataError, DeviceError, StorageError)):
         return str(error), Exit.REFUSED
     if said := blamed(error):
         return f"{said}\nThis arose in the user's model; --debug shows the way there.", Exit.REFUSED

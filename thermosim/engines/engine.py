@@ -14,10 +14,14 @@ import numpy as np
 
 from thermosim.plan.block import Block
 
-__all__ = ["Engine", "Lanes", "Take"]
+__all__ = ["DeviceError", "Engine", "Lanes", "Take"]
 
 # take(lanes, {variable: (frames, lanes, *shape)}): what is delivered of a run of lanes; good until it returns
 Take = Callable[[slice, Mapping[str, np.ndarray]], None]
+
+
+class DeviceError(Exception):
+    """A device that fails on the way: which, why, and what to do, in a sentence or two."""
 
 
 class Lanes(Protocol):
@@ -65,6 +69,9 @@ class Engine(Protocol):
 
     def bytes_per_lane(self, block: Block) -> float:
         """Memory that each of these takes from `open` to `close`, apart from frames."""
+
+    def most_lanes(self, block: Block) -> int:
+        """How many lanes of a block fit the memory that the engine has of its own."""
 
     def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
         """The arrays of `state`, without their last axis, the lanes; float64."""

@@ -228,12 +228,19 @@ def advance_by(  # type: ignore[no-untyped-def]
                     fill_uniform(seed, THETA_ACCEPTANCE, drawn, first_replica, 0, theta_uniform)
                 if booking:
                     _copy(theta, before)
-                theta_move(
-                    seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[drawn & 1],
-                    theta_uniform, constants, shared, data, first_row, row_count, theta_hyper_now,
-                    theta_table[min(s, theta_table.shape[0] - 1)], theta_path, loss, gradient, after, row, work,
-                    model_scratch,
-                )  # fmt: skip
+                table = theta_table[min(s, theta_table.shape[0] - 1)]
+                if drawn & 1 == 0 or theta_normal.shape[1] == 0:
+                    theta_move(
+                        seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[0],
+                        theta_uniform, constants, shared, data, first_row, row_count, theta_hyper_now, table,
+                        theta_path, loss, gradient, after, row, work, model_scratch,
+                    )  # fmt: skip
+                else:
+                    theta_move(
+                        seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[1],
+                        theta_uniform, constants, shared, data, first_row, row_count, theta_hyper_now, table,
+                        theta_path, loss, gradient, after, row, work, model_scratch,
+                    )  # fmt: skip
                 if booking:
                     books(theta, before, loss, gradient, constants, shared, theta_path)
                 jumped = not x_first and not restarts
@@ -283,7 +290,10 @@ def advance_by(  # type: ignore[no-untyped-def]
             frame += 1
             next_frame += every
     for sample in range(samples):
-        _copy(states[(first_step + steps) * tau & 1, sample], x[sample])
+        if (first_step + steps) * tau & 1 == 0:
+            _copy(states[0, sample], x[sample])
+        else:
+            _copy(states[1, sample], x[sample])
 
 
 def advance(

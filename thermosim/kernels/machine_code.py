@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numba._dynfunc import make_function
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import register_pass
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, NumbaExperimentalFeatureWarning
 from numba.core.typed_passes import NativeLowering
 
 from thermosim.kernels import disk_cache, types
@@ -100,7 +101,9 @@ def compile_part(template: Part, signature: types.Signature, cached_as: str | No
     if cached_as is not None:
         dispatcher._cache = disk_cache.KernelCache(function, cached_as)
     try:
-        dispatcher.compile(numba_signature(signature))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)  # functions that are given functions
+            dispatcher.compile(numba_signature(signature))
     except NumbaError as error:
         if said := _said(str(error), template):
             raise CompileError(said) from error

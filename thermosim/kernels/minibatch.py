@@ -13,6 +13,8 @@ Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from thermosim.kernels.declare import inlined
@@ -38,7 +40,7 @@ def draw_rows(  # type: ignore[no-untyped-def]
     components, lanes = row.shape
     for lane in range(lanes):
         u = unit_interval(seed, stream, step, first_replica + lane, place)
-        index[lane] = first_row[lane] + np.floor(u * row_count)
+        index[lane] = first_row[lane] + math.floor(u * row_count)
     for lane in range(lanes):
         k = np.int64(index[lane])
         for i in range(components):

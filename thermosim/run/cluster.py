@@ -213,7 +213,15 @@ class _Coordinator:
             key = f"thermosim-{self._job.token}-{secrets.token_hex(8)}"
             most_frames = self._execution.segment_frames
             future = self._client.submit(
-                tasks.advance_part, self._job, self._inputs, sent, state, most_frames, key=key, pure=False
+                tasks.advance_part,
+                self._job,
+                self._inputs,
+                sent,
+                state,
+                most_frames,
+                self._execution.device,
+                key=key,
+                pure=False,
             )
             self._running[future] = task
             future.add_done_callback(self._done.put)

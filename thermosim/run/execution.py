@@ -45,6 +45,7 @@ class Execution:
     report: Listener | None = None
     virtual: bool = False  # leave the frames in the segments, and make the file of views of them
     force: bool = False  # also what does not fit the memory or the disk
+    device: str = "cpu"  # what makes the steps: cpu, cuda, cuda:1, or auto
     tile_width: int | None = None
     segment_frames: int | None = None
     segment_seconds: float | None = None

@@ -126,16 +126,17 @@ def _bytes_of_data(outline: Outline) -> float:
     return path + 8.0 * outline.model.row_length(outline.settings.model.constants) * rows * (sets + _LOADED)
 
 
-def lanes_at_once(block: Outline, threads: int | None = None, memory: float | None = None) -> int:
+def lanes_at_once(block: Outline, threads: int | None = None, memory: float | None = None, device: str = "cpu") -> int:
     """How many lanes of a block are to run at one time: what fits a good part of the memory, a cohort at least.
 
-    The memory is what is free here unless it is given.
+    The memory is what is free here unless it is given; that of a device is looked at, too.
     """
     if memory is None:
         here = machine.memory()
         memory = min(SHARE_OF_MEMORY * here.total, _SHARE_OF_FREE * here.free)
     takes, most = footprint(block), memory
-    return max(math.ceil(takes.cohort), largest(block.lanes, lambda lanes: takes.running(lanes, threads) <= most))
+    there = min(block.lanes, engine_of(device).most_lanes(block.lane))
+    return max(math.ceil(takes.cohort), largest(there, lambda lanes: takes.running(lanes, threads) <= most))
 
 
 def workers_for(blocks: list[Outline], asked: int) -> int:

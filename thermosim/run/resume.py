@@ -14,7 +14,7 @@ from thermosim.run import inputs
 from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.fingerprint import changes, fingerprint
-from thermosim.run.simulate import complete, tidied, weigh
+from thermosim.run.simulate import complete, ready, tidied, weigh
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
 from thermosim.storage.durable import command
@@ -65,7 +65,7 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         tell_of_edits(output, origin, parts.manifest.case_folder)
         how = Execution(virtual=virtual, **execution)
         weigh(case, blocks, how, output, there=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-        return complete(case, blocks, parts, how)
+        return complete(case, blocks, parts, ready(blocks, how))
 
 
 def _whole(output: Path, repair: bool, execution: dict[str, Any]) -> xr.Dataset:
@@ -97,6 +97,7 @@ def anew(output: Path, origin: Origin, case: Case, base: MakeBase | None, execut
     same_kernels(output, origin, case, blocks)
     tell_of_edits(output, origin)
     weigh(case, blocks, how, output, before=None if base is None else origin)
+    how = ready(blocks, how)
 
     def fill(folder: Path) -> dict[str, Any]:
         return inputs.keep(case, blocks, folder) | ({"base": base(folder)} if base is not None else {})

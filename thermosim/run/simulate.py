@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from thermosim.case.load import Case
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.describe import differences, make_manifest
+from thermosim.run.devices import chosen, device_faults, devices_of
 from thermosim.run.execution import Clock, Execution, Interrupted, Listener, Progress, stop_requests
 from thermosim.run.footprint import lanes_at_once, workers_for
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
@@ -38,9 +40,10 @@ from thermosim.storage.segments import RamSegments, read_state
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["complete", "simulate", "tidied", "weigh"]
+__all__ = ["complete", "ready", "simulate", "tidied", "weigh"]
 
 _SEGMENT_SECONDS = 60.0
+_FEWEST_LANES = 50_000  # of a card, below which it is as fast with fewer
 
 
 def simulate(
@@ -54,31 +57,32 @@ def simulate(
     overwrite: bool = False,
     report: Listener | None = None,
     force: bool = False,
+    device: str = "cpu",
     **tuning: Any,
 ) -> xr.Dataset:
     """Run a case and return its ensemble: in memory, or backed by the HDF5 file `output`.
 
     `threads` defaults to all processors. `workers` starts so many worker processes on this machine and `scheduler`,
-    such as "tcp://10.0.0.1:8786", uses a dask cluster that exists. `virtual` leaves the frames in their segments beside
-    the file, which then holds views of them. `tuning` (tile_width, segment_frames, segment_seconds, lanes_at_once) is
-    for tests and measurements. The numbers depend on none of this. Raises CaseError for what the memory or the disk of
-    this machine cannot hold, before anything is made and unless it is told to `force` it, StorageError when the output
-    cannot be written, and Interrupted after Ctrl-C once everything so far is sealed.
+    such as "tcp://10.0.0.1:8786", uses a dask cluster that exists. `device` makes the steps: "cpu", "cuda" (all cards
+    there are), "cuda:1", or "auto", which takes cards where they are worth it. `virtual` leaves the frames in their
+    segments beside the file, which then holds views of them. `tuning` (tile_width, segment_frames, segment_seconds,
+    lanes_at_once) is for tests and measurements. The numbers depend on none of this. Raises CaseError for what the
+    memory or the disk of this machine cannot hold, before anything is made and unless it is told to `force` it,
+    StorageError when the output cannot be written, and Interrupted after Ctrl-C once everything so far is sealed.
     """
-    execution = Execution(threads, workers, scheduler, report, virtual, force, **tuning)
+    execution = Execution(threads, workers, scheduler, report, virtual, force, device, **tuning)
     if faults := execution.faults(output):
         raise CaseError(faults, "the run")
     blocks = plan(case)
     weigh(case, blocks, execution, output)
+    execution = ready(blocks, execution)
     manifest = replace(make_manifest(case, blocks, in_memory=output is None), case_folder=str(case.folder.absolute()))
     if output is None:
-        compile_all(blocks)
         return _in_memory(case, blocks, manifest, execution)
     output, reads = Path(output), inputs.read_by(case, blocks)
     if not overwrite:
         _not_begun(output, manifest)
     refuse_what_is_there(output, overwrite, reads)
-    compile_all(blocks)
     parts = Parts.create(output, manifest, overwrite, lambda folder: inputs.keep(case, blocks, folder), reads)
     with tidied(parts):
         return complete(case, blocks, parts, execution)
@@ -92,10 +96,12 @@ def weigh(
     before: Origin | None = None,
     there: float = 0.0,
 ) -> None:
-    """Raises CaseError for what does not fit this machine: see `weighing`. A cluster elsewhere has its own memory.
+    """Raises CaseError for what does not fit this machine: see `weighing`. A cluster elsewhere has its own.
 
     `before` is where the ensemble comes from that is extended, `there` are bytes of it that lie there by now.
     """
+    if execution.scheduler is None and (faults := device_faults(execution.device)):
+        raise CaseError(faults, "the run")
     if execution.force:
         return
     weight, faults = weight_of(case, blocks), []
@@ -111,6 +117,14 @@ def weigh(
         faults += memory_faults(weight, output is None, threads, workers)
     if faults:
         raise CaseError(faults, "the run")
+
+
+def ready(blocks: list[Outline], execution: Execution) -> Execution:
+    """With a device that is there, and everything compiled for it. Raises CaseError for what it cannot run."""
+    if execution.scheduler is None:
+        execution = replace(execution, device=chosen(execution.device, blocks))
+    compile_all(blocks, "cpu" if execution.scheduler is not None else execution.device)
+    return execution
 
 
 def _not_begun(output: Path, manifest: Manifest) -> None:
@@ -160,23 +174,46 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
     """All missing steps, by threads of this process."""
     from thermosim.storage.coverage import frontier
 
-    threads = execution.threads or os.cpu_count() or 1
+    devices = devices_of(execution.device)
+    threads = max(1, (execution.threads or os.cpu_count() or 1) // len(devices))
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
+    missing = []
+    for block in blocks:
+        most = execution.lanes_at_once or lanes_at_once(block, threads, device=devices[0])
+        for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
+            clock.skip(lanes * max(step, 0))
+            if step < block.steps:
+                of_device = min(most, max(_FEWEST_LANES, -(-lanes // len(devices)))) if len(devices) > 1 else most
+                missing += [(block, *run, step) for run in runs_of_lanes(block, first, lanes, of_device)]
+    free: queue.SimpleQueue[str] = queue.SimpleQueue()  # devices that nothing runs on
+    for device in devices:
+        free.put(device)
+
+    def run_part(block: Outline, first_lane: int, count: int, step: int) -> None:
+        snapshot, device = None, free.get()
+        try:
+            if step >= 0:
+                snapshot = read_state(parts.folder, parts.manifest, block.number, first_lane, count, step)
+            width, frames = execution.tile_width, execution.segment_frames
+            stepper = Stepper(block, first_lane, count, snapshot, step, threads, width, frames, device=device)
+            del snapshot
+            _run_part(stepper, parts.seal, sealer, clock, stop, execution)
+        except BaseException:
+            stop.set()  # the others seal what they have
+            raise
+        finally:
+            free.put(device)
+
     with ThreadPoolExecutor(1) as sealer:
-        for block in blocks:
-            most = execution.lanes_at_once or lanes_at_once(block, threads)
-            for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
-                clock.skip(lanes * max(step, 0))
-                if step >= block.steps:
-                    continue
-                for first_lane, count in runs_of_lanes(block, first, lanes, most):
-                    snapshot = None
-                    if step >= 0:
-                        snapshot = read_state(parts.folder, parts.manifest, block.number, first_lane, count, step)
-                    width, frames = execution.tile_width, execution.segment_frames
-                    stepper = Stepper(block, first_lane, count, snapshot, step, threads, width, frames)
-                    del snapshot
-                    _run_part(stepper, parts.seal, sealer, clock, stop, execution)
+        if len(devices) == 1:
+            for part in missing:
+                run_part(*part)
+            return
+        with ThreadPoolExecutor(len(devices)) as pool:
+            futures = [pool.submit(run_part, *part) for part in missing]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
+            raise error
 
 
 def _run_part(
@@ -234,6 +271,7 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: Manifest, execution:
     threads = execution.threads or os.cpu_count() or 1
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
     memory, whole = RamSegments(manifest), replace(execution, segment_seconds=math.inf)
+    device = devices_of(execution.device)[0]
 
     def keep(stretch: Stretch, frames: dict[str, Any], state: Any) -> None:
         if execution.segment_frames is not None:  # what was taken is otherwise all there is of a block
@@ -243,7 +281,9 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: Manifest, execution:
     with stop_requests() as stop, ThreadPoolExecutor(1) as sealer:
         for block in blocks:
             width, frames = execution.tile_width, execution.segment_frames
-            stepper = Stepper(block, 0, block.lanes, None, -1, threads, width, frames, most_bytes=math.inf)
+            stepper = Stepper(
+                block, 0, block.lanes, None, -1, threads, width, frames, most_bytes=math.inf, device=device
+            )
             _run_part(stepper, keep, sealer, clock, stop, whole)
             del stepper
     from thermosim.storage.reading import dataset

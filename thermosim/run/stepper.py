@@ -47,13 +47,14 @@ class Stepper:
         most_frames: int | None = None,
         most_bytes: float = SEGMENT_BYTES,
         warm_up: bool = True,
+        device: str = "cpu",
     ) -> None:
         """From the start, or from a snapshot made after `step`; with room for so much between two `take`s.
 
         Without its `warm_up` a start is another, and takes as long as any.
         """
         self.block = outline.block(first_lane, lanes)
-        self._lanes = engine_of().open(self.block, threads, tile_width)
+        self._lanes = engine_of(device).open(self.block, threads, tile_width)
         self._recorder = Recorder(outline, self.block, self._lanes.pieces)
         limits = limits_of_theta(outline.model.parameters, outline.settings.model.constants)
         self._guard = Guard(lanes, self.block.theta_rows, limits)
@@ -62,7 +63,7 @@ class Stepper:
         state = snapshot or initial_state(outline, first_lane, lanes)
         self.warm_up: WarmUp | None = None  # as long as it goes on
         if snapshot is None and warm_up and outline.warm_up:
-            self.warm_up = WarmUp(self.block, outline.warm_up, state, threads, tile_width)
+            self.warm_up = WarmUp(self.block, outline.warm_up, state, threads, tile_width, device)
         else:
             self._lanes.restore(state, self.step)
         if snapshot is not None:
@@ -167,8 +168,8 @@ def longest_chunk(block: Block) -> int:
     return max(1, _TABLE_NUMBERS // max(1, columns))
 
 
-def compile_all(blocks: list[Outline]) -> None:
+def compile_all(blocks: list[Outline], device: str = "cpu") -> None:
     """Let the engine look at every block, and compile what it needs. Raises CaseError for what it cannot run."""
     for block in blocks:
-        if faults := engine_of().faults(block.cohort):
+        if faults := engine_of(device).faults(block.cohort):
             raise CaseError(faults)

@@ -9,6 +9,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import tempfile
 import threading
 import time
@@ -17,8 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from thermosim.case.faults import CaseError
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
+from thermosim.run.devices import chosen, device_faults, devices_of
 from thermosim.run.fingerprint import changes, fingerprint, surroundings
 from thermosim.run.stepper import Stepper, compile_all
 from thermosim.storage.manifest import Manifest, Segment, Stretch
@@ -133,11 +136,17 @@ def _sees(job: Job) -> bool:
 
 
 def advance_part(
-    job: Job, files: Mapping[str, bytes] | None, task: Task, state: Any, most_frames: int | None
+    job: Job,
+    files: Mapping[str, bytes] | None,
+    task: Task,
+    state: Any,
+    most_frames: int | None,
+    device: str = "cpu",
 ) -> Result | None:
     """Take lanes from a step to a later one, for about the seconds the task says, and seal or return what was made.
 
-    Returns None when it was asked to stop before it began. Raises OtherKernels, FolderNotShared, and StorageError.
+    Of the cards of a machine its workers take one each. Returns None when it was asked to stop before it began. Raises
+    OtherKernels, FolderNotShared, StorageError, and CaseError for a device that this worker has not.
     """
     if job.token in _stopped:
         return None
@@ -149,8 +158,11 @@ def advance_part(
         manifest = replace(_described(job), segments=task.segments)
         state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=PATIENCE)
     with _building:
-        outline = _load(job, files)[task.block]
-        stepper = Stepper(outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames)
+        blocks = _load(job, files)
+        outline, device = blocks[task.block], _own_device(device, blocks)
+        stepper = Stepper(
+            outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames, device=device
+        )
     begin = time.perf_counter()
     while stepper.recorded < outline.steps:
         stepper.advance_chunk(outline.steps)
@@ -169,6 +181,23 @@ def advance_part(
     begin = time.perf_counter()
     segment = write(folder, _described(job).run, stretch, frames, snapshot)
     return Result(stretch, time.perf_counter() - begin, segment, {}, {})
+
+
+_ready: set[tuple[int, str]] = set()  # cases whose kernels a device of this worker has
+
+
+def _own_device(device: str, blocks: list[Outline]) -> str:
+    """The device of this worker: the processor, or its own of the cards of the machine. Raises CaseError."""
+    if faults := device_faults(device):
+        raise CaseError(faults, f"the worker on {os.uname().nodename}")
+    devices = devices_of(chosen(device, blocks))
+    distributed: Any = importlib.import_module("distributed")
+    number = re.search(r"\d+$", str(distributed.get_worker().name))
+    own = devices[int(number[0]) % len(devices) if number else 0]
+    if own != "cpu" and (id(blocks), own) not in _ready:
+        compile_all(blocks, own)
+        _ready.add((id(blocks), own))
+    return own
 
 
 @functools.lru_cache(_CASES)

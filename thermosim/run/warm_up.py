@@ -26,10 +26,16 @@ class WarmUp:
     """Lanes of a block on their way to step 0."""
 
     def __init__(
-        self, block: Block, moves: int, state: Mapping[str, np.ndarray], threads: int, width: int | None
+        self,
+        block: Block,
+        moves: int,
+        state: Mapping[str, np.ndarray],
+        threads: int,
+        width: int | None,
+        device: str = "cpu",
     ) -> None:
         """From a state of theta and x, which is not changed."""
-        self._lanes = engine_of().open(warming(block), threads, width)
+        self._lanes = engine_of(device).open(warming(block), threads, width)
         self._lanes.restore(state, WARM_UP)
         self._made, self._moves = 0, moves
         self._chunk = max(1, int(_FIRST_CHUNK / (block.lanes * block.samples * block.components)))

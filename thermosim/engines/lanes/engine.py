@@ -9,7 +9,8 @@ import numpy as np
 
 from thermosim.engines.engine import Take
 from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
-from thermosim.engines.lanes.link import addresses_of, booking, rows_of_theta
+from thermosim.engines.lanes.frames import FRAMES, delivered, shapes_of_frames
+from thermosim.engines.lanes.link import addresses_of, booking
 from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, shapes_of_tile, tile_width
 from thermosim.kernels.advance import advance
 from thermosim.kernels.compile import compiled
@@ -20,7 +21,6 @@ __all__ = ["LanesEngine"]
 
 _CALL_SECONDS = 0.001  # of one kernel: Python takes a twentieth of that to call it
 _TASKS_PER_THREAD = 4  # among which the tiles are dealt
-_FRAMES = ("theta", "x", "phi", "theta_path", "x_path")  # arrays that the kernel copies frames of
 
 
 class LanesEngine:
@@ -56,6 +56,10 @@ class LanesEngine:
         """State and work space, and what a tile copies of the block."""
         return 8.0 * (rows_of_lane(block) + rows_of_block(block))
 
+    def most_lanes(self, block: Block) -> int:
+        """All: the memory is that of the host."""
+        return block.lanes
+
     def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
         """Theta, memory, x, and the ledgers of both."""
         return {name: shape for name, shape in shapes_of_tile(block).items() if name in STATE}
@@ -75,7 +79,6 @@ class LanesOfTiles:
         self.shortest = _CALL_SECONDS * len(self._tiles) / threads
         self._kernel, self._names = compiled(advance, signature_of(advance)), argument_names(advance)
         self._constant = self._made_once()
-        self._theta_rows = rows_of_theta(block)
         self._buffers: dict[int, dict[str, np.ndarray]] = {}
         tasks = min(len(self._tiles), _TASKS_PER_THREAD * threads)
         self._deals = [range(first, len(self._tiles), tasks) for first in range(tasks)]
@@ -139,10 +142,10 @@ class LanesOfTiles:
             for position in positions:
                 tile = self._tiles[position]
                 buffers = self._frames_of(position, frames)
-                given = of_call | tile.arrays | {f"frame_{name}": buffers[name] for name in _FRAMES}
+                given = of_call | tile.arrays | {f"frame_{name}": buffers[name] for name in FRAMES}
                 given["first_replica"] = block.first_replica + tile.first
                 self._kernel(*(given[name] for name in self._names))
-                take(tile.lanes, self._delivered(buffers, tile.used))
+                take(tile.lanes, delivered(block, buffers, slice(tile.used)))
 
         for _ in self._each(run_deal, self._deals):
             pass
@@ -160,18 +163,7 @@ class LanesOfTiles:
         """Frame buffers of one tile, as the kernel takes them; none for what is not delivered."""
         held = self._buffers.get(position)
         if held is None or max(len(buffer) for buffer in held.values()) < frames:
-            block, width, wanted = self._block, self._tiles[position].width, set(self._block.delivered)
-            kept = {name: name in wanted for name in ("theta", "x", "phi")}
-            kept |= {"theta_path": bool(block.theta_rows), "x_path": bool(block.x_rows)}
-            shapes = {name: self._tiles[position].arrays[name].shape[:-1] for name in _FRAMES}
-            held = {name: np.empty((frames if kept[name] else 0, *shapes[name], width)) for name in _FRAMES}
+            shapes = shapes_of_frames(self._block, frames, self._tiles[position].width)
+            held = {name: np.empty(shape) for name, shape in shapes.items()}
             self._buffers[position] = held
         return {name: buffer[:frames] for name, buffer in held.items()}
-
-    def _delivered(self, buffers: Mapping[str, np.ndarray], used: int) -> dict[str, np.ndarray]:
-        """Named variables of the used lanes, (frames, lanes, *shape): views of what the kernel copied."""
-        block = self._block
-        arrays = {name: buffers[name] for name in block.delivered if name in buffers}
-        arrays |= {name: buffers["theta_path"][:, rows] for name, rows in self._theta_rows.items()}
-        arrays |= {name: buffers["x_path"][:, :, row] for row, name in enumerate(block.x_rows)}
-        return {name: np.moveaxis(array[..., :used], -1, 1) for name, array in arrays.items()}

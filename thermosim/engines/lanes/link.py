@@ -29,7 +29,16 @@ from thermosim.kernels.x_moves import metropolis as x_metropolis
 from thermosim.ledger import Functional, functionals_of, row_names
 from thermosim.plan.block import Block
 
-__all__ = ["THETA_KERNELS", "X_KERNELS", "WorkRows", "addresses_of", "booking", "rows_of_theta", "work_rows"]
+__all__ = [
+    "THETA_KERNELS",
+    "X_KERNELS",
+    "WorkRows",
+    "addresses_of",
+    "booking",
+    "parts_of",
+    "rows_of_theta",
+    "work_rows",
+]
 
 Template = Callable[..., None]
 Bindings = dict[str, Any]
@@ -136,6 +145,11 @@ def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str,
     addresses |= {"jump_address": jump_address, "x_move_address": x_move}
     addresses["books_address"] = _books(block, names, of)
     return addresses | {"restart_address": _address(of, again, signatures.restart, of_restart)}
+
+
+def parts_of(block: Block) -> dict[str, Part]:
+    """The same as source with its names bound, for an engine that calls by name."""
+    return addresses_of(block, lambda template, signature, **bindings: Part(template, scope_of(bindings)))
 
 
 def rows_of_theta(block: Block) -> dict[str, int | slice]:

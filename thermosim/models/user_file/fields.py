@@ -24,6 +24,8 @@ from thermosim.models.user_file.blame import place_of
 
 __all__ = ["COMPILED", "PLAIN", "field_faults"]
 
+# modules of kernels/ without templates, which need a compiler
+_OF_COMPILERS = frozenset({"__init__", "intrinsics", "machine_code", "device_code", "naming", "disk_cache"})
 _TILE = "x, derived, constants, shared"
 # arguments of the functions that are compiled into the step loop
 COMPILED: dict[str, str] = {
@@ -307,7 +309,7 @@ def _of_engine() -> frozenset[str]:
     """Names in capitals that templates of kernels use: there they would become those of the model."""
     home, used = Path(kernels.__path__[0]), set[str]()
     for file in home.rglob("*.py"):
-        if file.stem not in ("__init__", "intrinsics", "machine_code", "naming", "disk_cache"):  # some need the compiler
+        if file.stem not in _OF_COMPILERS:
             module = import_module(".".join((kernels.__name__, *file.relative_to(home).with_suffix("").parts)))
             functions = [f for f in vars(module).values() if isinstance(f, FunctionType) and not is_inlined(f)]
             used.update(*(names_of(function.__code__) for function in functions))

@@ -1,0 +1,31 @@
+"""Frames as kernels copy them, lanes last, and as they are delivered: named variables, lanes behind the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from thermosim.engines.lanes.link import rows_of_theta
+from thermosim.engines.lanes.tiles import shapes_of_tile
+from thermosim.plan.block import Block
+
+__all__ = ["FRAMES", "delivered", "shapes_of_frames"]
+
+FRAMES = ("theta", "x", "phi", "theta_path", "x_path")  # arrays that the kernel copies frames of
+
+
+def shapes_of_frames(block: Block, frames: int, lanes: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays for so many frames of so many lanes; of what is not delivered there are none."""
+    wanted, shapes = set(block.delivered), shapes_of_tile(block)
+    kept = {name: name in wanted for name in ("theta", "x", "phi")}
+    kept |= {"theta_path": bool(block.theta_rows), "x_path": bool(block.x_rows)}
+    return {name: (frames if kept[name] else 0, *shapes[name], lanes) for name in FRAMES}
+
+
+def delivered(block: Block, arrays: Mapping[str, np.ndarray], lanes: slice) -> dict[str, np.ndarray]:
+    """Named variables of some lanes, (frames, lanes, *shape): views of what the kernel copied."""
+    found = {name: arrays[name] for name in block.delivered if name in arrays}
+    found |= {name: arrays["theta_path"][:, rows] for name, rows in rows_of_theta(block).items()}
+    found |= {name: arrays["x_path"][:, :, row] for row, name in enumerate(block.x_rows)}
+    return {name: np.moveaxis(array[..., lanes], -1, 1) for name, array in found.items()}
