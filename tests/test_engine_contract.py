@@ -25,6 +25,7 @@ class CountingLanes:
     """x grows by 1 a step, phi is the step; one lane diverges."""
 
     shortest = 0.0
+    watches, most_frames = False, 10**9
 
     def __init__(self, block: Any) -> None:
         self.block, self.pieces = block, (slice(0, 70), slice(70, block.lanes))
@@ -34,6 +35,12 @@ class CountingLanes:
 
     def state(self) -> dict[str, np.ndarray]:
         return {"x": self.x.copy()}
+
+    def sums(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def restore_sums(self, sums: Any) -> None:
+        pass
 
     def quarantine(self, lanes: np.ndarray) -> None:
         self.x[..., lanes] = np.nan
@@ -45,7 +52,7 @@ class CountingLanes:
         phi = np.broadcast_to(steps[:, None, None].astype(float), (len(steps), self.block.samples, self.block.lanes))
         for piece in self.pieces:
             frames = {"x": np.moveaxis(x[..., piece], -1, 1), "phi": np.moveaxis(phi[..., piece], -1, 1)}
-            take(piece, frames)
+            take(piece, frames, None)
         self.x, self.step = self.x + (stop - self.step), stop
 
     def close(self) -> None:
@@ -70,10 +77,13 @@ class CountingEngine:
     def bytes_per_lane(self, block: Any) -> float:
         return 100.0
 
+    def most_lanes(self, block: Any) -> int:
+        return 10**9
+
     def state_shapes(self, block: Any) -> dict[str, tuple[int, ...]]:
         return {"x": (block.samples, block.components)}
 
-    def open(self, block: Any, threads: int = 1, width: int | None = None) -> CountingLanes:
+    def open(self, block: Any, threads: int = 1, width: int | None = None, watch: Any = None) -> CountingLanes:
         return CountingLanes(block)
 
 
@@ -111,6 +121,6 @@ def test_a_block_is_plain_and_can_be_sent(sphere):
     for block in (outline.block(7, 14), pickle.loads(pickle.dumps(outline.block(7, 14)))):
         lanes = engines.engine_of().open(block)
         lanes.restore(initial_state(outline, 7, 14), 0)
-        lanes.advance(20, 20, 1, lambda piece, given: frames.append(given["theta"].copy()))
+        lanes.advance(20, 20, 1, lambda piece, given, seen: frames.append(given["theta"].copy()))
         lanes.close()
     assert np.array_equal(*frames)

@@ -103,7 +103,7 @@ def test_a_large_offset_cancels_nowhere():
             np.testing.assert_allclose(
                 found["x_autocovariance"][lane, row], covariance, rtol=0.0, atol=1e-12 * covariance[0]
             )
-    mean, variance = fold_cohorts(np.moveaxis(values, 2, 1), np.array([0, 2, 5]))
+    mean, variance = fold_cohorts(values, np.array([0, 2, 5]))
     np.testing.assert_allclose(variance[:, 1], exact[..., 2:].var(2, ddof=1), rtol=1e-6)
     np.testing.assert_allclose(mean[:, 1] - 1e8, exact[..., 2:].mean(2), rtol=0.0, atol=np.spacing(1e8))
 
@@ -124,7 +124,7 @@ def test_equal_values_have_no_variance_at_all():
     assert np.all(found["x_mean"] == 0.1)
     assert np.all(found["x_variance"] == 0.0)
     assert np.all(found["x_autocovariance"] == 0.0)
-    mean, variance = fold_cohorts(np.full((2, 1000, 3), 0.1), np.array([0, 7, 1000]))
+    mean, variance = fold_cohorts(np.full((2, 3, 1000), 0.1), np.array([0, 7, 1000]))
     assert np.all(mean == 0.1)
     assert np.all(variance == 0.0)
 
@@ -174,7 +174,7 @@ def test_values_that_are_no_numbers():
     assert not np.isnan(found["x_variance"][6, 0])
     assert (found["x_histogram"][3].sum(-1) + found["x_outside"][3].sum(-1)).tolist() == [11, 11]
     assert found["x_histogram"][6, 1].sum() + found["x_outside"][6, 1].sum() == 30
-    mean, variance = fold_cohorts(np.moveaxis(values, 2, 1), np.array([0, 3, 5, 8]))
+    mean, variance = fold_cohorts(values, np.array([0, 3, 5, 8]))
     assert np.isnan(mean[11:, 1]).all()
     assert np.isnan(variance[11:, 1]).all()
     assert np.isfinite(mean[:, 0]).all()
@@ -273,20 +273,20 @@ def test_declarations():
 
 
 def test_cohorts_of_a_frame():
-    values = np.random.default_rng(4).gamma(2.0, size=(3, 40, 5)) * np.arange(1, 6)
+    values = np.random.default_rng(4).gamma(2.0, size=(3, 5, 40)) * np.arange(1, 6)[:, None]
     edges = np.array([0, 1, 3, 33, 40])
     mean, variance = fold_cohorts(values, edges)
     assert mean.shape == variance.shape == (3, 4, 5)
     for cohort, (first, last) in enumerate(itertools.pairwise(edges)):
-        np.testing.assert_allclose(mean[:, cohort], values[:, first:last].mean(1), rtol=1e-14)
+        np.testing.assert_allclose(mean[:, cohort], values[..., first:last].mean(2), rtol=1e-14)
         if last - first > 1:
-            np.testing.assert_allclose(variance[:, cohort], values[:, first:last].var(1, ddof=1), rtol=1e-12)
+            np.testing.assert_allclose(variance[:, cohort], values[..., first:last].var(2, ddof=1), rtol=1e-12)
     assert np.all(np.isnan(variance[:, 0]))
-    alone = fold_cohorts(values[1:2, 3:33], np.array([0, 30]))
+    alone = fold_cohorts(values[1:2, :, 3:33], np.array([0, 30]))
     assert np.array_equal(alone[0][0, 0], mean[1, 2])
     assert np.array_equal(alone[1][0, 0], variance[1, 2])
     assert fold_cohorts(values[:0], edges)[0].shape == (0, 4, 5)
-    assert fold_cohorts(values[..., :0], edges)[1].shape == (3, 4, 0)
+    assert fold_cohorts(values[:, :0], edges)[1].shape == (3, 4, 0)
 
 
 def test_how_many_values_by_a_step():

@@ -83,7 +83,7 @@ def kernel_alone(drag: Drag) -> Run:
 
     def run() -> Booked:
         lanes.restore(start, 0)
-        lanes.advance(drag.steps, drag.steps + 1, 1, lambda piece, frames: None)
+        lanes.advance(drag.steps, drag.steps + 1, 1, lambda piece, frames, seen: None)
         state = lanes.state()
         sums = (state["x_path"][0, block.x_rows.index(name)] for name in ("work", "heat", "log_ratio_x"))
         return Booked(state["x"][0, 0], *sums)

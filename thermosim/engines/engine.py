@@ -8,16 +8,52 @@ of tiles, kernels or devices.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from thermosim.plan.block import Block
 
-__all__ = ["DeviceError", "Engine", "Lanes", "Take"]
+__all__ = ["DeviceError", "Engine", "Lanes", "Seen", "Sum", "Take", "Watch"]
 
-# take(lanes, {variable: (frames, lanes, *shape)}): what is delivered of a run of lanes; good until it returns
-Take = Callable[[slice, Mapping[str, np.ndarray]], None]
+
+@dataclass(frozen=True)
+class Sum:
+    """A variable of frames that may stay where its lanes are: what is told of it are sums."""
+
+    name: str
+    terms: tuple[str, ...]  # delivered variables that are added
+    rows: int  # R, its components
+    first: int  # at steps first, first + every, ...
+    every: int
+    of_lane: Mapping[str, tuple[int, ...]]  # the arrays of its running sums, without lanes: see `kernels.folding`
+    lags: int  # of its autocovariance
+    bins: np.ndarray | None  # edges of bins, in which values are counted, cohort by cohort
+    ensemble: bool  # mean and variance over every cohort, of every frame
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """What becomes of frames. An engine that keeps them to itself does all of this, others nothing."""
+
+    limits: Mapping[str, float | np.ndarray]  # of a delivered variable, beyond which a lane has diverged
+    edges: np.ndarray  # lanes at which cohorts begin and end, (C + 1,)
+    sums: tuple[Sum, ...]
+    on_host: frozenset[str]  # delivered variables of which frames are wanted
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What an engine found in frames that it keeps to itself."""
+
+    beyond: Mapping[str, np.ndarray]  # by variable, (lanes,) the first frame beyond a limit, or how many there are
+    cohorts: slice  # those in these lanes, counted from the first of `Watch.edges`
+    ensembles: Mapping[str, tuple[np.ndarray, np.ndarray]]  # mean and variance over these cohorts, (F, C, K) each
+
+
+# take(lanes, {variable: (frames, lanes, *shape)}, seen): what is delivered of a run of lanes; good until it returns
+Take = Callable[[slice, Mapping[str, np.ndarray], Seen | None], None]
 
 
 class DeviceError(Exception):
@@ -28,6 +64,8 @@ class Lanes(Protocol):
     """Some lanes of a block on their way through the steps."""
 
     pieces: tuple[slice, ...]  # the runs of lanes in which frames are delivered, always the same
+    watches: bool  # whether frames stay where they are: only those wanted are delivered, and what was seen in all
+    most_frames: int  # that one call of `advance` has room for
     shortest: float  # seconds that one call of `advance` should take at least, for its overhead not to count
 
     def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:
@@ -40,8 +78,14 @@ class Lanes(Protocol):
         """Go on to step `stop`, and deliver the frames at steps first, first + every, ... that are met on the way.
 
         The first frame may be at the step the lanes are at. `take` is called once for every piece, by several threads
-        at a time, each with the variables that the block says are `delivered`.
+        at a time, each with the variables that the block says are `delivered`; of an engine that watches, those wanted.
         """
+
+    def sums(self) -> dict[str, np.ndarray]:
+        """A copy of the running sums of an engine that watches: {"summary/x/mean": (..., lanes or cohorts)}."""
+
+    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
+        """Take them up."""
 
     def quarantine(self, lanes: np.ndarray) -> None:
         """Make these lanes NaN; `take` may call it for lanes that it was given."""
@@ -76,5 +120,5 @@ class Engine(Protocol):
     def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
         """The arrays of `state`, without their last axis, the lanes; float64."""
 
-    def open(self, block: Block, threads: int = 1, width: int | None = None) -> Lanes:
+    def open(self, block: Block, threads: int = 1, width: int | None = None, watch: Watch | None = None) -> Lanes:
         """The lanes of a block, at step 0 with a state of zeros. `width` is a hint for tests: lanes at a time."""

@@ -112,9 +112,14 @@ def _signature(signature: types.Signature) -> Any:
 
 def _quietly(function: FunctionType) -> FunctionType:
     """The generator counts on integers that wrap, of which numpy warns; each thread of the simulator asks anew."""
-    advance = function.__globals__["advance_by"]
-    function.__globals__["advance_by"] = np.errstate(all="ignore")(advance)
-    return function
+    scope = function.__globals__  # of which the simulator replaces `cuda`, so that both must have the same
+    scope |= {"_kernel": function, "_errstate": np.errstate}
+    return FunctionType(_run_quietly.__code__, scope, function.__name__)
+
+
+def _run_quietly(*arguments: Any) -> None:
+    with _errstate(all="ignore"):  # type: ignore[name-defined]  # noqa: F821
+        _kernel(*arguments)  # type: ignore[name-defined]  # noqa: F821
 
 
 class _Simulated:

@@ -13,8 +13,19 @@ block of lanes takes all its frames before the next block begins, so that its su
 from __future__ import annotations
 
 from thermosim.kernels import types
+from thermosim.kernels.declare import inlined
 
-__all__ = ["COUNTS", "GROUPS", "MOMENTS", "PRODUCTS", "fold_counts", "fold_groups", "fold_moments", "fold_products"]
+__all__ = [
+    "COUNTS",
+    "GROUPS",
+    "MOMENTS",
+    "PRODUCTS",
+    "fold_counts",
+    "fold_groups",
+    "fold_moments",
+    "fold_products",
+    "place_of",
+]
 
 _BLOCK = 64  # lanes
 
@@ -27,6 +38,7 @@ COUNTS = types.void(_stack, types.int64, types.int64[::1], types.float64[::1], t
 GROUPS = types.void(_stack, types.int64[::1], _stack, _stack)
 
 
+@inlined
 def fold_moments(values, count, mean, square):  # type: ignore[no-untyped-def]
     """Bring mean and sum of squared deviations, (R, L) each, up to date."""
     frames, rows, lanes = values.shape
@@ -43,6 +55,7 @@ def fold_moments(values, count, mean, square):  # type: ignore[no-untyped-def]
                     m[lane] = after
 
 
+@inlined
 def fold_products(values, count, reference, total, head, ring, products):  # type: ignore[no-untyped-def]
     """Bring the sums of an autocovariance at lags 0 to K up to date.
 
@@ -81,6 +94,25 @@ def fold_products(values, count, reference, total, head, ring, products):  # typ
                         product[lane] += past[lane] * z[lane]
 
 
+@inlined
+def place_of(y, edges):  # type: ignore[no-untyped-def]
+    """Where a value is counted: bin b, edges[b] <= y < edges[b + 1], in b + 1; NaN in -1, which is nowhere."""
+    bins = edges.shape[0] - 1
+    lowest, highest = edges[0], edges[bins]
+    if y < lowest:
+        return 0
+    if y >= highest:
+        return bins + 1
+    if y >= lowest:
+        b = min(int((y - lowest) * (bins / (highest - lowest))), bins - 1)
+        while y < edges[b]:  # rounding may be one off next to an edge
+            b -= 1
+        while y >= edges[b + 1]:
+            b += 1
+        return b + 1
+    return -1
+
+
 def fold_counts(values, used, cohort_of_lane, edges, counts):  # type: ignore[no-untyped-def]
     """Count the values of the first `used` lanes, each in its cohort: counts (R, bins + 2, C).
 
@@ -88,45 +120,37 @@ def fold_counts(values, used, cohort_of_lane, edges, counts):  # type: ignore[no
     NaN is counted nowhere.
     """
     frames, rows, _ = values.shape
-    bins = edges.shape[0] - 1
-    lowest, highest = edges[0], edges[bins]
-    scale = bins / (highest - lowest)
     for frame in range(frames):
         for row in range(rows):
             for lane in range(used):
-                y = values[frame, row, lane]
-                if y < lowest:
-                    place = 0
-                elif y >= highest:
-                    place = bins + 1
-                elif y >= lowest:
-                    b = min(int((y - lowest) * scale), bins - 1)
-                    while y < edges[b]:  # rounding may be one off next to an edge
-                        b -= 1
-                    while y >= edges[b + 1]:
-                        b += 1
-                    place = b + 1
-                else:
-                    continue
-                counts[row, place, cohort_of_lane[lane]] += 1
+                place = place_of(values[frame, row, lane], edges)
+                if place >= 0:
+                    counts[row, place, cohort_of_lane[lane]] += 1
+
+
+@inlined
+def mean_and_variance(values):  # type: ignore[no-untyped-def]
+    """Mean and unbiased variance of values (L,), in their order and relative to the first of them.
+
+    Equal values have exactly their value as mean. The variance is NaN where there is one only.
+    """
+    size = values.shape[0]
+    origin, total, square = values[0], 0.0, 0.0
+    for lane in range(1, size):
+        total += values[lane] - origin
+    mean = origin + total / size
+    for lane in range(size):
+        square += (values[lane] - mean) * (values[lane] - mean)
+    return mean, square / (size - 1)
 
 
 def fold_groups(values, edges, mean, variance):  # type: ignore[no-untyped-def]
-    """Mean and unbiased variance over runs of lanes: of values (F, lanes, K), lanes edges[c] to edges[c + 1] - 1.
+    """Mean and unbiased variance over runs of lanes: of values (F, K, lanes), lanes edges[c] to edges[c + 1] - 1.
 
-    mean and variance (F, C, K). Sums go in order of the lanes, relative to the first of them: equal values have exactly
-    their value as mean. The variance is NaN where there is one lane only.
+    mean and variance (F, C, K).
     """
-    frames, components = values.shape[0], values.shape[2]
-    for frame in range(frames):
-        for group in range(edges.shape[0] - 1):
-            first, last = edges[group], edges[group + 1]
-            size = last - first
-            for k in range(components):
-                origin, total, square = values[frame, first, k], 0.0, 0.0
-                for lane in range(first + 1, last):
-                    total += values[frame, lane, k] - origin
-                m = origin + total / size
-                for lane in range(first, last):
-                    square += (values[frame, lane, k] - m) * (values[frame, lane, k] - m)
-                mean[frame, group, k], variance[frame, group, k] = m, square / (size - 1)
+    for frame in range(values.shape[0]):
+        for k in range(values.shape[1]):
+            for group in range(edges.shape[0] - 1):
+                m, v = mean_and_variance(values[frame, k, edges[group] : edges[group + 1]])
+                mean[frame, group, k], variance[frame, group, k] = m, v

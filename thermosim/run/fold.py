@@ -78,11 +78,11 @@ class TileSummary:
 
 
 def fold_cohorts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and unbiased variance over cohorts, (F, C, K) each, of values (F, lanes, K).
+    """Mean and unbiased variance over cohorts, (F, C, K) each, of values (F, K, lanes).
 
     Cohort c is lanes edges[c] to edges[c + 1] - 1, edges (C + 1,) increasing. A cohort with a NaN has NaN.
     """
-    shape = (len(values), len(edges) - 1, values.shape[2])
+    shape = (len(values), len(edges) - 1, values.shape[1])
     mean, variance = np.empty(shape), np.empty(shape)
     edges = np.ascontiguousarray(edges, np.int64)
     compiled(fold_groups, GROUPS)(np.ascontiguousarray(values, np.float64), edges, mean, variance)

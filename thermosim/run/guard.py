@@ -48,22 +48,21 @@ class Guard:
         frames: Mapping[str, np.ndarray],
         steps: np.ndarray,
         quarantine: Callable[[np.ndarray], None],
+        beyond: Mapping[str, np.ndarray] | None = None,
     ) -> np.ndarray:
         """Look at frames {variable: (F, lanes, ...)} made at `steps`, and quarantine the lanes that diverged.
 
-        Returns the first bad frame of each of these lanes, F where there is none.
+        Or take what somebody saw in them, `beyond` {variable: (lanes,)} the first frame beyond its limit. Returns the
+        first bad frame of each of these lanes, F where there is none.
         """
         count = len(steps)
         bad = np.full(lanes.stop - lanes.start, count)
         bad[self.status[lanes] != 0] = 0
         code = np.zeros(len(bad), np.int8)
-        for name in sorted(frames, key=self._code):
-            values, limit = frames[name], self._limits.get(name, EXPLODED**2)
-            with np.errstate(invalid="ignore"):
-                if not values.size or _all_within(values, limit):
-                    continue
-                fine = (abs(values) <= limit).reshape(count, len(bad), -1).all(axis=2)
-            first = np.where(fine.all(axis=0), count, np.argmin(fine, axis=0))
+        for name in sorted(frames if beyond is None else beyond, key=self._code):
+            first = beyond[name] if beyond is not None else _first_beyond(frames[name], self.limit(name))
+            if first is None:
+                continue
             code[first < bad] = self._code(name)
             bad = np.minimum(bad, first)
         new = (bad < count) & (self.status[lanes] == 0)
@@ -72,6 +71,10 @@ class Guard:
         if len(diverged := np.flatnonzero(bad < count)):
             quarantine(diverged + lanes.start)
         return bad
+
+    def limit(self, name: str) -> float | np.ndarray:
+        """The magnitude beyond which a delivered variable has exploded, of theta for each component."""
+        return self._limits.get(name, EXPLODED**2)
 
     def _code(self, name: str) -> int:
         return _NUMBERS.get(name, 4 if name in self._theta_rows else 5)
@@ -86,6 +89,15 @@ class Guard:
         """Take up a snapshot."""
         self.status[:] = snapshot["status"]
         self.diverged_step[:] = snapshot["diverged_step"]
+
+
+def _first_beyond(values: np.ndarray, limit: float | np.ndarray) -> np.ndarray | None:
+    """The first frame of (F, lanes, ...) that is beyond its limit, or F, in every lane; None where there is none."""
+    with np.errstate(invalid="ignore"):
+        if not values.size or _all_within(values, limit):
+            return None
+        fine = (abs(values) <= limit).reshape(*values.shape[:2], -1).all(axis=2)
+    return np.where(fine.all(axis=0), len(values), np.argmin(fine, axis=0))
 
 
 def _all_within(values: np.ndarray, limit: float | np.ndarray) -> bool:

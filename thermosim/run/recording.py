@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,14 +13,15 @@ import numpy as np
 from thermosim import cohorts
 from thermosim.case.record import RecordTable
 from thermosim.data.sources import theta_of
+from thermosim.engines.engine import Seen, Sum, Watch
 from thermosim.ledger import variables_of
 from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
-from thermosim.run.fold import TileSummary, fold_cohorts
+from thermosim.run.fold import TileSummary, fold_cohorts, shapes_of_sums
 from thermosim.storage.manifest import Cadence, StoredCoordinate, StoredVariable, Summary
-from thermosim.storage.summaries import RESULTS, declared
+from thermosim.storage.summaries import RESULTS, bin_edges, declared
 
-__all__ = ["Kept", "Recorder", "grid_of", "kept_of", "recorded"]
+__all__ = ["Kept", "Recorder", "grid_of", "kept_of", "recorded", "watch_of"]
 
 _ENSEMBLE = ("ensemble_mean", "ensemble_variance")
 _MULTIPLE = 32  # lanes: observables are numpy's, whose last bits can depend on where a lane is in its array
@@ -101,6 +102,50 @@ def kept_of(outline: Outline) -> list[Kept]:
     return kept
 
 
+@functools.lru_cache(maxsize=64)
+def sums_of(outline: Outline) -> tuple[Sum, ...]:
+    """What an engine can sum up where its lanes are: variables that are made of what it delivers."""
+    variables = variables_of(outline.model.functionals)
+    found = []
+    for kept in kept_of(outline):
+        if kept.table is None or kept.name not in variables or (kept.summary is None and not kept.ensemble):
+            continue
+        rows, lags = math.prod(kept.shape), 0
+        of_lane: dict[str, tuple[int, ...]] = {}
+        bins = None
+        if kept.summary is not None:
+            (of_lane, of_cohort), lags = shapes_of_sums(kept.summary, rows), kept.summary.lags
+            bins = bin_edges(kept.summary) if of_cohort else None
+        terms = variables[kept.name].terms or (kept.name,)
+        first, every = kept.table.first, kept.table.every
+        found.append(Sum(kept.name, terms, rows, first, every, of_lane, lags, bins, bool(kept.ensemble)))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=64)
+def wanted_of(outline: Outline) -> frozenset[str]:
+    """The delivered variables of which frames are needed even where an engine makes the sums."""
+    variables, wanted = variables_of(outline.model.functionals), set[str]()
+    for kept in kept_of(outline):
+        if kept.name not in variables:
+            wanted.add(outline.model.observables[kept.name].of)
+        elif kept.frames is not None:
+            wanted.update(variables[kept.name].terms or (kept.name,))
+    return frozenset(wanted)
+
+
+def watch_of(outline: Outline, block: Block, limit: Callable[[str], float | np.ndarray]) -> Watch:
+    """What an engine is to do with the frames of a block, beyond which `limit` a variable has diverged."""
+    return Watch({name: limit(name) for name in block.delivered}, _edges(block), sums_of(outline), wanted_of(outline))
+
+
+def _edges(block: Block) -> np.ndarray:
+    """Lanes of a block at which cohorts begin and end."""
+    bounds, here = cohorts.bounds(block.replicas), cohorts.slice_of(block.replicas, block.first_lane, block.lanes)
+    points, cohort = np.divmod(np.arange(here.start, here.stop + 1), len(bounds) - 1)
+    return np.asarray(points * block.replicas + bounds[cohort]) - block.first_lane
+
+
 def _summary(name: str, shape: tuple[int, ...], table: RecordTable) -> Summary | None:
     """What a table keeps besides frames, if anything."""
     keep = tuple(kind for kind in table.keep if kind in RESULTS)
@@ -135,7 +180,7 @@ class Chunk:
     steps: np.ndarray  # at which frames were copied
     next_frame: int  # the first of them, or the next one due
     stored: dict[str, np.ndarray] = field(default_factory=dict)  # variable: (frames, lanes or cohorts, ...)
-    whole: dict[str, np.ndarray] = field(default_factory=dict)  # variables to be summed over cohorts (frames, lanes, K)
+    whole: dict[str, np.ndarray] = field(default_factory=dict)  # variables to be summed over cohorts (frames, K, lanes)
 
 
 class Recorder:
@@ -144,16 +189,20 @@ class Recorder:
     Kernels copy frames at the steps of one grid, the coarsest that holds all cadences; each variable picks its own.
     """
 
-    def __init__(self, outline: Outline, block: Block, pieces: Sequence[slice]) -> None:
-        """Of the lanes of a block that come in these pieces."""
+    def __init__(self, outline: Outline, block: Block, pieces: Sequence[slice], watched: bool = False) -> None:
+        """Of the lanes of a block that come in these pieces; `watched` by an engine that makes the sums itself."""
         self._block, self._outline, self._model = block, outline, outline.model
         self._pieces = list(pieces)
         self._variables = variables_of(outline.model.functionals)
         self._kept = kept_of(outline)
         self.grid = grid_of([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
+        self._summed = {one.name for one in sums_of(outline)} if watched else set()
         numbers = block.frame_size + sum(math.prod(kept.shape) for kept in self._kept)
+        if watched:  # only what goes to the host
+            wanted = wanted_of(outline)
+            numbers = sum(math.prod(block.shape(name)) for name in wanted if name in block.delivered)
+            numbers += sum(math.prod(kept.shape) for kept in self._kept if self._on_host(kept)) + 1
         self.bytes_per_frame = 8 * block.lanes * numbers  # memory that one frame of the grid takes on its way
-        self._edges = cohorts.bounds(block.replicas)
         self._cohorts = cohorts.slice_of(block.replicas, block.first_lane, block.lanes)
         self._summaries = {piece.start: self._piece_summaries(piece) for piece in self._pieces}
 
@@ -168,8 +217,12 @@ class Recorder:
                 TileSummary(kept.summary, math.prod(kept.shape), len(lanes), numbers - first),
             )
             for kept in self._kept
-            if kept.summary is not None
+            if kept.summary is not None and kept.name not in self._summed
         }
+
+    def _on_host(self, kept: Kept) -> bool:
+        """Whether its values are needed here: as frames, or for sums that are made here."""
+        return kept.frames is not None or kept.name not in self._summed
 
     def last_step_within(self, start: int, stop: int, room: int) -> int:
         """The largest step up to `stop` that adds at most `room` frames of the grid after `start`."""
@@ -210,16 +263,24 @@ class Recorder:
             begin = filled.get(name, 0)
             chunk.stored[name] = store[name][begin : begin + len(cadence.within(steps))]
         for kept in self._kept:
-            if kept.ensemble and kept.table is not None:
-                shape = (len(kept.table.within(steps)), self._block.lanes, math.prod(kept.shape))
+            if kept.ensemble and kept.table is not None and kept.name not in self._summed:
+                shape = (len(kept.table.within(steps)), math.prod(kept.shape), self._block.lanes)
                 chunk.whole[kept.name] = np.empty(shape)
         return chunk
+
+    def take_ensembles(self, seen: Seen, chunk: Chunk) -> None:
+        """Take sums over cohorts that an engine has made."""
+        for name, (mean, variance) in seen.ensembles.items():
+            for what, values in zip(_ENSEMBLE, (mean, variance), strict=True):
+                if f"{name}_{what}" in chunk.stored:
+                    target = chunk.stored[f"{name}_{what}"][:, seen.cohorts]
+                    target[:] = values.reshape(target.shape)
 
     def gather(self, lanes: slice, frames: Mapping[str, np.ndarray], bad: np.ndarray, chunk: Chunk) -> None:
         """Take a piece's frames to where they are kept, NaN from the first bad frame of a lane on."""
         if not len(chunk.steps):
             return
-        for kept in self._kept:
+        for kept in filter(self._on_host, self._kept):
             values = self._values(kept.name, frames, lanes, bad)  # (F, ..., lanes)
             values = values.reshape(len(chunk.steps), -1, values.shape[-1])
             diverged = np.flatnonzero(bad < len(chunk.steps))
@@ -232,9 +293,9 @@ class Recorder:
                 target = chunk.stored[kept.name]
                 with np.errstate(over="ignore"):  # beyond float32: infinite
                     target[:, lanes] = _picked(by_lane, kept.frames, chunk.steps).reshape(target[:, lanes].shape)
-            if kept.ensemble and kept.table is not None:
-                chunk.whole[kept.name][:, lanes] = _picked(by_lane, kept.table, chunk.steps)
-            if kept.summary is not None and kept.table is not None:
+            if kept.name in chunk.whole and kept.table is not None:
+                chunk.whole[kept.name][..., lanes] = _picked(values, kept.table, chunk.steps)
+            if kept.summary is not None and kept.table is not None and kept.name not in self._summed:
                 picked = _padded(_picked(values, kept.table, chunk.steps))
                 before = kept.table.until(int(chunk.steps[0]) - 1)
                 _, summary = self._summaries[lanes.start][kept.name]
@@ -242,14 +303,10 @@ class Recorder:
 
     def finish(self, chunk: Chunk) -> None:
         """Sum over cohorts, once every tile has been gathered."""
-        replicas = self._block.replicas
         for kept in self._kept:
             if kept.name not in chunk.whole:
                 continue
-            numbers = np.arange(self._cohorts.start, self._cohorts.stop + 1)
-            points, cohort = np.divmod(numbers, len(self._edges) - 1)
-            edges = (points * replicas + self._edges[cohort]) - self._block.first_lane
-            mean, variance = fold_cohorts(chunk.whole[kept.name], edges)
+            mean, variance = fold_cohorts(chunk.whole[kept.name], _edges(self._block))
             for what, values in zip(_ENSEMBLE, (mean, variance), strict=True):
                 if what in kept.ensemble:
                     target = chunk.stored[f"{kept.name}_{what}"]
@@ -260,7 +317,7 @@ class Recorder:
         arrays: dict[str, np.ndarray] = {}
         count = self._cohorts.stop - self._cohorts.start
         for kept in self._kept:
-            if kept.summary is None:
+            if kept.summary is None or kept.name in self._summed:
                 continue
             of_pieces = [(piece, *self._summaries[piece.start][kept.name]) for piece in self._pieces]
             for name in of_pieces[0][2].lanes:

@@ -15,11 +15,12 @@ import numpy as np
 from thermosim import cohorts
 from thermosim.case.faults import CaseError
 from thermosim.engines import engine_of
+from thermosim.engines.engine import Seen
 from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
 from thermosim.plan.starts import initial_state
 from thermosim.run.guard import Guard, limits_of_theta
-from thermosim.run.recording import Recorder
+from thermosim.run.recording import Recorder, watch_of
 from thermosim.run.warm_up import WarmUp
 
 __all__ = ["CHUNK_BYTES", "SEGMENT_BYTES", "Stepper", "compile_all", "longest_chunk", "runs_of_lanes"]
@@ -54,10 +55,11 @@ class Stepper:
         Without its `warm_up` a start is another, and takes as long as any.
         """
         self.block = outline.block(first_lane, lanes)
-        self._lanes = engine_of(device).open(self.block, threads, tile_width)
-        self._recorder = Recorder(outline, self.block, self._lanes.pieces)
         limits = limits_of_theta(outline.model.parameters, outline.settings.model.constants)
         self._guard = Guard(lanes, self.block.theta_rows, limits)
+        watch = watch_of(outline, self.block, self._guard.limit)
+        self._lanes = engine_of(device).open(self.block, threads, tile_width, watch)
+        self._recorder = Recorder(outline, self.block, self._lanes.pieces, self._lanes.watches)
         self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
         self.step = max(step, 0)  # that the state is at
         state = snapshot or initial_state(outline, first_lane, lanes)
@@ -69,6 +71,7 @@ class Stepper:
         if snapshot is not None:
             self._guard.restore(snapshot)
             self._recorder.restore(snapshot)
+            self._lanes.restore_sums(snapshot)
         self._longest = longest_chunk(self.block)
         self._chunk = min(self._longest, max(1, int(_FIRST_CHUNK / (lanes * outline.moved))))
         self._seconds = min(_LONGEST_CHUNK, max(_CHUNK_SECONDS, self._lanes.shortest))
@@ -91,7 +94,7 @@ class Stepper:
             return 0
         start, begin = self.step, time.perf_counter()
         room = max(1, CHUNK_BYTES // max(1, self._recorder.bytes_per_frame))
-        room = min(room, self._most_frames - self._frames_gathered)
+        room = min(room, self._most_frames - self._frames_gathered, self._lanes.most_frames)
         stop = self._recorder.last_step_within(self.recorded, min(start + self._chunk, stop), room)
         self._advance_to(stop)
         elapsed = time.perf_counter() - begin
@@ -110,8 +113,11 @@ class Stepper:
         self._stores = self._stores or [self._recorder.store(self._most_frames)]
         chunk = self._recorder.chunk(self.recorded, stop, self._stores[0], self._filled)
 
-        def take(lanes: slice, frames: Mapping[str, np.ndarray]) -> None:
-            bad = self._guard.examine(lanes, frames, chunk.steps, self._lanes.quarantine)
+        def take(lanes: slice, frames: Mapping[str, np.ndarray], seen: Seen | None) -> None:
+            beyond = None if seen is None else seen.beyond
+            bad = self._guard.examine(lanes, frames, chunk.steps, self._lanes.quarantine, beyond)
+            if seen is not None:
+                self._recorder.take_ensembles(seen, chunk)
             with np.errstate(all="ignore"):  # lanes that diverged, which the guard names
                 self._recorder.gather(lanes, frames, bad, chunk)
 
@@ -138,7 +144,7 @@ class Stepper:
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """A copy of the whole state: what going on from here takes."""
-        return self._guard.snapshot(self._lanes.state()) | self._recorder.snapshot()
+        return self._guard.snapshot(self._lanes.state()) | self._recorder.snapshot() | self._lanes.sums()
 
     def close(self) -> None:
         """Free what the engine holds."""

@@ -67,5 +67,5 @@ class WarmUp:
         self._lanes.close()
 
 
-def _nothing(lanes: slice, frames: Any) -> None:
+def _nothing(lanes: slice, frames: Any, seen: Any) -> None:
     """There are no frames before step 0."""

@@ -6,6 +6,7 @@ before it are on their way to the host, and are taken there by threads.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.engines.cuda.cards import Card, current, free_memory
-from thermosim.engines.engine import DeviceError, Engine, Take
+from thermosim.engines.engine import DeviceError, Engine, Take, Watch
 from thermosim.plan.block import Block, rows_of_block
 
 __all__ = ["CudaEngine"]
@@ -22,6 +23,8 @@ __all__ = ["CudaEngine"]
 _GROUP = 1 << 17  # lanes that fill any card, a few times over
 _LOCAL = 512 * 1024  # bytes that a thread of any card may have
 _SHARE = 0.8  # of a card's free memory, for what runs
+_FRAME_BYTES = 2e9  # of frames on a card, at most
+_SHARE_OF_FRAMES = 0.2  # of its free memory
 _CALL_SECONDS = 0.01  # of one launch and what it delivers, for its overhead not to count
 
 
@@ -81,9 +84,15 @@ class CudaEngine:
         rows = rows_of_block(block) + _rows(self.state_shapes(block)) + block.frame_size
         return int(_SHARE * free_memory(self.card) / (8.0 * rows))
 
-    def open(self, block: Block, threads: int = 1, width: int | None = None) -> LanesOnCard:
-        """Groups of `width` lanes, by default as many as fill the card."""
-        return LanesOnCard(block, self.card, threads, width or _GROUP)
+    def open(self, block: Block, threads: int = 1, width: int | None = None, watch: Watch | None = None) -> LanesOnCard:
+        """Groups of about `width` lanes, by default as many as fill the card."""
+        return LanesOnCard(block, self.card, threads, width or _GROUP, watch)
+
+
+def _runs(lanes: int, width: int, edges: np.ndarray) -> list[tuple[int, int]]:
+    """Lanes in runs of about `width`, cut at edges: first lane and end of each."""
+    wanted = np.searchsorted(edges, np.arange(width, lanes, width))
+    return list(itertools.pairwise(np.unique([0, *edges[wanted], lanes]).tolist()))
 
 
 def _rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -117,15 +126,17 @@ def kernel_of(block: Block, card: Card) -> Any:
 class LanesOnCard:
     """See `engines.engine.Lanes`. The results do not depend on groups, pieces or threads."""
 
-    def __init__(self, block: Block, card: Card, threads: int, width: int) -> None:
+    def __init__(self, block: Block, card: Card, threads: int, width: int, watch: Watch | None) -> None:
         from thermosim.engines.cuda.group import Group
 
         self._block, self._card, self._step = block, card, 0
+        self.watches = watch is not None
+        room = min(_FRAME_BYTES, _SHARE_OF_FRAMES * free_memory(card))
+        self.most_frames = max(1, int(room / (8.0 * block.lanes * max(1, block.frame_size))))
+        runs = _runs(block.lanes, width, np.arange(block.lanes + 1) if watch is None else watch.edges)
         self._kernel = kernel_of(block, card)
         with self._talking():
-            self._groups = [
-                Group(block, first, min(width, block.lanes - first)) for first in range(0, block.lanes, width)
-            ]
+            self._groups = [Group(block, first, last - first, watch, card.number) for first, last in runs]
             self._constant = self._made_once()
         self.pieces = tuple(piece for group in self._groups for piece in group.pieces)
         self.shortest = _CALL_SECONDS
@@ -156,6 +167,20 @@ class LanesOnCard:
                 array[..., lanes] = np.nan
         return whole
 
+    def sums(self) -> dict[str, np.ndarray]:
+        """A copy of the running sums of all lanes and cohorts."""
+        if not self.watches:
+            return {}
+        with self._talking():
+            parts = [group.sums() for group in self._groups]
+        return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
+        """Take them up."""
+        with self._talking():
+            for group in self._groups:
+                group.restore_sums(sums)
+
     def quarantine(self, lanes: np.ndarray) -> None:
         """Make these lanes NaN wherever they are told; on the card they go on, which nobody sees."""
         self._lost.append(np.array(lanes))
@@ -177,12 +202,11 @@ class LanesOnCard:
             waiting = []
             for group in self._groups:
                 group.stream.synchronize()
-                for piece in group.pieces:
-                    delivered = group.delivered(piece, frames)
+                for piece, delivered, seen in group.delivered(frames):
                     if self._pool is None:
-                        take(piece, delivered)
+                        take(piece, delivered, seen)
                     else:
-                        waiting.append(self._pool.submit(take, piece, delivered))
+                        waiting.append(self._pool.submit(take, piece, delivered, seen))
         for taken in waiting:
             taken.result()
         self._step = stop

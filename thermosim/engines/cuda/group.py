@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numba import cuda
 
 from thermosim.engines.cuda.kernel import ARGUMENTS, OF_LANE
-from thermosim.engines.lanes.frames import delivered, shapes_of_frames
+from thermosim.engines.cuda.watching import Watching
+from thermosim.engines.engine import Seen, Watch
+from thermosim.engines.lanes.frames import arrays_of, delivered, shapes_of_frames
 from thermosim.engines.lanes.tiles import STATE, shapes_of_tile
 from thermosim.plan.block import Block
 
@@ -22,7 +25,7 @@ _PIECE = 1 << 13  # lanes that one thread of the host takes at a time
 class Group:
     """Lanes first to first + lanes - 1 of a block. The card is that which is current."""
 
-    def __init__(self, block: Block, first: int, lanes: int) -> None:
+    def __init__(self, block: Block, first: int, lanes: int, watch: Watch | None, card: int) -> None:
         self._block, self.first, self.lanes = block, first, lanes
         edges = range(first, first + lanes, _PIECE)
         self.pieces = tuple(slice(edge, min(edge + _PIECE, first + lanes)) for edge in edges)
@@ -32,6 +35,9 @@ class Group:
         for name in (*OF_LANE, "first_row"):
             own = getattr(block, "first_rows" if name == "first_row" else name)[..., first : first + lanes]
             self._arrays[name] = cuda.to_device(np.ascontiguousarray(own))
+        self._watching = None if watch is None else Watching(block, watch, first, lanes, self.stream, card)
+        self._wanted = frozenset(block.delivered) if watch is None else watch.on_host
+        self._copied = arrays_of(block, self._wanted)
         self._room = -1  # frames
         self._frames: dict[str, Any] = {}
         self._host: dict[str, np.ndarray] = {}
@@ -56,19 +62,40 @@ class Group:
         of_call["first_replica"] = self._block.first_replica + self.first
         blocks = -(-self.lanes // _THREADS)
         kernel[blocks, min(_THREADS, self.lanes), self.stream](*(of_call[name] for name in ARGUMENTS))
-        for name, array in buffers.items():
-            if array.size:
-                array.copy_to_host(self._host[name][:frames], stream=self.stream)
+        if self._watching is not None:
+            self._watching.look(buffers, given["first_frame"], given["every"], frames)
+        for name in self._copied:
+            if buffers[name].size:
+                buffers[name].copy_to_host(self._host[name][:frames], stream=self.stream)
 
-    def delivered(self, piece: slice, frames: int) -> dict[str, np.ndarray]:
-        """What came back of some lanes, once the stream is done."""
+    def delivered(self, frames: int) -> Iterator[tuple[slice, dict[str, np.ndarray], Seen | None]]:
+        """What came back of the lanes of each piece, once the stream is done."""
         arrays = {name: array[:frames] for name, array in self._host.items()}
-        return delivered(self._block, arrays, slice(piece.start - self.first, piece.stop - self.first))
+        seen = None if self._watching is None else self._watching.seen(frames)
+        for piece in self.pieces:
+            here = slice(piece.start - self.first, piece.stop - self.first)
+            named = delivered(self._block, arrays, here, self._wanted)
+            if seen is None:
+                yield piece, named, None
+            else:
+                beyond = {name: first[here] for name, first in seen.beyond.items()}
+                yield piece, named, replace(seen, beyond=beyond, ensembles={} if here.start else seen.ensembles)
+
+    def sums(self) -> dict[str, np.ndarray]:
+        """A copy of the running sums."""
+        assert self._watching is not None
+        return self._watching.sums()
+
+    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
+        """Take up those of these lanes and cohorts."""
+        if self._watching is not None:
+            self._watching.restore(sums, slice(self.first, self.first + self.lanes))
 
     def _make_room(self, frames: int) -> None:
         """Memory for so many frames, on the card and, locked in its place, on the host: copies need not wait then."""
         self._frames, self._host = {}, {}
         for name, shape in shapes_of_frames(self._block, frames, self.lanes).items():
             self._frames[name] = cuda.device_array(shape)
-            self._host[name] = cuda.pinned_array(shape) if 0 not in shape else np.empty(shape)
+            if name in self._copied:
+                self._host[name] = cuda.pinned_array(shape) if 0 not in shape else np.empty(shape)
         self._room = frames

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from thermosim.engines.engine import Take
+from thermosim.engines.engine import Take, Watch
 from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
 from thermosim.engines.lanes.frames import FRAMES, delivered, shapes_of_frames
 from thermosim.engines.lanes.link import addresses_of, booking
@@ -64,13 +65,17 @@ class LanesEngine:
         """Theta, memory, x, and the ledgers of both."""
         return {name: shape for name, shape in shapes_of_tile(block).items() if name in STATE}
 
-    def open(self, block: Block, threads: int = 1, width: int | None = None) -> LanesOfTiles:
+    def open(
+        self, block: Block, threads: int = 1, width: int | None = None, watch: Watch | None = None
+    ) -> LanesOfTiles:
         """Tiles of `width` lanes, by default as wide as the cache allows."""
         return LanesOfTiles(block, threads, width or tile_width(block.lanes, rows_of_lane(block), threads))
 
 
 class LanesOfTiles:
     """See `engines.engine.Lanes`. The results do not depend on the width of the tiles or on the threads."""
+
+    watches, most_frames = False, sys.maxsize
 
     def __init__(self, block: Block, threads: int, width: int) -> None:
         self._block, self._step = block, 0
@@ -115,6 +120,13 @@ class LanesOfTiles:
             for name in STATE
         }
 
+    def sums(self) -> dict[str, np.ndarray]:
+        """None: frames are delivered."""
+        return {}
+
+    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
+        """There are none."""
+
     def quarantine(self, lanes: np.ndarray) -> None:
         """Make these lanes NaN."""
         width = self._tiles[0].width
@@ -145,7 +157,7 @@ class LanesOfTiles:
                 given = of_call | tile.arrays | {f"frame_{name}": buffers[name] for name in FRAMES}
                 given["first_replica"] = block.first_replica + tile.first
                 self._kernel(*(given[name] for name in self._names))
-                take(tile.lanes, delivered(block, buffers, slice(tile.used)))
+                take(tile.lanes, delivered(block, buffers, slice(tile.used)), None)
 
         for _ in self._each(run_deal, self._deals):
             pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from thermosim.engines.lanes.link import rows_of_theta
 from thermosim.engines.lanes.tiles import shapes_of_tile
 from thermosim.plan.block import Block
 
-__all__ = ["FRAMES", "delivered", "shapes_of_frames"]
+__all__ = ["FRAMES", "arrays_of", "delivered", "shapes_of_frames"]
 
 FRAMES = ("theta", "x", "phi", "theta_path", "x_path")  # arrays that the kernel copies frames of
 
@@ -23,9 +23,18 @@ def shapes_of_frames(block: Block, frames: int, lanes: int) -> dict[str, tuple[i
     return {name: (frames if kept[name] else 0, *shapes[name], lanes) for name in FRAMES}
 
 
-def delivered(block: Block, arrays: Mapping[str, np.ndarray], lanes: slice) -> dict[str, np.ndarray]:
-    """Named variables of some lanes, (frames, lanes, *shape): views of what the kernel copied."""
-    found = {name: arrays[name] for name in block.delivered if name in arrays}
-    found |= {name: arrays["theta_path"][:, rows] for name, rows in rows_of_theta(block).items()}
-    found |= {name: arrays["x_path"][:, :, row] for row, name in enumerate(block.x_rows)}
+def arrays_of(block: Block, names: Collection[str]) -> tuple[str, ...]:
+    """The arrays that hold the frames of these variables."""
+    paths = {"theta_path": set(block.theta_rows), "x_path": set(block.x_rows)}
+    return tuple(name for name in FRAMES if name in names or paths.get(name, set()) & set(names))
+
+
+def delivered(
+    block: Block, arrays: Mapping[str, np.ndarray], lanes: slice, names: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Variables of some lanes, all or those named, (frames, lanes, *shape): views of what the kernel copied."""
+    wanted = set(block.delivered if names is None else names)
+    found = {name: arrays[name] for name in block.delivered if name in arrays and name in wanted}
+    found |= {name: arrays["theta_path"][:, rows] for name, rows in rows_of_theta(block).items() if name in wanted}
+    found |= {name: arrays["x_path"][:, :, row] for row, name in enumerate(block.x_rows) if name in wanted}
     return {name: np.moveaxis(array[..., lanes], -1, 1) for name, array in found.items()}
