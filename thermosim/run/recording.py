@@ -201,7 +201,7 @@ class Recorder:
         if watched:  # only what goes to the host
             wanted = wanted_of(outline)
             numbers = sum(math.prod(block.shape(name)) for name in wanted if name in block.delivered)
-            numbers += sum(math.prod(kept.shape) for kept in self._kept if self._on_host(kept)) + 1
+            numbers += sum(math.prod(kept.shape) for kept in self._kept if self._on_host(kept))
         self.bytes_per_frame = 8 * block.lanes * numbers  # memory that one frame of the grid takes on its way
         self._cohorts = cohorts.slice_of(block.replicas, block.first_lane, block.lanes)
         self._summaries = {piece.start: self._piece_summaries(piece) for piece in self._pieces}

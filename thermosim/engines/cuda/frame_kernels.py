@@ -12,8 +12,8 @@ from numba import cuda
 from thermosim.kernels import types
 from thermosim.kernels.folding import fold_moments, fold_products, mean_and_variance, place_of
 
-__all__ = ["ADD", "BEYOND", "COUNT", "GROUP", "JUDGE", "LAST", "LOSE", "MOMENTS", "PRODUCTS"]
-__all__ += ["add", "beyond", "count", "group", "judge", "last", "lose", "moments", "products"]
+__all__ = ["ADD", "BEGIN", "BEYOND", "COUNT", "GROUP", "JUDGE", "LAST", "LOSE", "MOMENTS", "PRODUCTS"]
+__all__ += ["add", "begin", "beyond", "count", "group", "judge", "last", "lose", "moments", "products"]
 
 NAN = math.nan
 _tile = types.float64[:, ::1]
@@ -21,6 +21,7 @@ _stack = types.float64[:, :, ::1]
 _vector = types.float64[::1]
 _integers = types.int64[::1]
 
+BEGIN = types.void(types.int64[:, ::1], types.int64)
 BEYOND = types.void(_stack, _vector, _integers, types.int64[:, ::1])
 JUDGE = types.void(types.int64[:, ::1], types.int64, _integers, _integers)
 LOSE = types.void(_stack, _integers)
@@ -30,6 +31,14 @@ LAST = types.void(_stack, _tile)
 PRODUCTS = types.void(_stack, types.int64, _tile, _tile, _stack, _stack, _stack)
 COUNT = types.void(_stack, _integers, _vector, types.int64[:, :, ::1])
 GROUP = types.void(_stack, _integers, _stack, _stack)
+
+
+def begin(first, frames):  # type: ignore[no-untyped-def]
+    """Nothing is beyond anything yet."""
+    lane = cuda.grid(1)
+    if lane < first.shape[1]:
+        for place in range(first.shape[0]):
+            first[place, lane] = frames
 
 
 def beyond(values, limits, places, first):  # type: ignore[no-untyped-def]

@@ -48,6 +48,7 @@ class Watching:
         self._first = cuda.to_device(np.zeros((max(1, len(self._places)), lanes), np.int64))
         self._sums = {one.name: self._made_for(one) for one in watch.sums}
         self._ensembles: dict[str, tuple[Any, Any]] = {}
+        self._buffers: dict[str, Any] = {}
 
     def _rows_of_sources(self) -> dict[str, tuple[str, int, int]]:
         """Where each delivered variable is: the array that frames are copied to, its first row and their distance."""
@@ -87,7 +88,7 @@ class Watching:
         if not count:
             return
         flat = {name: _flat(array) for name, array in frames.items() if array.size}
-        self._first.copy_to_device(np.full(self._first.shape, count, np.int64), stream=self._stream)
+        self._launch("begin", self._first, count)
         for name, values in flat.items():
             self._launch("beyond", values, *self._looked[name], self._first)
         self._launch("judge", self._first, count, self._lost, self._bad)
@@ -105,7 +106,7 @@ class Watching:
 
     def _sum(self, one: Sum, flat: Mapping[str, Any], positions: range, before: int) -> None:
         """Bring the sums of a variable up to date by frames at these positions; `before` were summed until then."""
-        values = cuda.device_array((len(positions), one.rows, self._lanes), stream=self._stream)
+        values = self._buffer("values", (len(positions), one.rows, self._lanes))
         for number, term in enumerate(one.terms):
             source, offset, step = self._sources[term]
             self._launch("add", values, flat[source], positions.start, positions.step, offset, step, number > 0)
@@ -121,9 +122,16 @@ class Watching:
             self._launch("count", values, self._cohort_of_lane, sums["bins"], sums["counts"])
         if one.ensemble:
             shape = (len(positions), self.cohorts.stop - self.cohorts.start, one.rows)
-            mean, variance = (cuda.device_array(shape, stream=self._stream) for _ in range(2))
+            mean, variance = (self._buffer(f"{one.name} {what}", shape) for what in ("mean", "variance"))
             self._launch("group", values, self._edges, mean, variance, threads=math.prod(shape))
             self._ensembles[one.name] = mean, variance
+
+    def _buffer(self, name: str, shape: tuple[int, ...]) -> Any:
+        """Memory for one launch after the other, made once for the largest of them."""
+        size = math.prod(shape)
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers[name] = cuda.device_array(size)
+        return self._buffers[name][:size].reshape(*shape)
 
     def _launch(self, name: str, *arguments: Any, threads: int | None = None) -> None:
         threads = self._lanes if threads is None else threads
@@ -132,8 +140,10 @@ class Watching:
 
     def seen(self, count: int) -> Seen:
         """What was found in the last frames, of which there were so many; the stream is done."""
-        first = self._first.copy_to_host() if count else np.zeros((len(self._places), self._lanes), np.int64)
-        beyond = {name: first[place] for name, place in self._places.items()}
+        beyond = dict.fromkeys(self._places, np.full(self._lanes, count))
+        if count and (self._bad.copy_to_host() < count).any():  # seldom: then it matters which went first
+            first = self._first.copy_to_host()
+            beyond = {name: first[place] for name, place in self._places.items()}
         ensembles = {name: (m.copy_to_host(), v.copy_to_host()) for name, (m, v) in self._ensembles.items()}
         self._ensembles = {}
         return Seen(beyond, self.cohorts, ensembles)
