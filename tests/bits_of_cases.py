@@ -28,7 +28,7 @@ from tests.tiny_cases import CASES, COMPILED_ONLY, write_files
 from thermosim.case.load import Case
 from thermosim.case.record import recordable
 from thermosim.engines import engine_of
-from thermosim.engines.engine import Engine, Lanes
+from thermosim.engines.engine import Engine, Lanes, Seen
 from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline, plan
 from thermosim.plan.starts import initial_state
@@ -112,7 +112,9 @@ def _advanced(outline: Outline, engine: Engine, state: Arrays) -> dict[str, Arra
     for begin, stop, steps in ((0, half, [0, half]), (half, block.steps, [block.steps])):
         lanes = _opened(engine, block, state, begin)
 
-        def take(piece: slice, given: Arrays, lanes: Lanes = lanes, steps: list[int] = steps) -> None:
+        def take(
+            piece: slice, given: Arrays, seen: Seen | None, lanes: Lanes = lanes, steps: list[int] = steps
+        ) -> None:
             bad = guard.examine(piece, given, np.array(steps), lanes.quarantine)
             for name, array in given.items():
                 room = frames.setdefault(name, np.full((3, block.lanes, *array.shape[2:]), np.nan))
@@ -131,7 +133,7 @@ def _opened(engine: Engine, block: Block, state: Arrays, step: int) -> Lanes:
     return lanes
 
 
-def _nothing(piece: slice, given: Arrays) -> None:
+def _nothing(piece: slice, given: Arrays, seen: Any) -> None:
     """There are no frames before step 0."""
 
 
