@@ -20,7 +20,8 @@ from thermosim.plan.block import Block, rows_of_block
 
 __all__ = ["CudaEngine"]
 
-_GROUP = 1 << 17  # lanes that fill any card, a few times over
+_GROUPS = 3  # at least, where there are lanes enough, for one to step while others are on their way
+_FEWEST, _MOST = 1 << 15, 1 << 17  # lanes of a group: what fills a card, and what fills any card a few times over
 _LOCAL = 512 * 1024  # bytes that a thread of any card may have
 _SHARE = 0.8  # of a card's free memory, for what runs
 _FRAME_BYTES = 2e9  # of frames on a card, at most
@@ -86,7 +87,11 @@ class CudaEngine:
 
     def open(self, block: Block, threads: int = 1, width: int | None = None, watch: Watch | None = None) -> LanesOnCard:
         """Groups of about `width` lanes, by default as many as fill the card."""
-        return LanesOnCard(block, self.card, threads, width or _GROUP, watch)
+        return LanesOnCard(block, self.card, threads, width or _width(block.lanes), watch)
+
+
+def _width(lanes: int) -> int:
+    return min(_MOST, max(_FEWEST, -(-lanes // _GROUPS)))
 
 
 def _runs(lanes: int, width: int, edges: np.ndarray) -> list[tuple[int, int]]:
