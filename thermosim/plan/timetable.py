@@ -80,10 +80,11 @@ class Timetable:
         """What the moves of theta and x are told at steps first..last; one row where nothing changes."""
         if self.scales is not None:
             return self.scales[None], np.zeros((1, 0))
-        theta = self.theta_values(first, last) if self.moving else self.theta_values(1, 1)
+        moving = self.moving
+        theta = self.theta_values(first, last) if moving else self.theta_values(1, 1)
         if self.propagator is None:
             return theta, np.zeros((1, 0))
-        before = self.theta_values(first - 1, last - 1) if self.moving and self.reversed else theta
+        before = self.theta_values(first - 1, last - 1) if moving and self.reversed else theta
         name, source, constants, *bath = self.propagator
         propagator = model_of(name, source).propagator
         assert propagator is not None
