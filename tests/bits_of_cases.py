@@ -7,6 +7,7 @@ A digest is the first 16 hexadecimal digits of the SHA-256 of an array as little
 Of each block there are the plan (what numpy makes of the case for every lane and step), the start (numpy's too), what
 the engine delivers, frame after frame, and its state at the end. So a reader of a difference can tell whose it is: the
 engine is given start and propagators rounded to 2^-16, so that their last bits, which are numpy's, do not reach it.
+Where a case takes more of numpy than sums and products, the table has how numpy rounded where it was written.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from thermosim.plan.starts import initial_state
 from thermosim.plan.timetable import Timetable
 from thermosim.plan.warm_up import warming
 from thermosim.run.guard import Guard, limits_of_theta
+from thermosim.run.rounding import FUNCTIONS, SUMS, machine_parts
 from thermosim.streams import WARM_UP
 
 TABLE = Path(__file__).with_name("bits.toml")
@@ -59,8 +61,9 @@ def case_of(name: str, folder: Path) -> Case:
 
 def bits_of_case(name: str, folder: Path, engine: Engine | None = None) -> Bits:
     """Digests of all arrays of one case, by block, part and name. `folder` holds what `write_files` wrote."""
-    found: Bits = {}
-    for outline in plan(case_of(name, folder)):
+    outlines = plan(case_of(name, folder))
+    found = {part: of_machine for part, of_machine in machine_parts(outlines).items() if part in (FUNCTIONS, SUMS)}
+    for outline in outlines:
         for part, array, of_array in _parts(outline, engine or engine_of()):
             found[f"block {outline.number}, {part}, {array}"] = of_array
     return found
@@ -143,11 +146,15 @@ def stored() -> dict[str, Bits]:
 
 
 def differences(name: str, found: Bits, expected: Bits) -> list[str]:
-    """Each array of a case whose bits are not those of the table."""
+    """Each array of a case whose bits are not those of the table.
+
+    Where numpy rounds otherwise on this machine what the case takes of it, only what the engine makes is compared.
+    """
+    different = [array for array in dict.fromkeys([*expected, *found]) if found.get(array) != expected.get(array)]
+    if {FUNCTIONS, SUMS} & set(different) & set(expected) & set(found):
+        different = [array for array in different if "delivered" in array or "state" in array]
     return [
-        f"{name}: {array}: {found.get(array, 'absent')}, not {expected.get(array, 'absent')}"
-        for array in dict.fromkeys([*expected, *found])
-        if found.get(array) != expected.get(array)
+        f"{name}: {array}: {found.get(array, 'absent')}, not {expected.get(array, 'absent')}" for array in different
     ]
 
 

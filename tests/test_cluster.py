@@ -265,7 +265,7 @@ def test_late_worker_that_does_not_see_the_folder(long_case, tmp_path):
 
 
 def elsewhere():
-    return {"processor": "another"}
+    return {"Python": "another"}
 
 
 def edited(case, blocks):
@@ -274,7 +274,7 @@ def edited(case, blocks):
 
 @pytest.mark.parametrize(
     ("functions", "told"),
-    [({"surroundings": elsewhere}, r"processor \w+, now another"), ({"fingerprint": edited}, "the move of x")],
+    [({"surroundings": elsewhere}, r"Python [\d.]+, now another"), ({"fingerprint": edited}, "the move of x")],
     ids=["at the greeting", "of the case"],
 )
 def test_workers_that_would_make_other_numbers_are_refused(functions, told, tmp_path, client):

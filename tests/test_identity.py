@@ -245,5 +245,5 @@ def test_a_fingerprint_names_what_changed(monkeypatch):
     monkeypatch.setattr("thermosim.kernels.noise._WORD", np.uint64(63))
     now = fingerprint(case, blocks)
     assert changes(before, now) == ["the move of x", "the advance", "the starts"]
-    assert changes(before | {"numba": "0.1"}, before) == [f"numba 0.1, now {before['numba']}"]
+    assert changes(before | {"numpy": "0.1"}, before) == [f"numpy 0.1, now {before['numpy']}"]
     assert changes("of an older version", before) == ["the kernels"]

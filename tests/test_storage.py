@@ -166,10 +166,10 @@ def test_kernels_that_changed_are_refused(trap, tmp_path):
         thermosim.simulate(case, path, report=stop_after(8000), segment_frames=2)
     parts = Parts.reopen(path)
     origin = parts.manifest.origin
-    other = {**origin.fingerprint, "numba": "0.1.2", "move of x": "0" * 24}
+    other = {**origin.fingerprint, "numpy": "0.1.2", "move of x": "0" * 24}
     parts.update(origin=replace(origin, fingerprint=other))
     parts.release()
-    with pytest.raises(StorageError, match=r"there have changed: the move of x; numba 0.1.2, now [\d.]+"):
+    with pytest.raises(StorageError, match=r"there have changed: the move of x; numpy 0.1.2, now [\d.]+"):
         thermosim.resume(path)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "KINDS",
     "Kind",
     "is_by_group",
+    "is_exact",
     "is_schedule",
     "schedule_values",
     "telling_steps",
@@ -50,6 +51,7 @@ class Kind:
     needed: Mapping[str, str]
     optional: Mapping[str, str] = field(default_factory=dict)
     ends_with_the_run: bool = False  # unless it has an `end`
+    exact: bool = False  # made of sums, products and quotients, which are the same on any machine
 
     @property
     def keys(self) -> dict[str, str]:
@@ -86,6 +88,15 @@ def values_at(value: Any, steps: int, times: np.ndarray) -> np.ndarray:
         ramp = np.minimum(times / warm_up, 1.0)
         result = result * ramp.reshape(-1, *(1,) * (result.ndim - 1))
     return result
+
+
+def is_exact(value: Any) -> bool:
+    """Whether the values of a number, an array or a schedule are the same, to the bit, on any machine."""
+    if not is_schedule(value) or "kind" not in value:
+        return True
+    if value["kind"] == "piecewise":
+        return all(map(is_exact, value["values"]))
+    return KINDS[value["kind"]].exact
 
 
 def telling_steps(value: Any, steps: int, numbers: int = 1) -> np.ndarray:
@@ -214,8 +225,8 @@ def _table(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.ndarra
 
 
 KINDS: dict[str, Kind] = {
-    "constant": Kind(_constant, "the same value at all steps", {"value": "a number or an array"}),
-    "linear": Kind(_linear, "from initial to final at constant speed", _ENDS, _RAMP, True),
+    "constant": Kind(_constant, "the same value at all steps", {"value": "a number or an array"}, exact=True),
+    "linear": Kind(_linear, "from initial to final at constant speed", _ENDS, _RAMP, True, exact=True),
     "cosine": Kind(_cosine, "from initial to final, slow at both ends", _ENDS, _RAMP, True),
     "exponential": Kind(_exponential, "from initial to final by a constant factor a step", _ENDS, _RAMP, True),
     "sinusoidal": Kind(

@@ -21,7 +21,7 @@ from thermosim.kernels.identity import identity_of_modules, kernel_identity
 from thermosim.kernels.interpreted import interpreted
 from thermosim.kernels.types import Signature
 
-__all__ = ["address_of", "compiled", "compiler_versions"]
+__all__ = ["address_of", "arithmetic_versions", "compiled", "compiler_versions", "library_versions"]
 
 _compiling = threading.RLock()  # numba compiles one function at a time
 _kept: dict[str, Any] = {}  # by the name of the kernel: equal code of other functions is compiled once
@@ -63,19 +63,52 @@ def address_of(template: Callable[..., Any], signature: Signature, **bindings: A
 
 @functools.cache
 def compiler_versions() -> dict[str, str]:
-    """What turns a kernel's code into machine code, by name: two that differ may round differently."""
+    """What a kernel's machine code depends on beside its own code, by name: it runs where all of it is the same."""
     import llvmlite
     import llvmlite.binding
-    import numba
 
+    return arithmetic_versions() | {
+        "numba": _numba(),
+        "llvmlite": llvmlite.__version__,
+        "patch of Python": platform.python_version(),
+        "processor": llvmlite.binding.get_host_cpu_name(),
+    }
+
+
+@functools.cache
+def arithmetic_versions() -> dict[str, str]:
+    """What a kernel's results depend on beside its own code, by name.
+
+    The processor is none of it, nor is LLVM: kernels add, multiply, divide, compare and take square roots, which IEEE
+    754 fixes to the last bit, and without fast-math flags, which are set nowhere, LLVM keeps each of these as it is
+    written, in whatever registers; `tests/bits.toml` holds it to that. What numba makes of a name could change with its
+    version; of those that kernels here use it makes single instructions (`tests/test_bits.py` looks at every one).
+    """
     modules = ("machine_code", "naming", "intrinsics", "types")
     return {
-        "numba": numba.__version__,
-        "llvmlite": llvmlite.__version__,
-        "Python": platform.python_version(),
-        "processor": llvmlite.binding.get_host_cpu_name(),
+        "Python": ".".join(platform.python_version_tuple()[:2]),  # kernels are known by its bytecode
         "flags of the compiler": identity_of_modules(*(f"thermosim.kernels.{name}" for name in modules)).digest,
     }
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """What the results of a user's kernels depend on besides: they may use all that numba has.
+
+    `**`, sums, and functions of `math` are numba's, or those of a vector library if it is installed, which has code of
+    its own for every kind of processor.
+    """
+    import llvmlite.binding
+    from numba import config
+
+    vectors = llvmlite.binding.get_host_cpu_name() if config.USING_SVML else ""
+    return {"numba": _numba()} | ({"processor of Intel's vector library": vectors} if vectors else {})
+
+
+def _numba() -> str:
+    import numba
+
+    return str(numba.__version__)
 
 
 def _name_of(digest: str) -> str:

@@ -71,11 +71,16 @@ class Timetable:
         table = np.concatenate([*columns, np.zeros((last - first + 1, 0))], axis=1)
         return np.ascontiguousarray(table[::-1] if self.reversed else table)
 
+    @property
+    def moving(self) -> bool:
+        """Whether a prescribed theta changes from step to step."""
+        return self.recording is not None or any(is_schedule(value) for value, _ in self.protocol)
+
     def tables(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """What the moves of theta and x are told at steps first..last; one row where nothing changes."""
         if self.scales is not None:
             return self.scales[None], np.zeros((1, 0))
-        moving = self.recording is not None or any(is_schedule(value) for value, _ in self.protocol)
+        moving = self.moving
         theta = self.theta_values(first, last) if moving else self.theta_values(1, 1)
         if self.propagator is None:
             return theta, np.zeros((1, 0))

@@ -1,7 +1,8 @@
 """What the bits of a run depend on beside its case, part by part: equal parts make equal numbers.
 
 Of what is compiled, the code of the kernels, as the engine tells it; of what numpy does, the code of the functions and
-modules that do it, and the packages they call. A comment, a docstring or another model is no part of it.
+modules that do it, and the packages they call. A comment, a docstring or another model is no part of it; a machine is
+one only where its rounding matters (`rounding`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from thermosim.kernels.identity import Identity, combined, identity_of, identity
 from thermosim.kernels.noise import fill_normal_pair, fill_uniform
 from thermosim.model import Model
 from thermosim.plan.outline import Outline
+from thermosim.run.rounding import machine_parts
 
 __all__ = ["changes", "fingerprint", "surroundings"]
 
@@ -59,7 +61,8 @@ def fingerprint(case: Case, blocks: list[Outline]) -> dict[str, str]:
     of_engine = {name: combined(each[name] for each in of_blocks) for name in of_blocks[0]}
     if any(others(block.settings) for block in blocks):
         of_engine["states it starts from"] = digest_of_starts([block.settings for block in blocks], case.folder)
-    return of_engine | {name: part.digest for name, part in parts.items()} | _common() | _versions(*parts.values())
+    of_numpy = {name: part.digest for name, part in parts.items()} | machine_parts(blocks)
+    return of_engine | of_numpy | _common() | _versions(*parts.values())
 
 
 def surroundings() -> dict[str, str]:

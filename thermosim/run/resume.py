@@ -140,7 +140,7 @@ def same_kernels(output: Path, origin: Origin, case: Case, blocks: list[Outline]
     if changed := changes(origin.fingerprint, fingerprint(case, blocks)):
         raise StorageError(
             f"{output}: since it was begun, there have changed: {'; '.join(changed)}. Going on would not give the same "
-            f"numbers. It stays readable; start again with another -o."
+            f"numbers. It stays readable; go on where it was begun, or start again with another -o."
         )
 
 

@@ -124,7 +124,7 @@ def _compare(theirs: Mapping[str, str], mine: Mapping[str, str]) -> None:
     if different := changes(theirs, mine):
         raise OtherKernels(
             f"the worker on {os.uname().nodename} would make other numbers; there differ: {'; '.join(different)}. Give "
-            f"the cluster one installation and one kind of processor."
+            f"the cluster one installation, and one kind of processor if it is a rounding that differs."
         )
 
 
