@@ -14,9 +14,13 @@ G. E. Hinton, UTML TR 2010-003, section 8, for the spread of the first weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from thermosim.exact import partition_functions
+from thermosim.kernels import dense
 from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import exp, fma, log
 from thermosim.kernels.lanes import dot
@@ -26,6 +30,7 @@ from thermosim.model import Constant, Model, Observable, Parameter, Values
 COMPONENTS = 1
 VISIBLE_BIAS, HIDDEN_BIAS, WEIGHTS, PARAMETERS = 0, 1, 2, 3
 _FACTORS = 512  # in (1, 2], whose product is surely finite
+Function = Callable[..., Any]
 _ENUMERABLE = 16  # visible units up to which all states are listed
 
 
@@ -48,41 +53,26 @@ def surprisal(x, derived, constants, shared, phi, scratch):  # type: ignore[no-u
     _take_logarithm(product, phi)
 
 
-def parameter_gradient(  # type: ignore[no-untyped-def]
-    x, derived, constants, shared, factor, loss, gradient, scratch
-):
-    """dF/da_i = -v_i, dF/db_j = -P(h_j = 1 | v), dF/dW_ij = -v_i P(h_j = 1 | v)."""
-    hidden = WEIGHTS - HIDDEN_BIAS
-    inputs, product, phi = scratch[:hidden], scratch[hidden], scratch[hidden + 1]
-    _hidden_inputs(x, derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], inputs)
-    dot(x, derived[VISIBLE_BIAS:HIDDEN_BIAS], phi)
-    for lane in range(x.shape[1]):
-        phi[lane] = -phi[lane]
-        product[lane] = 1.0
-    for j in range(hidden):
-        row, slope = inputs[j], gradient[HIDDEN_BIAS + j]
-        for lane in range(x.shape[1]):
-            z = row[lane]
-            small = exp(-abs(z))
-            share = factor / (1.0 + small)
-            probability = share if z > 0.0 else small * share
-            phi[lane] -= max(z, 0.0)
-            product[lane] *= 1.0 + small
-            slope[lane] -= probability
-            row[lane] = -probability
-        if (j + 1) % _FACTORS == 0:
-            _take_logarithm(product, phi)
-    _take_logarithm(product, phi)
-    for lane in range(x.shape[1]):
-        loss[lane] = fma(factor, phi[lane], loss[lane])
-    for i in range(COMPONENTS):
-        unit, slope = x[i], gradient[VISIBLE_BIAS + i]
-        for lane in range(x.shape[1]):
-            slope[lane] = fma(-factor, unit[lane], slope[lane])
-        for j in range(hidden):
-            row, slope = inputs[j], gradient[WEIGHTS + i * hidden + j]
-            for lane in range(x.shape[1]):
-                slope[lane] = fma(unit[lane], row[lane], slope[lane])
+def gradient_of_rows(rows: int) -> Function:
+    """For so many rows of x: dF/da_i = -v_i, dF/db_j = -P(h_j = 1 | v), dF/dW_ij = -v_i P(h_j = 1 | v)."""
+    sums, outer = dense.for_rows(rows).sums, dense.for_rows(rows).outer
+
+    def gradient_of_rows(x, derived, constants, shared, factor, loss, gradient, scratch):  # type: ignore[no-untyped-def]
+        n, hidden = COMPONENTS, WEIGHTS - HIDDEN_BIAS
+        inputs, rest = scratch[: rows * hidden], scratch[rows * hidden :]
+        bias, weights = derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS]
+        sums(weights, 1, hidden, bias, 1, x, n, inputs, hidden, hidden, n, 0)
+        a, of_a, of_b = (
+            derived[VISIBLE_BIAS:HIDDEN_BIAS],
+            gradient[VISIBLE_BIAS:HIDDEN_BIAS],
+            gradient[HIDDEN_BIAS:WEIGHTS],
+        )
+        for b in range(rows):
+            visible, of_row = x[b * n : (b + 1) * n], inputs[b * hidden : (b + 1) * hidden]
+            _of_biases(visible, a, factor, of_row, loss, of_a, of_b, rest[0], rest[1])
+        outer(x, n, inputs, hidden, gradient[WEIGHTS:PARAMETERS], hidden, n, hidden)
+
+    return gradient_of_rows
 
 
 def resample(x, x_new, derived, constants, shared, uniform, scratch):  # type: ignore[no-untyped-def]
@@ -98,6 +88,35 @@ def resample(x, x_new, derived, constants, shared, uniform, scratch):  # type: i
         for lane in range(x.shape[1]):
             total[lane] += bias[lane]
         _draw(total, uniform[hidden + i], x_new[i])
+
+
+@inlined
+def _of_biases(visible, bias, factor, inputs, loss, of_visible, of_hidden, phi, product):  # type: ignore[no-untyped-def]
+    """Add factor F to loss, and its slopes to those of the biases; inputs become -factor P(h_j = 1 | v)."""
+    dot(visible, bias, phi)
+    for lane in range(visible.shape[1]):
+        phi[lane] = -phi[lane]
+        product[lane] = 1.0
+    for j in range(inputs.shape[0]):
+        row, slope = inputs[j], of_hidden[j]
+        for lane in range(visible.shape[1]):
+            z = row[lane]
+            small = exp(-abs(z))
+            share = factor / (1.0 + small)
+            probability = share if z > 0.0 else small * share
+            phi[lane] -= max(z, 0.0)
+            product[lane] *= 1.0 + small
+            slope[lane] -= probability
+            row[lane] = -probability
+        if (j + 1) % _FACTORS == 0:
+            _take_logarithm(product, phi)
+    _take_logarithm(product, phi)
+    for lane in range(visible.shape[1]):
+        loss[lane] = fma(factor, phi[lane], loss[lane])
+    for i in range(visible.shape[0]):
+        unit, slope = visible[i], of_visible[i]
+        for lane in range(visible.shape[1]):
+            slope[lane] = fma(-factor, unit[lane], slope[lane])
 
 
 @inlined
@@ -222,7 +241,8 @@ MODEL = Model(
     normalised=False,
     discrete=True,
     surprisal=surprisal,
-    parameter_gradient=parameter_gradient,
+    parameter_gradient=gradient_of_rows(1),
+    gradient_of_rows=gradient_of_rows,
     resample=resample,
     resample_uniforms=lambda constants: _visible(constants) + _hidden(constants),
     support=support,
