@@ -10,8 +10,8 @@ the address (seed, FRESH, pair of places of a step, replica, component), and nev
 
 Of a model that can take several rows at a time, with one look at theta, as many are handed over as are left.
 
-Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0 for all rows), CONTRAST; ROWS and
-gradient_of_rows of a model that takes several rows at a time.
+Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0 for all rows), CONTRAST; of a model
+that takes several rows at a time gradient_of_rows, ROWS, and LEFT, the rows that are left over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from thermosim.streams import FRESH, MINIBATCH
 
 __all__ = ["draw_rows", "from_data", "from_law", "from_noise"]
 
-BATCH = ROWS = 1
+BATCH = ROWS = LEFT = 1
 CONTRAST = False
 parameter_gradient = gradient_of_rows = stochastic_gradient = None
 
@@ -84,17 +84,18 @@ def from_data(  # type: ignore[no-untyped-def]
     n, samples = data.shape[1], states.shape[0]
     _clear(loss, gradient)
     count = BATCH if BATCH > 0 else row_count
-    together = count - count % ROWS if ROWS > 1 else 0
+    together = count - LEFT if ROWS > 1 else 0
     if ROWS > 1:
         for first in range(0, together, ROWS):
             for b in range(ROWS):
                 one = row[b * n : (b + 1) * n]
                 _fill(BATCH > 0, seed, step, first_replica, first + b, data, first_row, row_count, one, work[3])
             gradient_of_rows(row, derived, constants, shared, 1.0 / count, loss, gradient, scratch)
-    one = row[:n]
-    for place in range(together, count):
-        _fill(BATCH > 0, seed, step, first_replica, place, data, first_row, row_count, one, work[3])
-        parameter_gradient(one, derived, constants, shared, 1.0 / count, loss, gradient, scratch)
+    if LEFT > 0:
+        one = row[:n]
+        for place in range(together, count):
+            _fill(BATCH > 0, seed, step, first_replica, place, data, first_row, row_count, one, work[3])
+            parameter_gradient(one, derived, constants, shared, 1.0 / count, loss, gradient, scratch)
     if CONTRAST:
         for sample in range(samples):
             parameter_gradient(states[sample], derived, constants, shared, -1.0 / samples, loss, gradient, scratch)
