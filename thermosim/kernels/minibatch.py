@@ -84,18 +84,19 @@ def from_data(  # type: ignore[no-untyped-def]
     n, samples = data.shape[1], states.shape[0]
     _clear(loss, gradient)
     count = BATCH if BATCH > 0 else row_count
+    share = 1.0 / count
     together = count - LEFT if ROWS > 1 else 0
     if ROWS > 1:
         for first in range(0, together, ROWS):
             for b in range(ROWS):
                 one = row[b * n : (b + 1) * n]
                 _fill(BATCH > 0, seed, step, first_replica, first + b, data, first_row, row_count, one, work[3])
-            gradient_of_rows(row, derived, constants, shared, 1.0 / count, loss, gradient, scratch)
+            gradient_of_rows(row, derived, constants, shared, share, loss, gradient, scratch)
     if LEFT > 0:
         one = row[:n]
         for place in range(together, count):
             _fill(BATCH > 0, seed, step, first_replica, place, data, first_row, row_count, one, work[3])
-            parameter_gradient(one, derived, constants, shared, 1.0 / count, loss, gradient, scratch)
+            parameter_gradient(one, derived, constants, shared, share, loss, gradient, scratch)
     if CONTRAST:
         for sample in range(samples):
             parameter_gradient(states[sample], derived, constants, shared, -1.0 / samples, loss, gradient, scratch)

@@ -31,13 +31,14 @@ COMPONENTS = 1
 VISIBLE_BIAS, HIDDEN_BIAS, WEIGHTS, PARAMETERS = 0, 1, 2, 3
 _FACTORS = 512  # in (1, 2], whose product is surely finite
 Function = Callable[..., Any]
+_sums = dense.for_rows(1).sums
 _ENUMERABLE = 16  # visible units up to which all states are listed
 
 
 def surprisal(x, derived, constants, shared, phi, scratch):  # type: ignore[no-untyped-def]
     """F."""
     inputs, product = scratch[: WEIGHTS - HIDDEN_BIAS], scratch[WEIGHTS - HIDDEN_BIAS]
-    _hidden_inputs(x, derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], inputs)
+    _inputs(derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], x, inputs)
     dot(x, derived[VISIBLE_BIAS:HIDDEN_BIAS], phi)
     for lane in range(x.shape[1]):
         phi[lane] = -phi[lane]
@@ -77,17 +78,27 @@ def gradient_of_rows(rows: int) -> Function:
 
 def resample(x, x_new, derived, constants, shared, uniform, scratch):  # type: ignore[no-untyped-def]
     """h given v, then v given h; the first H rows of uniform are for h."""
-    hidden = WEIGHTS - HIDDEN_BIAS
-    units, total = scratch[:hidden], scratch[hidden]
-    _hidden_inputs(x, derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], units)
+    n, hidden = COMPONENTS, WEIGHTS - HIDDEN_BIAS
+    units, none = scratch[:hidden], scratch[hidden : hidden + 1]
+    weights = derived[WEIGHTS:PARAMETERS]
+    _inputs(derived[HIDDEN_BIAS:WEIGHTS], weights, x, units)
     for j in range(hidden):
         _draw(units[j], uniform[j], units[j])
-    for i in range(COMPONENTS):
-        first, bias = WEIGHTS + i * hidden, derived[VISIBLE_BIAS + i]
-        dot(derived[first : first + hidden], units, total)
+    for lane in range(x.shape[1]):
+        none[0, lane] = -0.0  # which leaves the first product as it is, its sign too
+    _sums(weights, hidden, 1, none, 0, units, hidden, x_new, n, n, hidden, min(3, hidden))
+    for i in range(n):
+        total, bias = x_new[i], derived[VISIBLE_BIAS + i]
         for lane in range(x.shape[1]):
             total[lane] += bias[lane]
-        _draw(total, uniform[hidden + i], x_new[i])
+        _draw(total, uniform[hidden + i], total)
+
+
+@inlined
+def _inputs(bias, weights, visible, inputs):  # type: ignore[no-untyped-def]
+    """inputs (H, L): b_j + sum_i v_i W_ij."""
+    n, hidden = visible.shape[0], bias.shape[0]
+    _sums(weights, 1, hidden, bias, 1, visible, n, inputs, hidden, hidden, n, 0)
 
 
 @inlined
@@ -117,34 +128,6 @@ def _of_biases(visible, bias, factor, inputs, loss, of_visible, of_hidden, phi, 
         unit, slope = visible[i], of_visible[i]
         for lane in range(visible.shape[1]):
             slope[lane] = fma(-factor, unit[lane], slope[lane])
-
-
-@inlined
-def _hidden_inputs(visible, bias, weights, inputs):  # type: ignore[no-untyped-def]
-    """inputs (H, L): b_j + sum_i v_i W_ij, four visible units at a time: the weights are what must come from afar."""
-    n, lanes = visible.shape
-    hidden = bias.shape[0]
-    for j in range(hidden):
-        row, start = inputs[j], bias[j]
-        for lane in range(lanes):
-            row[lane] = start[lane]
-    i = 0
-    while i + 4 <= n:
-        v0, v1, v2, v3 = visible[i], visible[i + 1], visible[i + 2], visible[i + 3]
-        for j in range(hidden):
-            k, row = i * hidden + j, inputs[j]
-            w0, w1, w2, w3 = weights[k], weights[k + hidden], weights[k + 2 * hidden], weights[k + 3 * hidden]
-            for lane in range(lanes):
-                z = fma(v0[lane], w0[lane], fma(v1[lane], w1[lane], row[lane]))
-                row[lane] = fma(v2[lane], w2[lane], fma(v3[lane], w3[lane], z))
-        i += 4
-    while i < n:
-        v0 = visible[i]
-        for j in range(hidden):
-            w0, row = weights[i * hidden + j], inputs[j]
-            for lane in range(lanes):
-                row[lane] = fma(v0[lane], w0[lane], row[lane])
-        i += 1
 
 
 @inlined
