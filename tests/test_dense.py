@@ -14,6 +14,7 @@ from thermosim.kernels.dense import for_rows, rows_at_once
 from thermosim.kernels.elementary import fma
 from thermosim.kernels.evaluate import energy_bindings
 from thermosim.kernels.lanes import dot
+from thermosim.kernels.minibatch import from_data
 from thermosim.models import model_of
 
 TILE, INTEGER = types.float64[:, ::1], types.int64
@@ -139,4 +140,39 @@ def test_rows_together_give_the_bits_of_rows_one_by_one(name, values, rows):
     assert np.isfinite(one[1]).all()
     assert np.ptp(one[1]) > 0.1
     for a, b in zip(one, several, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("batch", [12, 0])
+def test_minibatches_hand_over_rows_together_and_those_left_over(batch):
+    """As when they come one by one: every row is drawn at its own place, and counts once."""
+    model, values, lanes, count, rng = (
+        model_of("rbm"),
+        {"dimension": 13, "hidden": 10},
+        19,
+        36,
+        np.random.default_rng(2),
+    )
+    vector, stack = types.float64[::1], types.float64[:, :, ::1]
+    signature = types.void(
+        *[INTEGER] * 3, TILE, TILE, TILE, stack, TILE, vector, TILE, types.int64[::1], INTEGER, vector, *[TILE] * 4
+    )
+    theta = 0.6 * rng.normal(size=(153, lanes))
+    data = (rng.random((2 * count, 13)) > 0.5).astype(float)
+    found = []
+    for rows in (1, 5):
+        bindings = energy_bindings(model, values) | {"BATCH": batch, "CONTRAST": False, "ROWS": rows}
+        bindings |= {
+            "LEFT": (batch or count) % rows if rows > 1 else 1,
+            "gradient_of_rows": model.gradient_of_rows(rows),
+        }
+        kernel = compiled(from_data, signature, **bindings, parameter_gradient=model.parameter_gradient)
+        loss, gradient = np.full(lanes, np.nan), np.full(theta.shape, np.nan)
+        work = np.full((13 * rows, lanes), np.nan), np.zeros((4, lanes)), np.full((12 * rows, lanes), np.nan)
+        constants, none = np.repeat(model.packed(values)[0][:, None], lanes, axis=1), np.zeros((0, lanes))
+        kernel(3, 8, 5, theta, theta, none, np.zeros((0, 13, lanes)), constants, np.zeros(0), data,
+               np.arange(lanes, dtype=np.int64) % 2 * count, count, loss, gradient, *work)  # fmt: skip
+        found.append((loss, gradient))
+    assert np.isfinite(found[0][1]).all()
+    for a, b in zip(*found, strict=True):
         assert a.tobytes() == b.tobytes()

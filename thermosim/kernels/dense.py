@@ -31,6 +31,7 @@ from thermosim.kernels.elementary import fma
 __all__ = ["Dense", "for_rows", "rows_at_once"]
 
 _LANES = 8  # of one vector of 512 bits
+_WIDTHS = {1: (2 * _LANES, _LANES, 1), 4: (_LANES, 1), 5: (_LANES, 1)}  # of blocks of sums, by the rows
 _UNITS = {1: 8, 4: 4, 5: 4}  # of a block, by the rows: too small a loop over lanes is unrolled before it is a vector
 _COST = {1: 2.2, 4: 1.05, 5: 1.0}  # time of a row among so many, measured with 64 inputs and 64 units
 Function = Callable[..., Any]
@@ -62,32 +63,43 @@ def for_rows(rows: int) -> Dense:
 
 
 def _sums(rows: int, block: int) -> Function:
-    taken, of_lanes, of_lane = (
-        _sums_of(rows, block),
-        _block_of_sums(rows, block, _LANES),
-        _block_of_sums(rows, block, 1),
-    )
+    taken, over_lanes = _sums_of(rows, block), _over_lanes_of_sums(rows, block, _WIDTHS[rows])
 
     @inlined
     def sums(w, of_unit, of_input, start, of_start, x, of_x, z, of_z, units, inputs, opening):  # type: ignore[no-untyped-def]
-        lanes = z.shape[1]
-        whole = lanes - lanes % _LANES
         if units < block:
             for j in range(units):
+                of_one, begin = w[j * of_unit :], start[j * of_start]
                 for b in range(rows):
-                    _sum(
-                        w[j * of_unit :], of_input, start[j * of_start], x[b * of_x :], z[b * of_z + j], inputs, opening
-                    )
+                    _sum(of_one, of_input, begin, x[b * of_x :], z[b * of_z + j], inputs, opening)
             return
         for place in range(0, units, block):
             j = min(place, units - block)  # the last block takes some units once more: it is as wide as the others
             total, first, begin = taken(z, j, of_z), j * of_unit, j * of_start
-            for lane in range(0, whole, _LANES):
-                of_lanes(w, first, of_unit, of_input, start, begin, of_start, x, of_x, total, inputs, opening, lane)
-            for lane in range(whole, lanes):
-                of_lane(w, first, of_unit, of_input, start, begin, of_start, x, of_x, total, inputs, opening, lane)
+            over_lanes(w, first, of_unit, of_input, start, begin, of_start, x, of_x, total, inputs, opening, 0)
 
     return sums
+
+
+def _over_lanes_of_sums(rows: int, units: int, widths: tuple[int, ...]) -> Function:
+    """All lanes from `lane` on: as many as there are whole vectors of the first width, the others by narrower ones."""
+    width, block = widths[0], _block_of_sums(rows, units, widths[0])
+    narrower = _over_lanes_of_sums(rows, units, widths[1:]) if len(widths) > 1 else _nothing
+
+    @inlined
+    def over_lanes(w, first, of_unit, of_input, start, begin, of_start, x, of_x, total, inputs, opening, lane):  # type: ignore[no-untyped-def]
+        lanes = w.shape[1]
+        whole = lanes - (lanes - lane) % width
+        for here in range(lane, whole, width):
+            block(w, first, of_unit, of_input, start, begin, of_start, x, of_x, total, inputs, opening, here)
+        narrower(w, first, of_unit, of_input, start, begin, of_start, x, of_x, total, inputs, opening, whole)
+
+    return over_lanes
+
+
+@inlined
+def _nothing(w, first, of_unit, of_input, start, begin, of_start, x, of_x, total, inputs, opening, lane):  # type: ignore[no-untyped-def]
+    pass
 
 
 def _block_of_sums(rows: int, units: int, width: int) -> Function:
