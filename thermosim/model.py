@@ -183,6 +183,7 @@ class Model:
     surprisal_and_force: Callable[..., None] | None = None
     parameter_gradient: Callable[..., None] | None = None
     gradient_of_rows: Callable[[int], Callable[..., None]] | None = None  # for several rows at a time
+    rows_share: Callable[[Values], bool] = lambda constants: True  # whether several rows at a time are faster
     fresh: Callable[..., None] | None = None
     fresh_normals: Callable[[Values], int] = lambda constants: 0  # rows of noise that `fresh` takes
     fresh_uniforms: Callable[[Values], int] = lambda constants: 0

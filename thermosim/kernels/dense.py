@@ -28,7 +28,7 @@ import numpy as np
 from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 
-__all__ = ["Dense", "for_rows", "rows_at_once"]
+__all__ = ["FEWEST", "Dense", "for_rows", "rows_at_once"]
 
 _LANES = 8  # of one vector of 512 bits
 _WIDTHS = {1: (2 * _LANES, _LANES, 1), 4: (_LANES, 1), 5: (_LANES, 1)}  # of blocks of sums, by the rows
@@ -43,6 +43,9 @@ class Dense:
 
     sums: Function
     outer: Function
+
+
+FEWEST = 128  # weights of a model for which several rows at a time are faster
 
 
 def rows_at_once(count: int) -> int:

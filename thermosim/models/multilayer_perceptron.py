@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.kernels.dense import FEWEST
 from thermosim.model import Constant, Model, Parameter, Values
 from thermosim.models.network_books import BOOKS, Matrix, books
 from thermosim.models.network_layers import (
@@ -261,6 +262,7 @@ MODEL = Model(
     bound=lambda constants: _books(tuple(layer_shapes(constants))),
     parameter_gradient=parameter_gradient,
     gradient_of_rows=gradient_of_rows,
+    rows_share=lambda constants: sum(map(math.prod, layer_shapes(constants))) >= FEWEST,
     layers=layers,
     activations=activations,
     outputs=outputs,

@@ -226,6 +226,7 @@ MODEL = Model(
     surprisal=surprisal,
     parameter_gradient=gradient_of_rows(1),
     gradient_of_rows=gradient_of_rows,
+    rows_share=lambda constants: _visible(constants) * _hidden(constants) >= dense.FEWEST,
     resample=resample,
     resample_uniforms=lambda constants: _visible(constants) + _hidden(constants),
     support=support,

@@ -108,7 +108,9 @@ def work_rows(block: Block) -> WorkRows:
 
 def _rows_together(block: Block) -> int:
     """How many rows of data are taken at a time by a model that can: its weights are loaded once for all of them."""
-    return 1 if block.fresh or not block.theta.learns else rows_at_once(block.batch or block.data_rows)
+    if block.fresh or not block.theta.learns or not block.model.rows_share(block.model_constants):
+        return 1
+    return rows_at_once(block.batch or block.data_rows)
 
 
 def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str, Any]:
