@@ -135,6 +135,8 @@ class Model:
     surprisal_and_force(x, derived, constants, shared, phi, force (n, L), scratch): writes phi and -d phi/dx.
     parameter_gradient(x, derived, constants, shared, factor, loss (L), gradient (m, L), scratch): adds factor phi to
         loss and factor d phi/d theta to gradient, the normaliser's part included where phi has it.
+    gradient_of_rows(R) -> the same function of R rows at a time, x (R n, L) one row after another; with R times the
+        scratch, and with the bits of R calls of `parameter_gradient`.
     fresh(x, derived, constants, shared, normal, uniform, scratch): writes an exact sample of exp(-phi).
     resample(x, x_new, derived, constants, shared, uniform, scratch): one Gibbs sweep from x to x_new; where the bound
         BACKWARD is set, in the reverse order of components.
@@ -180,6 +182,8 @@ class Model:
     surprisal: Callable[..., None] | None = None
     surprisal_and_force: Callable[..., None] | None = None
     parameter_gradient: Callable[..., None] | None = None
+    gradient_of_rows: Callable[[int], Callable[..., None]] | None = None  # for several rows at a time
+    rows_share: Callable[[Values], bool] = lambda constants: True  # whether several rows at a time are faster
     fresh: Callable[..., None] | None = None
     fresh_normals: Callable[[Values], int] = lambda constants: 0  # rows of noise that `fresh` takes
     fresh_uniforms: Callable[[Values], int] = lambda constants: 0

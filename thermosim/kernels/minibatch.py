@@ -8,7 +8,10 @@ Rows are drawn independently with replacement, each replica its own, by the addr
 place in the batch): any step can be repeated, backwards too. Rows of online learning are drawn from a normal law, at
 the address (seed, FRESH, pair of places of a step, replica, component), and never met again.
 
-Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0 for all rows), CONTRAST.
+Of a model that can take several rows at a time, with one look at theta, as many are handed over as are left.
+
+Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0 for all rows), CONTRAST; of a model
+that takes several rows at a time gradient_of_rows, ROWS, and LEFT, the rows that are left over.
 """
 
 from __future__ import annotations
@@ -22,9 +25,9 @@ from thermosim.streams import FRESH, MINIBATCH
 
 __all__ = ["draw_rows", "from_data", "from_law", "from_noise"]
 
-BATCH = 1
+BATCH = ROWS = LEFT = 1
 CONTRAST = False
-parameter_gradient = stochastic_gradient = None
+parameter_gradient = gradient_of_rows = stochastic_gradient = None
 
 
 @inlined
@@ -57,6 +60,15 @@ def take_rows(place, data, first_row, row):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _fill(drawn, seed, step, first_replica, place, data, first_row, row_count, row, index):  # type: ignore[no-untyped-def]
+    """Copy to row (n, L) what stands at this place of every lane's minibatch, or of its data where none is drawn."""
+    if drawn:
+        draw_rows(seed, MINIBATCH, step, first_replica, place, data, first_row, row_count, row, index)
+    else:
+        take_rows(place, data, first_row, row)
+
+
+@inlined
 def _clear(loss, gradient):  # type: ignore[no-untyped-def]
     for lane in range(loss.shape[0]):
         loss[lane] = 0.0
@@ -70,15 +82,22 @@ def from_data(  # type: ignore[no-untyped-def]
     data, first_row, row_count, loss, gradient, row, work, scratch,
 ):  # fmt: skip
     """Write loss (L) and gradient (m, L) at theta; states (S, n, L) are the samples x."""
-    samples = states.shape[0]
+    n, samples = data.shape[1], states.shape[0]
     _clear(loss, gradient)
     count = BATCH if BATCH > 0 else row_count
-    for place in range(count):
-        if BATCH > 0:
-            draw_rows(seed, MINIBATCH, step, first_replica, place, data, first_row, row_count, row, work[3])
-        else:
-            take_rows(place, data, first_row, row)
-        parameter_gradient(row, derived, constants, shared, 1.0 / count, loss, gradient, scratch)
+    share = 1.0 / count
+    together = count - LEFT if ROWS > 1 else 0
+    if ROWS > 1:
+        for first in range(0, together, ROWS):
+            for b in range(ROWS):
+                one = row[b * n : (b + 1) * n]
+                _fill(BATCH > 0, seed, step, first_replica, first + b, data, first_row, row_count, one, work[3])
+            gradient_of_rows(row, derived, constants, shared, share, loss, gradient, scratch)
+    if LEFT > 0:
+        one = row[:n]
+        for place in range(together, count):
+            _fill(BATCH > 0, seed, step, first_replica, place, data, first_row, row_count, one, work[3])
+            parameter_gradient(one, derived, constants, shared, share, loss, gradient, scratch)
     if CONTRAST:
         for sample in range(samples):
             parameter_gradient(states[sample], derived, constants, shared, -1.0 / samples, loss, gradient, scratch)

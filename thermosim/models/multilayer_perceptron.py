@@ -18,10 +18,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from thermosim.kernels.dense import FEWEST
 from thermosim.model import Constant, Model, Parameter, Values
 from thermosim.models.network_books import BOOKS, Matrix, books
 from thermosim.models.network_layers import (
@@ -35,6 +37,7 @@ from thermosim.models.network_layers import (
     squared_error,
     through,
 )
+from thermosim.models.network_rows import layers_of_rows
 from thermosim.models.network_symmetries import rescalings
 from thermosim.models.networks import activations as of_units
 from thermosim.models.networks.layers import Dense, Stack
@@ -85,6 +88,55 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
         through(kind, h[here], slopes[here], d[here])
         place -= a
     first_backward(row[:inputs], d[: np.int64(shared[WIDTHS + 1])], gradient[:first])
+
+
+def gradient_of_rows(rows: int) -> Callable[..., None]:
+    """The same for so many rows at a time: h, d and slopes hold the units of one row after those of another."""
+    of_rows = layers_of_rows(rows)
+    forward, backward, of_weights = of_rows.forward, of_rows.backward, of_rows.of_weights
+
+    def gradient_of_rows(row, theta, constants, shared, factor, loss, gradient, scratch):  # type: ignore[no-untyped-def]
+        depth, n = shared.shape[0] - WIDTHS - 1, row.shape[0] // rows
+        kind, inputs, units = np.int64(constants[ACTIVATION, 0]), np.int64(shared[WIDTHS]), 0
+        for k in range(depth):
+            units += np.int64(shared[WIDTHS + 1 + k])
+        size, biases = rows * units, np.int64(constants[BIAS, 0])
+        h, d, slopes = scratch[:size], scratch[size : 2 * size], scratch[2 * size + 3 :]
+        zero, top, total = scratch[2 * size : 2 * size + 1], scratch[2 * size + 1], scratch[2 * size + 2]
+        for lane in range(row.shape[1]):
+            zero[0, lane] = 0.0
+        floor = 0.0 if kind == RELU else -_INFINITE
+        first, place, before, apart, a = 0, 0, row, n, inputs
+        for k in range(1, depth + 1):
+            b, here = np.int64(shared[WIDTHS + k]), h[place:]
+            size, low = b * (a + biases), floor if k < depth else -_INFINITE
+            forward(theta[first : first + size], before, apart, here, units, a, b, zero, low)
+            for one in range(rows if k < depth else 0):
+                begin = one * units + place
+                activate(kind, h[begin : begin + b], slopes[begin : begin + b])
+            place += b if k < depth else 0
+            first, before, apart, a = first + size, here, units, b
+        for one in range(rows):
+            begin, targets = one * units + place, row[one * n + inputs : (one + 1) * n]
+            f, of_f = h[begin : begin + a], d[begin : begin + a]
+            if constants[LOSS, 0] == 0.0:
+                squared_error(f, targets, factor, loss, of_f)
+            else:
+                cross_entropy(f, targets[0], factor, loss, of_f, top, total)
+        for k in range(depth, 0, -1):
+            a, b = np.int64(shared[WIDTHS + k - 1]), np.int64(shared[WIDTHS + k])
+            size, below = b * (a + biases), place - a
+            first -= size
+            x, apart = (h[below:], units) if k > 1 else (row, n)
+            of_weights(x, apart, d[place:], units, gradient[first : first + size], a, b)
+            if k > 1:
+                backward(theta[first : first + size], x, apart, d[place:], units, d[below:], a, b, zero, floor)
+                for one in range(rows):
+                    here = slice(one * units + below, one * units + place)
+                    through(kind, h[here], slopes[here], d[here])
+            place = below
+
+    return gradient_of_rows
 
 
 @functools.cache
@@ -209,6 +261,8 @@ MODEL = Model(
     scratch_rows=_scratch_rows,
     bound=lambda constants: _books(tuple(layer_shapes(constants))),
     parameter_gradient=parameter_gradient,
+    gradient_of_rows=gradient_of_rows,
+    rows_share=lambda constants: sum(map(math.prod, layer_shapes(constants))) >= FEWEST,
     layers=layers,
     activations=activations,
     outputs=outputs,

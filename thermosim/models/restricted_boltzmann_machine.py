@@ -14,9 +14,13 @@ G. E. Hinton, UTML TR 2010-003, section 8, for the spread of the first weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from thermosim.exact import partition_functions
+from thermosim.kernels import dense
 from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import exp, fma, log
 from thermosim.kernels.lanes import dot
@@ -26,13 +30,15 @@ from thermosim.model import Constant, Model, Observable, Parameter, Values
 COMPONENTS = 1
 VISIBLE_BIAS, HIDDEN_BIAS, WEIGHTS, PARAMETERS = 0, 1, 2, 3
 _FACTORS = 512  # in (1, 2], whose product is surely finite
+Function = Callable[..., Any]
+_sums = dense.for_rows(1).sums
 _ENUMERABLE = 16  # visible units up to which all states are listed
 
 
 def surprisal(x, derived, constants, shared, phi, scratch):  # type: ignore[no-untyped-def]
     """F."""
     inputs, product = scratch[: WEIGHTS - HIDDEN_BIAS], scratch[WEIGHTS - HIDDEN_BIAS]
-    _hidden_inputs(x, derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], inputs)
+    _inputs(derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], x, inputs)
     dot(x, derived[VISIBLE_BIAS:HIDDEN_BIAS], phi)
     for lane in range(x.shape[1]):
         phi[lane] = -phi[lane]
@@ -48,20 +54,63 @@ def surprisal(x, derived, constants, shared, phi, scratch):  # type: ignore[no-u
     _take_logarithm(product, phi)
 
 
-def parameter_gradient(  # type: ignore[no-untyped-def]
-    x, derived, constants, shared, factor, loss, gradient, scratch
-):
-    """dF/da_i = -v_i, dF/db_j = -P(h_j = 1 | v), dF/dW_ij = -v_i P(h_j = 1 | v)."""
-    hidden = WEIGHTS - HIDDEN_BIAS
-    inputs, product, phi = scratch[:hidden], scratch[hidden], scratch[hidden + 1]
-    _hidden_inputs(x, derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], inputs)
-    dot(x, derived[VISIBLE_BIAS:HIDDEN_BIAS], phi)
+def gradient_of_rows(rows: int) -> Function:
+    """For so many rows of x: dF/da_i = -v_i, dF/db_j = -P(h_j = 1 | v), dF/dW_ij = -v_i P(h_j = 1 | v)."""
+    sums, outer = dense.for_rows(rows).sums, dense.for_rows(rows).outer
+
+    def gradient_of_rows(x, derived, constants, shared, factor, loss, gradient, scratch):  # type: ignore[no-untyped-def]
+        n, hidden = COMPONENTS, WEIGHTS - HIDDEN_BIAS
+        inputs, rest = scratch[: rows * hidden], scratch[rows * hidden :]
+        bias, weights = derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS]
+        sums(weights, 1, hidden, bias, 1, x, n, inputs, hidden, hidden, n, 0)
+        a, of_a, of_b = (
+            derived[VISIBLE_BIAS:HIDDEN_BIAS],
+            gradient[VISIBLE_BIAS:HIDDEN_BIAS],
+            gradient[HIDDEN_BIAS:WEIGHTS],
+        )
+        for b in range(rows):
+            visible, of_row = x[b * n : (b + 1) * n], inputs[b * hidden : (b + 1) * hidden]
+            _of_biases(visible, a, factor, of_row, loss, of_a, of_b, rest[0], rest[1])
+        outer(x, n, inputs, hidden, gradient[WEIGHTS:PARAMETERS], hidden, n, hidden)
+
+    return gradient_of_rows
+
+
+def resample(x, x_new, derived, constants, shared, uniform, scratch):  # type: ignore[no-untyped-def]
+    """h given v, then v given h; the first H rows of uniform are for h."""
+    n, hidden = COMPONENTS, WEIGHTS - HIDDEN_BIAS
+    units, none = scratch[:hidden], scratch[hidden : hidden + 1]
+    weights = derived[WEIGHTS:PARAMETERS]
+    _inputs(derived[HIDDEN_BIAS:WEIGHTS], weights, x, units)
+    for j in range(hidden):
+        _draw(units[j], uniform[j], units[j])
     for lane in range(x.shape[1]):
+        none[0, lane] = -0.0  # which leaves the first product as it is, its sign too
+    _sums(weights, hidden, 1, none, 0, units, hidden, x_new, n, n, hidden, min(3, hidden))
+    for i in range(n):
+        total, bias = x_new[i], derived[VISIBLE_BIAS + i]
+        for lane in range(x.shape[1]):
+            total[lane] += bias[lane]
+        _draw(total, uniform[hidden + i], total)
+
+
+@inlined
+def _inputs(bias, weights, visible, inputs):  # type: ignore[no-untyped-def]
+    """inputs (H, L): b_j + sum_i v_i W_ij."""
+    n, hidden = visible.shape[0], bias.shape[0]
+    _sums(weights, 1, hidden, bias, 1, visible, n, inputs, hidden, hidden, n, 0)
+
+
+@inlined
+def _of_biases(visible, bias, factor, inputs, loss, of_visible, of_hidden, phi, product):  # type: ignore[no-untyped-def]
+    """Add factor F to loss, and its slopes to those of the biases; inputs become -factor P(h_j = 1 | v)."""
+    dot(visible, bias, phi)
+    for lane in range(visible.shape[1]):
         phi[lane] = -phi[lane]
         product[lane] = 1.0
-    for j in range(hidden):
-        row, slope = inputs[j], gradient[HIDDEN_BIAS + j]
-        for lane in range(x.shape[1]):
+    for j in range(inputs.shape[0]):
+        row, slope = inputs[j], of_hidden[j]
+        for lane in range(visible.shape[1]):
             z = row[lane]
             small = exp(-abs(z))
             share = factor / (1.0 + small)
@@ -73,59 +122,12 @@ def parameter_gradient(  # type: ignore[no-untyped-def]
         if (j + 1) % _FACTORS == 0:
             _take_logarithm(product, phi)
     _take_logarithm(product, phi)
-    for lane in range(x.shape[1]):
+    for lane in range(visible.shape[1]):
         loss[lane] = fma(factor, phi[lane], loss[lane])
-    for i in range(COMPONENTS):
-        unit, slope = x[i], gradient[VISIBLE_BIAS + i]
-        for lane in range(x.shape[1]):
+    for i in range(visible.shape[0]):
+        unit, slope = visible[i], of_visible[i]
+        for lane in range(visible.shape[1]):
             slope[lane] = fma(-factor, unit[lane], slope[lane])
-        for j in range(hidden):
-            row, slope = inputs[j], gradient[WEIGHTS + i * hidden + j]
-            for lane in range(x.shape[1]):
-                slope[lane] = fma(unit[lane], row[lane], slope[lane])
-
-
-def resample(x, x_new, derived, constants, shared, uniform, scratch):  # type: ignore[no-untyped-def]
-    """h given v, then v given h; the first H rows of uniform are for h."""
-    hidden = WEIGHTS - HIDDEN_BIAS
-    units, total = scratch[:hidden], scratch[hidden]
-    _hidden_inputs(x, derived[HIDDEN_BIAS:WEIGHTS], derived[WEIGHTS:PARAMETERS], units)
-    for j in range(hidden):
-        _draw(units[j], uniform[j], units[j])
-    for i in range(COMPONENTS):
-        first, bias = WEIGHTS + i * hidden, derived[VISIBLE_BIAS + i]
-        dot(derived[first : first + hidden], units, total)
-        for lane in range(x.shape[1]):
-            total[lane] += bias[lane]
-        _draw(total, uniform[hidden + i], x_new[i])
-
-
-@inlined
-def _hidden_inputs(visible, bias, weights, inputs):  # type: ignore[no-untyped-def]
-    """inputs (H, L): b_j + sum_i v_i W_ij, four visible units at a time: the weights are what must come from afar."""
-    n, lanes = visible.shape
-    hidden = bias.shape[0]
-    for j in range(hidden):
-        row, start = inputs[j], bias[j]
-        for lane in range(lanes):
-            row[lane] = start[lane]
-    i = 0
-    while i + 4 <= n:
-        v0, v1, v2, v3 = visible[i], visible[i + 1], visible[i + 2], visible[i + 3]
-        for j in range(hidden):
-            k, row = i * hidden + j, inputs[j]
-            w0, w1, w2, w3 = weights[k], weights[k + hidden], weights[k + 2 * hidden], weights[k + 3 * hidden]
-            for lane in range(lanes):
-                z = fma(v0[lane], w0[lane], fma(v1[lane], w1[lane], row[lane]))
-                row[lane] = fma(v2[lane], w2[lane], fma(v3[lane], w3[lane], z))
-        i += 4
-    while i < n:
-        v0 = visible[i]
-        for j in range(hidden):
-            w0, row = weights[i * hidden + j], inputs[j]
-            for lane in range(lanes):
-                row[lane] = fma(v0[lane], w0[lane], row[lane])
-        i += 1
 
 
 @inlined
@@ -222,7 +224,9 @@ MODEL = Model(
     normalised=False,
     discrete=True,
     surprisal=surprisal,
-    parameter_gradient=parameter_gradient,
+    parameter_gradient=gradient_of_rows(1),
+    gradient_of_rows=gradient_of_rows,
+    rows_share=lambda constants: _visible(constants) * _hidden(constants) >= dense.FEWEST,
     resample=resample,
     resample_uniforms=lambda constants: _visible(constants) + _hidden(constants),
     support=support,

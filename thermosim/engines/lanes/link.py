@@ -11,6 +11,7 @@ from thermosim.kernels import minibatch, signatures
 from thermosim.kernels.advance import NO_BOOKS, books, books_one, jump, jump_of_tile, no_books, restart
 from thermosim.kernels.compile import address_of
 from thermosim.kernels.declare import Part, scope_of
+from thermosim.kernels.dense import rows_at_once
 from thermosim.kernels.energies import no_prepare
 from thermosim.kernels.evaluate import energy_bindings
 from thermosim.kernels.signatures import argument_names, signature_of
@@ -101,18 +102,26 @@ def work_rows(block: Block) -> WorkRows:
     prescribed_noise = theta.learns and model.stochastic_gradient is not None
     keeps = theta.two_gradients and "log_ratio_theta" in block.theta_rows
     proposes = theta.uniforms(model, constants, m) > 0
+    together = _rows_together(block) if model.gradient_of_rows else 1
     return WorkRows(
         theta_normals=m if prescribed_noise else theta.normals(model, constants, m),
         theta_uniforms=theta.uniforms(model, constants, m),
         gradient=m if theta.learns or booking(block) else 0,
         after=max(theta.stages(m), 2 * m if keeps or proposes else m if block.preconditioned else 0),
         memory=theta.memory(m, block.used),
-        row=block.data.shape[1] * (2 if block.fresh else 1),
+        row=block.data.shape[1] * (2 if block.fresh else together),
         normals=x.normals(model, constants, n),
         uniforms=x.uniforms(model, constants, n),
         force=0 if model.discrete else n,
-        scratch=model.scratch_rows(constants),
+        scratch=model.scratch_rows(constants) * together,
     )
+
+
+def _rows_together(block: Block) -> int:
+    """How many rows of data are taken at a time by a model that can: its weights are loaded once for all of them."""
+    if block.fresh or not block.theta.learns or not block.model.rows_share(block.model_constants):
+        return 1
+    return rows_at_once(block.batch or block.data_rows)
 
 
 def addresses_of(block: Block, of: Callable[..., Any] = address_of) -> dict[str, Any]:
@@ -208,6 +217,9 @@ def _theta_move(block: Block, energy: Bindings, of: Callable[..., Any]) -> Any:
     else:
         source = minibatch.from_law if block.fresh else minibatch.from_data
         bindings |= {"BATCH": block.batch, "CONTRAST": block.contrast}
+        if model.gradient_of_rows and (rows := _rows_together(block)) > 1:
+            left = (block.batch or block.data_rows) % rows
+            bindings |= {"ROWS": rows, "LEFT": left, "gradient_of_rows": model.gradient_of_rows(rows)}
         bindings |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": source}
     if block.constraint:
         bindings["CONSTRAINT"] = CONSTRAINTS[block.constraint]
