@@ -73,8 +73,10 @@ class LanesOfTiles:
         self._tiles = [Tile.empty(block, first, width) for first in range(0, block.lanes, width)]
         self.pieces = tuple(tile.lanes for tile in self._tiles)
         self.shortest = _CALL_SECONDS * len(self._tiles) / threads
-        self._kernel, self._names = compiled(advance, signature_of(advance)), argument_names(advance)
-        self._constant = self._made_once()
+        self._kernel, names = compiled(advance, signature_of(advance)), argument_names(advance)
+        self._place = {name: place for place, name in enumerate(names)}
+        made_once = self._made_once()
+        self._given = [self._of_tile(tile, made_once) for tile in self._tiles]
         self._theta_rows = rows_of_theta(block)
         self._buffers: dict[int, dict[str, np.ndarray]] = {}
         tasks = min(len(self._tiles), _TASKS_PER_THREAD * threads)
@@ -97,6 +99,11 @@ class LanesOfTiles:
             "booking": bool(booking(block)),
             **addresses,
         }
+
+    def _of_tile(self, tile: Tile, made_once: Mapping[str, object]) -> list[object]:
+        """Arguments of the kernel for a tile, in order; None where they are those of a call."""
+        known = {**made_once, **tile.arrays, "first_replica": self._block.first_replica + tile.first}
+        return [known.get(name) for name in self._place]
 
     def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:
         """Take up a state made after `step`; what is missing of it is 0, as at the start."""
@@ -124,7 +131,7 @@ class LanesOfTiles:
         frames = max(0, (stop - first) // every + 1)
         theta_factor, x_factor = block.timetable.factors(start + 1, max(stop, start + 1))
         theta_table, x_table = block.timetable.tables(start + 1, max(stop, start + 1))
-        of_call = self._constant | {
+        of_call: dict[str, object] = {
             "first_step": start,
             "steps": stop - start,
             "first_frame": first,
@@ -137,11 +144,13 @@ class LanesOfTiles:
 
         def run_deal(positions: range) -> None:
             for position in positions:
-                tile = self._tiles[position]
+                tile, given = self._tiles[position], self._given[position]
                 buffers = self._frames_of(position, frames)
-                given = of_call | tile.arrays | {f"frame_{name}": buffers[name] for name in _FRAMES}
-                given["first_replica"] = block.first_replica + tile.first
-                self._kernel(*(given[name] for name in self._names))
+                for name, value in of_call.items():
+                    given[self._place[name]] = value
+                for name in _FRAMES:
+                    given[self._place[f"frame_{name}"]] = buffers[name]
+                self._kernel(*given)
                 take(tile.lanes, self._delivered(buffers, tile.used))
 
         for _ in self._each(run_deal, self._deals):
@@ -174,4 +183,4 @@ class LanesOfTiles:
         arrays = {name: buffers[name] for name in block.delivered if name in buffers}
         arrays |= {name: buffers["theta_path"][:, rows] for name, rows in self._theta_rows.items()}
         arrays |= {name: buffers["x_path"][:, :, row] for row, name in enumerate(block.x_rows)}
-        return {name: np.moveaxis(array[..., :used], -1, 1) for name, array in arrays.items()}
+        return {name: array[..., :used].transpose(0, -1, *range(1, array.ndim - 1)) for name, array in arrays.items()}

@@ -109,4 +109,7 @@ def lanes_of_tile(tile: Tile, lanes: int) -> np.ndarray:
 
 def of_tile(array: np.ndarray, tile: Tile) -> np.ndarray:
     """The columns of a tile, the last one repeated in lanes past the end."""
-    return array[..., lanes_of_tile(tile, array.shape[-1])]
+    own = array[..., tile.lanes]
+    if tile.used == tile.width:
+        return own
+    return np.concatenate([own, np.repeat(own[..., -1:], tile.width - tile.used, axis=-1)], axis=-1)
