@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
 from thermosim.kernels.types import Signature
 
 __all__ = [
     "INTERPRETED",
+    "TWO_VECTORS",
     "CompileError",
     "FunctionAt",
     "Part",
@@ -25,9 +26,11 @@ __all__ = [
     "instruction",
     "is_inlined",
     "scope_of",
+    "two_vectors",
 ]
 
 INTERPRETED: dict[int, Callable[..., Any]] = {}  # by address, where the compiler is switched off
+TWO_VECTORS: set[CodeType] = set()  # code of functions that are marked so
 
 
 class CompileError(Exception):
@@ -46,6 +49,16 @@ def inlined(function: _Function) -> _Function:
 def instruction(function: _Function) -> _Function:
     """Mark what is a single instruction in machine code: it is known by its name, however Python does it."""
     function.__dict__["instruction"] = True
+    return function
+
+
+def two_vectors(function: _Function) -> _Function:
+    """Mark a function whose innermost loops compute two vectors of lanes at a time, instruction by instruction.
+
+    It is for loops with so long a chain of instructions, each waiting for the one before, that a processor sees no end
+    of it: the second vector fills the waiting. The bits are the same.
+    """
+    TWO_VECTORS.add(function.__code__)  # type: ignore[attr-defined]
     return function
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numba import config, cuda
+from numba import types as numba_types
 
 from thermosim.kernels import types
 from thermosim.kernels.declare import Part, bound
@@ -105,9 +106,13 @@ def _no_address(signature: types.Signature) -> Any:
 
 
 def _signature(signature: types.Signature) -> Any:
-    from thermosim.kernels.machine_code import numba_signature
+    """As numba writes it; arrays of a card are numba's own."""
+    return numba_types.void(*map(_type, signature.arguments))
 
-    return numba_signature(signature)
+
+def _type(argument: Any) -> Any:
+    scalar = getattr(numba_types, argument.scalar if isinstance(argument, types.Array) else argument.name)
+    return numba_types.Array(scalar, argument.axes, "C") if isinstance(argument, types.Array) else scalar
 
 
 def _quietly(function: FunctionType) -> FunctionType:

@@ -1,4 +1,7 @@
-"""Single instructions, and calls by address, that numba has no words for. Imported when something is compiled."""
+"""Single instructions, calls by address, and arrays that are cheap to pass, that numba has no words for.
+
+Imported when something is compiled.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.datamodel.models import ArrayModel
+from numba.core.datamodel.registry import register_default
 from numba.extending import intrinsic
+from numba.np.numpy_support import as_dtype
 
 from thermosim.kernels import elementary
 
-__all__ = ["INTRINSICS", "function_at"]
+__all__ = ["INTRINSICS", "KernelArray", "function_at"]
+
+_PASSED = ("data", "shape")
 
 
 @intrinsic
@@ -67,3 +75,62 @@ def function_at(signature: Any) -> Any:
         return function_type(types.int64), build
 
     return at
+
+
+class KernelArray(types.Array):
+    """A contiguous array of a kernel, passed as an address and a shape.
+
+    numba passes nine numbers for a matrix: a move with seventeen arrays took as long to be called as to step 64 lanes.
+    The owner is nobody, since kernels count no references, and strides follow from the shape.
+    """
+
+    def __init__(self, dtype: Any, ndim: int) -> None:
+        super().__init__(dtype, ndim, "C", name=f"kernel_array({dtype}, {ndim}d)")
+
+    def copy(self, dtype: Any = None, ndim: Any = None, layout: Any = None, readonly: Any = None) -> Any:
+        """The type of a view."""
+        if readonly or layout not in (None, "C"):
+            return super().copy(dtype, ndim, layout, readonly)
+        return KernelArray(self.dtype if dtype is None else dtype, self.ndim if ndim is None else ndim)
+
+    def unify(self, typingctx: Any, other: Any) -> Any:
+        """The type of a name that is one of two arrays."""
+        return self if self == other else super().unify(typingctx, other)
+
+
+@register_default(KernelArray)
+class _AddressAndShape(ArrayModel):
+    """Inside of a function an array is what numba makes of it."""
+
+    def get_argument_type(self) -> Any:
+        """An address and as many integers as there are axes."""
+        return tuple(self._model(name).get_argument_type() for name in _PASSED)
+
+    def as_argument(self, builder: Any, value: Any) -> Any:
+        """What is passed of an array."""
+        return tuple(self._model(name).as_argument(builder, self.get(builder, value, name)) for name in _PASSED)
+
+    def from_argument(self, builder: Any, value: Any) -> Any:
+        """The array again."""
+        address, shape = value
+        width = ir.Constant(ir.IntType(64), as_dtype(self.fe_type.dtype).itemsize)
+        strides, items = [width], ir.Constant(ir.IntType(64), 1)
+        for length in reversed(shape):
+            strides.insert(0, builder.mul(strides[0], length, flags=["nsw"]))
+            items = builder.mul(items, length, flags=["nsw"])
+        fields = {
+            "meminfo": ir.Constant(self._model("meminfo").get_value_type(), None),
+            "parent": ir.Constant(self._model("parent").get_value_type(), None),
+            "nitems": items,
+            "itemsize": width,
+            "data": address,
+            "shape": self._model("shape").from_argument(builder, shape),
+            "strides": self._model("strides").from_argument(builder, strides[1:]),
+        }
+        array = ir.Constant(self.get_value_type(), ir.Undefined)
+        for name, field in fields.items():
+            array = self.set(builder, array, field, name)
+        return array
+
+    def _model(self, field: str) -> Any:
+        return self._models[self.get_field_position(field)]

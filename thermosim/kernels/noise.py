@@ -16,7 +16,7 @@ import numpy as np
 
 from thermosim.kernels import types
 from thermosim.kernels.compile import compiled
-from thermosim.kernels.declare import inlined
+from thermosim.kernels.declare import inlined, two_vectors
 from thermosim.kernels.elementary import bits_of, cos_sin_quarter, float_of, log
 
 __all__ = [
@@ -72,6 +72,7 @@ def _key(stream: int, step: int) -> np.uint64:
     return (np.uint64(step) << np.uint64(8)) | np.uint64(stream)
 
 
+@two_vectors
 @inlined
 def fill_normal_pair(seed, stream, block, first_replica, first_index, even, odd):  # type: ignore[no-untyped-def]
     """Standard normals of moves 2 block (`even`) and 2 block + 1 (`odd`), both (n, L), by Box-Muller.

@@ -12,7 +12,7 @@ from numba import cuda
 from thermosim.engines.cuda.kernel import ARGUMENTS, OF_LANE
 from thermosim.engines.cuda.watching import Watching
 from thermosim.engines.engine import Seen, Watch
-from thermosim.engines.lanes.frames import arrays_of, delivered, shapes_of_frames
+from thermosim.engines.lanes.frames import Delivery, arrays_of, shapes_of_frames
 from thermosim.engines.lanes.tiles import STATE, shapes_of_tile
 from thermosim.plan.block import Block
 
@@ -36,8 +36,8 @@ class Group:
             own = getattr(block, "first_rows" if name == "first_row" else name)[..., first : first + lanes]
             self._arrays[name] = cuda.to_device(np.ascontiguousarray(own))
         self._watching = None if watch is None else Watching(block, watch, first, lanes, self.stream, card)
-        self._wanted = frozenset(block.delivered) if watch is None else watch.on_host
-        self._copied = arrays_of(block, self._wanted)
+        wanted = frozenset(block.delivered) if watch is None else watch.on_host
+        self._copied, self._delivery = arrays_of(block, wanted), Delivery(block, wanted)
         self._room = -1  # frames
         self._frames: dict[str, Any] = {}
         self._host: dict[str, np.ndarray] = {}
@@ -74,7 +74,7 @@ class Group:
         seen = None if self._watching is None else self._watching.seen(frames)
         for piece in self.pieces:
             here = slice(piece.start - self.first, piece.stop - self.first)
-            named = delivered(self._block, arrays, here, self._wanted)
+            named = self._delivery.of(arrays, here)
             if seen is None:
                 yield piece, named, None
             else:

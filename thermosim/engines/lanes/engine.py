@@ -10,7 +10,7 @@ import numpy as np
 
 from thermosim.engines.engine import Take, Watch
 from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
-from thermosim.engines.lanes.frames import FRAMES, delivered, shapes_of_frames
+from thermosim.engines.lanes.frames import FRAMES, Delivery, shapes_of_frames
 from thermosim.engines.lanes.link import addresses_of, booking
 from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, shapes_of_tile, tile_width
 from thermosim.kernels.advance import advance
@@ -82,8 +82,11 @@ class LanesOfTiles:
         self._tiles = [Tile.empty(block, first, width) for first in range(0, block.lanes, width)]
         self.pieces = tuple(tile.lanes for tile in self._tiles)
         self.shortest = _CALL_SECONDS * len(self._tiles) / threads
-        self._kernel, self._names = compiled(advance, signature_of(advance)), argument_names(advance)
-        self._constant = self._made_once()
+        self._kernel, names = compiled(advance, signature_of(advance)), argument_names(advance)
+        self._place = {name: place for place, name in enumerate(names)}
+        made_once = self._made_once()
+        self._given = [self._of_tile(tile, made_once) for tile in self._tiles]
+        self._delivery = Delivery(block)
         self._buffers: dict[int, dict[str, np.ndarray]] = {}
         tasks = min(len(self._tiles), _TASKS_PER_THREAD * threads)
         self._deals = [range(first, len(self._tiles), tasks) for first in range(tasks)]
@@ -105,6 +108,11 @@ class LanesOfTiles:
             "booking": bool(booking(block)),
             **addresses,
         }
+
+    def _of_tile(self, tile: Tile, made_once: Mapping[str, object]) -> list[object]:
+        """Arguments of the kernel for a tile, in order; None where they are those of a call."""
+        known = {**made_once, **tile.arrays, "first_replica": self._block.first_replica + tile.first}
+        return [known.get(name) for name in self._place]
 
     def restore(self, state: Mapping[str, np.ndarray], step: int) -> None:
         """Take up a state made after `step`; what is missing of it is 0, as at the start."""
@@ -139,7 +147,7 @@ class LanesOfTiles:
         frames = max(0, (stop - first) // every + 1)
         theta_factor, x_factor = block.timetable.factors(start + 1, max(stop, start + 1))
         theta_table, x_table = block.timetable.tables(start + 1, max(stop, start + 1))
-        of_call = self._constant | {
+        of_call: dict[str, object] = {
             "first_step": start,
             "steps": stop - start,
             "first_frame": first,
@@ -152,12 +160,14 @@ class LanesOfTiles:
 
         def run_deal(positions: range) -> None:
             for position in positions:
-                tile = self._tiles[position]
+                tile, given = self._tiles[position], self._given[position]
                 buffers = self._frames_of(position, frames)
-                given = of_call | tile.arrays | {f"frame_{name}": buffers[name] for name in FRAMES}
-                given["first_replica"] = block.first_replica + tile.first
-                self._kernel(*(given[name] for name in self._names))
-                take(tile.lanes, delivered(block, buffers, slice(tile.used)), None)
+                for name, value in of_call.items():
+                    given[self._place[name]] = value
+                for name in FRAMES:
+                    given[self._place[f"frame_{name}"]] = buffers[name]
+                self._kernel(*given)
+                take(tile.lanes, self._delivery.of(buffers, slice(tile.used)), None)
 
         for _ in self._each(run_deal, self._deals):
             pass

@@ -10,7 +10,7 @@ from thermosim.engines.lanes.link import rows_of_theta
 from thermosim.engines.lanes.tiles import shapes_of_tile
 from thermosim.plan.block import Block
 
-__all__ = ["FRAMES", "arrays_of", "delivered", "shapes_of_frames"]
+__all__ = ["FRAMES", "Delivery", "arrays_of", "shapes_of_frames"]
 
 FRAMES = ("theta", "x", "phi", "theta_path", "x_path")  # arrays that the kernel copies frames of
 
@@ -29,12 +29,18 @@ def arrays_of(block: Block, names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in FRAMES if name in names or paths.get(name, set()) & set(names))
 
 
-def delivered(
-    block: Block, arrays: Mapping[str, np.ndarray], lanes: slice, names: Collection[str] | None = None
-) -> dict[str, np.ndarray]:
-    """Variables of some lanes, all or those named, (frames, lanes, *shape): views of what the kernel copied."""
-    wanted = set(block.delivered if names is None else names)
-    found = {name: arrays[name] for name in block.delivered if name in arrays and name in wanted}
-    found |= {name: arrays["theta_path"][:, rows] for name, rows in rows_of_theta(block).items() if name in wanted}
-    found |= {name: arrays["x_path"][:, :, row] for row, name in enumerate(block.x_rows) if name in wanted}
-    return {name: np.moveaxis(array[..., lanes], -1, 1) for name, array in found.items()}
+class Delivery:
+    """Named variables of the frames of a block: all that it delivers, or those of some `names`."""
+
+    def __init__(self, block: Block, names: Collection[str] | None = None) -> None:
+        wanted = set(block.delivered if names is None else names)
+        self._whole = [name for name in ("theta", "x", "phi") if name in wanted and name in block.delivered]
+        self._of_theta = {name: rows for name, rows in rows_of_theta(block).items() if name in wanted}
+        self._of_x = {name: row for row, name in enumerate(block.x_rows) if name in wanted}
+
+    def of(self, arrays: Mapping[str, np.ndarray], lanes: slice) -> dict[str, np.ndarray]:
+        """{variable: (frames, lanes, *shape)} of these lanes: views of what the kernel copied."""
+        found: dict[str, np.ndarray] = {name: arrays[name] for name in self._whole}
+        found |= {name: arrays["theta_path"][:, rows] for name, rows in self._of_theta.items()}
+        found |= {name: arrays["x_path"][:, :, row] for name, row in self._of_x.items()}
+        return {name: array[..., lanes].transpose(0, -1, *range(1, array.ndim - 1)) for name, array in found.items()}

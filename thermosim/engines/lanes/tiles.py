@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from thermosim.engines.lanes.link import booking, work_rows
-from thermosim.kernels.aligned import aligned_zeros
+from thermosim.kernels.aligned import aligned_together
 from thermosim.plan.block import Block
 
 __all__ = ["STATE", "Tile", "lanes_of_tile", "of_tile", "rows_of_lane", "shapes_of_tile", "tile_width"]
 
 LANES = 32  # widths are multiples of four vector registers, so that no loop has a remainder
 _STATE_BYTES = 400_000  # of a tile: it should stay in the second-level cache
-_WIDEST = 1024
+_WIDEST = 992  # rows of whole pages, as 1024 lanes have, take the same places in a cache
+_FEW_ROWS, _NARROW = 24, 320  # so few rows, half of which a step touches, stay in the first-level cache
 
 STATE = ("theta", "memory", "x", "theta_path", "x_path")  # what stays from step to step
 
@@ -63,7 +64,7 @@ def tile_width(lanes: int, rows: int, threads: int) -> int:
     `rows` are the numbers that one lane's state and work space take. The results do not depend on the width.
     """
     fitting = max(_STATE_BYTES // (8 * rows), LANES)
-    width = min(lanes / threads, fitting, _WIDEST)
+    width = min(lanes / threads, fitting, _NARROW if rows <= _FEW_ROWS else _WIDEST)
     tiles = threads * math.ceil(lanes / (width * threads))
     return LANES * math.ceil(lanes / tiles / LANES)
 
@@ -79,12 +80,14 @@ class Tile:
 
     @classmethod
     def empty(cls, block: Block, first: int, width: int) -> Tile:
-        """A tile whose state is zeros."""
-        tile = cls(first, width, min(width, block.lanes - first), {})
-        for name, shape in shapes_of_tile(block).items():
-            tile.arrays[name] = aligned_zeros((*shape, width))
-        for name in ("constants", "theta_hyper", "x_hyper"):
-            tile.arrays[name] = of_tile(getattr(block, name), tile)
+        """A tile whose state is zeros, narrower than `width` where fewer lanes are left."""
+        width = min(width, LANES * math.ceil((block.lanes - first) / LANES))
+        given = {name: getattr(block, name) for name in ("constants", "theta_hyper", "x_hyper")}
+        shapes = shapes_of_tile(block) | {name: array.shape[:-1] for name, array in given.items()}
+        arrays = aligned_together({name: (*shape, width) for name, shape in shapes.items()})
+        tile = cls(first, width, min(width, block.lanes - first), arrays)
+        for name, array in given.items():
+            arrays[name][:] = of_tile(array, tile)
         tile.arrays["first_row"] = block.first_rows[lanes_of_tile(tile, block.lanes)]
         return tile
 
@@ -106,6 +109,7 @@ def lanes_of_tile(tile: Tile, lanes: int) -> np.ndarray:
 
 def of_tile(array: np.ndarray, tile: Tile) -> np.ndarray:
     """The columns of a tile, the last one repeated in lanes past the end."""
-    part = aligned_zeros((*array.shape[:-1], tile.width))
-    part[:] = array[..., lanes_of_tile(tile, array.shape[-1])]
-    return part
+    own = array[..., tile.lanes]
+    if tile.used == tile.width:
+        return own
+    return np.concatenate([own, np.repeat(own[..., -1:], tile.width - tile.used, axis=-1)], axis=-1)
