@@ -126,11 +126,11 @@ def test_observables_named_starts_and_models_of_users(tmp_path):
 
 
 def test_what_numpy_made_of_the_case_is_known_by_its_numbers(monkeypatch):
-    """One bit of one value of an axis, or of a constant that the model computes."""
+    """The last bit of the last value of an axis, or of a constant that the model computes."""
     swept = PLAIN | {"sweep": {"x.temperature": {"logspace": [0.5, 2.0], "num": 3}}}
     before = parts_of(TRAP, swept)
     geomspace = np.geomspace
-    monkeypatch.setattr(np, "geomspace", lambda *given: np.nextafter(geomspace(*given), 9.0))
+    monkeypatch.setattr(np, "geomspace", lambda *given: np.nextafter(geomspace(*given), [0.5, 1.0, 9.0]))
     assert fingerprints.changes(before, parts_of(TRAP, swept)) == ["the numbers of the case"]
     sphere = {
         "model": {"name": "isotropic-sphere"},
