@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from thermosim.engines import engine_of
 from thermosim.engines.cuda import cards
+from thermosim.engines.engine import DeviceError
 from thermosim.plan.outline import Outline
 
-__all__ = ["chosen", "device_faults", "devices_of"]
+__all__ = ["DeviceError", "chosen", "device_faults", "devices_of"]
 
 _WORTH_A_KERNEL = 3e9  # moved components of all steps: a processor takes ten seconds, as long as a kernel is compiled
 
