@@ -70,6 +70,9 @@ class CountingEngine:
     def bytes_per_lane(self, block: Any) -> float:
         return 100.0
 
+    def most_lanes(self, block: Any) -> int:
+        return 10**9
+
     def state_shapes(self, block: Any) -> dict[str, tuple[int, ...]]:
         return {"x": (block.samples, block.components)}
 

@@ -179,7 +179,7 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
     missing = []
     for block in blocks:
-        most = execution.lanes_at_once or lanes_at_once(block, threads, device=devices[0])
+        most = execution.lanes_at_once or lanes_at_once(block, threads, devices=devices)
         for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
             clock.skip(lanes * max(step, 0))
             if step < block.steps:
