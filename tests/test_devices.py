@@ -111,6 +111,8 @@ def test_names_of_devices(trap, tmp_path):
     for name in ("gpu", "cuda:", "cuda:-1", "CUDA", "cuda:1:2", ""):
         with pytest.raises(CaseError, match=r"expected cpu, cuda, cuda:1 .* or auto"):
             thermosim.simulate(thermosim.load_case(trap), tmp_path / "out.h5", device=name)
+    with pytest.raises(CaseError, match="expected cpu"):  # before any worker is asked
+        thermosim.simulate(thermosim.load_case(trap), tmp_path / "out.h5", device="gpu", scheduler="tcp://localhost:1")
     assert not list(tmp_path.iterdir())
 
 

@@ -20,14 +20,11 @@ _EXAMPLE = 16e9  # bytes of a small card of a data centre, where there is none t
 def device_rows(case: Any, device: str) -> tuple[Rows, str]:
     """Rows about the device of this name, and the device to measure on: none where it cannot run the case."""
     from thermosim.case.faults import CaseError
-    from thermosim.plan.outline import plan
-    from thermosim.run.devices import device_faults, why_processor
-    from thermosim.run.on_cards import on_cards
-    from thermosim.run.weighing import weight_of
+    from thermosim.run.devices import device_faults
+    from thermosim.run.on_cards import left_to_processor, on_cards
 
-    blocks = plan(case)
     if device == "auto":
-        why = why_processor(blocks)
+        why = left_to_processor(case)
         if why:
             return [("device", f"cpu; --device auto leaves it to the processor: {why}")], "cpu"
         row, device = ("device", "cuda, which --device auto takes"), "cuda"
@@ -40,7 +37,7 @@ def device_rows(case: Any, device: str) -> tuple[Rows, str]:
         raise CaseError(faults, "info")
     if faults:
         row = ("device", f"{device}: {faults[0].partition(': ')[2].partition('; or use --device cpu')[0]}")
-    found = on_cards(weight_of(case, blocks), "" if faults else device)
+    found = on_cards(case, "" if faults else device)
     rows = [row, *_cards(found), ("lanes", _lanes(found)), *_threads(found), *_free_replicas(found)]
     return rows, device if found.cards and found.thread <= found.most_of_thread else ""
 

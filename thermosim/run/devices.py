@@ -16,11 +16,11 @@ _WORTH_A_KERNEL = 3e9  # moved components of all steps: a processor takes ten se
 _FEWEST_LANES = 50_000  # of a card, below which it is as fast with fewer
 
 
-def device_faults(device: str) -> list[str]:
-    """Why a device cannot be used, each with the remedy: not known by this name, or not there."""
+def device_faults(device: str, here: bool = True) -> list[str]:
+    """Why a device cannot be used, each with the remedy: not known by this name, or not there, if asked of `here`."""
     if not cards.is_device(device):
         return [f"device = {device!r}: expected cpu, cuda, cuda:1 (the second card, and so on) or auto."]
-    return [] if device in ("cpu", "auto") else cards.device_faults(device)
+    return [] if device in ("cpu", "auto") or not here else cards.device_faults(device)
 
 
 def chosen(device: str, blocks: Sequence[Outline], whole: bool = False) -> str:

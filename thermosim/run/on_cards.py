@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from thermosim.case.load import Case
 from thermosim.engines import engine_of
 from thermosim.engines.cuda.cards import Card, cards_of, free_memory
 from thermosim.engines.cuda.memory import GROUP, LOCAL, bytes_of_lane, bytes_of_thread, most_of_thread
-from thermosim.run.devices import lanes_of_card
+from thermosim.plan.outline import plan
+from thermosim.run.devices import lanes_of_card, why_processor
 from thermosim.run.footprint import lanes_at_once, most_lanes
-from thermosim.run.weighing import Weight, bytes_text, refusal
+from thermosim.run.weighing import Weight, bytes_text, refusal, weight_of
 
-__all__ = ["LATENCY_LANES", "LATENCY_SECONDS", "OnCards", "card_faults", "on_cards"]
+__all__ = ["LATENCY_LANES", "LATENCY_SECONDS", "OnCards", "card_faults", "left_to_processor", "on_cards"]
 
 # measured on an H100 with a prototype of the step loop, a trap in one dimension: docs/scale.md
 LATENCY_LANES = 40_000  # of a card, up to which a step takes the same time
@@ -44,8 +46,14 @@ class OnCards:
         return most if most * self.points > self.lanes else 0
 
 
-def on_cards(weight: Weight, device: str) -> OnCards:
-    """Of a case, on the cards of this name that are there, or on any where `device` is empty."""
+def left_to_processor(case: Case) -> str:
+    """Why "auto" does not take cards for a case; nothing where it does."""
+    return why_processor(plan(case))
+
+
+def on_cards(case: Case, device: str) -> OnCards:
+    """What a case takes of the cards of this name that are there, or of any where `device` is empty."""
+    weight = weight_of(case, plan(case))
     cards = cards_of(device) if device else ()
     blocks = [takes.outline for takes in weight.takes]
     hungriest = max(blocks, key=lambda block: bytes_of_lane(block.lane, engine_of()))

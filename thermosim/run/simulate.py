@@ -99,7 +99,7 @@ def weigh(
 
     `before` is where the ensemble comes from that is extended, `there` are bytes of it that lie there by now.
     """
-    if execution.scheduler is None and (faults := device_faults(execution.device)):
+    if faults := device_faults(execution.device, here=execution.scheduler is None):
         raise CaseError(faults, "the run")
     if execution.force:
         return
