@@ -56,7 +56,7 @@ def test_times_of_blocks_add_up_and_machines_share_them(trap, monkeypatch):
     """Each block counts at the cost of its moves; those that are not tried lie between those that are."""
     cost = {1: 1e-9, 2: 2e-9, 3: 3e-9, 4: 4e-9, 5: 5e-9, 6: 6e-9, 7: 7e-9, 8: 8e-9}
     monkeypatch.setattr(
-        "thermosim.run.budget.seconds_per_replica_step", lambda block, seconds: cost[block.settings.x.tau]
+        "thermosim.run.budget.seconds_per_replica_step", lambda block, seconds, devices: cost[block.settings.x.tau]
     )
     case = thermosim.load_case(
         trap + f'[sweep]\n"x.tau" = {{ values = {list(cost)} }}\n', {"run.steps": 10**9, "record.every": 10**7}

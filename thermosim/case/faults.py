@@ -20,9 +20,13 @@ class CaseError(Exception):
     """A case that cannot be run; `faults` holds one paragraph for each fault."""
 
     def __init__(self, faults: Iterable[str], name: str = "the case") -> None:
-        self.faults = list(dict.fromkeys(map(_shortened, faults)))
+        self.faults, self._name = list(dict.fromkeys(map(_shortened, faults))), name
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__(f"{name} has {count}:\n\n" + "\n\n".join(f"  {fault}" for fault in self.faults))
+
+    def __reduce__(self) -> tuple[type[CaseError], tuple[list[str], str]]:
+        """A worker of a cluster sends it."""
+        return CaseError, (self.faults, self._name)
 
 
 def _shortened(fault: str) -> str:

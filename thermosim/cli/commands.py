@@ -265,11 +265,14 @@ def info(
     sets: Sets = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Of a case: the time on so many machines.")] = 10,
     trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Of a case: measure its speed.")] = True,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="Of a case: cpu, cuda (every card), cuda:1, or auto.")
+    ] = "auto",
 ) -> None:
     """What it is, how big, how long; of an ensemble also whether its checksums agree."""
     from thermosim.cli import listings
 
-    raise typer.Exit(listings.info(target, _overrides(sets), workers, trial))
+    raise typer.Exit(listings.info(target, _overrides(sets), workers, trial, device))
 
 
 @app.command()

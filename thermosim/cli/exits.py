@@ -23,8 +23,8 @@ def explained(error: BaseException) -> tuple[str, Exit]:
     """A paragraph for an error, and the exit code."""
     from thermosim.case.faults import CaseError
     from thermosim.data import DataError
-    from thermosim.engines.engine import DeviceError
     from thermosim.models.user_file.blame import blamed
+    from thermosim.run.devices import DeviceError
     from thermosim.storage import StorageError
 
     if isinstance(error, (CaseError, DataError, DeviceError, StorageError)):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from thermosim.model import Model
 
 
-def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True) -> Exit:
-    """Describe a case or an ensemble."""
+def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool = True, device: str = "auto") -> Exit:
+    """Describe a case, and what it takes on a device, or an ensemble."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -28,14 +28,16 @@ def info(target: Path, overrides: dict[str, Any], workers: int = 10, trial: bool
     if not is_case and (target.exists() or parts_folder(target).exists()):
         rows, code = _ensemble_rows(target)
     else:
-        rows, code = _case_rows(target, overrides, workers, trial), Exit.FINE
+        rows, code = _case_rows(target, overrides, workers, trial, device), Exit.FINE
     for key, value in rows:
         table.add_row(key, escape(value))
     make_console().print(table)
     return code
 
 
-def _case_rows(target: Path, overrides: dict[str, Any], workers: int, trial: bool) -> list[tuple[str, str]]:
+def _case_rows(
+    target: Path, overrides: dict[str, Any], workers: int, trial: bool, device: str
+) -> list[tuple[str, str]]:
     from thermosim.case.load import load_case
 
     case = load_case(target, overrides)
@@ -52,20 +54,25 @@ def _case_rows(target: Path, overrides: dict[str, Any], workers: int, trial: boo
         ("frames", f"{len(case.frame_steps()):,}, every {record.every:,} steps from {record.first:,}"),
         ("variables", ", ".join([*(record.variables or ()), *kept])),
     ]
-    return rows + _needs_rows(case, workers, trial)
+    return rows + _needs_rows(case, workers, trial, device)
 
 
-def _needs_rows(case: Any, workers: int, trial: bool) -> list[tuple[str, str]]:
+def _needs_rows(case: Any, workers: int, trial: bool, device: str) -> list[tuple[str, str]]:
     """What the run will take."""
+    from thermosim.cli.card_rows import device_rows
     from thermosim.run import machine
     from thermosim.run.budget import needs_of_case
 
     with make_console(stderr=True).status("compiling, then a trial of two seconds" if trial else "weighing"):
-        needs = needs_of_case(case, trial=trial)
-    rows = []
+        rows, measured = device_rows(case, device)
+        needs = needs_of_case(case, trial=trial and bool(measured), device=measured or "cpu")
+    if trial and not measured:
+        rows.append(("time", "is measured where there is a card that takes the case"))
     if not math.isnan(needs.seconds):
         rate = needs.replica_steps / needs.seconds
-        rows.append(("time", f"{duration(needs.seconds)} here, {needs.threads} threads, {rate:.3g} replica-steps/s"))
+        on = f"{needs.threads} threads" if not needs.cards else "1 card" if needs.cards == 1 else f"{needs.cards} cards"
+        rows.append(("time", f"{duration(needs.seconds)} here, {on}, {rate:.3g} replica-steps/s"))
+    if not math.isnan(needs.seconds) and not needs.cards:
         spread, units = needs.on(workers), f"{workers:,} such machines"
         rows.append(("", f"{duration(spread.seconds)} on {units}: {spread.tasks:,} tasks, {spread.files:,} files"))
     passes = -(-needs.lanes // max(1, needs.lanes_at_once))

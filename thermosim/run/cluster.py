@@ -23,6 +23,7 @@ from thermosim.plan.outline import Outline
 from thermosim.run import machine, tasks
 from thermosim.run.budget import RUNS_PER_SLOT, TASK_SECONDS
 from thermosim.run.dask_client import connected
+from thermosim.run.devices import devices_of, shared
 from thermosim.run.execution import Clock, Execution, Interrupted
 from thermosim.run.footprint import SHARE_OF_MEMORY, lanes_at_once, workers_for
 from thermosim.run.stepper import runs_of_lanes
@@ -190,13 +191,18 @@ class _Coordinator:
         self._look()
         block = self._blocks[task.block]
         if task.block not in self._fitting:
-            self._fitting[task.block] = lanes_at_once(block, 1, self._memory_of_slot)
+            self._fitting[task.block] = lanes_at_once(block, 1, self._memory_of_slot, self._devices())
         fitting = self._fitting[task.block]
         most = max(_FEWEST_LANES, -(-self._lanes // (RUNS_PER_SLOT * self._slots)))
         if task.lanes < 2 * most and task.step >= 0 and task.lanes <= fitting:
             return [task]
         runs = runs_of_lanes(block, task.first_lane, task.lanes, min(most, fitting))
         return [replace(task, first_lane=first, lanes=lanes) for first, lanes in runs]
+
+    def _devices(self) -> tuple[str, ...]:
+        """Of the workers on this machine, which share its cards; those of other machines know theirs."""
+        here = self._execution.device if self._execution.scheduler is None else "cpu"
+        return shared(devices_of(here), self._slots, 1)
 
     def _submit(self) -> None:
         """Keep every slot busy, and one task more waiting for each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from thermosim import cohorts
@@ -17,7 +17,15 @@ from thermosim.run.fold import shapes_of_sums
 from thermosim.run.recording import grid_of, kept_of
 from thermosim.run.stepper import CHUNK_BYTES, SEGMENT_BYTES, longest_chunk
 
-__all__ = ["SHARE_OF_MEMORY", "Footprint", "footprint", "lanes_at_once", "largest", "workers_for"]
+__all__ = [
+    "SHARE_OF_MEMORY",
+    "Footprint",
+    "footprint",
+    "lanes_at_once",
+    "largest",
+    "most_lanes",
+    "workers_for",
+]
 
 SHARE_OF_MEMORY = 0.4  # of this machine, for what runs or is analysed at one time
 _SHARE_OF_FREE = 0.8  # the same of what is free
@@ -27,7 +35,8 @@ _STATUS = 9  # bytes of a lane's status and diverged step
 _BLOCKS_KEPT = 2  # plan/outline.py keeps the last that were asked for
 _OBSERVED = 2  # copies of a frame while a tile's are gathered
 _DRAWN = 4  # arrays that a window of the start takes while it is drawn
-_WIDEST_TILE = 1024
+_WIDEST_TILE = 1024  # of an engine on the processor
+_WIDEST_PIECE = 8192  # of one on a card
 _LOADED = 3  # copies of a set of rows while it is read and encoded
 
 
@@ -51,6 +60,7 @@ class Footprint:
     frames: int  # of the grid, in all
     chunk: float  # of them, at most, that the engine delivers at one time
     data: float  # rows to learn from, and a recorded path
+    device: str = "cpu"  # that makes the steps; what is told is of the memory of the machine
 
     def with_replicas(self, replicas: int) -> Footprint:
         """The same with so many replicas of each point."""
@@ -68,22 +78,25 @@ class Footprint:
 
     def running(self, lanes: int, threads: int | None = None, most_bytes: float = SEGMENT_BYTES) -> float:
         """The most that so many lanes take at one time, `most_bytes` of frames being sealed at a time."""
-        threads, engine = threads or os.cpu_count() or 1, engine_of()
+        threads, engine = threads or os.cpu_count() or 1, engine_of(self.device)
         taken = engine.lanes_taken(self.outline.lane, lanes, threads)
         kept = min(self.frames, max(1.0, most_bytes // max(lanes * self.stored, 1e-300)))
         chunk = min(kept, self.chunk, max(1.0, CHUNK_BYTES // (lanes * self.gathered)))
-        always = taken * (engine.bytes_per_lane(self.outline.lane) + self.sums) + lanes * _STATUS
+        opened = taken * engine.bytes_per_lane(self.outline.lane)
+        always = opened + taken * self.sums + lanes * _STATUS
         always += _BLOCKS_KEPT * lanes * self.block + self.data
         stores = self.stored * lanes * min(self.frames, kept + 1) * (1 if self.frames <= kept else 2)
         buffers = chunk * (self.frame * taken + self.summed * lanes)
-        buffers += _OBSERVED * chunk * self.widest * min(taken, threads * _WIDEST_TILE)
+        piece = _WIDEST_TILE if self.device == "cpu" else _WIDEST_PIECE
+        buffers += _OBSERVED * chunk * self.widest * min(taken, threads * piece)
         later = stores + buffers + lanes * (self.state + _STATUS + self.sums)
         start = self.start * (lanes + _DRAWN * min(lanes, window(self.outline)))
+        start += opened if self.outline.warm_up else 0.0  # which has lanes of its own
         return always + max(start, later)
 
 
-def footprint(outline: Outline) -> Footprint:
-    """Of a block; nothing is compiled, read or drawn."""
+def footprint(outline: Outline, device: str = "cpu") -> Footprint:
+    """Of a block; nothing is compiled, read or drawn. The device is one that is there: "cpu" or "cuda:1"."""
     lane, kept = outline.lane, kept_of(outline)
     grid = grid_of([c for one in kept for c in (one.frames, one.table) if c is not None])
     stored = of_cohort = summed = 0.0
@@ -115,6 +128,7 @@ def footprint(outline: Outline) -> Footprint:
         frames=grid.until(outline.steps),
         chunk=longest_chunk(lane) // grid.every + 1.0,
         data=_bytes_of_data(outline),
+        device=device,
     )
 
 
@@ -126,17 +140,26 @@ def _bytes_of_data(outline: Outline) -> float:
     return path + 8.0 * outline.model.row_length(outline.settings.model.constants) * rows * (sets + _LOADED)
 
 
-def lanes_at_once(block: Outline, threads: int | None = None, memory: float | None = None, device: str = "cpu") -> int:
-    """How many lanes of a block are to run at one time: what fits a good part of the memory, a cohort at least.
+def lanes_at_once(
+    block: Outline, threads: int | None = None, memory: float | None = None, devices: Sequence[str] = ("cpu",)
+) -> int:
+    """How many lanes of a block are to run at one time on a device: what fits a good part of the memory.
 
-    The memory is what is free here unless it is given; that of a device is looked at, too.
+    A cohort at least. The memory is what is free here, shared by the devices, unless it is given; that of the devices
+    themselves is looked at, too. One that is named twice is shared by two runs at a time.
     """
     if memory is None:
         here = machine.memory()
-        memory = min(SHARE_OF_MEMORY * here.total, _SHARE_OF_FREE * here.free)
-    takes, most = footprint(block), memory
-    there = min(block.lanes, engine_of(device).most_lanes(block.lane))
-    return max(math.ceil(takes.cohort), largest(there, lambda lanes: takes.running(lanes, threads) <= most))
+        memory = min(SHARE_OF_MEMORY * here.total, _SHARE_OF_FREE * here.free) / len(devices)
+    takes, most = footprint(block, devices[0]), memory
+    there = min(most_lanes(block, device) // devices.count(device) for device in dict.fromkeys(devices))
+    fitting = largest(min(block.lanes, there), lambda lanes: takes.running(lanes, threads) <= most)
+    return max(math.ceil(takes.cohort), fitting)
+
+
+def most_lanes(block: Outline, device: str) -> int:
+    """Lanes that fit the memory that a device has of its own; a warm-up has lanes of its own meanwhile."""
+    return engine_of(device).most_lanes(block.lane) // (2 if block.warm_up else 1)
 
 
 def workers_for(blocks: list[Outline], asked: int) -> int:

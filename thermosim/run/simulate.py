@@ -24,11 +24,11 @@ from thermosim.case.load import Case
 from thermosim.plan.outline import Outline, plan
 from thermosim.run import inputs
 from thermosim.run.describe import differences, make_manifest
-from thermosim.run.devices import chosen, device_faults, devices_of
+from thermosim.run.devices import chosen, device_faults, devices_of, lanes_of_card, shared
 from thermosim.run.execution import Clock, Execution, Interrupted, Listener, Progress, stop_requests
 from thermosim.run.footprint import lanes_at_once, workers_for
 from thermosim.run.stepper import Stepper, compile_all, runs_of_lanes
-from thermosim.run.weighing import disk_faults, memory_faults, weight_of
+from thermosim.run.weighing import Weight, disk_faults, memory_faults, weight_of
 from thermosim.storage import MANIFEST, Manifest, Parts, StorageError, parts_folder, read_manifest
 from thermosim.storage.claim import refuse_what_is_there
 from thermosim.storage.durable import command
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["complete", "ready", "simulate", "tidied", "weigh"]
 
 _SEGMENT_SECONDS = 60.0
-_FEWEST_LANES = 50_000  # of a card, below which it is as fast with fewer
 
 
 def simulate(
@@ -75,7 +74,7 @@ def simulate(
         raise CaseError(faults, "the run")
     blocks = plan(case)
     weigh(case, blocks, execution, output)
-    execution = ready(blocks, execution)
+    execution = ready(blocks, execution, whole=output is None)
     manifest = replace(make_manifest(case, blocks, in_memory=output is None), case_folder=str(case.folder.absolute()))
     if output is None:
         return _in_memory(case, blocks, manifest, execution)
@@ -100,11 +99,12 @@ def weigh(
 
     `before` is where the ensemble comes from that is extended, `there` are bytes of it that lie there by now.
     """
-    if execution.scheduler is None and (faults := device_faults(execution.device)):
+    if faults := device_faults(execution.device, here=execution.scheduler is None):
         raise CaseError(faults, "the run")
     if execution.force:
         return
-    weight, faults = weight_of(case, blocks), []
+    devices = ("cpu",) if execution.scheduler is not None else devices_of(execution.device)
+    weight, faults = weight_of(case, blocks, devices[0]), []
     if output is not None:
         reached = before.settings["run"]["steps"] if before else -1
         added = weight.replicas - before.settings["ensemble"]["replicas"] if before else 0
@@ -115,14 +115,26 @@ def weigh(
             workers = workers_for(blocks, workers)
             threads = threads or max(1, (os.cpu_count() or 1) // workers)
         faults += memory_faults(weight, output is None, threads, workers)
+        faults += _card_faults(weight, shared(devices, workers, threads), output is None)
     if faults:
         raise CaseError(faults, "the run")
 
 
-def ready(blocks: list[Outline], execution: Execution) -> Execution:
-    """With a device that is there, and everything compiled for it. Raises CaseError for what it cannot run."""
+def _card_faults(weight: Weight, devices: tuple[str, ...], whole: bool) -> list[str]:
+    if devices[0] == "cpu":
+        return []
+    from thermosim.run.on_cards import card_faults
+
+    return card_faults(weight, devices, whole)
+
+
+def ready(blocks: list[Outline], execution: Execution, whole: bool = False) -> Execution:
+    """With a device that is there, and everything compiled for it. Raises CaseError for what it cannot run.
+
+    Without a file the lanes of a block go at one time, as a `whole`.
+    """
     if execution.scheduler is None:
-        execution = replace(execution, device=chosen(execution.device, blocks))
+        execution = replace(execution, device=chosen(execution.device, blocks, whole))
     compile_all(blocks, "cpu" if execution.scheduler is not None else execution.device)
     return execution
 
@@ -179,11 +191,11 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
     missing = []
     for block in blocks:
-        most = execution.lanes_at_once or lanes_at_once(block, threads, device=devices[0])
+        most = execution.lanes_at_once or lanes_at_once(block, threads, devices=devices)
         for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
             clock.skip(lanes * max(step, 0))
             if step < block.steps:
-                of_device = min(most, max(_FEWEST_LANES, -(-lanes // len(devices)))) if len(devices) > 1 else most
+                of_device = min(most, lanes_of_card(lanes, len(devices)))
                 missing += [(block, *run, step) for run in runs_of_lanes(block, first, lanes, of_device)]
     free: queue.SimpleQueue[str] = queue.SimpleQueue()  # devices that nothing runs on
     for device in devices:

@@ -26,7 +26,16 @@ from thermosim.storage.chunks import State, States, size_of_file, size_of_segmen
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Manifest
 
-__all__ = ["BYTES_OF_KERNELS", "BYTES_OF_WORKER", "Weight", "bytes_text", "disk_faults", "memory_faults", "weight_of"]
+__all__ = [
+    "BYTES_OF_KERNELS",
+    "BYTES_OF_WORKER",
+    "Weight",
+    "bytes_text",
+    "disk_faults",
+    "memory_faults",
+    "refusal",
+    "weight_of",
+]
 
 BYTES_OF_KERNELS = 120e6  # compiling, and libraries that are imported on the way
 BYTES_OF_WORKER = 200e6  # before it has any replicas
@@ -92,11 +101,14 @@ class Weight:
         return states + max(frames - of_block + running, made)
 
 
-def weight_of(case: Case, blocks: list[Outline]) -> Weight:
-    """Of a case whose blocks are planned; replicas that were added weigh as others do."""
+def weight_of(case: Case, blocks: list[Outline], device: str = "cpu") -> Weight:
+    """Of a case whose blocks are planned; replicas that were added weigh as others do.
+
+    The memory that is told is of the machine, with a device of this name making the steps.
+    """
     blocks = blocks[: len(blocks) // (1 + len(case.settings.ensemble.added))]
     kinds = _kinds(blocks)
-    takes = tuple(footprint(block) for block, _ in kinds)
+    takes = tuple(footprint(block, device) for block, _ in kinds)
     states = tuple((_state_of(block), number) for block, number in kinds)
     points = math.prod(len(axis.values) for axis in blocks[0].lane_axes)
     files = tuple(inputs.sizes_of_kept(case, blocks))
@@ -163,6 +175,11 @@ def disk_faults(
     if not virtual and (viewed := weight.disk(True, reached, added) - there) <= free:
         remedies.append(f"--virtual takes {bytes_text(viewed)}")
     return [_sentence(told, remedies)]
+
+
+def refusal(weight: Weight, told: str, fits: Callable[[Weight], bool], remedies: list[str]) -> str:
+    """A paragraph for what does not fit: what is told, the largest that fits, other remedies."""
+    return _sentence(told, [_largest_told(weight, fits), *remedies])
 
 
 def _sentence(told: str, remedies: list[str]) -> str:

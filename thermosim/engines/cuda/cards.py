@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+
+from thermosim.engines.cuda.obstacles import hidden, oldest_capability, said_of_failure, why_no_card, why_no_compiler
 
 __all__ = ["Card", "cards_of", "current", "device_faults", "free_memory", "is_device"]
 
 _DEVICE = re.compile(r"cuda(:\d+)?")
-_OLDEST = (6, 0)  # compute capability of the first cards that numba's compiler still knows
 SIMULATED_CARDS = 1  # where the simulator is on
 _WORTH = 4  # times that float64 may be slower than float32 for a card to be chosen without being asked for
-_INSTALL = 'pip install "thermosim-engine[cuda]"'
 
 
 @dataclass(frozen=True)
@@ -43,34 +42,46 @@ def is_device(device: str) -> bool:
 
 def device_faults(device: str) -> list[str]:
     """Why the cards of this name, such as "cuda" or "cuda:1", cannot be used here, each with the remedy."""
-    if why := _why_none():
-        return [f"device = {device!r}: {why}"]
-    found = _found()
-    if number := _number(device):
-        if int(number) >= len(found):
-            there = f"cards 0 to {len(found) - 1}" if len(found) > 1 else "one card, cuda:0"
-            return [f"device = {device!r}: there is no such card; this machine has {there}."]
-        found = (found[int(number)],)
-    if not [card for card in found if card.capability >= _OLDEST]:
-        old = found[0]
-        version = ".".join(map(str, old.capability))
-        least = ".".join(map(str, _OLDEST))
-        said = f"{old.name} has compute capability {version}, and kernels are compiled for {least} and later"
-        return [f"device = {device!r}: {said}; use --device cpu."]
-    return []
+    why = why_no_card() or _why_not_this(_number(device)) or why_no_compiler() or _why_too_old(_number(device))
+    return [f"device = {device!r}: {why}"] if why else []
+
+
+def _why_not_this(number: str) -> str:
+    """Why there is no card of this number."""
+    count = _count()
+    if not number or int(number) < count:
+        return ""
+    there = f"cards cuda:0 to cuda:{count - 1}" if count > 1 else "one card, cuda:0"
+    few = f" ({said})" if (said := hidden()) else ""
+    return f"there is no such card; this process sees {there}{few}."
+
+
+def _why_too_old(number: str) -> str:
+    """Why kernels cannot be compiled for any of these cards, or why they do not let themselves be opened."""
+    try:
+        asked = _found(number)
+    except Exception as error:  # whatever the driver says of a card that it has counted
+        return f"{said_of_failure(error)}; or use --device cpu."
+    oldest = oldest_capability()
+    if any(card.capability >= oldest for card in asked):
+        return ""
+    version, least = (".".join(map(str, capability)) for capability in (asked[0].capability, oldest))
+    has = f"{asked[0].name} has compute capability {version}"
+    return f"{has}, and the libraries of CUDA installed here compile for {least} and later; use --device cpu."
 
 
 def cards_of(device: str) -> tuple[Card, ...]:
     """The cards of this name: one with a number, all there are with none; they have no faults."""
-    found = tuple(card for card in _found() if card.capability >= _OLDEST)
-    number = _number(device)
-    return tuple(card for card in found if not number or card.number == int(number))
+    oldest = oldest_capability()
+    return tuple(card for card in _found(_number(device)) if card.capability >= oldest)
 
 
 def free_memory(card: Card) -> float:
     """Bytes that are free on a card now."""
-    from numba import cuda
+    from numba import config, cuda
 
+    if config.ENABLE_CUDASIM:  # which says that there is no end of it
+        return card.memory
     with current(card):
         return float(cuda.current_context().get_memory_info().free)
 
@@ -88,48 +99,31 @@ def _number(device: str) -> str:
     return device.partition(":")[2]
 
 
-def _why_none() -> str:
-    """Why this machine has no card to use; empty where it has one."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return f"kernels for cards are compiled by numba-cuda, which is not installed: {_INSTALL}; or use --device cpu."
+def _count() -> int:
+    from numba import config, cuda
+
+    return SIMULATED_CARDS if config.ENABLE_CUDASIM else len(cuda.gpus)
+
+
+def _found(number: str) -> tuple[Card, ...]:
+    """The card of this number, or all that the driver shows, in its order."""
+    return tuple(_card(each) for each in ([int(number)] if number else range(_count())))
+
+
+@functools.cache
+def _card(number: int) -> Card:
     from numba import config, cuda
 
     if config.ENABLE_CUDASIM:
-        return ""
-    try:
-        count = len(cuda.gpus)
-    except Exception as error:  # whatever the driver, or what looks for it, says
-        return f"{_said_by_driver(error)} Use --device cpu."
-    return "" if count else "no card is visible to this process (is CUDA_VISIBLE_DEVICES empty?); use --device cpu."
-
-
-def _said_by_driver(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "cannot be found" in text or "not found" in text.lower():
-        return "no driver of NVIDIA is installed here, so there is no card to use."
-    if "insufficient" in text.lower() or "older" in text.lower() or "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" in text:
-        return f"the driver is too old for this toolkit ({text[:200]}); update it, which needs the administrator."
-    return f"the driver does not answer: {text[:200]}."
-
-
-def _found() -> tuple[Card, ...]:
-    """All cards that the driver shows, in its order."""
-    from numba import config, cuda
-
-    if config.ENABLE_CUDASIM:
-        return tuple(Card(number, "a simulated card", (9, 0), 8e9, 1, 1024, 2) for number in range(SIMULATED_CARDS))
-    return tuple(_card(number, gpu) for number, gpu in enumerate(cuda.gpus))
-
-
-def _card(number: int, gpu: Any) -> Card:
-    with gpu:
-        device = gpu.device
-        name = device.name.decode() if isinstance(device.name, bytes) else str(device.name)
+        return Card(number, "a simulated card", (9, 0), 8e9, 1, 1024, 2)
+    with cuda.gpus[number]:
+        context = cuda.current_context()
+        device = context.device
         return Card(
             number,
-            name,
-            tuple(device.compute_capability)[:2],
-            float(gpu.get_memory_info().total),
+            device.name.decode() if isinstance(device.name, bytes) else str(device.name),
+            (int(device.compute_capability[0]), int(device.compute_capability[1])),
+            float(context.get_memory_info().total),
             int(device.MULTIPROCESSOR_COUNT),
             int(device.MAX_THREADS_PER_MULTIPROCESSOR),
             int(device.SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO),

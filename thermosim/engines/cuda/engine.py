@@ -14,18 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.engines.cuda.cards import Card, current, free_memory
+from thermosim.engines.cuda.cards import Card, current
+from thermosim.engines.cuda.memory import bytes_of_thread, group_width, most_frames, most_lanes, most_of_thread
+from thermosim.engines.cuda.obstacles import is_of_cuda, said_of_failure
 from thermosim.engines.engine import DeviceError, Engine, Take, Watch
 from thermosim.plan.block import Block, rows_of_block
 
 __all__ = ["CudaEngine"]
 
-_GROUPS = 3  # at least, where there are lanes enough, for one to step while others are on their way
-_FEWEST, _MOST = 1 << 15, 1 << 17  # lanes of a group: what fills a card, and what fills any card a few times over
-_LOCAL = 512 * 1024  # bytes that a thread of any card may have
-_SHARE = 0.8  # of a card's free memory, for what runs
-_FRAME_BYTES = 2e9  # of frames on a card, at most
-_SHARE_OF_FRAMES = 0.2  # of its free memory
 _CALL_SECONDS = 0.01  # of one launch and what it delivers, for its overhead not to count
 
 
@@ -54,23 +50,23 @@ class CudaEngine:
         """A lane that a thread cannot hold, a function that does not compile for the card."""
         from numba.core.errors import NumbaError
 
-        from thermosim.engines.cuda.kernel import bytes_of_thread
-
-        needs, most = bytes_of_thread(block), self._bytes_of_thread()
+        needs, most = bytes_of_thread(block), most_of_thread(self.card)
         if needs > most:
-            has = f"a thread of {self.card.name} can have {most:,.0f} of local memory"
+            has = f"a thread of {self.card.name} can have {most:,.0f} bytes of local memory"
             return [f"device: a lane of this run takes {needs:,} bytes, and {has}; use --device cpu."]
         try:
             kernel_of(block, self.card)
         except NumbaError as error:
             line = " ".join(str(error).split())[:500]
-            return [f"device: a function of {block.model_name!r} cannot be compiled for {self.card.name}: {line}"]
+            what = f"a function of {block.model_name!r} cannot be compiled for {self.card.name}"
+            return [f"device: {what}; use --device cpu. The compiler says: {line}"]
+        except Exception as error:
+            if not is_of_cuda(error):
+                raise
+            return [
+                f"device: {self.card.name} does not take the kernel: {said_of_failure(error)}; or use --device cpu."
+            ]
         return []
-
-    def _bytes_of_thread(self) -> float:
-        """The driver sets local memory aside for every thread that the card can hold at a time."""
-        threads = self.card.processors * self.card.resident
-        return min(_LOCAL, 0.5 * free_memory(self.card) / threads)
 
     def lanes_taken(self, block: Block, lanes: int, threads: int) -> int:
         """No more than are asked for."""
@@ -82,16 +78,11 @@ class CudaEngine:
 
     def most_lanes(self, block: Block) -> int:
         """Lanes that fit the card, with a frame of each."""
-        rows = rows_of_block(block) + _rows(self.state_shapes(block)) + block.frame_size
-        return int(_SHARE * free_memory(self.card) / (8.0 * rows))
+        return most_lanes(block, self._lanes, self.card)
 
     def open(self, block: Block, threads: int = 1, width: int | None = None, watch: Watch | None = None) -> LanesOnCard:
         """Groups of about `width` lanes, by default as many as fill the card."""
-        return LanesOnCard(block, self.card, threads, width or _width(block.lanes), watch)
-
-
-def _width(lanes: int) -> int:
-    return min(_MOST, max(_FEWEST, -(-lanes // _GROUPS)))
+        return LanesOnCard(block, self.card, threads, width or group_width(block.lanes), watch)
 
 
 def _runs(lanes: int, width: int, edges: np.ndarray) -> list[tuple[int, int]]:
@@ -104,12 +95,11 @@ def _rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
     return sum(int(np.prod(shape)) for shape in shapes.values())
 
 
-def _failure(card: Card, said: str) -> str:
+def _failure(card: Card, error: Exception) -> str:
     """What a card's failure means to a user."""
-    why = "its memory ran out" if "OUT_OF_MEMORY" in said else " ".join(said.split())[:300]
     return (
-        f"{card.name} (cuda:{card.number}) failed: {why}. What was sealed is whole; `thermosim resume` goes on from "
-        "there to the same numbers, here or with --device cpu."
+        f"{card.name} (cuda:{card.number}) failed: {said_of_failure(error)}. What was sealed is whole; `thermosim "
+        "resume` goes on from there to the same numbers, here or with --device cpu."
     )
 
 
@@ -136,8 +126,7 @@ class LanesOnCard:
 
         self._block, self._card, self._step = block, card, 0
         self.watches = watch is not None
-        room = min(_FRAME_BYTES, _SHARE_OF_FRAMES * free_memory(card))
-        self.most_frames = max(1, int(room / (8.0 * block.lanes * max(1, block.frame_size))))
+        self.most_frames = most_frames(block, card)
         runs = _runs(block.lanes, width, np.arange(block.lanes + 1) if watch is None else watch.edges)
         self._kernel = kernel_of(block, card)
         with self._talking():
@@ -219,13 +208,13 @@ class LanesOnCard:
     @contextmanager
     def _talking(self) -> Iterator[None]:
         """The card is current; what it says of its failures becomes a DeviceError."""
-        from numba.cuda.cudadrv.driver import CudaAPIError
-
         try:
             with current(self._card):
                 yield
-        except CudaAPIError as error:
-            raise DeviceError(_failure(self._card, str(error))) from error
+        except Exception as error:
+            if not is_of_cuda(error):
+                raise
+            raise DeviceError(_failure(self._card, error)) from error
 
     def close(self) -> None:
         """End the threads, and free the card's memory."""

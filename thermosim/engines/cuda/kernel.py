@@ -7,7 +7,6 @@ of tiles (`kernels.advance`, `lanes.link`); nothing of them is written again her
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from thermosim.kernels.signatures import argument_names, signature_of
 from thermosim.kernels.types import Signature
 from thermosim.plan.block import Block
 
-__all__ = ["ARGUMENTS", "OF_LANE", "bytes_of_thread", "identity", "signature", "template_of"]
+__all__ = ["ARGUMENTS", "OF_LANE", "identity", "signature", "template_of"]
 
 _FUNCTIONS = ("prepare", "theta_move", "books", "jump", "restart", "x_move")  # that the loop is given
 _LOOP = tuple(name for name in argument_names(advance) if not name.endswith("_address"))
@@ -93,11 +92,6 @@ def shapes_of_lane(block: Block) -> dict[str, tuple[int, ...]]:
     """Shapes, without the lane, of every array that a thread has for itself."""
     rows = {name: (len(getattr(block, name)),) for name in OF_LANE}
     return shapes_of_tile(block) | rows
-
-
-def bytes_of_thread(block: Block) -> int:
-    """Local memory that a thread takes at most, were none of it in registers."""
-    return 8 * sum(math.prod(shape) for shape in shapes_of_lane(block).values())
 
 
 def template_of(block: Block) -> Part:

@@ -58,8 +58,8 @@ class LanesEngine:
         return 8.0 * (rows_of_lane(block) + rows_of_block(block))
 
     def most_lanes(self, block: Block) -> int:
-        """All: the memory is that of the host."""
-        return block.lanes
+        """There is no limit: the memory is that of the host."""
+        return sys.maxsize
 
     def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
         """Theta, memory, x, and the ledgers of both."""
