@@ -102,7 +102,9 @@ class Folder:
     run: str
     verify: bool = False
     wait: float = 0.0
-    _places: dict[tuple[str, str], tuple[os.stat_result, Place | None]] = field(default_factory=dict, repr=False)
+    _places: dict[tuple[str, str], tuple[os.stat_result, Place | None]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def read(self, file: SealedFile, group: str, names: Iterable[str] | None = None, at: At = ()) -> Arrays:
         """As `Source.read`. Raises StorageError for a file that is missing, damaged or another run's."""
