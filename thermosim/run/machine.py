@@ -59,24 +59,28 @@ def cgroup_limits(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) 
         _, controllers, place = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        top = root / "memory" if controllers else root
+        top, names = (root / "memory", _FILES[1]) if controllers else (root, _FILES[0])
         group = top / place.strip("/")
         for folder in {top, *(one for one in (group, *group.parents) if one.is_relative_to(top))}:
-            for names in _FILES:
-                if (found := _limit(folder, *names)) is not None:
-                    yield found
+            if (found := _limit(folder, *names)) is not None:
+                yield found
 
 
 def _limit(folder: Path, limit: str, use: str, caches: tuple[str, ...]) -> Memory | None:
     try:
-        most = float((folder / limit).read_text())  # "max" is no number
-        used = float((folder / use).read_text())
-        told = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        most = float(_text(folder, limit))  # "max" is no number
+        if most >= _NO_LIMIT:
+            return None
+        used = float(_text(folder, use))
+        told = dict(line.split() for line in _text(folder, "memory.stat").splitlines())
     except (OSError, ValueError):
         return None
-    if most >= _NO_LIMIT:
-        return None
     return Memory(most, most - used + sum(float(told.get(name, 0)) for name in caches))
+
+
+def _text(folder: Path, name: str) -> str:
+    with open(os.path.join(folder, name)) as file:
+        return file.read()
 
 
 def _available(total: float) -> float:

@@ -24,6 +24,7 @@ from thermosim.storage.summaries import RESULTS, bin_edges, declared
 __all__ = ["Kept", "Recorder", "grid_of", "kept_of", "recorded", "watch_of"]
 
 _ENSEMBLE = ("ensemble_mean", "ensemble_variance")
+_FEW = 8  # numbers of a lane that are copied one by one: numpy's loops would be as short
 _MULTIPLE = 32  # lanes: observables are numpy's, whose last bits can depend on where a lane is in its array
 
 
@@ -179,6 +180,7 @@ class Chunk:
 
     steps: np.ndarray  # at which frames were copied
     next_frame: int  # the first of them, or the next one due
+    picked: dict[Cadence, slice | np.ndarray] = field(default_factory=dict)  # which of them each cadence takes
     stored: dict[str, np.ndarray] = field(default_factory=dict)  # variable: (frames, lanes or cohorts, ...)
     whole: dict[str, np.ndarray] = field(default_factory=dict)  # variables to be summed over cohorts (frames, K, lanes)
 
@@ -208,6 +210,8 @@ class Recorder:
 
     def _piece_summaries(self, piece: slice) -> dict[str, tuple[int, TileSummary]]:
         """For each summarised variable its first cohort in the piece, counted from the block's, and its sums."""
+        if not any(kept.summary for kept in self._kept):
+            return {}
         lanes = _padded(np.arange(piece.start, piece.stop))
         numbers = cohorts.numbers(self._block.replicas, self._block.first_lane + lanes)
         first = int(numbers[0])
@@ -258,14 +262,18 @@ class Recorder:
         """What is recorded at steps in (start, stop], to be put in the store behind what is there."""
         first, last = self.grid.until(start), self.grid.until(stop)
         steps = self.grid.first + self.grid.every * np.arange(first, last)
-        chunk = Chunk(steps, self.grid.first + self.grid.every * first)
+        chunk, counts = Chunk(steps, self.grid.first + self.grid.every * first), {}
+        for cadence in {cadence for kept in self._kept for cadence in (kept.frames, kept.table) if cadence}:
+            positions = cadence.within(steps)
+            counts[cadence] = len(positions)
+            # all of them without a copy
+            chunk.picked[cadence] = slice(None) if len(positions) == len(steps) else positions
         for name, cadence, _, _ in self._stored():
             begin = filled.get(name, 0)
-            chunk.stored[name] = store[name][begin : begin + len(cadence.within(steps))]
+            chunk.stored[name] = store[name][begin : begin + counts[cadence]]
         for kept in self._kept:
             if kept.ensemble and kept.table is not None and kept.name not in self._summed:
-                shape = (len(kept.table.within(steps)), math.prod(kept.shape), self._block.lanes)
-                chunk.whole[kept.name] = np.empty(shape)
+                chunk.whole[kept.name] = np.empty((counts[kept.table], math.prod(kept.shape), self._block.lanes))
         return chunk
 
     def take_ensembles(self, seen: Seen, chunk: Chunk) -> None:
@@ -288,15 +296,13 @@ class Recorder:
                 values = values.copy()
                 for lane in diverged:
                     values[bad[lane] :, :, lane] = np.nan
-            by_lane = np.moveaxis(values, -1, 1)
             if kept.frames is not None:
-                target = chunk.stored[kept.name]
                 with np.errstate(over="ignore"):  # beyond float32: infinite
-                    target[:, lanes] = _picked(by_lane, kept.frames, chunk.steps).reshape(target[:, lanes].shape)
+                    _put(values[chunk.picked[kept.frames]], chunk.stored[kept.name][:, lanes])
             if kept.name in chunk.whole and kept.table is not None:
-                chunk.whole[kept.name][..., lanes] = _picked(values, kept.table, chunk.steps)
+                chunk.whole[kept.name][..., lanes] = values[chunk.picked[kept.table]]
             if kept.summary is not None and kept.table is not None and kept.name not in self._summed:
-                picked = _padded(_picked(values, kept.table, chunk.steps))
+                picked = _padded(values[chunk.picked[kept.table]])
                 before = kept.table.until(int(chunk.steps[0]) - 1)
                 _, summary = self._summaries[lanes.start][kept.name]
                 summary.fold(np.ascontiguousarray(picked), before, lanes.stop - lanes.start)
@@ -349,7 +355,7 @@ class Recorder:
         """A variable in every frame, lanes last."""
         if name not in self._variables:
             return self._observe(name, frames, lanes, bad)
-        terms = [np.moveaxis(frames[term], 1, -1) for term in self._variables[name].terms or (name,)]
+        terms = [_lanes_last(frames[term]) for term in self._variables[name].terms or (name,)]
         return np.sum(terms, axis=0) if len(terms) > 1 else terms[0]
 
     def _observe(self, name: str, frames: Mapping[str, np.ndarray], lanes: slice, bad: np.ndarray) -> np.ndarray:
@@ -358,7 +364,7 @@ class Recorder:
         Lanes that diverged have the model's start or x = 0 instead: some functions fail for all at what is not finite.
         """
         observable = self._model.observables[name]
-        states = np.moveaxis(_padded(np.moveaxis(frames[observable.of], 1, -1)), -1, 1)
+        states = np.moveaxis(_padded(_lanes_last(frames[observable.of])), -1, 1)
         bad = _padded(bad)
         if len(diverged := np.flatnonzero(bad < len(states))):
             states = states.copy(order="K")  # the order of sums goes with that in memory
@@ -386,7 +392,17 @@ def grid_of(cadences: list[Cadence]) -> Cadence:
     return Cadence(first, every)
 
 
-def _picked(values: np.ndarray, cadence: Cadence, steps: np.ndarray) -> np.ndarray:
-    """The frames at a cadence; all of them without a copy."""
-    positions = cadence.within(steps)
-    return values if len(positions) == len(steps) else values[positions]
+def _lanes_last(array: np.ndarray) -> np.ndarray:
+    """Of frames (F, lanes, ...), a view."""
+    return array.transpose(0, *range(2, array.ndim), 1)
+
+
+def _put(values: np.ndarray, target: np.ndarray) -> None:
+    """Values (F, K, lanes) to their place (F, lanes, ...)."""
+    frames, count, lanes = values.shape
+    flat = target.reshape(frames, lanes, count, copy=False)
+    if count > _FEW:
+        flat[...] = values.transpose(0, 2, 1)
+        return
+    for number in range(count):
+        flat[:, :, number] = values[:, number]

@@ -118,6 +118,8 @@ def weight_of(case: Case, blocks: list[Outline], device: str = "cpu") -> Weight:
 
 def _kinds(blocks: list[Outline]) -> list[tuple[Outline, int]]:
     """Blocks whose lanes take the same: one of each kind, and how many blocks are of it."""
+    if len(blocks) == 1:
+        return [(blocks[0], 1)]
     of_parts: dict[int, Any] = {}  # blocks share the sections in which they do not differ
     found: dict[Any, list[Outline]] = {}
     for block in blocks:
