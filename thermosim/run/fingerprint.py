@@ -37,7 +37,7 @@ _PLAN = (
 _STARTS = ("thermosim.plan.starts", "thermosim.plan.warm_up", "thermosim.run.warm_up")
 _SCHEDULES = ("thermosim.schedules",)
 _DATA = ("thermosim.data.generators", "thermosim.data.load", "thermosim.data.tables")
-_RECORDING = ("thermosim.run.recording", "thermosim.run.stepper", "thermosim.run.guard")
+_RECORDING = ("thermosim.run.recording", "thermosim.run.kept", "thermosim.run.stepper", "thermosim.run.guard")
 _SUMMARIES = ("thermosim.run.fold", "thermosim.kernels.folding", "thermosim.storage.summaries")
 
 _DIGEST = re.compile("[0-9a-f]{24}")

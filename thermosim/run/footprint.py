@@ -14,7 +14,7 @@ from thermosim.plan.outline import Outline
 from thermosim.plan.starts import window
 from thermosim.run import machine
 from thermosim.run.fold import shapes_of_sums
-from thermosim.run.recording import grid_of, kept_of
+from thermosim.run.kept import grid_of, kept_of
 from thermosim.run.stepper import CHUNK_BYTES, SEGMENT_BYTES, longest_chunk
 
 __all__ = [

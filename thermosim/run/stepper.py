@@ -20,7 +20,8 @@ from thermosim.plan.block import Block
 from thermosim.plan.outline import Outline
 from thermosim.plan.starts import initial_state
 from thermosim.run.guard import Guard, limits_of_theta
-from thermosim.run.recording import Recorder, watch_of
+from thermosim.run.kept import watch_of
+from thermosim.run.recording import Recorder
 from thermosim.run.warm_up import WarmUp
 
 __all__ = ["CHUNK_BYTES", "SEGMENT_BYTES", "Stepper", "compile_all", "longest_chunk", "runs_of_lanes"]

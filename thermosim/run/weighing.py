@@ -21,7 +21,7 @@ from thermosim.run import inputs, machine
 from thermosim.run.describe import sketch
 from thermosim.run.fold import shapes_of_sums
 from thermosim.run.footprint import Footprint, footprint, largest
-from thermosim.run.recording import kept_of
+from thermosim.run.kept import kept_of
 from thermosim.storage.chunks import State, States, size_of_file, size_of_segments
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Manifest
