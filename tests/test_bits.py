@@ -1,17 +1,29 @@
 """The same case gives the same bits, wherever it runs: a table of digests holds every model and every move to it."""
 
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import thermosim
 import thermosim.engines
 from tests.bits_of_cases import TABLE, all_bits, bits_of_case, case_of, differences, digest, stored
-from tests.tiny_cases import CASES, MODELS, write_files
+from tests.tiny_cases import CASES, COMPILED_ONLY, MODELS, write_files
+from thermosim.kernels import elementary, types
+from thermosim.kernels.compile import compiled
+from thermosim.kernels.declare import Part
+from thermosim.kernels.interpreted import interpreted
 from thermosim.ledger import FUNCTIONALS
 from thermosim.models import MODELS as BUILT_IN
 from thermosim.models import networks
 from thermosim.moves import CONSTRAINED, THETA_MOVES, X_MOVES
 from thermosim.plan.outline import plan
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +42,73 @@ def expected():
 def test_every_bit_is_that_of_the_table(name, folder, expected):
     wrong = differences(name, bits_of_case(name, folder), expected[name])
     assert not wrong, "\n".join([f"differs from {TABLE.name}:", *wrong])
+
+
+def test_plain_python_makes_the_same_bits():
+    """Without the compiler, for the debugger: a multiply-add that is rounded twice differs in every case with noise."""
+    command, environment = [sys.executable, "-m", "tests.bits_of_cases"], os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[:2000] + run.stderr[-2000:]
+    assert run.stdout.startswith(f"{len(CASES) - len(COMPILED_ONLY)} cases: every bit")
+
+
+SPECIAL = np.array(
+    [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.1,
+        -3.7,
+        1.5,
+        5e-324,
+        2.3e-308,
+        -1e-300,
+        1e300,
+        -1e300,
+        7.5e-9,
+        708.5,
+        -708.5,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1.0 + 2.0**-52,
+        1.0 - 2.0**-53,
+    ]
+)
+
+
+def _arithmetic(a, b, c, out):
+    for lane in range(a.shape[0]):
+        out[0, lane] = elementary.fma(a[lane], b[lane], c[lane])
+        out[1, lane] = math.sqrt(a[lane])
+        out[2, lane] = a[lane] / b[lane]
+        out[3, lane] = 1.0 / math.sqrt(a[lane])
+        out[4, lane] = max(a[lane], b[lane])
+        out[5, lane] = min(max(a[lane], b[lane]), c[lane])
+        out[6, lane] = max(-a[lane], 0.0)
+        out[7, lane] = elementary.exp(a[lane])
+        out[8, lane] = elementary.tanh(a[lane])
+        out[9, lane] = elementary.log(abs(a[lane]) + 1e-300)
+        out[10, lane] = abs(a[lane]) if a[lane] < b[lane] else -c[lane]
+        out[11, lane], out[12, lane] = elementary.cos_sin_quarter(a[lane])
+        out[13, lane] = a[lane] * b[lane] + c[lane]
+
+
+def test_arithmetic_is_the_same_in_plain_python():
+    """Of all triples of special numbers: NaN in min and max, division by zero, roots of negative numbers, overflow."""
+    a, b, c = (np.ascontiguousarray(part.ravel()) for part in np.meshgrid(SPECIAL, SPECIAL, SPECIAL))
+    vector, made = types.float64[::1], []
+    for kernel in (
+        compiled(_arithmetic, types.void(vector, vector, vector, types.float64[:, ::1])),
+        interpreted(Part(_arithmetic, {})),
+    ):
+        out = np.zeros((14, a.size))
+        kernel(a, b, c, out)
+        made.append(np.where(np.isnan(out), np.nan, out).view(np.uint64))
+    assert np.isnan(made[0].view(float)).any(axis=1).sum() > 10
+    for row, (one, other) in enumerate(zip(*made, strict=True)):
+        assert np.array_equal(one, other), row
 
 
 def test_the_table_has_these_cases_and_no_others(expected):

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import h5py
-import numba
 import numpy as np
 import pytest
 from assertions import assert_within, mean_and_error
@@ -164,7 +163,6 @@ def test_every_role_and_set_has_an_address_of_its_own():
     assert len({address(role, number) for role in roles for number in range(100)}) == 400
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="without the compiler the last bits of normals differ")
 def test_generated_bits_stay_as_they_are():
     data = loaded(3, source="gaussian", mean=0.5, covariance=COVARIANCE, rows=100, sets=2, seed=7)
     assert data.sha256 == hashlib.sha256(data.values.tobytes()).hexdigest()

@@ -23,7 +23,7 @@ def _cos_sin(x, cosine, sine):
 
 
 def _applied(template, x, results=1):
-    """What a kernel makes of the numbers x: compiled, for last bits count here."""
+    """What a kernel makes of the numbers x."""
     vector = types.float64[::1]
     out = np.empty((results, x.size))
     compiled(template, types.void(vector, *[vector] * results))(np.ascontiguousarray(x, float), *out)
@@ -68,8 +68,10 @@ def test_exact_points():
 
 
 def test_they_are_functions_of_python_too():
-    """In a model's plain functions, and without the compiler; the last bit is that of two roundings."""
+    """In a model's plain functions, and without the compiler: a multiply-add is rounded once."""
     with np.errstate(over="ignore"):
         assert elementary.exp(1.0) == pytest.approx(np.e, rel=1e-14)
         assert elementary.log(10.0) == pytest.approx(np.log(10.0), rel=1e-14)
         assert elementary.fma(2.0, 3.0, 4.0) == 10.0
+        assert elementary.fma(0.1, 10.0, -1.0) == 2.0**-54  # 0.1 is 2^-54/10 too large, and 0.1 * 10.0 == 1.0
+        assert isinstance(elementary.fma(2.0, 3.0, 4.0), np.float64)

@@ -49,7 +49,7 @@ def path_length(theta, before, loss, gradient, constants, shared, total):
     for lane in range(theta.shape[1]):
         square = 0.0
         for i in range(PARAMETERS):
-            square += (theta[i, lane] - before[i, lane]) ** 2
+            square += (theta[i, lane] - before[i, lane]) * (theta[i, lane] - before[i, lane])
         total[lane] += np.sqrt(square)
 
 MODEL = Model(
@@ -128,9 +128,9 @@ from thermosim.ledger import Functional
 def parameter_gradient(row, theta, constants, shared, factor, loss, gradient, scratch):
     for lane in range(row.shape[1]):
         error = theta[WEIGHT, lane] * row[0, lane] + theta[WEIGHT + 1, lane] * row[1, lane] - row[2, lane]
-        loss[lane] += factor * error ** 4
+        loss[lane] += factor * POWER_4
         for i in range(2):
-            gradient[WEIGHT + i, lane] += factor * 4.0 * error ** 3 * row[i, lane]
+            gradient[WEIGHT + i, lane] += factor * 4.0 * POWER_3 * row[i, lane]
 
 def descent(theta, before, loss, gradient, constants, shared, total):
     for i in range(total.shape[0]):
@@ -158,7 +158,10 @@ MODEL = network("composed", inputs={inputs}, layers=[{layers}], loss={loss})
 MODELS: dict[str, str] = {
     "ring.py": RING,
     "logistic.py": LOGISTIC,
-    "quartic.py": QUARTIC,
+    "quartic.py": QUARTIC.replace("POWER_4", "error * error * error * error").replace(
+        "POWER_3", "error * error * error"
+    ),
+    "powers.py": QUARTIC.replace("POWER_4", "error**4").replace("POWER_3", "error**3"),
     "plain.py": _network("dense(3, bias=True), relu, dense(2), tanh, dense(1)", "squared_error"),
     "normal.py": _network("normalised(2, gain=True), gelu, residual(dense(2), sigmoid), dense(1)", "absolute_error"),
     "classes.py": _network("fixed([[1.0, 0.5], [0.25, -1.0]]), dense(3), softplus, dense(3)", "cross_entropy"),
@@ -176,6 +179,12 @@ def _case(
     case = {"model": model, "theta": theta, "x": x, "data": data}
     case |= {"ensemble": {"replicas": 4, "seed": 5}, "run": {"steps": 6}, "record": {"every": 3}}
     return {name: section for name, section in (case | more).items() if section is not None}
+
+
+def _diverging(*sections: Section | None) -> Section:
+    """A case half of whose lanes diverge, next to the others."""
+    sweep = {"theta.learning_rate": {"values": [0.0625, 1e200]}}
+    return _case(*sections, ensemble={"replicas": 2, "seed": 5}, sweep=sweep)  # type: ignore[arg-type]
 
 
 def _sgd(**more: Any) -> Section:
@@ -504,10 +513,24 @@ _LOSSES = {
         _PLANE,
     ),
     "fourth power": _case({"file": "quartic.py"}, _sgd(initial={"weight": [0.5, -0.25]}), None, _TARGETS),
+    "powers": _case({"file": "powers.py"}, _sgd(initial={"weight": [0.5, -0.25]}), None, _TARGETS),
     "sphere fixed-lr": _case(_SPHERE, _ON_SPHERE | {"constraint": "fixed-lr"}),
     "sphere fixed-elr": _case(_SPHERE, _ON_SPHERE | {"constraint": "fixed-elr"}),
     "sphere fixed-sphere": _case(
         _SPHERE, _ON_SPHERE | {"constraint": "fixed-sphere", "radius": 2.0, "weight_decay": 0.0}
+    ),
+    "linear diverging": _diverging(_LINEAR, _sgd(momentum=0.5, **_WEIGHTS), None, _TARGETS),
+    "logistic regression diverging": _diverging(
+        {"name": "logistic-regression", "inputs": 2}, _sgd(), None, {"file": "sides.csv"}
+    ),
+    "perceptron diverging": _diverging(
+        {"name": "multilayer-perceptron", "widths": [2, 2, 3], "loss": "cross-entropy"},
+        _sgd(initial={"layer_1": [[0.5, -1.0], [1.0, 0.75]], "layer_2": [[1.0, -0.5], [0.25, 0.5], [-0.75, 0.0]]}),
+        None,
+        {"file": "classes.csv"},
+    ),
+    "mixture diverging": _diverging(
+        {"name": "gaussian-mixture", "dimension": 2, "mixtures": 2}, _sgd(), _ula(dynamics="mala"), _PLANE
     ),
     "sphere swept": _case(
         {"name": "isotropic-sphere"},
@@ -522,6 +545,8 @@ _LOSSES = {
     "composed with huber": _case({"file": "huber.py"}, _sgd(), None, _TARGETS),
 }
 
+# whose powers `**` are products in machine code, but those of the C library in plain Python
+COMPILED_ONLY = ("powers",)
 CASES: dict[str, Section] = _DRIVEN | _SAMPLED | _LOSSES
 
 

@@ -16,10 +16,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from thermosim.kernels.declare import INTERPRETED, Part, bound, scope_of
+from thermosim.kernels.declare import INTERPRETED, Part, scope_of
 from thermosim.kernels.identity import identity_of_modules, kernel_identity
+from thermosim.kernels.interpreted import interpreted
 from thermosim.kernels.types import Signature
 
 __all__ = ["address_of", "compiled", "compiler_versions"]
@@ -38,7 +37,7 @@ def compiled(template: Callable[..., Any], signature: Signature, **bindings: Any
     """
     scope = scope_of(bindings)
     if _interpreted():
-        return np.errstate(over="ignore")(bound(template, scope))  # the generator counts on integers that wrap
+        return interpreted(Part(template, scope))
     from thermosim.kernels.machine_code import compile_part
 
     with _compiling:
@@ -86,7 +85,7 @@ def _name_of(digest: str) -> str:
 
 @functools.cache
 def _interpreted() -> bool:
-    """Whether kernels run as plain Python, for the debugger; last bits of results may differ."""
+    """Whether kernels run as plain Python, for the debugger."""
     from numba import config
 
     return bool(config.DISABLE_JIT)

@@ -22,6 +22,7 @@ __all__ = [
     "bound",
     "function_at",
     "inlined",
+    "instruction",
     "is_inlined",
     "scope_of",
 ]
@@ -39,6 +40,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def inlined(function: _Function) -> _Function:
     """Mark a helper of kernels: what is compiled with a function that names it. In Python it stays as it is."""
     function.__dict__["inlined"] = True
+    return function
+
+
+def instruction(function: _Function) -> _Function:
+    """Mark what is a single instruction in machine code: it is known by its name, however Python does it."""
+    function.__dict__["instruction"] = True
     return function
 
 

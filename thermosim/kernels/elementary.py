@@ -9,9 +9,11 @@ identical, bit for bit, in scalar and in vector code. `fma`, `bits_of` and `floa
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 
-from thermosim.kernels.declare import inlined
+from thermosim.kernels.declare import inlined, instruction
 
 __all__ = ["bits_of", "cos_sin_quarter", "exp", "float_of", "fma", "log", "tanh"]
 
@@ -26,16 +28,23 @@ _LN2_HIGH = 0.6931471805599452862
 _LN2_LOW = 2.3190468138462995584e-17
 
 
-def fma(a: float, b: float, c: float) -> float:
-    """a b + c, rounded once; twice where the compiler is switched off, and last bits may differ."""
-    return a * b + c
+_fma_of_c = ctypes.CDLL(None).fma  # of IEEE 754; `math.fma` raises errors where this has an infinity or a NaN
+_fma_of_c.restype, _fma_of_c.argtypes = ctypes.c_double, [ctypes.c_double] * 3
 
 
+@instruction
+def fma(a: float, b: float, c: float) -> np.float64:
+    """a b + c, rounded once."""
+    return np.float64(_fma_of_c(a, b, c))
+
+
+@instruction
 def bits_of(x: float) -> np.uint64:
     """The 64 bits of x."""
     return np.float64(x).view(np.uint64)
 
 
+@instruction
 def float_of(bits: np.uint64) -> float:
     """The number with these 64 bits."""
     return np.uint64(bits).view(np.float64)

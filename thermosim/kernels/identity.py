@@ -180,6 +180,9 @@ class _Reader:
     def function(self, function: Callable[..., Any], scope: Mapping[str, Any]) -> None:
         """A function, its global names standing for what they do in this scope and in its module."""
         function = getattr(function, "py_func", function)
+        if getattr(function, "instruction", False):
+            self.put("instruction", function.__name__)
+            return
         if self._is_met(function, tuple(scope)):
             return
         if not isinstance(function, FunctionType) or _is_foreign(function.__module__ or ""):

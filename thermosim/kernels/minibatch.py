@@ -13,8 +13,6 @@ Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from thermosim.kernels.declare import inlined
@@ -35,14 +33,15 @@ def draw_rows(  # type: ignore[no-untyped-def]
 ):
     """Copy to row (n, L) a random data row for every lane: one of the row_count that start at first_row[lane].
 
-    index (L) is scratch; filling it first lets the generator vectorise, which the copying cannot.
+    index (L) is scratch; filling it first lets the generator vectorise, which the copying cannot, nor, everywhere, the
+    rounding down to whole numbers.
     """
     components, lanes = row.shape
     for lane in range(lanes):
         u = unit_interval(seed, stream, step, first_replica + lane, place)
-        index[lane] = first_row[lane] + math.floor(u * row_count)
+        index[lane] = u * row_count
     for lane in range(lanes):
-        k = np.int64(index[lane])
+        k = first_row[lane] + np.int64(index[lane])
         for i in range(components):
             row[i, lane] = data[k, i]
 
