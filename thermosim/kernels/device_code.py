@@ -19,7 +19,8 @@ import numpy as np
 from numba import config, cuda
 
 from thermosim.kernels import types
-from thermosim.kernels.declare import Part, bound
+from thermosim.kernels.declare import Part
+from thermosim.kernels.interpreted import AS_COMPILED
 
 __all__ = ["SIMULATED", "device_kernel", "ptx_of"]
 
@@ -42,7 +43,7 @@ def device_kernel(template: Part, signature: types.Signature) -> Any:
     Raises numba's errors where it does not compile.
     """
     if SIMULATED:
-        return _Simulated(cuda.jit(_quietly(bound(template.function, template.scope))))
+        return _Simulated(cuda.jit(_quietly(AS_COMPILED.bound(template))))
     with _compiling, _without_contraction():
         kernel = cuda.jit(_names().filled(template, None))
         kernel.compile(_signature(signature))
