@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import card_bits, card_runs
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -28,12 +30,9 @@ def test_in_the_simulator(file):
 
 
 def test_without_a_card_the_reason_is_told():
-    """Where a device cannot be used its tests are skipped, and say why: here in a process that may see no card."""
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-rs", "-p", "no:cacheprovider", "tests/card_bits.py"]
-    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
-    run = subprocess.run(
-        command, cwd=ROOT, env=environment | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stdout[-2000:]
-    assert re.search(r"skipped", run.stdout)
-    assert re.search(r"device = 'cuda': .*(card|driver|numba-cuda)", run.stdout.replace("\n", " "))
+    """Where there is none the tests of cards are skipped, and say why."""
+    mark = card_bits.pytestmark
+    if not mark.args[0]:
+        pytest.skip("there is a card")
+    assert card_runs.pytestmark == mark
+    assert re.match(r"device = 'cuda': .*(card|driver|numba-cuda).*--device cpu\.", mark.kwargs["reason"])

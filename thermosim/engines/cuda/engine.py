@@ -15,6 +15,7 @@ import numpy as np
 
 from thermosim.engines.cuda.cards import Card, current, free_memory
 from thermosim.engines.engine import DeviceError, Engine, Take
+from thermosim.kernels.declare import CompileError
 from thermosim.plan.block import Block, rows_of_block
 
 __all__ = ["CudaEngine"]
@@ -47,9 +48,7 @@ class CudaEngine:
         return self._lanes.state_shapes(block)
 
     def faults(self, block: Block) -> list[str]:
-        """A lane that a thread cannot hold, a function that does not compile for the card."""
-        from numba.core.errors import NumbaError
-
+        """A lane that a thread cannot hold, a function that does not compile for the card or has other bits there."""
         from thermosim.engines.cuda.kernel import bytes_of_thread
 
         needs, most = bytes_of_thread(block), self._bytes_of_thread()
@@ -58,9 +57,12 @@ class CudaEngine:
             return [f"device: a lane of this run takes {needs:,} bytes, and {has}; use --device cpu."]
         try:
             kernel_of(block, self.card)
-        except NumbaError as error:
+        except CompileError as error:
+            return [f"device: {block.model_name!r}: {error}"]
+        except Exception as error:  # whatever the compiler says: of some functions it knows nothing, not even a name
             line = " ".join(str(error).split())[:500]
-            return [f"device: a function of {block.model_name!r} cannot be compiled for {self.card.name}: {line}"]
+            what = f"a function of {block.model_name!r} cannot be compiled for {self.card.name}"
+            return [f"device: {what}: {line}. Use --device cpu."]
         return []
 
     def _bytes_of_thread(self) -> float:
