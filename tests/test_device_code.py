@@ -10,7 +10,10 @@ the bits (`scripts/test --gpu`).
 import functools
 import math
 import os
+import pickle
 import re
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -19,12 +22,15 @@ import numpy as np
 import pytest
 
 from tests.bits_of_cases import case_of
+from tests.conftest import TRAP
 from tests.tiny_cases import CASES, write_files
-from thermosim.kernels import elementary, types
+from thermosim.case.load import load_case
+from thermosim.kernels import disk_cache, elementary, types
 from thermosim.kernels.declare import CompileError, Part
 from thermosim.kernels.device_arithmetic import refused
 from thermosim.plan.outline import plan
 
+ROOT = Path(__file__).parent.parent
 # one or two for each kind of kernel; THERMOSIM_ALL=1 reads all, a quarter of a minute each
 SOME = ("trap ula", "gaussian mala", "sphere fixed-elr", "ring")
 IN_REGISTERS = (
@@ -180,3 +186,70 @@ def test_what_is_refused():
     assert "math.exp;" in refused(IR.format(name="exp", operation="fdiv"))
     assert "math.gamma and a % b" in refused([IR.format(name="tgamma", operation="frem")])
     assert "exponent is no integer;" in refused(IR.format(name="pow", operation="fmul"))
+
+
+def in_a_process(cache, capability):
+    """A digest of the code of a kernel for such a card, and whether it was compiled."""
+    command = [sys.executable, "-m", "tests.device_process", str(capability)]
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    code, times = run.stdout.split()
+    return code, int(times)
+
+
+def test_kernels_are_found_on_the_disk(compiler, tmp_path):
+    """The same code in another process, without a compiler; for another card another; a damaged one is made anew."""
+    code, times = in_a_process(tmp_path, 9)
+    assert times == 1
+    assert in_a_process(tmp_path, 9) == (code, 0)
+    (file,) = tmp_path.rglob("kernel.cuda")
+    assert len(file.read_bytes()) < 2_000_000
+    file.write_bytes(file.read_bytes()[:1000])
+    assert in_a_process(tmp_path, 9) == (code, 1)
+    assert in_a_process(tmp_path, 9) == (code, 0)
+    other, times = in_a_process(tmp_path, 8)
+    assert other != code
+    assert times == 1
+
+
+def test_whatever_is_wrong_on_the_disk_is_compiled_anew(tmp_path, monkeypatch):
+    """No error comes from there: neither from what is damaged, nor from a kernel or a disk that keeps nothing."""
+    device_cache = pytest.importorskip("thermosim.kernels.device_cache")
+    monkeypatch.setattr(disk_cache, "root", lambda: tmp_path)
+    monkeypatch.setattr(disk_cache, "prune_once", lambda: None)
+    cache = device_cache.DeviceCache("cuda-name")
+    assert cache.load_overload(None, None) is None
+    for damaged in (b"", b"no pickle", pickle.dumps({"an": "old kind"}), pickle.dumps(3)):
+        (tmp_path / "cuda-name").mkdir()
+        (tmp_path / "cuda-name" / "kernel.cuda").write_bytes(damaged)
+        assert cache.load_overload(None, None) is None
+        assert not (tmp_path / "cuda-name").exists()
+    cache.save_overload(None, object())
+    assert not list(tmp_path.rglob("*.cuda"))
+
+
+def test_the_name_of_a_kernel_knows_its_code_the_card_and_the_versions(monkeypatch):
+    device_cache = pytest.importorskip("thermosim.kernels.device_cache")
+    monkeypatch.setattr(device_cache, "_versions", lambda: ("1.0",))
+    names = [device_cache.cached_as("a", (9, 0)), device_cache.cached_as("b", (9, 0))]
+    names += [device_cache.cached_as("a", (8, 0)), device_cache.cached_as("a", (9, 0))]
+    assert len(set(names)) == 3
+    assert names[0] == names[3]
+    monkeypatch.setattr(device_cache, "_versions", lambda: ("1.1",))
+    assert device_cache.cached_as("a", (9, 0)) not in names
+    monkeypatch.setattr(device_cache, "_versions", lambda: 1 / 0)
+    assert device_cache.cached_as("a", (9, 0)) is None
+
+
+def test_the_identity_of_a_kernel_follows_its_parts():
+    """Equal for equal blocks, whatever is not compiled; another for another size, move or number of chains."""
+    from thermosim.engines.cuda.kernel import identity
+
+    def of(**changes):
+        return identity(
+            plan(load_case(TRAP, {name.replace("__", "."): value for name, value in changes.items()}))[0].block()
+        )
+
+    assert of() == of(ensemble__seed=5, ensemble__replicas=3, run__steps=7, x__time_step=0.2)
+    assert of()[1]
+    assert len({of(), of(x__dynamics="mala"), of(x__tau=2), of(x__samples=2), of(x__mobility=[1.0, 2.0])}) == 5

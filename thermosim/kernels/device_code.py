@@ -39,15 +39,20 @@ def _smaller(a, b):  # type: ignore[no-untyped-def]
     return b if b < a else a
 
 
-def device_kernel(template: Part, signature: types.Signature) -> Any:
+def device_kernel(template: Part, signature: types.Signature, code: str | None = None) -> Any:
     """What is launched as kernel[blocks, threads, stream](...); compiled for the card that is current.
 
+    `code` is a text that knows all that the kernel is made of: by it the kernel is kept on the disk, and found there.
     Raises CompileError for arithmetic that has other bits there, and numba's errors where it does not compile.
     """
     if SIMULATED:
         return _Simulated(cuda.jit(_quietly(AS_COMPILED.bound(template))))
+    from thermosim.kernels.device_cache import DeviceCache, cached_as
+
     with _compiling, _without_contraction():
         kernel = cuda.jit(_names().filled(template, None))
+        if name := code and cached_as(code, cuda.get_current_device().compute_capability):
+            kernel._cache = DeviceCache(name)
         kernel.compile(_signature(signature))
     return kernel
 

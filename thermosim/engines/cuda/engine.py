@@ -101,19 +101,22 @@ def _failure(card: Card, said: str) -> str:
     )
 
 
-_kernels: dict[tuple[str, int], Any] = {}  # by what is compiled and the card, once for a process
+_kernels: dict[
+    tuple[str, int], tuple[Any, Any]
+] = {}  # by what is compiled and the card, with the model, by its address
 
 
 def kernel_of(block: Block, card: Card) -> Any:
-    """The compiled kernel of a block."""
+    """The compiled kernel of a block, once for a process, and where all of its source is known once for the disk."""
     from thermosim.engines.cuda.kernel import identity, signature, template_of
     from thermosim.kernels.device_code import device_kernel
 
-    key = identity(block), card.number
-    if key not in _kernels:
+    code, complete = identity(block)
+    if (code, card.number) not in _kernels:
         with current(card):
-            _kernels[key] = device_kernel(template_of(block), signature())
-    return _kernels[key]
+            kernel = device_kernel(template_of(block), signature(), code if complete else None)
+        _kernels[code, card.number] = kernel, block.model
+    return _kernels[code, card.number][0]
 
 
 class LanesOnCard:

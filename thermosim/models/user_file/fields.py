@@ -26,7 +26,16 @@ __all__ = ["COMPILED", "PLAIN", "field_faults"]
 
 # modules of kernels/ without templates, which need a compiler
 _OF_COMPILERS = frozenset(
-    {"__init__", "intrinsics", "machine_code", "device_code", "device_arithmetic", "naming", "disk_cache"}
+    {
+        "__init__",
+        "intrinsics",
+        "machine_code",
+        "device_code",
+        "device_arithmetic",
+        "device_cache",
+        "naming",
+        "disk_cache",
+    }
 )
 _TILE = "x, derived, constants, shared"
 # arguments of the functions that are compiled into the step loop
