@@ -71,7 +71,7 @@ def free_memory(card: Card) -> float:
     """Bytes that are free on a card now."""
     from numba import config, cuda
 
-    if config.ENABLE_CUDASIM:
+    if config.ENABLE_CUDASIM:  # which says that there is no end of it
         return card.memory
     with current(card):
         return float(cuda.current_context().get_memory_info().free)
