@@ -1,6 +1,6 @@
 """The table of bits on a graphics card: whatever a card makes of a tiny case are the bits that a processor makes.
 
-Run by test_devices.py with the simulator, which runs kernels as plain Python, and by `scripts/test --gpu` on the cards
+Run by test_cards.py with the simulator, which runs kernels as plain Python, and by `scripts/test --gpu` on the cards
 of this machine. Alone: NUMBA_ENABLE_CUDASIM=1 python -m pytest tests/card_bits.py. THERMOSIM_ALL=1 leaves nothing out.
 """
 

@@ -1,6 +1,6 @@
 """Whole runs on a graphics card: their files are those of the processor, byte for byte, however they come about.
 
-Run like `card_bits`: with the simulator by test_devices.py, on the cards of this machine by `scripts/test --gpu`.
+Run like `card_bits`: with the simulator by test_cards.py, on the cards of this machine by `scripts/test --gpu`.
 """
 
 import hashlib
