@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ from numba import config, cuda
 from numba import types as numba_types
 
 from thermosim.kernels import types
-from thermosim.kernels.declare import Part, bound
+from thermosim.kernels.declare import CompileError, Part
+from thermosim.kernels.device_arithmetic import OF_NUMPY, refused
+from thermosim.kernels.identity import names_of
+from thermosim.kernels.interpreted import AS_COMPILED
 
 __all__ = ["SIMULATED", "device_kernel", "ptx_of"]
 
@@ -37,21 +40,29 @@ def _smaller(a, b):  # type: ignore[no-untyped-def]
     return b if b < a else a
 
 
-def device_kernel(template: Part, signature: types.Signature) -> Any:
+def device_kernel(template: Part, signature: types.Signature, code: str | None = None) -> Any:
     """What is launched as kernel[blocks, threads, stream](...); compiled for the card that is current.
 
-    Raises numba's errors where it does not compile.
+    `code` is a text that knows all that the kernel is made of: by it the kernel is kept on the disk, and found there.
+    Raises CompileError for arithmetic that has other bits there, and numba's errors where it does not compile.
     """
     if SIMULATED:
-        return _Simulated(cuda.jit(_quietly(bound(template.function, template.scope))))
+        return _Simulated(cuda.jit(_quietly(AS_COMPILED.bound(template))))
+    from thermosim.kernels.device_cache import DeviceCache, cached_as
+
     with _compiling, _without_contraction():
         kernel = cuda.jit(_names().filled(template, None))
+        if name := code and cached_as(code, cuda.get_current_device().compute_capability):
+            kernel._cache = DeviceCache(name)
         kernel.compile(_signature(signature))
     return kernel
 
 
 def ptx_of(template: Part, signature: types.Signature, capability: tuple[int, int]) -> str:
-    """The instructions of a kernel, for cards of this compute capability; no card is needed."""
+    """The instructions of a kernel, for cards of this compute capability; no card is needed.
+
+    Raises like `device_kernel`.
+    """
     from numba.cuda import dispatcher
 
     class _Card:
@@ -77,6 +88,8 @@ def _without_contraction() -> Iterator[None]:
     compile_ir = nvvm.compile_ir
 
     def strict(ir: Any, **options: Any) -> Any:
+        if why := refused(ir):
+            raise CompileError(why)
         return compile_ir(ir, **{**options, "fma": False})
 
     nvvm.compile_ir = strict
@@ -95,9 +108,22 @@ def _names() -> Any:
     """Helpers are compiled into each kernel that calls them: sizes and flags are numbers there."""
     from thermosim.kernels.naming import Names
 
+    class _Names(Names):
+        """Functions of numpy are those of `math`."""
+
+        def _meaning(self, value: Any, code: CodeType) -> Any:
+            if isinstance(value, np.ufunc):
+                return OF_NUMPY.get(value, value)
+            if value is np and any(isinstance(getattr(np, name, None), np.ufunc) for name in names_of(code)):
+                module = ModuleType("numpy")
+                known = [name for name in names_of(code) if hasattr(np, name)]
+                vars(module).update({name: self._meaning(getattr(np, name), code) for name in known})
+                return module
+            return super()._meaning(value, code)
+
     if not _made:
         helper: Callable[[FunctionType], Any] = cuda.jit(device=True, forceinline=True)
-        _made.append(Names(helper, _no_address, {"max": _larger, "min": _smaller}))
+        _made.append(_Names(helper, _no_address, {"max": _larger, "min": _smaller}))
     return _made[0]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 
-__all__ = ["KernelCache", "prune"]
+__all__ = ["KernelCache", "prune", "prune_once", "root"]
 
 _DAYS = 30.0  # that a kernel is kept after it was last used
 _MOST = 1000  # kernels that are kept, a fifth of a megabyte each
@@ -32,7 +32,7 @@ class KernelCache(FunctionCache):
 
     def __init__(self, function: Any, name: str) -> None:
         self._name, self._py_func = name, function
-        self._impl = _Code(str(_root() / name))
+        self._impl = _Code(str(root() / name))
         self._cache_path = self._impl.locator.get_cache_path()
         self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, name)
         self.enable()
@@ -51,7 +51,7 @@ class KernelCache(FunctionCache):
         """Keep what was compiled, if the disk can."""
         with suppress(OSError):
             super().save_overload(sig, data)
-        _prune_once()
+        prune_once()
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return sig, codegen.magic_tuple()
@@ -99,14 +99,14 @@ def prune(root: Path, days: float = _DAYS, most: int = _MOST, in_use: float = _I
 
 
 @functools.cache
-def _prune_once() -> None:
+def prune_once() -> None:
     """Where kernels are added, old ones are taken away; a process looks once."""
     with suppress(OSError):
-        prune(_root())
+        prune(root())
 
 
 @functools.cache
-def _root() -> Path:
+def root() -> Path:
     """The user's cache folder, or a private temporary one where that cannot be written."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = Path(base) / "thermosim" / "kernels"

@@ -18,6 +18,7 @@ from thermosim.engines.cuda.cards import Card, current
 from thermosim.engines.cuda.memory import bytes_of_thread, group_width, most_frames, most_lanes, most_of_thread
 from thermosim.engines.cuda.obstacles import is_of_cuda, said_of_failure
 from thermosim.engines.engine import DeviceError, Engine, Take, Watch
+from thermosim.kernels.declare import CompileError
 from thermosim.plan.block import Block, rows_of_block
 
 __all__ = ["CudaEngine"]
@@ -47,25 +48,22 @@ class CudaEngine:
         return self._lanes.state_shapes(block)
 
     def faults(self, block: Block) -> list[str]:
-        """A lane that a thread cannot hold, a function that does not compile for the card."""
-        from numba.core.errors import NumbaError
-
+        """A lane that a thread cannot hold, a function that does not compile for the card or has other bits there."""
         needs, most = bytes_of_thread(block), most_of_thread(self.card)
         if needs > most:
             has = f"a thread of {self.card.name} can have {most:,.0f} bytes of local memory"
             return [f"device: a lane of this run takes {needs:,} bytes, and {has}; use --device cpu."]
         try:
             kernel_of(block, self.card)
-        except NumbaError as error:
+        except CompileError as error:
+            return [f"device: {block.model_name!r}: {error}"]
+        except Exception as error:  # whatever the compiler says: of some functions it knows nothing, not even a name
             line = " ".join(str(error).split())[:500]
             what = f"a function of {block.model_name!r} cannot be compiled for {self.card.name}"
-            return [f"device: {what}; use --device cpu. The compiler says: {line}"]
-        except Exception as error:
-            if not is_of_cuda(error):
-                raise
-            return [
-                f"device: {self.card.name} does not take the kernel: {said_of_failure(error)}; or use --device cpu."
-            ]
+            said = f"{self.card.name} does not take the kernel: {said_of_failure(error)}"
+            if not is_of_cuda(error) or ".core." in type(error).__module__:  # its compiler, not its driver
+                said = f"{what}: {line}"
+            return [f"device: {said}; use --device cpu."]
         return []
 
     def lanes_taken(self, block: Block, lanes: int, threads: int) -> int:
@@ -103,19 +101,22 @@ def _failure(card: Card, error: Exception) -> str:
     )
 
 
-_kernels: dict[tuple[str, int], Any] = {}  # by what is compiled and the card, once for a process
+_kernels: dict[
+    tuple[str, int], tuple[Any, Any]
+] = {}  # by what is compiled and the card, with the model, by its address
 
 
 def kernel_of(block: Block, card: Card) -> Any:
-    """The compiled kernel of a block."""
+    """The compiled kernel of a block, once for a process, and where all of its source is known once for the disk."""
     from thermosim.engines.cuda.kernel import identity, signature, template_of
     from thermosim.kernels.device_code import device_kernel
 
-    key = identity(block), card.number
-    if key not in _kernels:
+    code, complete = identity(block)
+    if (code, card.number) not in _kernels:
         with current(card):
-            _kernels[key] = device_kernel(template_of(block), signature())
-    return _kernels[key]
+            kernel = device_kernel(template_of(block), signature(), code if complete else None)
+        _kernels[code, card.number] = kernel, block.model
+    return _kernels[code, card.number][0]
 
 
 class LanesOnCard:

@@ -7,6 +7,7 @@ of tiles (`kernels.advance`, `lanes.link`); nothing of them is written again her
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from thermosim.engines.lanes.tiles import STATE, shapes_of_tile
 from thermosim.kernels import types
 from thermosim.kernels.advance import advance, advance_by
 from thermosim.kernels.declare import Part, inlined, scope_of
-from thermosim.kernels.identity import kernel_identity
+from thermosim.kernels.identity import identity_of, identity_of_modules, kernel_identity
 from thermosim.kernels.signatures import argument_names, signature_of
 from thermosim.kernels.types import Signature
 from thermosim.plan.block import Block
@@ -78,14 +79,25 @@ def _frozen_of(block: Block) -> dict[str, int]:
     }
 
 
-def identity(block: Block) -> str:
-    """What the kernel is compiled of: equal ones are one kernel."""
+def identity(block: Block) -> tuple[str, bool]:
+    """What the kernel is compiled of, as a text: equal ones are one kernel. And whether it knows everything."""
+    complete = True
 
-    def of(template: Any, signature: Signature, **bindings: Any) -> tuple[str, int]:
+    def of(template: Any, signature: Signature, **bindings: Any) -> str:
+        nonlocal complete
         found = kernel_identity(template, signature, bindings)
-        return found.digest, 0 if found.complete else id(block.model)  # of a user's function not everything is known
+        complete &= found.complete
+        return found.digest
 
-    return repr((addresses_of(block, of), _frozen_of(block), shapes_of_lane(block)))
+    called = addresses_of(block, of)
+    unknown = 0 if complete else id(block.model)  # of a user's function not everything is known
+    return repr((called, _frozen_of(block), shapes_of_lane(block), _of_loop(), unknown)), complete
+
+
+@functools.cache
+def _of_loop() -> tuple[str, str]:
+    """The loop, with all that it names, and what is written around it here."""
+    return identity_of(signature_of(advance), advance_by).digest, identity_of_modules(__name__).digest
 
 
 def shapes_of_lane(block: Block) -> dict[str, tuple[int, ...]]:

@@ -25,7 +25,18 @@ from thermosim.models.user_file.blame import place_of
 __all__ = ["COMPILED", "PLAIN", "field_faults"]
 
 # modules of kernels/ without templates, which need a compiler
-_OF_COMPILERS = frozenset({"__init__", "intrinsics", "machine_code", "device_code", "naming", "disk_cache"})
+_OF_COMPILERS = frozenset(
+    {
+        "__init__",
+        "intrinsics",
+        "machine_code",
+        "device_code",
+        "device_arithmetic",
+        "device_cache",
+        "naming",
+        "disk_cache",
+    }
+)
 _TILE = "x, derived, constants, shared"
 # arguments of the functions that are compiled into the step loop
 COMPILED: dict[str, str] = {
