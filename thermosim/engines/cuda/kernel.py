@@ -79,6 +79,15 @@ def _frozen_of(block: Block) -> dict[str, int]:
     }
 
 
+def _lengths_of(block: Block) -> dict[str, int]:
+    """Lengths that are always the same: the kernel makes sure of them, so that the compiler knows them as numbers."""
+    timetable = block.timetable
+    theta_table, x_table = timetable.tables(1, 1)
+    lengths = {"theta_table.shape[1]": theta_table.shape[1], "x_table.shape[1]": x_table.shape[1]}
+    columns = {"theta_factor.shape[1]": timetable.theta_varies, "x_factor.shape[1]": timetable.x_varies}
+    return lengths | {name: 1 for name, varies in columns.items() if not varies}
+
+
 def identity(block: Block) -> str:
     """What the kernel is compiled of: equal ones are one kernel."""
 
@@ -86,7 +95,7 @@ def identity(block: Block) -> str:
         found = kernel_identity(template, signature, bindings)
         return found.digest, 0 if found.complete else id(block.model)  # of a user's function not everything is known
 
-    return repr((addresses_of(block, of), _frozen_of(block), shapes_of_lane(block)))
+    return repr((addresses_of(block, of), _frozen_of(block), _text(block)))
 
 
 def shapes_of_lane(block: Block) -> dict[str, tuple[int, ...]]:
@@ -136,6 +145,7 @@ def _text(block: Block) -> str:
             call.append(f"{name}[{':, ' * axes}lane : lane + 1]")
         else:
             call.append(name)
-    body = ["lane = cuda.grid(1)", "if lane >= theta_path.shape[1]:", "    return", *lines]
+    strange = " or ".join(f"{name} != {value}" for name, value in _lengths_of(block).items())
+    body = ["lane = cuda.grid(1)", f"if lane >= theta_path.shape[1] or {strange}:", "    return", *lines]
     body += [f"advance_by({', '.join((*_FUNCTIONS, *call))})", *after]
     return f"def one_lane({', '.join(ARGUMENTS)}):\n" + "".join(f"    {line}\n" for line in body)
