@@ -32,7 +32,7 @@ def lanes_of(text, **overrides):
     block, start = outline.block(), initial_state(outline, 0, outline.lanes)
     lanes = engine_of().open(block, 1)
     lanes.restore(start, 0)
-    lanes.advance(block.steps, block.steps + 1, 1, lambda piece, frames: None)
+    lanes.advance(block.steps, block.steps + 1, 1, lambda *delivered: None)
     return block, start, lanes.state()
 
 

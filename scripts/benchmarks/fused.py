@@ -83,7 +83,7 @@ def card() -> Launch:
     from cuda.core import LaunchConfig, Stream, launch
     from numba import cuda
 
-    major, minor = cuda.current_context().device.compute_capability
+    major, minor = tuple(cuda.current_context().device.compute_capability)[:2]
     code = translated(f"sm_{major}{minor}")
     kernels = {name: code.get_kernel(name) for name in ("drag", "roll")}
     stream = Stream.from_handle(0)  # that of numba's copies

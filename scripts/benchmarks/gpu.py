@@ -47,8 +47,19 @@ def rows(quick: bool) -> list[Row]:
         lines.append(missing(JAX.strip(), reason))
     with current(card):
         for system in SYSTEMS:
-            lines += [line for lanes in (SIZES[:1] if quick else SIZES) for line in _of_system(system, lanes, quick)]
+            for lanes in SIZES[:1] if quick else SIZES:
+                lines += _or_why_not(system, lanes, quick)
     return lines
+
+
+def _or_why_not(system: System, lanes: int, quick: bool) -> list[Row]:
+    """The lines of one system; where the card fails, as when its memory runs out, what it said."""
+    from thermosim.engines.engine import DeviceError
+
+    try:
+        return list(_of_system(system, lanes, quick))
+    except DeviceError as error:
+        return [Row(_name(system, lanes), str(error))]
 
 
 def no_jax() -> str:
@@ -63,6 +74,10 @@ def no_jax() -> str:
     return "" if backend == "gpu" else f"JAX runs on {backend} here; {remedy}"
 
 
+def _name(system: System, lanes: int) -> str:
+    return f"{system.name}, {lanes:.0e} lanes".replace("e+0", "e")
+
+
 def _of_system(system: System, lanes: int, quick: bool) -> Iterator[Row]:
     """The lines of one system with so many lanes."""
     import thermosim
@@ -71,7 +86,7 @@ def _of_system(system: System, lanes: int, quick: bool) -> Iterator[Row]:
     from thermosim.plan.starts import initial_state
     from thermosim.run.footprint import lanes_at_once
 
-    name, steps = f"{system.name}, {lanes:.0e} lanes".replace("e+0", "e"), max(2, system.steps // (10 if quick else 1))
+    name, steps = _name(system, lanes), max(2, system.steps // (10 if quick else 1))
     case = system.case(lanes, steps)
     outline, engine = plan(case)[0], engine_of("cuda")
     if faults := engine.faults(outline.cohort):
@@ -88,13 +103,32 @@ def _of_system(system: System, lanes: int, quick: bool) -> Iterator[Row]:
     processor = _require_the_processors_bits(system, outline, ours, steps)
     if system.fused is not None:
         runs[FUSED] = _fused_run(system, block, start, ours)
-    if system.jax is not None and not no_jax():
-        run, agree = system.jax(lanes, steps)
-        agree(ours, block, run())
-        runs[JAX] = _nothing, lambda: _waited_for(run())
-    seconds = by_turns(runs, 2 if quick else 5)
+    said = "no rival is written"
+    if system.jax is not None and not (said := no_jax()):
+        run, said = _jax_run(system, lanes, steps, ours, block)
+        if run is not None:
+            runs[JAX] = run
+    seconds = by_turns(runs, 2 if quick else 3 if lanes == SIZES[-1] else 7)
     on_card.close()
     yield from _lines(name, {key: 1e12 * value / (lanes * steps) for key, value in seconds.items()}, processor)
+    if JAX not in runs and not no_jax():
+        yield Row(JAX, f"skipped: {said}")
+
+
+def _jax_run(
+    system: System, lanes: int, steps: int, ours: Mapping[str, np.ndarray], block: Any
+) -> tuple[Timed | None, str]:
+    """JAX on the same work, once it agrees; or why it did not come to an end, such as that its memory ran out."""
+    import jax
+
+    assert system.jax is not None
+    run, agree = system.jax(lanes, steps)
+    try:
+        result = jax.block_until_ready(run())
+    except jax.errors.JaxRuntimeError as error:
+        return None, " ".join(str(error).split())[:100]
+    agree(ours, block, result)
+    return (_nothing, lambda: jax.block_until_ready(run())), ""
 
 
 def _lines(name: str, cost: Mapping[str, float], processor: float) -> Iterator[Row]:
@@ -126,15 +160,9 @@ def _nothing() -> None:
     pass
 
 
-def _waited_for(arrays: Any) -> None:
-    import jax
-
-    jax.block_until_ready(arrays)
-
-
 def _advancing(lanes: Any, start: Mapping[str, np.ndarray], steps: int) -> Timed:
     """All steps of lanes, without frames; `advance` comes back when they are made."""
-    return lambda: lanes.restore(start, 0), lambda: lanes.advance(steps, steps + 1, 1, lambda piece, frames: None)
+    return lambda: lanes.restore(start, 0), lambda: lanes.advance(steps, steps + 1, 1, lambda *delivered: None)
 
 
 def _state_after(timed: Timed, lanes: Any) -> dict[str, np.ndarray]:
