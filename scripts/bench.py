@@ -1,9 +1,11 @@
 """How fast thermosim is on this machine, against other engines on the same work.
 
-    python scripts/bench.py [--quick] [--only trap|machine|rbm|sphere|networks|start|storage|scale]
+    python scripts/bench.py [--quick] [--only trap|machine|rbm|sphere|networks|start|storage|scale|gpu]
 
 Competitors that are not installed are named and skipped; `pip install "thermosim-engine[bench]"` brings JAX and
 diffrax. Run it with an environment that has thermosim, such as .venv/bin/python, on a machine that does nothing else.
+`--only gpu` measures on a graphics card, with `pip install "thermosim-engine[cuda]" "jax[cuda13]"`; where there is
+none, it says so, and the whole table does without.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ SECTIONS = (
     "start",
     "storage",
     "scale",
+    "gpu",
 )  # a file each in scripts/benchmarks
 
 
@@ -46,7 +49,7 @@ def main() -> int:
     for heading in ("what", "measured", "compared", "target"):
         table.add_column(heading, overflow="fold")
     missed = 0
-    for name in SECTIONS if arguments.only is None else (arguments.only,):
+    for name in _here() if arguments.only is None else (arguments.only,):
         section = importlib.import_module(f"benchmarks.{name}")
         with console.status(section.TITLE):
             lines = section.rows(arguments.quick)
@@ -65,6 +68,13 @@ def main() -> int:
         console.print("A smoke test: targets are for the full run.")
         return 0
     return 1 if missed else 0
+
+
+def _here() -> tuple[str, ...]:
+    """The sections of the whole table: that of a graphics card only where there is one."""
+    from benchmarks import gpu
+
+    return tuple(name for name in SECTIONS if name != "gpu" or not gpu.lacking())
 
 
 def _machine() -> str:

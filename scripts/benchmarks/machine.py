@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -92,6 +93,17 @@ def data_rows() -> np.ndarray:
 
 def jax_scan(task: Task) -> Callable[[], Booked]:
     """jit of lax.scan over steps with a scan over moves inside, arrays (replica, component), float64."""
+    learn = jax_learn(task)
+
+    def run() -> Booked:
+        work, heat = learn()
+        return np.asarray(work), np.asarray(heat)
+
+    return run
+
+
+def jax_learn(task: Task) -> Callable[[], tuple[Any, Any]]:
+    """The same, whose work and heat stay where JAX has made them."""
     import jax
     import jax.numpy as jnp
 
@@ -126,11 +138,7 @@ def jax_scan(task: Task) -> Callable[[], Booked]:
         state = (x, jnp.zeros_like(x), phi(x, 0.0), zero, zero, zero)
         return jax.lax.scan(step, state, jax.random.split(key, task.steps))[0]
 
-    def run() -> Booked:
-        result = learn(jax.random.PRNGKey(0))
-        return np.asarray(result[3]), np.asarray(result[4])
-
-    return run
+    return lambda: learn(jax.random.PRNGKey(0))[3:5]
 
 
 def require_agreement(name: str, booked: Booked, task: Task) -> None:

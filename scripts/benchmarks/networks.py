@@ -107,6 +107,12 @@ def data_rows(net: Net) -> np.ndarray:
 
 def jax_scan(net: Net) -> Callable[[], Booked]:
     """vmap of value_and_grad inside a jitted lax.scan over steps."""
+    learn = jax_learn(net)
+    return lambda: tuple(map(np.asarray, learn()))
+
+
+def jax_learn(net: Net) -> Callable[[], tuple[Any, ...]]:
+    """The same, whose sums stay where JAX has made them."""
     import jax
     import jax.numpy as jnp
 
@@ -146,7 +152,7 @@ def jax_scan(net: Net) -> Callable[[], Booked]:
         zero = jnp.zeros(net.replicas)
         return jax.lax.scan(step, (weights, (zero, zero, zero)), jax.random.split(key, net.steps))[0][1]
 
-    return lambda: tuple(map(np.asarray, learn(jax.random.PRNGKey(0))))
+    return lambda: tuple(learn(jax.random.PRNGKey(0)))
 
 
 def torch_func(net: Net) -> Callable[[], Booked]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.timing import Row, installed, interleaved, missing, target
 
-__all__ = ["grid_text", "rows"]
+__all__ = ["case_text", "grid_text", "rows"]
 
 TITLE = "Isotropic sphere, SGD at fixed effective learning rate, float64, two threads"
 THREADS = 2
@@ -26,7 +26,7 @@ RATES = np.geomspace(1e-3, 1e-1, 17)
 def grid_text(steps: int) -> str:
     """The paper's grid, shortened to `steps`."""
     return (
-        _case_text(3, 1, steps, 0, EVERY)
+        case_text(3, 1, steps, 0, EVERY)
         + """
     [sweep]
     "theta.learning_rate" = { logspace = [1e-3, 1e-1], num = 17 }
@@ -35,7 +35,8 @@ def grid_text(steps: int) -> str:
     )
 
 
-def _case_text(dimension: int, replicas: int, steps: int, first: int, every: int) -> str:
+def case_text(dimension: int, replicas: int, steps: int, first: int, every: int) -> str:
+    """The run as a user writes it."""
     return f"""
     [model]
     name = "isotropic-sphere"
@@ -66,7 +67,7 @@ def rows(quick: bool) -> list[Row]:
 def _cost_of_step(dimension: int, replicas: int, steps: int) -> Row:
     import thermosim
 
-    case = thermosim.load_case(_case_text(dimension, replicas, steps, steps, 1))
+    case = thermosim.load_case(case_text(dimension, replicas, steps, steps, 1))
     thermosim.simulate(case, threads=THREADS)
     seconds = interleaved({"": lambda: thermosim.simulate(case, threads=THREADS)}, 7)[""]
     step = 1e9 * seconds / (replicas * steps)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from thermosim.kernels import signatures
 from thermosim.kernels.declare import Part, function_at, inlined
 from thermosim.kernels.minibatch import draw_rows
@@ -116,6 +118,16 @@ def _copy(source, target):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _copy_states(now, states, target):  # type: ignore[no-untyped-def]
+    """states[now], (S, n, L)."""
+    for sample in range(states.shape[1]):
+        if now == 0:
+            _copy(states[0, sample], target[sample])
+        else:
+            _copy(states[1, sample], target[sample])
+
+
+@inlined
 def _copy_frame(  # type: ignore[no-untyped-def]
     now, frame, theta, states, phi, theta_path, x_path, frame_theta, frame_x, frame_phi, frame_theta_path, frame_x_path
 ):
@@ -126,9 +138,9 @@ def _copy_frame(  # type: ignore[no-untyped-def]
         _copy(theta_path, frame_theta_path[frame])
     if frame_phi.shape[0] > 0:
         _copy(phi, frame_phi[frame])
+    if frame_x.shape[0] > 0:
+        _copy_states(now, states, frame_x[frame])
     for sample in range(states.shape[1]):
-        if frame_x.shape[0] > 0:
-            _copy(states[now, sample], frame_x[frame, sample])
         if frame_x_path.shape[0] > 0:
             _copy(x_path[sample], frame_x_path[frame, sample])
 
@@ -202,25 +214,41 @@ def advance_by(  # type: ignore[no-untyped-def]
     What is done to it is written out for both, so that no index depends on the move: a GPU keeps a lane in registers.
     """
     samples = x.shape[0]
-    frame, next_frame, jumped = 0, first_frame, False
-    theta_block, x_block = -1, -1
+    s, stop, frame, due, jumped = 0, 0, 0, first_frame - first_step, False
+    theta_block, x_begins = -1, True
+    # rows of the tables, unsigned: no index that might count from the end
+    theta_row, theta_stride = np.uint64(0), np.uint64(1 if theta_table.shape[0] > 1 else 0)
+    x_row, x_stride = np.uint64(0), np.uint64(1 if x_table.shape[0] > 1 else 0)
+    _scale(theta_hyper, theta_factor, 0, theta_hyper_now)
+    if samples > 0:
+        _scale(x_hyper, x_factor, 0, x_hyper_now)
+        _fill_langevin(x_hyper_now, langevin)
     prepare(theta, constants, shared, derived, model_scratch)
     source = derived if derived.shape[0] > 0 else theta
     if first_step * tau & 1 == 0:
         _take_up(0, jump, x, states, source, constants, shared, phi, forces, work, model_scratch)
     else:
         _take_up(1, jump, x, states, source, constants, shared, phi, forces, work, model_scratch)
-    for s in range(-1, steps):
+    while True:
+        if s == stop:  # a frame is due, or it is the end
+            if s == due:
+                _copy_frame(
+                    (first_step + s) * tau & 1, frame, theta, states, phi, theta_path, x_path, frame_theta, frame_x,
+                    frame_phi, frame_theta_path, frame_x_path,
+                )  # fmt: skip
+                frame += 1
+                due += every
+            if s == steps:
+                break
+            stop = due if s < due < steps else steps
         step = first_step + s + 1
-        if 0 <= s < theta_factor.shape[1]:
+        if theta_factor.shape[1] > 1:
             _scale(theta_hyper, theta_factor, s, theta_hyper_now)
-        if samples > 0 and 0 <= s < x_factor.shape[1]:
+        if samples > 0 and x_factor.shape[1] > 1:
             _scale(x_hyper, x_factor, s, x_hyper_now)
             _fill_langevin(x_hyper_now, langevin)
-        for half in range(2 if s >= 0 else 0):
-            if (half == 0) != x_first:
-                if not theta_moves:
-                    continue
+        for half in range(2 if x_first else 1):  # a single turn leaves no loop; two where x goes first
+            if theta_moves and (half == 1) == x_first:
                 now = (step if x_first else step - 1) * tau & 1
                 drawn = step if turn == 0 or step <= turn else 2 * turn + 1 - step
                 theta_block = _fill_normals(seed, THETA_NOISE, drawn, theta_block, first_replica, theta_normal)
@@ -228,7 +256,7 @@ def advance_by(  # type: ignore[no-untyped-def]
                     fill_uniform(seed, THETA_ACCEPTANCE, drawn, first_replica, 0, theta_uniform)
                 if booking:
                     _copy(theta, before)
-                table = theta_table[min(s, theta_table.shape[0] - 1)]
+                table = theta_table[theta_row]
                 if drawn & 1 == 0 or theta_normal.shape[1] == 0:
                     theta_move(
                         seed, drawn, first_replica, theta, memory, derived, states[now], theta_normal[0],
@@ -248,8 +276,8 @@ def advance_by(  # type: ignore[no-untyped-def]
                     _jump(0, jump, states, source, constants, shared, phi, forces, x_path, model_scratch)
                 elif not jumped:
                     _jump(1, jump, states, source, constants, shared, phi, forces, x_path, model_scratch)
+            if half == 1:
                 continue
-            table = x_table[min(s, x_table.shape[0] - 1)]
             if restarts and (step - 1) * tau & 1 == 0:
                 _restart(
                     0, restart, seed, step, first_replica, states, source, constants, shared, data, first_row,
@@ -260,9 +288,11 @@ def advance_by(  # type: ignore[no-untyped-def]
                     1, restart, seed, step, first_replica, states, source, constants, shared, data, first_row,
                     row_count, phi, forces, x_path, model_scratch,
                 )  # fmt: skip
+            table = x_table[x_row]
             for move in range((step - 1) * tau, step * tau if samples > 0 else 0):
                 last = move == step * tau - 1
-                x_block = _fill_normals(seed, X_NOISE, move, x_block, first_replica, x_normal)
+                if (x_begins or move & 1 == 0) and x_normal.shape[1] > 0:
+                    fill_normal_pair(seed, X_NOISE, move >> 1, first_replica, 0, x_normal[0], x_normal[1])
                 if uniform.shape[0] > 0:
                     fill_uniform(seed, ACCEPTANCE, move, first_replica, 0, uniform)
                 if move & 1 == 0:
@@ -275,25 +305,9 @@ def advance_by(  # type: ignore[no-untyped-def]
                         1, x_move, states, source, constants, shared, table, langevin, x_normal, uniform, phi, forces,
                         x_path, jumped, last, model_scratch,
                     )  # fmt: skip
-                jumped = False
-        if step == next_frame:
-            if step * tau & 1 == 0:
-                _copy_frame(
-                    0, frame, theta, states, phi, theta_path, x_path, frame_theta, frame_x, frame_phi,
-                    frame_theta_path, frame_x_path,
-                )  # fmt: skip
-            else:
-                _copy_frame(
-                    1, frame, theta, states, phi, theta_path, x_path, frame_theta, frame_x, frame_phi,
-                    frame_theta_path, frame_x_path,
-                )  # fmt: skip
-            frame += 1
-            next_frame += every
-    for sample in range(samples):
-        if (first_step + steps) * tau & 1 == 0:
-            _copy(states[0, sample], x[sample])
-        else:
-            _copy(states[1, sample], x[sample])
+                jumped = x_begins = False
+        s, theta_row, x_row = s + 1, theta_row + theta_stride, x_row + x_stride
+    _copy_states((first_step + steps) * tau & 1, states, x)
 
 
 def advance(

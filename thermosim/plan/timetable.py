@@ -33,6 +33,16 @@ class Timetable:
     propagator: tuple[str, str, Mapping[str, Any], float, float] | None  # of a steady move of x: model's name, source
     # and constants, time step, temperature
 
+    @property
+    def theta_varies(self) -> bool:
+        """Whether hyper-parameters of theta change from step to step."""
+        return bool(self.turn) or any(map(is_schedule, self.theta))
+
+    @property
+    def x_varies(self) -> bool:
+        """Whether time steps or temperatures of x do."""
+        return any(map(is_schedule, self.x))
+
     def factors(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """What multiplies the hyper-parameters at steps first..last: (H, steps), one column if nothing is scheduled.
 

@@ -124,12 +124,13 @@ class LanesOnCard:
 
     def __init__(self, block: Block, card: Card, threads: int, width: int, watch: Watch | None) -> None:
         from thermosim.engines.cuda.group import Group
+        from thermosim.engines.cuda.kernel import columns_of
 
         self._block, self._card, self._step = block, card, 0
         self.watches = watch is not None
         self.most_frames = most_frames(block, card)
         runs = _runs(block.lanes, width, np.arange(block.lanes + 1) if watch is None else watch.edges)
-        self._kernel = kernel_of(block, card)
+        self._kernel, self._columns = kernel_of(block, card), columns_of(block)
         with self._talking():
             self._groups = [Group(block, first, last - first, watch, card.number) for first, last in runs]
             self._constant = self._made_once()
@@ -189,6 +190,8 @@ class LanesOnCard:
         theta_factor, x_factor = timetable.factors(start + 1, max(stop, start + 1))
         theta_table, x_table = timetable.tables(start + 1, max(stop, start + 1))
         tables = {"theta_factor": theta_factor, "x_factor": x_factor, "theta_table": theta_table, "x_table": x_table}
+        if wrong := [name for name, count in self._columns.items() if tables[name].shape[1] != count]:
+            raise ValueError(f"{', '.join(wrong)}: not as many columns as the kernel was compiled for")
         with self._talking():
             given = self._constant | {name: cuda.to_device(table) for name, table in tables.items()}
             given |= {"first_step": start, "steps": stop - start, "first_frame": first, "every": every}

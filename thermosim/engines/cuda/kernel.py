@@ -23,7 +23,7 @@ from thermosim.kernels.signatures import argument_names, signature_of
 from thermosim.kernels.types import Signature
 from thermosim.plan.block import Block
 
-__all__ = ["ARGUMENTS", "OF_LANE", "identity", "signature", "template_of"]
+__all__ = ["ARGUMENTS", "OF_LANE", "columns_of", "identity", "signature", "template_of"]
 
 _FUNCTIONS = ("prepare", "theta_move", "books", "jump", "restart", "x_move")  # that the loop is given
 _LOOP = tuple(name for name in argument_names(advance) if not name.endswith("_address"))
@@ -79,6 +79,18 @@ def _frozen_of(block: Block) -> dict[str, int]:
     }
 
 
+def columns_of(block: Block) -> dict[str, int]:
+    """Columns of tables that are always the same: the kernel makes sure of them, so that they are numbers there.
+
+    With others it would make no step; whoever launches it looks before.
+    """
+    timetable = block.timetable
+    theta_table, x_table = timetable.tables(1, 1)
+    columns = {"theta_table": theta_table.shape[1], "x_table": x_table.shape[1]}
+    changing = {"theta_factor": timetable.theta_varies, "x_factor": timetable.x_varies}
+    return columns | {name: 1 for name, varies in changing.items() if not varies}
+
+
 def identity(block: Block) -> tuple[str, bool]:
     """What the kernel is compiled of, as a text: equal ones are one kernel. And whether it knows everything."""
     complete = True
@@ -91,7 +103,7 @@ def identity(block: Block) -> tuple[str, bool]:
 
     called = addresses_of(block, of)
     unknown = 0 if complete else id(block.model)  # of a user's function not everything is known
-    return repr((called, _frozen_of(block), shapes_of_lane(block), _of_loop(), unknown)), complete
+    return repr((called, _frozen_of(block), _text(block), _of_loop(), unknown)), complete
 
 
 @functools.cache
@@ -142,6 +154,7 @@ def _text(block: Block) -> str:
             call.append(f"{name}[{':, ' * axes}lane : lane + 1]")
         else:
             call.append(name)
-    body = ["lane = cuda.grid(1)", "if lane >= theta_path.shape[1]:", "    return", *lines]
+    strange = " or ".join(f"{name}.shape[1] != {count}" for name, count in columns_of(block).items())
+    body = ["lane = cuda.grid(1)", f"if lane >= theta_path.shape[1] or {strange}:", "    return", *lines]
     body += [f"advance_by({', '.join((*_FUNCTIONS, *call))})", *after]
     return f"def one_lane({', '.join(ARGUMENTS)}):\n" + "".join(f"    {line}\n" for line in body)
