@@ -16,6 +16,7 @@ from thermosim.kernels.evaluate import energy_bindings
 from thermosim.kernels.lanes import dot
 from thermosim.kernels.minibatch import from_data
 from thermosim.models import model_of
+from thermosim.models.networks import dense, fixed, gelu, network, normalised, relu, residual, squared_error, tanh
 
 TILE, INTEGER = types.float64[:, ::1], types.int64
 SUMS = types.void(TILE, INTEGER, INTEGER, TILE, INTEGER, TILE, INTEGER, TILE, INTEGER, *[INTEGER] * 3)
@@ -121,13 +122,20 @@ NETS = [
     {"widths": [8, 5], "activation": "relu", "loss": "squared", "bias": "yes"},
     {"widths": [3, 10, 1], "activation": "relu", "loss": "squared", "bias": "no"},
 ]
-MODELS = [("rbm", {"dimension": 13, "hidden": 10}), *(("multilayer-perceptron", net) for net in NETS)]
+COMPOSED = [
+    [fixed(np.arange(49.0).reshape(7, 7) / 90.0 - 0.2), dense(9, bias=True), gelu, residual(dense(9), tanh),
+     normalised(5, gain=True), dense(2, bias=True)],
+    [dense(17, bias=True), relu, dense(20, bias=True), tanh, dense(2)],
+]  # fmt: skip
+MODELS = [(model_of("rbm"), {"dimension": 13, "hidden": 10})]
+MODELS += [(model_of("multilayer-perceptron"), net) for net in NETS]
+CASES = [(*one, rows) for one in MODELS for rows in ROWS[1:]]
+CASES += [(network("mine", inputs=7, layers=layers, loss=squared_error), {}, 4) for layers in COMPOSED]
 
 
-@pytest.mark.parametrize(("name", "values"), MODELS)
-@pytest.mark.parametrize("rows", ROWS[1:])
-def test_rows_together_give_the_bits_of_rows_one_by_one(name, values, rows):
-    model, rng, lanes = model_of(name), np.random.default_rng(1), 19
+@pytest.mark.parametrize(("model", "values", "rows"), CASES)
+def test_rows_together_give_the_bits_of_rows_one_by_one(model, values, rows):
+    rng, lanes = np.random.default_rng(1), 19
     data = rng.normal(size=(2 * rows, model.row_length(values), lanes))
     if model.discrete:
         data = (data > 0.0).astype(float)

@@ -28,12 +28,15 @@ import numpy as np
 from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 
-__all__ = ["FEWEST", "Dense", "for_rows", "rows_at_once"]
+__all__ = ["AS_THEY_COME", "FEWEST", "ROWS", "Dense", "for_rows", "rows_at_once"]
 
 _LANES = 8  # of one vector of 512 bits
 _WIDTHS = {1: (2 * _LANES, _LANES, 1), 4: (_LANES, 1), 5: (_LANES, 1)}  # of blocks of sums, by the rows
 _UNITS = {1: 8, 4: 4, 5: 4}  # of a block, by the rows: too small a loop over lanes is unrolled before it is a vector
 _COST = {1: 2.2, 4: 1.05, 5: 1.0}  # time of a row among so many, measured with 64 inputs and 64 units
+AS_THEY_COME = -1  # in the place of `opening`: products are added in the order of the inputs
+FEWEST = 128  # weights of a model for which several rows at a time are faster
+ROWS = tuple(_COST)  # how many can go together
 Function = Callable[..., Any]
 
 
@@ -43,9 +46,6 @@ class Dense:
 
     sums: Function
     outer: Function
-
-
-FEWEST = 128  # weights of a model for which several rows at a time are faster
 
 
 def rows_at_once(count: int) -> int:
@@ -151,6 +151,8 @@ def _sum(w, of_input, start, x, total, inputs, opening):  # type: ignore[no-unty
 @inlined
 def _input_at(place, inputs, opening):  # type: ignore[no-untyped-def]
     """Which input is added at this place of a sum."""
+    if opening < 0:
+        return place
     if place < opening:
         return opening - 1 - place
     after = place - opening

@@ -11,6 +11,7 @@ starts; the rest as in `kernels`, `other_kernels` and `losses`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.kernels.dense import FEWEST, ROWS
 from thermosim.model import Model, Parameter, Symmetry
 from thermosim.models.network_books import Books, Matrix, books, functionals
 from thermosim.models.network_symmetries import rescalings, unit_lengths
@@ -28,6 +30,7 @@ from thermosim.models.networks.losses import Loss
 __all__ = ["Composition", "composition", "network"]
 
 Function = Callable[..., Any]
+_FEW = min(rows for rows in ROWS if rows > 1)  # the fewest that go together
 composed_gradient: Any = None  # bound when a function is compiled
 
 
@@ -82,7 +85,35 @@ def composition(stack: Stack, loss: Loss) -> Composition:
         add_loss(f, row[inputs:], factor, loss, d, scratch[2 * outputs : 2 * outputs + 2])
         backward(theta, x, d, gradient, f, kept)  # nothing is passed on to the inputs
 
-    return Composition(stack, loss, gradient_of_row, books(_matrices(stack)), 2 * outputs + 2 + kernels.kept)
+    kept = max(kernels.kept, math.ceil(stack.kernels(True, _FEW).kept / _FEW))
+    rows = 2 * outputs + 2 + inputs + kept
+    return Composition(stack, loss, gradient_of_row, books(_matrices(stack)), rows)
+
+
+def gradient_of_rows(stack: Stack, loss: Loss, rows: int) -> Function:
+    """The same for so many rows of data at a time, whose inputs are copied to stand one after another."""
+    inputs, outputs, kernels, add_loss = (
+        stack.widths[0],
+        stack.outputs,
+        stack.kernels(True, rows),
+        loss.made(stack.outputs),
+    )
+    forward, backward, first_d, first_x = kernels.forward, kernels.backward, rows * outputs, 2 * rows * outputs + 2
+
+    def gradient_of_rows(row, theta, constants, shared, factor, loss, gradient, scratch):  # type: ignore[no-untyped-def]
+        n, f, d, work = row.shape[0] // rows, scratch[:first_d], scratch[first_d : first_x - 2], scratch[first_x - 2 :]
+        x, kept = scratch[first_x : first_x + rows * inputs], scratch[first_x + rows * inputs :]
+        for one in range(rows):
+            for i in range(inputs):
+                for lane in range(row.shape[1]):
+                    x[one * inputs + i, lane] = row[one * n + i, lane]
+        forward(theta, x, f, kept)
+        for one in range(rows):
+            here = slice(one * outputs, (one + 1) * outputs)
+            add_loss(f[here], row[one * n + inputs : (one + 1) * n], factor, loss, d[here], work)
+        backward(theta, x, d, gradient, f, kept)
+
+    return gradient_of_rows
 
 
 def _matrices(stack: Stack) -> list[Matrix]:
@@ -125,6 +156,8 @@ def network(name: str, *, inputs: int, layers: Sequence[Layer], loss: Loss, summ
         parameters=tuple(_group(number, *one) for number, one in enumerate(stack.matrices(), 1)),
         scratch_rows=lambda constants: made.scratch_rows,
         parameter_gradient=parameter_gradient,
+        gradient_of_rows=functools.partial(gradient_of_rows, stack, loss),
+        rows_share=lambda constants: sum(math.prod(shape) for _, shape in stack.matrices()) >= FEWEST,
         bound=lambda constants: made.bound,
         initial_theta={
             "he": lambda constants, hyper, normal, uniform: made.start(2.0, normal),

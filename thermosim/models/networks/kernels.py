@@ -22,7 +22,7 @@ from typing import Any
 from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 
-__all__ = ["Kernels", "around", "dense", "elementwise", "following"]
+__all__ = ["Kernels", "add", "around", "dense", "elementwise", "following", "opens_with_bias"]
 
 _SUM, _BACK = 16, 8  # products in one loop over lanes, rows that one writes
 Function = Callable[..., Any]
@@ -44,12 +44,17 @@ def dense(inputs: int, outputs: int, bias: int, first: bool) -> Kernels:
 
     Wide layers go in blocks; narrow ones have fewer functions, of which each costs a fifth of a second to compile.
     """
-    forward = _forward(inputs, outputs, bias) if inputs <= _SUM else _forward_in_blocks(inputs, outputs, bias)
+    forward = (_forward if opens_with_bias(inputs) else _forward_in_blocks)(inputs, outputs, bias)
     if first:
         backward = _back_of_first(inputs, outputs, bias)
     else:
         backward = (_back if outputs <= _BACK else _back_in_blocks)(inputs, outputs, bias)
     return Kernels(forward, backward, outputs * (inputs + bias), outputs)
+
+
+def opens_with_bias(inputs: int) -> bool:
+    """Whether a sum starts with the bias, which is added last where sums go in blocks."""
+    return inputs <= _SUM
 
 
 def elementwise(function: Function, units: int, first: bool) -> Kernels:
@@ -143,7 +148,7 @@ def _forward_in_blocks(inputs: int, outputs: int, bias: int) -> Function:
             for i in range(opening, inputs, _SUM):
                 added(row[i:], x[i:], y[j])
             if bias > 0:
-                _add(row[inputs], y[j])
+                add(row[inputs], y[j])
 
     return forward
 
@@ -177,7 +182,7 @@ def _back(inputs: int, outputs: int, bias: int) -> Function:
                     s = fma(w[j * stride, lane], slope, s)
                 total[lane] = s
         for j in range(outputs if bias else 0):
-            _add(d[j], of_weights[j * stride + inputs])
+            add(d[j], of_weights[j * stride + inputs])
 
     return backward
 
@@ -194,7 +199,7 @@ def _back_in_blocks(inputs: int, outputs: int, bias: int) -> Function:
                 here = i + j * stride
                 added(weights[here:], d[j:], x[i], of_weights[here:], of_x[i])
         for j in range(outputs if bias else 0):
-            _add(d[j], of_weights[j * stride + inputs])
+            add(d[j], of_weights[j * stride + inputs])
 
     return backward
 
@@ -233,12 +238,12 @@ def _back_of_first(inputs: int, outputs: int, bias: int) -> Function:
                 for i in range(rest):
                     of_values[i, lane] = fma(slopes[lane], values[i, lane], of_values[i, lane])
             if bias > 0:
-                _add(slopes, g[inputs])
+                add(slopes, g[inputs])
 
     return backward
 
 
 @inlined
-def _add(d, g):  # type: ignore[no-untyped-def]
+def add(d, g):  # type: ignore[no-untyped-def]
     for lane in range(d.shape[0]):
         g[lane] += d[lane]

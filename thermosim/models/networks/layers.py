@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thermosim.models.networks import kernels, other_kernels
+from thermosim.models.networks import rows as of_rows
 from thermosim.models.networks.activations import Activation
 from thermosim.models.networks.kernels import Kernels
 
@@ -145,11 +146,14 @@ class Stack:
                 found += Stack.of(layer.layers, inputs, "residual").matrices()
         return found
 
-    def kernels(self, first: bool) -> Kernels:
-        """Compiled functions; `first` where nothing below learns, so that nothing is passed on to it."""
+    def kernels(self, first: bool, rows: int = 1) -> Kernels:
+        """Compiled functions; `first` where nothing below learns, so that nothing is passed on to it.
+
+        With several rows at a time, they stand one after another wherever one stands.
+        """
         made, learns_below = list[Kernels](), not first
         for layer, inputs in zip(self.layers, self.widths, strict=False):
-            made.append(_kernels(layer, inputs, not learns_below))
+            made.append(_kernels(layer, inputs, not learns_below, rows))
             learns_below = learns_below or made[-1].parameters > 0
         return functools.reduce(kernels.following, made)
 
@@ -220,16 +224,19 @@ def _width(layer: Layer, inputs: int, where: str) -> int:
     return inputs if isinstance(layer, Activation) else layer.units
 
 
-def _kernels(layer: Layer, inputs: int, first: bool) -> Kernels:
-    if isinstance(layer, Dense):
-        return kernels.dense(inputs, layer.units, int(layer.bias), first)
-    if isinstance(layer, Normalised):
-        return other_kernels.normalised(inputs, layer.units, int(layer.gain), first)
-    if isinstance(layer, Fixed):
-        return other_kernels.fixed(layer.matrix, first)
+def _kernels(layer: Layer, inputs: int, first: bool, rows: int) -> Kernels:
     if isinstance(layer, Residual):
-        return kernels.around(Stack.of(layer.layers, inputs, "residual").kernels(first), first)
-    return kernels.elementwise(layer.function, inputs, first)
+        return kernels.around(Stack.of(layer.layers, inputs, "residual").kernels(first, rows), first)
+    if isinstance(layer, Activation):
+        return kernels.elementwise(layer.function, rows * inputs, first)
+    if isinstance(layer, Dense):
+        of_layer = inputs, layer.units, int(layer.bias), first
+        return kernels.dense(*of_layer) if rows == 1 else of_rows.dense(*of_layer, rows)
+    if isinstance(layer, Normalised):
+        one = other_kernels.normalised(inputs, layer.units, int(layer.gain), first)
+    else:
+        one = other_kernels.fixed(layer.matrix, first)
+    return one if rows == 1 else of_rows.one_by_one(one, inputs, rows)
 
 
 def _applied(layer: Layer, inputs: int, matrices: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:

@@ -56,6 +56,8 @@ PLAIN: dict[str, tuple[str, bool]] = {
     **dict.fromkeys(("components", "scratch_rows", "fresh_normals", "fresh_uniforms"), ("constants", True)),
     **dict.fromkeys(("resample_uniforms", "support"), ("constants", True)),
     "bound": ("constants", True),
+    "gradient_of_rows": ("rows", False),
+    "rows_share": ("constants", True),
     "inputs": ("constants", False),
     "targets": ("constants", True),
     "classes": ("constants", False),
@@ -84,8 +86,8 @@ _BOUND = ("COMPONENTS", "PARAMETERS", "DERIVED", "PREPARED", "BACKWARD")
 # what the engine binds for its templates: a user's function would see these instead of its own
 _BINDS = frozenset(
     {name.upper() for name in FUNCTIONALS}
-    | {"BATCH", "CONSTRAINT", "CONTRAST", "DECOUPLED", "DRIVEN", "TEMPERATURES", "TIME_STEPS"}
-    | {"book_loss", "book_sample", "evaluate", "gradient_of_loss", *COMPILED}
+    | {"BATCH", "CONSTRAINT", "CONTRAST", "DECOUPLED", "DRIVEN", "LEFT", "ROWS", "TEMPERATURES", "TIME_STEPS"}
+    | {"book_loss", "book_sample", "evaluate", "gradient_of_loss", "gradient_of_rows", *COMPILED}
 )
 _SECTION = ("name", "file")  # keys of [model] itself
 
