@@ -169,9 +169,9 @@ def test_minibatches_hand_over_rows_together_and_those_left_over(batch):
     data = (rng.random((2 * count, 13)) > 0.5).astype(float)
     found = []
     for rows in (1, 5):
-        bindings = energy_bindings(model, values) | {"BATCH": batch, "CONTRAST": False, "ROWS": rows}
+        bindings = energy_bindings(model, values) | {"BATCH": batch, "CONTRAST": False, "ROWS_TOGETHER": rows}
         bindings |= {
-            "LEFT": (batch or count) % rows if rows > 1 else 1,
+            "ROWS_LEFT": (batch or count) % rows if rows > 1 else 1,
             "gradient_of_rows": model.gradient_of_rows(rows),
         }
         kernel = compiled(from_data, signature, **bindings, parameter_gradient=model.parameter_gradient)

@@ -11,7 +11,7 @@ the address (seed, FRESH, pair of places of a step, replica, component), and nev
 Of a model that can take several rows at a time, with one look at theta, as many are handed over as are left.
 
 Templates; bound: parameter_gradient, stochastic_gradient of the model, BATCH (0 for all rows), CONTRAST; of a model
-that takes several rows at a time gradient_of_rows, ROWS, and LEFT, the rows that are left over.
+that takes several rows at a time gradient_of_rows, ROWS_TOGETHER, and ROWS_LEFT, the rows that are left over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from thermosim.streams import FRESH, MINIBATCH
 
 __all__ = ["draw_rows", "from_data", "from_law", "from_noise"]
 
-BATCH = ROWS = LEFT = 1
+BATCH = ROWS_TOGETHER = ROWS_LEFT = 1
 CONTRAST = False
 parameter_gradient = gradient_of_rows = stochastic_gradient = None
 
@@ -86,14 +86,14 @@ def from_data(  # type: ignore[no-untyped-def]
     _clear(loss, gradient)
     count = BATCH if BATCH > 0 else row_count
     share = 1.0 / count
-    together = count - LEFT if ROWS > 1 else 0
-    if ROWS > 1:
-        for first in range(0, together, ROWS):
-            for b in range(ROWS):
+    together = count - ROWS_LEFT if ROWS_TOGETHER > 1 else 0
+    if ROWS_TOGETHER > 1:
+        for first in range(0, together, ROWS_TOGETHER):
+            for b in range(ROWS_TOGETHER):
                 one = row[b * n : (b + 1) * n]
                 _fill(BATCH > 0, seed, step, first_replica, first + b, data, first_row, row_count, one, work[3])
             gradient_of_rows(row, derived, constants, shared, share, loss, gradient, scratch)
-    if LEFT > 0:
+    if ROWS_LEFT > 0:
         one = row[:n]
         for place in range(together, count):
             _fill(BATCH > 0, seed, step, first_replica, place, data, first_row, row_count, one, work[3])

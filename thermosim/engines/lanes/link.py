@@ -219,7 +219,7 @@ def _theta_move(block: Block, energy: Bindings, of: Callable[..., Any]) -> Any:
         bindings |= {"BATCH": block.batch, "CONTRAST": block.contrast}
         if model.gradient_of_rows and (rows := _rows_together(block)) > 1:
             left = (block.batch or block.data_rows) % rows
-            bindings |= {"ROWS": rows, "LEFT": left, "gradient_of_rows": model.gradient_of_rows(rows)}
+            bindings |= {"ROWS_TOGETHER": rows, "ROWS_LEFT": left, "gradient_of_rows": model.gradient_of_rows(rows)}
         bindings |= {"parameter_gradient": model.parameter_gradient, "gradient_of_loss": source}
     if block.constraint:
         bindings["CONSTRAINT"] = CONSTRAINTS[block.constraint]

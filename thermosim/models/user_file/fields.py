@@ -86,7 +86,17 @@ _BOUND = ("COMPONENTS", "PARAMETERS", "DERIVED", "PREPARED", "BACKWARD")
 # what the engine binds for its templates: a user's function would see these instead of its own
 _BINDS = frozenset(
     {name.upper() for name in FUNCTIONALS}
-    | {"BATCH", "CONSTRAINT", "CONTRAST", "DECOUPLED", "DRIVEN", "LEFT", "ROWS", "TEMPERATURES", "TIME_STEPS"}
+    | {
+        "BATCH",
+        "CONSTRAINT",
+        "CONTRAST",
+        "DECOUPLED",
+        "DRIVEN",
+        "ROWS_LEFT",
+        "ROWS_TOGETHER",
+        "TEMPERATURES",
+        "TIME_STEPS",
+    }
     | {"book_loss", "book_sample", "evaluate", "gradient_of_loss", "gradient_of_rows", *COMPILED}
 )
 _SECTION = ("name", "file")  # keys of [model] itself
