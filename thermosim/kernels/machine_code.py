@@ -27,7 +27,7 @@ from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
 from thermosim.kernels import disk_cache, types
-from thermosim.kernels.declare import TWO_VECTORS, CompileError, FunctionAt, Part, is_inlined
+from thermosim.kernels.declare import TWO_VECTORS, CompileError, FunctionAt, Part, is_inlined, place_of
 from thermosim.kernels.identity import identity_of, named, names_of
 from thermosim.kernels.intrinsics import INTRINSICS, KernelArray, function_at
 
@@ -54,7 +54,7 @@ class _Lower(Lower):
     def lower_function_body(self) -> Any:
         """Note where the innermost loops end."""
         self._ends = set[int]()
-        if self.func_ir.func_id.code in TWO_VECTORS:
+        if place_of(self.func_ir.func_id.code) in TWO_VECTORS:
             loops = list(compute_cfg_from_blocks(self.blocks).loops().values())
             innermost = [loop for loop in loops if sum(other.header in loop.body for other in loops) == 1]
             for loop in innermost:
