@@ -25,12 +25,13 @@ __all__ = [
     "inlined",
     "instruction",
     "is_inlined",
+    "place_of",
     "scope_of",
     "two_vectors",
 ]
 
 INTERPRETED: dict[int, Callable[..., Any]] = {}  # by address, where the compiler is switched off
-TWO_VECTORS: set[CodeType] = set()  # code of functions that are marked so
+TWO_VECTORS: set[tuple[str, int]] = set()  # where functions start that are marked so
 
 
 class CompileError(Exception):
@@ -58,8 +59,14 @@ def two_vectors(function: _Function) -> _Function:
     It is for loops with so long a chain of instructions, each waiting for the one before, that a processor sees no end
     of it: the second vector fills the waiting. The bits are the same.
     """
-    TWO_VECTORS.add(function.__code__)  # type: ignore[attr-defined]
+    function.__dict__["two_vectors"] = True
+    TWO_VECTORS.add(place_of(function.__code__))  # type: ignore[attr-defined]
     return function
+
+
+def place_of(code: CodeType) -> tuple[str, int]:
+    """File and line: numba exchanges the code of functions while a profiler looks on."""
+    return code.co_filename, code.co_firstlineno
 
 
 def is_inlined(value: Any) -> bool:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from thermosim.kernels.declare import TWO_VECTORS, FunctionAt, Part, scope_of
+from thermosim.kernels.declare import FunctionAt, Part, scope_of
 from thermosim.kernels.types import Array, Scalar, Signature, Tuple
 
 __all__ = ["Identity", "combined", "identity_of", "identity_of_modules", "kernel_identity", "named", "names_of"]
@@ -189,7 +189,7 @@ class _Reader:
             self._foreign(function)
             return
         self.code(function.__code__)
-        if function.__code__ in TWO_VECTORS:
+        if "two_vectors" in function.__dict__:
             self.put("two vectors")
         self._sequence("defaults", (function.__defaults__, function.__kwdefaults__))
         for cell in function.__closure__ or ():

@@ -26,7 +26,7 @@ from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
 from thermosim.kernels import disk_cache, types
-from thermosim.kernels.declare import TWO_VECTORS, CompileError, Part
+from thermosim.kernels.declare import TWO_VECTORS, CompileError, Part, place_of
 from thermosim.kernels.intrinsics import KernelArray, function_at
 from thermosim.kernels.naming import Names
 
@@ -53,7 +53,7 @@ class _Lower(Lower):
     def lower_function_body(self) -> Any:
         """Note where the innermost loops end."""
         self._ends = set[int]()
-        if self.func_ir.func_id.code in TWO_VECTORS:
+        if place_of(self.func_ir.func_id.code) in TWO_VECTORS:
             loops = list(compute_cfg_from_blocks(self.blocks).loops().values())
             innermost = [loop for loop in loops if sum(other.header in loop.body for other in loops) == 1]
             for loop in innermost:
