@@ -79,17 +79,17 @@ def _needs_rows(case: Any, workers: int, trial: bool, device: str) -> list[tuple
     at_once = "all replicas at one time" if passes == 1 else f"{passes} runs of replicas one after the other"
     free = machine.free_disk(Path("here"))
     of = f"{size_text(needs.machine.free)} free of {size_text(needs.machine.total)}"
-    rows.append(("memory", f"{size_text(needs.memory)}, {at_once}; {of}{_red(needs.memory > needs.machine.free)}"))
+    rows.append(("memory", f"{size_text(needs.memory)}, {at_once}; {of}{_too_much(needs.memory > needs.machine.free)}"))
     sizes = f"up to {size_text(needs.disk)} while it runs, {size_text(needs.disk_virtual)} with --virtual"
     rows.append(("file", size_text(needs.file)))
-    rows.append(("disk", f"{sizes}; {size_text(free)} free here{_red(needs.disk > free)}"))
+    rows.append(("disk", f"{sizes}; {size_text(free)} free here{_too_much(needs.disk > free)}"))
     whole = needs.memory_of_dataset
-    rows.append(("no file", f"{size_text(whole)} of memory with simulate(case){_red(whole > needs.machine.free)}"))
+    rows.append(("no file", f"{size_text(whole)} of memory with simulate(case){_too_much(whole > needs.machine.free)}"))
     return rows
 
 
-def _red(much: bool) -> str:
-    return " [red]more than is free here[/red]" if much else ""
+def _too_much(much: bool) -> str:
+    return ": more than is free here" if much else ""
 
 
 def _moves(settings: Any) -> str:

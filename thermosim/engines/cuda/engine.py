@@ -96,8 +96,8 @@ def _rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
 def _failure(card: Card, error: Exception) -> str:
     """What a card's failure means to a user."""
     return (
-        f"{card.name} (cuda:{card.number}) failed: {said_of_failure(error)}. What was sealed is whole; `thermosim "
-        "resume` goes on from there to the same numbers, here or with --device cpu."
+        f"{card.name} (cuda:{card.number}) failed: {said_of_failure(error)}. What was sealed until then, if "
+        "anything was, is whole: `thermosim resume` goes on from there to the same numbers, here or with --device cpu."
     )
 
 
