@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Card", "cards_of", "current", "device_faults", "free_memory", "is_device"]
+__all__ = ["Card", "cards_of", "current", "device_faults", "free_dropped", "free_memory", "is_device"]
 
 _DEVICE = re.compile(r"cuda(:\d+)?")
 _OLDEST = (6, 0)  # compute capability of the first cards that numba's compiler still knows
@@ -75,6 +75,15 @@ def free_memory(card: Card) -> float:
         return card.memory
     with current(card):
         return float(cuda.current_context().get_memory_info().free)
+
+
+def free_dropped() -> None:
+    """Free now what nobody holds of the memory of the card that is current: numba waits until there is more of it."""
+    from numba import cuda
+
+    pending = getattr(cuda.current_context(), "deallocations", None)  # the simulator has none
+    if pending is not None:
+        pending.clear()
 
 
 @contextmanager

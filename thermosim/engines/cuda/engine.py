@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
-from thermosim.engines.cuda.cards import Card, current, free_memory
+from thermosim.engines.cuda.cards import Card, current, free_dropped, free_memory
 from thermosim.engines.engine import DeviceError, Engine, Take
 from thermosim.kernels.declare import CompileError
 from thermosim.plan.block import Block, rows_of_block
@@ -207,4 +207,6 @@ class LanesOnCard:
         """End the threads, and free the card's memory."""
         if self._pool is not None:
             self._pool.shutdown()
-        self._groups, self._constant = [], {}
+        with suppress(Exception), current(self._card):  # one that failed has nothing to free
+            self._groups, self._constant = [], {}
+            free_dropped()
