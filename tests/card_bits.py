@@ -69,7 +69,7 @@ def advanced(device, block, start, width, threads):
     lanes = engine_of(device).open(block, threads, width)
     frames = {}
 
-    def take(piece, given, *_):  # and what a card has seen of it
+    def take(piece, given, seen=None):
         for name, array in given.items():
             room = frames.setdefault(name, np.full((array.shape[0], block.lanes, *array.shape[2:]), np.nan))
             room[:, piece] = array
