@@ -48,6 +48,8 @@ def device_kernel(template: Part, signature: types.Signature, code: str | None =
     """
     if SIMULATED:
         return _Simulated(cuda.jit(_quietly(AS_COMPILED.bound(template))))
+    from numba.cuda.core.caching import NullCache
+
     from thermosim.kernels.device_cache import DeviceCache, cached_as
 
     with _compiling, _without_contraction():
@@ -55,6 +57,8 @@ def device_kernel(template: Part, signature: types.Signature, code: str | None =
         if name := code and cached_as(code, cuda.get_current_device().compute_capability):
             kernel._cache = DeviceCache(name)
         kernel.compile(_signature(signature))
+    kernel._cache = NullCache()
+    kernel.disable_compile()  # for arguments of other types it would be compiled at its launch, and contracted
     return kernel
 
 

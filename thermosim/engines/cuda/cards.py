@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from thermosim.engines.cuda.obstacles import hidden, oldest_capability, said_of_failure, why_no_card, why_no_compiler
 
-__all__ = ["Card", "cards_of", "current", "device_faults", "free_memory", "is_device"]
+__all__ = ["Card", "cards_of", "current", "device_faults", "free_dropped", "free_memory", "is_device"]
 
 _DEVICE = re.compile(r"cuda(:\d+)?")
 SIMULATED_CARDS = 1  # where the simulator is on
@@ -84,6 +84,15 @@ def free_memory(card: Card) -> float:
         return card.memory
     with current(card):
         return float(cuda.current_context().get_memory_info().free)
+
+
+def free_dropped() -> None:
+    """Free now what nobody holds of the memory of the card that is current: numba waits until there is more of it."""
+    from numba import cuda
+
+    pending = getattr(cuda.current_context(), "deallocations", None)  # the simulator has none
+    if pending is not None:
+        pending.clear()
 
 
 @contextmanager

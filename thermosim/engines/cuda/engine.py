@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
-from thermosim.engines.cuda.cards import Card, current
+from thermosim.engines.cuda.cards import Card, current, free_dropped
 from thermosim.engines.cuda.memory import bytes_of_thread, group_width, most_frames, most_lanes, most_of_thread
 from thermosim.engines.cuda.obstacles import is_of_cuda, said_of_failure
 from thermosim.engines.engine import DeviceError, Engine, Take, Watch
@@ -224,4 +224,6 @@ class LanesOnCard:
         """End the threads, and free the card's memory."""
         if self._pool is not None:
             self._pool.shutdown()
-        self._groups, self._constant = [], {}
+        with suppress(Exception), current(self._card):  # one that failed has nothing to free
+            self._groups, self._constant = [], {}
+            free_dropped()
