@@ -68,3 +68,12 @@ def test_nvrtc_translates_them_for_cards():
         pytest.skip(f"NVRTC is not installed: {error}")
     assert isinstance(code, core.ObjectCode)
     assert b"drag" in code.code
+
+
+def test_without_a_card_the_section_says_what_is_missing(monkeypatch):
+    import bench
+    from benchmarks import gpu
+
+    monkeypatch.setattr(gpu, "lacking", lambda: "no card is here")
+    assert [(row.figure, row.met) for row in gpu.rows(True)] == [("no card is here", None)]
+    assert bench._here() == tuple(name for name in bench.SECTIONS if name != "gpu")
