@@ -180,11 +180,11 @@ class _OffByOneBit:
         true = lanes.advance
 
         def advance(stop, first, every, take):
-            def spoilt(piece, given):
+            def spoilt(piece, given, seen):
                 given = {name: array.copy() for name, array in given.items()}
                 if stop == block.steps:
                     given["heat"][-1, 1] = np.nextafter(given["heat"][-1, 1], 1e9)
-                take(piece, given)
+                take(piece, given, seen)
 
             true(stop, first, every, spoilt)
 

@@ -163,14 +163,21 @@ def advance_part(
         stepper = Stepper(
             outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames, device=device
         )
-    begin = time.perf_counter()
-    while stepper.recorded < outline.steps:
-        stepper.advance_chunk(outline.steps)
+    try:
+        return _advanced(job, folder, stepper, task)
+    finally:
+        stepper.close()
+
+
+def _advanced(job: Job, folder: Path | None, stepper: Stepper, task: Task) -> Result | None:
+    """Go on for the time of a task, and seal or return what was made."""
+    begin, steps = time.perf_counter(), stepper.block.steps
+    while stepper.recorded < steps:
+        stepper.advance_chunk(steps)
         late = stepper.recorded > task.step and time.perf_counter() - begin > task.seconds
         if stepper.full or late or job.token in _stopped:
             break
     if stepper.recorded == task.step:  # in its warm-up still
-        stepper.close()
         return None
     stretch = Stretch(task.block, task.first_lane, task.lanes, task.step, stepper.recorded)
     frames, snapshot = stepper.take(), stepper.snapshot()

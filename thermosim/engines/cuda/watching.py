@@ -15,6 +15,7 @@ from thermosim.engines.engine import Seen, Sum, Watch
 from thermosim.engines.lanes.link import rows_of_theta
 from thermosim.kernels.declare import Part
 from thermosim.kernels.device_code import device_kernel
+from thermosim.kernels.identity import identity_of
 from thermosim.kernels.types import Signature
 from thermosim.plan.block import Block
 
@@ -27,7 +28,8 @@ _THREADS = 128
 def _kernel(name: str, card: int) -> Any:
     """Compiled for the card that is current, whose number is given."""
     signature: Signature = getattr(on_card, name.upper())
-    return device_kernel(Part(getattr(on_card, name), {}), signature)
+    part = Part(getattr(on_card, name), {})
+    return device_kernel(part, signature, identity_of(signature, part).digest)
 
 
 class Watching:
