@@ -39,7 +39,7 @@ class CountingLanes:
     def sums(self) -> dict[str, np.ndarray]:
         return {}
 
-    def restore_sums(self, sums: Any) -> None:
+    def restore_sums(self, sums: Any, lost: Any) -> None:
         pass
 
     def quarantine(self, lanes: np.ndarray) -> None:

@@ -84,8 +84,8 @@ class Lanes(Protocol):
     def sums(self) -> dict[str, np.ndarray]:
         """A copy of the running sums of an engine that watches: {"summary/x/mean": (..., lanes or cohorts)}."""
 
-    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
-        """Take them up."""
+    def restore_sums(self, sums: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+        """Take them up; and which lanes were `lost` (lanes,): what they come to later is nobody's."""
 
     def quarantine(self, lanes: np.ndarray) -> None:
         """Make these lanes NaN; `take` may call it for lanes that it was given."""

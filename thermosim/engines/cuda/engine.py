@@ -136,7 +136,7 @@ class LanesOnCard:
             self._constant = self._made_once()
         self.pieces = tuple(piece for group in self._groups for piece in group.pieces)
         self.shortest = _CALL_SECONDS
-        self._lost: list[np.ndarray] = []
+        self._lost = np.zeros(block.lanes, bool)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def _made_once(self) -> dict[str, Any]:
@@ -151,16 +151,15 @@ class LanesOnCard:
         with self._talking():
             for group in self._groups:
                 group.restore(state)
-        self._step, self._lost = step, []
+        self._step, self._lost = step, np.zeros(self._block.lanes, bool)
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of the state of all lanes: theta, memory, x, and the ledgers of both."""
         with self._talking():
             parts = [group.state() for group in self._groups]
         whole = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
-        for lanes in self._lost:
-            for array in whole.values():
-                array[..., lanes] = np.nan
+        for array in whole.values():
+            array[..., self._lost] = np.nan
         return whole
 
     def sums(self) -> dict[str, np.ndarray]:
@@ -171,15 +170,15 @@ class LanesOnCard:
             parts = [group.sums() for group in self._groups]
         return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
-    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
-        """Take them up."""
+    def restore_sums(self, sums: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+        """Take them up, of lanes of which some were lost."""
         with self._talking():
             for group in self._groups:
-                group.restore_sums(sums)
+                group.restore_sums(sums, lost)
 
     def quarantine(self, lanes: np.ndarray) -> None:
         """Make these lanes NaN wherever they are told; on the card they go on, which nobody sees."""
-        self._lost.append(np.array(lanes))
+        self._lost[lanes] = True
 
     def advance(self, stop: int, first: int, every: int, take: Take) -> None:
         """Go on to step `stop`: all groups are sent on their way, and taken as they come back."""

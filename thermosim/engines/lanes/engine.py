@@ -132,7 +132,7 @@ class LanesOfTiles:
         """None: frames are delivered."""
         return {}
 
-    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
+    def restore_sums(self, sums: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
         """There are none."""
 
     def quarantine(self, lanes: np.ndarray) -> None:
