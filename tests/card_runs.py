@@ -20,6 +20,7 @@ from thermosim.plan.outline import plan
 from thermosim.run import devices
 from thermosim.run import simulate as running
 from thermosim.run.execution import Interrupted
+from thermosim.run.kept import bytes_of_sums
 from thermosim.run.stepper import Stepper
 from thermosim.storage import parts_folder, read_manifest
 
@@ -156,6 +157,7 @@ def test_a_lane_that_was_lost_stays_lost_though_it_is_finite_again(cases):
         stepper.close()
     here, there = ends
     assert here.keys() == there.keys()
+    assert sum(there[name].nbytes for name in there if "/" in name) == pytest.approx(33 * bytes_of_sums(outline))
     assert np.isnan(here["summary/x/last"][..., [4, 20]]).all()
     assert here["diverged_step"].max() == 1
     for name, array in here.items():

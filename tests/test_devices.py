@@ -199,6 +199,19 @@ def test_lanes_fit_the_memory_of_the_card_and_of_the_machine(trap, two_cards, mo
     assert 0.3e9 < takes.running(one, 2) <= 0.4e9
 
 
+def test_running_sums_take_their_share_of_a_card(trap, two_cards, monkeypatch):
+    """With 1000 lags 3005 numbers of each component, beside which the state of a trap is nothing."""
+    monkeypatch.setattr(machine, "memory", lambda: Memory(1e13, 1e13))
+    kept = '[record.x]\nevery = 7\nkeep = ["correlation", "mean"]\nlags = 1000\n'
+    more = {"run.steps": 10**4}
+    (block,) = plan(thermosim.load_case(trap + kept, {"ensemble.replicas": 10**7} | more))
+    sums = 8 * block.lane.components * (2 + 2 * 1000 + 1001 + 2)
+    beside = 132 * 2048 * memory.bytes_of_thread(block.lane)
+    fits = (0.8e9 - beside) / (memory.bytes_of_lane(block.lane, engine_of()) + sums)
+    assert lanes_at_once(block, 2, devices=("cuda:0",)) == pytest.approx(fits, rel=0.002)
+    assert on_cards.on_cards(thermosim.load_case(trap + kept, more), "cuda:0").lane > sums
+
+
 def test_the_memory_of_a_thread_is_that_of_its_arrays(trap, sphere):
     from thermosim.engines.cuda.kernel import shapes_of_lane
 

@@ -114,8 +114,8 @@ class Engine(Protocol):
     def bytes_per_lane(self, block: Block) -> float:
         """Memory that each of these takes from `open` to `close`, apart from frames."""
 
-    def most_lanes(self, block: Block) -> int:
-        """How many lanes of a block fit the memory that the engine has of its own."""
+    def most_lanes(self, block: Block, sums: float = 0.0) -> int:
+        """How many lanes of a block fit the memory that the engine has of its own, each with `sums` bytes of sums."""
 
     def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
         """The arrays of `state`, without their last axis, the lanes; float64."""

@@ -74,9 +74,9 @@ class CudaEngine:
         """Of the host: what the start and the state take on their way."""
         return 8.0 * (rows_of_block(block) + _rows(self.state_shapes(block)))
 
-    def most_lanes(self, block: Block) -> int:
-        """Lanes that fit the card, with a frame of each."""
-        return most_lanes(block, self._lanes, self.card)
+    def most_lanes(self, block: Block, sums: float = 0.0) -> int:
+        """Lanes that fit the card, with a frame of each, and so many bytes of running sums."""
+        return most_lanes(block, self._lanes, self.card, sums)
 
     def open(self, block: Block, threads: int = 1, width: int | None = None, watch: Watch | None = None) -> LanesOnCard:
         """Groups of about `width` lanes, by default as many as fill the card."""
@@ -128,12 +128,12 @@ class LanesOnCard:
 
         self._block, self._card, self._step = block, card, 0
         self.watches = watch is not None
-        self.most_frames = most_frames(block, card)
         runs = _runs(block.lanes, width, np.arange(block.lanes + 1) if watch is None else watch.edges)
         self._kernel, self._columns = kernel_of(block, card), columns_of(block)
         with self._talking():
             self._groups = [Group(block, first, last - first, watch, card.number) for first, last in runs]
             self._constant = self._made_once()
+        self.most_frames = most_frames(block, card)  # in what is left
         self.pieces = tuple(piece for group in self._groups for piece in group.pieces)
         self.shortest = _CALL_SECONDS
         self._lost = np.zeros(block.lanes, bool)
