@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from thermosim.engines import engine_of
 from thermosim.engines.cuda import cards, memory, obstacles
 from thermosim.engines.cuda.cards import Card
 from thermosim.plan.outline import plan
-from thermosim.run import devices, machine, on_cards
+from thermosim.run import devices, machine, on_cards, tasks
 from thermosim.run.execution import Execution
 from thermosim.run.footprint import footprint, lanes_at_once
 from thermosim.run.machine import Memory
@@ -130,6 +131,20 @@ def test_failures_of_a_card_are_told_from_those_of_the_program():
     assert "the memory of this machine is not enough" in _failure(card, pinned)
     other = CudaError("[2] Call to cuStreamSynchronize results in CUDA_ERROR_ILLEGAL_ADDRESS")
     assert "cuStreamSynchronize results in CUDA_ERROR_ILLEGAL_ADDRESS" in _failure(card, other)
+
+
+def test_processes_of_a_machine_take_its_cards_in_turn(tmp_path, monkeypatch):
+    """Numbers from 0 on; that of a process which has ended is free again."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    take = "from thermosim.run.tasks import _number_here as n; print(n(), n(), flush=True); input()"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    how = {"env": environment, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", take], **how) as other:
+        assert other.stdout.readline().split() == ["0", "0"]
+        assert tasks._number_here.__wrapped__() == 1
+        other.communicate("\n")
+    assert tasks._number_here.__wrapped__() == 0
+    assert tasks._number_here.__wrapped__() == 2
 
 
 def test_a_worker_sends_its_refusal_whole():
