@@ -16,9 +16,12 @@ from tests.tiny_cases import CASES, write_files
 from thermosim.engines.cuda import cards
 from thermosim.engines.cuda.group import Group
 from thermosim.engines.engine import DeviceError
+from thermosim.plan.outline import plan
 from thermosim.run import devices
 from thermosim.run import simulate as running
 from thermosim.run.execution import Interrupted
+from thermosim.run.kept import bytes_of_sums
+from thermosim.run.stepper import Stepper
 from thermosim.storage import parts_folder, read_manifest
 
 pytestmark = pytest.mark.skipif(
@@ -137,6 +140,28 @@ def test_begun_on_one_and_gone_on_with_on_the_other(name, first, then, cases, tm
     assert read_manifest(parts_folder(there)).segments
     thermosim.resume(there, device=then).close()
     assert digest(there) == digest(here)
+
+
+def test_a_lane_that_was_lost_stays_lost_though_it_is_finite_again(cases):
+    """As where theta is prescribed and x is drawn anew; a stretch begins with what was lost before."""
+    (outline,) = plan(cases["summaries"])
+    begun = Stepper(outline, 0, 33, most_frames=9)
+    begun.advance_chunk(3)
+    snapshot, ends = begun.snapshot(), []
+    snapshot["status"][[4, 20]], snapshot["diverged_step"][[4, 20]] = 2, 1
+    for device, width in (("cpu", 32), ("cuda", 7)):
+        stepper = Stepper(outline, 0, 33, snapshot, 3, tile_width=width, most_frames=9, device=device)
+        while stepper.recorded < 7:
+            stepper.advance_chunk(7)
+        ends.append(stepper.snapshot() | stepper.take())
+        stepper.close()
+    here, there = ends
+    assert here.keys() == there.keys()
+    assert sum(there[name].nbytes for name in there if "/" in name) == pytest.approx(33 * bytes_of_sums(outline))
+    assert np.isnan(here["summary/x/last"][..., [4, 20]]).all()
+    assert here["diverged_step"].max() == 1
+    for name, array in here.items():
+        assert np.array_equal(array, there[name], equal_nan=array.dtype.kind == "f"), name
 
 
 @pytest.mark.parametrize("more", [{"steps": 5}, {"replicas": 3}])

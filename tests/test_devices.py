@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from thermosim.engines import engine_of
 from thermosim.engines.cuda import cards, memory, obstacles
 from thermosim.engines.cuda.cards import Card
 from thermosim.plan.outline import plan
-from thermosim.run import devices, machine, on_cards
+from thermosim.run import devices, machine, on_cards, tasks
 from thermosim.run.execution import Execution
 from thermosim.run.footprint import footprint, lanes_at_once
 from thermosim.run.machine import Memory
@@ -132,6 +133,20 @@ def test_failures_of_a_card_are_told_from_those_of_the_program():
     assert "cuStreamSynchronize results in CUDA_ERROR_ILLEGAL_ADDRESS" in _failure(card, other)
 
 
+def test_processes_of_a_machine_take_its_cards_in_turn(tmp_path, monkeypatch):
+    """Numbers from 0 on; that of a process which has ended is free again."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    take = "from thermosim.run.tasks import _number_here as n; print(n(), n(), flush=True); input()"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    how = {"env": environment, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", take], **how) as other:
+        assert other.stdout.readline().split() == ["0", "0"]
+        assert tasks._number_here.__wrapped__() == 1
+        other.communicate("\n")
+    assert tasks._number_here.__wrapped__() == 0
+    assert tasks._number_here.__wrapped__() == 2
+
+
 def test_a_worker_sends_its_refusal_whole():
     fault = pickle.loads(pickle.dumps(CaseError(["device = 'cuda': none."], "the worker on n1")))
     assert str(fault) == "the worker on n1 has 1 fault:\n\n  device = 'cuda': none."
@@ -197,6 +212,19 @@ def test_lanes_fit_the_memory_of_the_card_and_of_the_machine(trap, two_cards, mo
     takes = footprint(block, "cuda:0")
     assert 0.15e9 < takes.running(two, 2) <= 0.2e9
     assert 0.3e9 < takes.running(one, 2) <= 0.4e9
+
+
+def test_running_sums_take_their_share_of_a_card(trap, two_cards, monkeypatch):
+    """With 1000 lags 3005 numbers of each component, beside which the state of a trap is nothing."""
+    monkeypatch.setattr(machine, "memory", lambda: Memory(1e13, 1e13))
+    kept = '[record.x]\nevery = 7\nkeep = ["correlation", "mean"]\nlags = 1000\n'
+    more = {"run.steps": 10**4}
+    (block,) = plan(thermosim.load_case(trap + kept, {"ensemble.replicas": 10**7} | more))
+    sums = 8 * block.lane.components * (2 + 2 * 1000 + 1001 + 2)
+    beside = 132 * 2048 * memory.bytes_of_thread(block.lane)
+    fits = (0.8e9 - beside) / (memory.bytes_of_lane(block.lane, engine_of()) + sums)
+    assert lanes_at_once(block, 2, devices=("cuda:0",)) == pytest.approx(fits, rel=0.002)
+    assert on_cards.on_cards(thermosim.load_case(trap + kept, more), "cuda:0").lane > sums
 
 
 def test_the_memory_of_a_thread_is_that_of_its_arrays(trap, sphere):

@@ -39,7 +39,7 @@ class CountingLanes:
     def sums(self) -> dict[str, np.ndarray]:
         return {}
 
-    def restore_sums(self, sums: Any) -> None:
+    def restore_sums(self, sums: Any, lost: Any) -> None:
         pass
 
     def quarantine(self, lanes: np.ndarray) -> None:
@@ -77,7 +77,7 @@ class CountingEngine:
     def bytes_per_lane(self, block: Any) -> float:
         return 100.0
 
-    def most_lanes(self, block: Any) -> int:
+    def most_lanes(self, block: Any, sums: float = 0.0) -> int:
         return 10**9
 
     def state_shapes(self, block: Any) -> dict[str, tuple[int, ...]]:

@@ -155,8 +155,8 @@ def test_a_machine_that_rounds_otherwise_is_told(other_numpy, monkeypatch, tmp_p
 PROBES = "from thermosim.run import rounding as r; print(r.rounding_of_functions(), r.rounding_of_sums())"
 
 
-def probed(**environment):
-    command = [sys.executable, "-W", "ignore", "-c", PROBES]
+def probed(probes=PROBES, **environment):
+    command = [sys.executable, "-W", "ignore", "-c", probes]
     run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
     return run.stdout.split()
 
@@ -171,6 +171,17 @@ def test_the_probes_see_other_processors():
     functions, sums = probed(NPY_DISABLE_CPU_FEATURES=" ".join(newer), OPENBLAS_CORETYPE="Nehalem")
     assert functions != here[0]
     assert sums != here[1]
+
+
+@pytest.mark.parametrize("name", ["exp", "cos"])
+def test_one_function_of_the_c_library_is_enough(name):
+    """glibc has code with fused multiply-adds, and without: the results differ at a few of ten thousand numbers."""
+    features = np._core._multiarray_umath.__cpu_features__
+    if platform.libc_ver()[0] != "glibc" or not features.get("X86_V3"):
+        pytest.skip("this machine has one code for it")
+    probe = f"import math; from thermosim.run import rounding as r; r._ELEMENTARY, r._OF_C = (), (math.{name},); "
+    probe += "print(r.rounding_of_functions())"
+    assert probed(probe) != probed(probe, GLIBC_TUNABLES="glibc.cpu.hwcaps=-FMA,-AVX2,-FMA4")
 
 
 def test_which_schedules_are_exact():

@@ -84,8 +84,8 @@ class Lanes(Protocol):
     def sums(self) -> dict[str, np.ndarray]:
         """A copy of the running sums of an engine that watches: {"summary/x/mean": (..., lanes or cohorts)}."""
 
-    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
-        """Take them up."""
+    def restore_sums(self, sums: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+        """Take them up; and which lanes were `lost` (lanes,): what they come to later is nobody's."""
 
     def quarantine(self, lanes: np.ndarray) -> None:
         """Make these lanes NaN; `take` may call it for lanes that it was given."""
@@ -114,8 +114,8 @@ class Engine(Protocol):
     def bytes_per_lane(self, block: Block) -> float:
         """Memory that each of these takes from `open` to `close`, apart from frames."""
 
-    def most_lanes(self, block: Block) -> int:
-        """How many lanes of a block fit the memory that the engine has of its own."""
+    def most_lanes(self, block: Block, sums: float = 0.0) -> int:
+        """How many lanes of a block fit the memory that the engine has of its own, each with `sums` bytes of sums."""
 
     def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
         """The arrays of `state`, without their last axis, the lanes; float64."""

@@ -14,7 +14,7 @@ from thermosim.plan.outline import Outline
 from thermosim.plan.starts import window
 from thermosim.run import machine
 from thermosim.run.fold import shapes_of_sums
-from thermosim.run.kept import grid_of, kept_of
+from thermosim.run.kept import bytes_of_sums, grid_of, kept_of
 from thermosim.run.stepper import CHUNK_BYTES, SEGMENT_BYTES, longest_chunk
 
 __all__ = [
@@ -159,7 +159,7 @@ def lanes_at_once(
 
 def most_lanes(block: Outline, device: str) -> int:
     """Lanes that fit the memory that a device has of its own; a warm-up has lanes of its own meanwhile."""
-    return engine_of(device).most_lanes(block.lane) // (2 if block.warm_up else 1)
+    return engine_of(device).most_lanes(block.lane, bytes_of_sums(block)) // (2 if block.warm_up else 1)
 
 
 def workers_for(blocks: list[Outline], asked: int) -> int:

@@ -19,7 +19,18 @@ from thermosim.run.fold import shapes_of_sums
 from thermosim.storage.manifest import Cadence, Summary
 from thermosim.storage.summaries import RESULTS, bin_edges
 
-__all__ = ["ENSEMBLE", "Kept", "dims_of", "edges_of", "grid_of", "kept_of", "sums_of", "wanted_of", "watch_of"]
+__all__ = [
+    "ENSEMBLE",
+    "Kept",
+    "bytes_of_sums",
+    "dims_of",
+    "edges_of",
+    "grid_of",
+    "kept_of",
+    "sums_of",
+    "wanted_of",
+    "watch_of",
+]
 
 ENSEMBLE = ("ensemble_mean", "ensemble_variance")
 
@@ -77,6 +88,16 @@ def sums_of(outline: Outline) -> tuple[Sum, ...]:
         first, every = kept.table.first, kept.table.every
         found.append(Sum(kept.name, terms, rows, first, every, of_lane, lags, bins, bool(kept.ensemble)))
     return tuple(found)
+
+
+def bytes_of_sums(outline: Outline) -> float:
+    """Of these sums, for each lane; those of cohorts shared out."""
+    share = cohorts.per_point(outline.replicas) / outline.replicas
+    numbers = 0.0
+    for one in sums_of(outline):
+        numbers += sum(map(math.prod, one.of_lane.values()))
+        numbers += 0.0 if one.bins is None else one.rows * (len(one.bins) + 1) * share
+    return 8.0 * numbers
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,9 +10,10 @@ from thermosim.case.load import Case
 from thermosim.engines import engine_of
 from thermosim.engines.cuda.cards import Card, cards_of, free_memory
 from thermosim.engines.cuda.memory import LOCAL, bytes_of_lane, bytes_of_thread, group_width, most_of_thread
-from thermosim.plan.outline import plan
+from thermosim.plan.outline import Outline, plan
 from thermosim.run.devices import lanes_of_card, why_processor
 from thermosim.run.footprint import lanes_at_once, most_lanes
+from thermosim.run.kept import bytes_of_sums
 from thermosim.run.weighing import Weight, bytes_text, refusal, weight_of
 
 __all__ = ["LATENCY_LANES", "LATENCY_SECONDS", "OnCards", "card_faults", "left_to_processor", "on_cards"]
@@ -27,7 +28,7 @@ class OnCards:
     """What the most demanding block of a case takes. Bytes and numbers."""
 
     cards: tuple[Card, ...]  # none where there is none to use
-    lane: float  # of a card's memory: hyper-parameters, state and a frame of a lane
+    lane: float  # of a card's memory: hyper-parameters, state, running sums and a frame of a lane
     thread: float  # of a thread's memory, were nothing of a lane in registers
     most_of_thread: float  # that a thread may have; of any card, where there is none
     lanes: int  # of the largest block
@@ -57,17 +58,22 @@ def on_cards(case: Case, device: str) -> OnCards:
     weight = weight_of(case, plan(case))
     cards = cards_of(device) if device else ()
     blocks = [takes.outline for takes in weight.takes]
-    hungriest = max(blocks, key=lambda block: bytes_of_lane(block.lane, engine_of()))
+    hungriest = max(blocks, key=_of_lane)
     names = [f"cuda:{card.number}" for card in cards]
     return OnCards(
         cards=cards,
-        lane=bytes_of_lane(hungriest.lane, engine_of()),
+        lane=_of_lane(hungriest),
         thread=max(bytes_of_thread(block.lane) for block in blocks),
         most_of_thread=min((most_of_thread(card) for card in cards), default=LOCAL),
         lanes=weight.lanes,
         points=weight.points,
         at_once=min(weight.lanes, lanes_at_once(hungriest, devices=names)) if names else 0,
     )
+
+
+def _of_lane(block: Outline) -> float:
+    """Bytes of a card's memory."""
+    return bytes_of_lane(block.lane, engine_of()) + bytes_of_sums(block)
 
 
 def card_faults(weight: Weight, devices: Sequence[str], whole: bool) -> list[str]:
@@ -90,7 +96,7 @@ def _at_least(weight: Weight, whole: bool) -> list[int]:
 def _too_large(weight: Weight, device: str, most: Sequence[int], fits: Callable[[Weight], bool], whole: bool) -> str:
     card, of_blocks = cards_of(device)[0], zip(_at_least(weight, whole), most, weight.takes, strict=True)
     lanes, there, takes = max(of_blocks, key=lambda of: of[0] / max(1, of[1]))
-    of_lane = bytes_of_lane(takes.outline.lane, engine_of()) * (2 if takes.outline.warm_up else 1)
+    of_lane = _of_lane(takes.outline) * (2 if takes.outline.warm_up else 1)
     what = "without a file all replicas go at one time: that" if whole else "a cohort of replicas"
     has = f"{card.name} has {bytes_text(free_memory(card))} free of {bytes_text(card.memory)}, which holds {there:,}"
     told = f"device = {device!r}: {what} takes {bytes_text(lanes * of_lane)} of a card's memory, {lanes:,} lanes; {has}"

@@ -72,7 +72,7 @@ class Stepper:
         if snapshot is not None:
             self._guard.restore(snapshot)
             self._recorder.restore(snapshot)
-            self._lanes.restore_sums(snapshot)
+            self._lanes.restore_sums(snapshot, self._guard.status != 0)
         self._longest = longest_chunk(self.block)
         self._chunk = min(self._longest, max(1, int(_FIRST_CHUNK / (lanes * outline.moved))))
         self._seconds = min(_LONGEST_CHUNK, max(_CHUNK_SECONDS, self._lanes.shortest))

@@ -5,15 +5,16 @@ It seals what it made in the folder of the parts, if it sees that, or else retur
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib
 import json
 import os
-import re
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 PATIENCE = 60.0  # seconds, for files that another machine wrote
+_PROCESSES = 256  # of one user on a machine, that share its cards evenly
 _CASES = 4  # that a worker process keeps, should several runs share a cluster
 
 
@@ -198,13 +200,30 @@ def _own_device(device: str, blocks: list[Outline]) -> str:
     if faults := device_faults(device):
         raise CaseError(faults, f"the worker on {os.uname().nodename}")
     devices = devices_of(chosen(device, blocks))
-    distributed: Any = importlib.import_module("distributed")
-    number = re.search(r"\d+$", str(distributed.get_worker().name))
-    own = devices[int(number[0]) % len(devices) if number else 0]
+    own = devices[_number_here() % len(devices) if len(devices) > 1 else 0]
     if own != "cpu" and (id(blocks), own) not in _ready:
         compile_all(blocks, own)
         _ready.add((id(blocks), own))
     return own
+
+
+@functools.cache
+def _number_here() -> int:
+    """Of this process among those of the user on this machine: the least that none has, as long as it lives.
+
+    Names of workers tell nothing: by default they end with the number of a port.
+    """
+    for number in range(_PROCESSES):
+        with suppress(OSError):
+            path = Path(tempfile.gettempdir()) / f"thermosim-worker-{os.getuid()}-{number}"
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                continue
+            return number
+    return 0
 
 
 @functools.lru_cache(_CASES)

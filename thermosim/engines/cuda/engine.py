@@ -74,9 +74,9 @@ class CudaEngine:
         """Of the host: what the start and the state take on their way."""
         return 8.0 * (rows_of_block(block) + _rows(self.state_shapes(block)))
 
-    def most_lanes(self, block: Block) -> int:
-        """Lanes that fit the card, with a frame of each."""
-        return most_lanes(block, self._lanes, self.card)
+    def most_lanes(self, block: Block, sums: float = 0.0) -> int:
+        """Lanes that fit the card, with a frame of each, and so many bytes of running sums."""
+        return most_lanes(block, self._lanes, self.card, sums)
 
     def open(self, block: Block, threads: int = 1, width: int | None = None, watch: Watch | None = None) -> LanesOnCard:
         """Groups of about `width` lanes, by default as many as fill the card."""
@@ -128,15 +128,15 @@ class LanesOnCard:
 
         self._block, self._card, self._step = block, card, 0
         self.watches = watch is not None
-        self.most_frames = most_frames(block, card)
         runs = _runs(block.lanes, width, np.arange(block.lanes + 1) if watch is None else watch.edges)
         self._kernel, self._columns = kernel_of(block, card), columns_of(block)
         with self._talking():
             self._groups = [Group(block, first, last - first, watch, card.number) for first, last in runs]
             self._constant = self._made_once()
+        self.most_frames = most_frames(block, card)  # in what is left
         self.pieces = tuple(piece for group in self._groups for piece in group.pieces)
         self.shortest = _CALL_SECONDS
-        self._lost: list[np.ndarray] = []
+        self._lost = np.zeros(block.lanes, bool)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def _made_once(self) -> dict[str, Any]:
@@ -151,16 +151,15 @@ class LanesOnCard:
         with self._talking():
             for group in self._groups:
                 group.restore(state)
-        self._step, self._lost = step, []
+        self._step, self._lost = step, np.zeros(self._block.lanes, bool)
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of the state of all lanes: theta, memory, x, and the ledgers of both."""
         with self._talking():
             parts = [group.state() for group in self._groups]
         whole = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
-        for lanes in self._lost:
-            for array in whole.values():
-                array[..., lanes] = np.nan
+        for array in whole.values():
+            array[..., self._lost] = np.nan
         return whole
 
     def sums(self) -> dict[str, np.ndarray]:
@@ -171,15 +170,15 @@ class LanesOnCard:
             parts = [group.sums() for group in self._groups]
         return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
-    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
-        """Take them up."""
+    def restore_sums(self, sums: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+        """Take them up, of lanes of which some were lost."""
         with self._talking():
             for group in self._groups:
-                group.restore_sums(sums)
+                group.restore_sums(sums, lost)
 
     def quarantine(self, lanes: np.ndarray) -> None:
         """Make these lanes NaN wherever they are told; on the card they go on, which nobody sees."""
-        self._lost.append(np.array(lanes))
+        self._lost[lanes] = True
 
     def advance(self, stop: int, first: int, every: int, take: Take) -> None:
         """Go on to step `stop`: all groups are sent on their way, and taken as they come back."""

@@ -86,10 +86,10 @@ class Group:
         assert self._watching is not None
         return self._watching.sums()
 
-    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
+    def restore_sums(self, sums: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
         """Take up those of these lanes and cohorts."""
         if self._watching is not None:
-            self._watching.restore(sums, slice(self.first, self.first + self.lanes))
+            self._watching.restore(sums, lost, slice(self.first, self.first + self.lanes))
 
     def _make_room(self, frames: int) -> None:
         """Memory for so many frames, on the card and, locked in its place, on the host: copies need not wait then."""

@@ -32,15 +32,18 @@ def most_frames(block: Block, card: Card) -> int:
 
 
 def bytes_of_lane(block: Block, lanes: Engine) -> float:
-    """Of a card's memory: hyper-parameters, state and a frame of one lane. `lanes` is the engine of the processor."""
+    """Of a card's memory: hyper-parameters, state and a frame of one lane, without running sums.
+
+    `lanes` is the engine of the processor.
+    """
     state = sum(math.prod(shape) for shape in lanes.state_shapes(block).values())
     return 8.0 * (rows_of_block(block) + state + block.frame_size)
 
 
-def most_lanes(block: Block, lanes: Engine, card: Card) -> int:
-    """Lanes that fit what is free of the card beside what its threads have for themselves."""
+def most_lanes(block: Block, lanes: Engine, card: Card, sums: float) -> int:
+    """Lanes that fit what is free of the card beside what its threads have for themselves; `sums` as of the engine."""
     beside = min(_SHARE_OF_THREADS * free_memory(card), float(bytes_of_thread(block)) * _threads(card))
-    return max(0, int((_SHARE * free_memory(card) - beside) / bytes_of_lane(block, lanes)))
+    return max(0, int((_SHARE * free_memory(card) - beside) / (bytes_of_lane(block, lanes) + sums)))
 
 
 def bytes_of_thread(block: Block) -> int:

@@ -143,19 +143,26 @@ class Watching:
     def seen(self, count: int) -> Seen:
         """What was found in the last frames, of which there were so many; the stream is done."""
         beyond = dict.fromkeys(self._places, np.full(self._lanes, count))
-        if count and (self._bad.copy_to_host() < count).any():  # seldom: then it matters which went first
-            first = self._first.copy_to_host()
+        if count and (self._on_host(self._bad) < count).any():  # seldom: then it matters which went first
+            first = self._on_host(self._first)
             beyond = {name: first[place] for name, place in self._places.items()}
-        ensembles = {name: (m.copy_to_host(), v.copy_to_host()) for name, (m, v) in self._ensembles.items()}
+        ensembles = {name: (self._on_host(m), self._on_host(v)) for name, (m, v) in self._ensembles.items()}
         self._ensembles = {}
         return Seen(beyond, self.cohorts, ensembles)
+
+    def _on_host(self, array: Any) -> np.ndarray:
+        """A copy, by the own stream: by the default one it would wait until all others are done with their lanes."""
+        copied = array.copy_to_host(stream=self._stream)
+        self._stream.synchronize()
+        return np.asarray(copied)
 
     def sums(self) -> dict[str, np.ndarray]:
         """A copy of the running sums, of lanes and of cohorts."""
         return {key: np.array(array.copy_to_host()) for key, array in self._by_key().items()}
 
-    def restore(self, sums: Mapping[str, np.ndarray], lanes: slice) -> None:
-        """Take up those of these lanes, and of the cohorts in them."""
+    def restore(self, sums: Mapping[str, np.ndarray], lost: np.ndarray, lanes: slice) -> None:
+        """Take up those of these lanes, of which some were `lost`, and of the cohorts in them."""
+        self._lost.copy_to_device(lost[lanes].astype(np.int64))
         for key, array in self._by_key().items():
             held = sums[key][..., self.cohorts if key.startswith("cohorts/") else lanes]
             array.copy_to_device(np.ascontiguousarray(held))

@@ -57,7 +57,7 @@ class LanesEngine:
         """State and work space, and what a tile copies of the block."""
         return 8.0 * (rows_of_lane(block) + rows_of_block(block))
 
-    def most_lanes(self, block: Block) -> int:
+    def most_lanes(self, block: Block, sums: float = 0.0) -> int:
         """There is no limit: the memory is that of the host."""
         return sys.maxsize
 
@@ -132,7 +132,7 @@ class LanesOfTiles:
         """None: frames are delivered."""
         return {}
 
-    def restore_sums(self, sums: Mapping[str, np.ndarray]) -> None:
+    def restore_sums(self, sums: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
         """There are none."""
 
     def quarantine(self, lanes: np.ndarray) -> None:
