@@ -4,6 +4,7 @@ A sum in another order, or a row in another place, differs in its bits; a transp
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from thermosim.kernels.lanes import dot
 from thermosim.kernels.minibatch import from_data
 from thermosim.models import model_of
 from thermosim.models.networks import dense, fixed, gelu, network, normalised, relu, residual, squared_error, tanh
+from thermosim.models.user_file.examine import examine
 
 TILE, INTEGER = types.float64[:, ::1], types.int64
 SUMS = types.void(TILE, INTEGER, INTEGER, TILE, INTEGER, TILE, INTEGER, TILE, INTEGER, *[INTEGER] * 3)
@@ -184,3 +186,15 @@ def test_minibatches_hand_over_rows_together_and_those_left_over(batch):
     assert np.isfinite(found[0][1]).all()
     for a, b in zip(*found, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("name", ["rbm", "multilayer-perceptron"])
+def test_rows_together_that_are_not_single_rows_are_refused(name):
+    """Of a user's model: here only the first of the rows is taken."""
+    model = replace(model_of(name), rows_share=lambda constants: True)
+    values = {constant.name: constant.default for constant in model.constants}
+    assert not examine(model, [values], compile_too=False).faults
+    wrong = replace(model, gradient_of_rows=lambda rows: model.gradient_of_rows(1))
+    faults = examine(wrong, [values], compile_too=False).faults
+    assert len(faults) == 1
+    assert faults[0].startswith("gradient_of_rows(4) adds ")

@@ -31,10 +31,12 @@ from thermosim.models.user_file.replica_parts import start_faults, sweep_faults
 from thermosim.models.user_file.samplers import check_outputs, sampler_faults
 from thermosim.models.user_file.slopes import compared, finite_difference
 from thermosim.models.user_file.states import States, check_sizes, random_states, thetas
+from thermosim.models.user_file.together import together_faults
 
 __all__ = ["Examination", "Start", "examine"]
 
 _SLOW = 3e-4  # seconds for phi at one state, from which on what is asked of many states is compiled
+_ROWS = 6  # lanes in which rows are taken together
 _COMPILED = 1e-6  # that compiled code may differ by: it rounds otherwise
 _NOISES = 100  # pairs of noise and its opposite
 
@@ -106,6 +108,9 @@ def _examine_at(model: Model, values: Values, found: Examination) -> None:
     if model.is_loss and not found.faults:
         found.faults += loss_faults(plain)
         found.checked.append("parameter_gradient against the slope of its loss")
+    if states is not None and model.gradient_of_rows is not None and not found.faults:
+        found.faults += together_faults(plain, states.x[:_ROWS].T.copy(), states.theta[:_ROWS].T.copy())
+        found.checked.append("gradient_of_rows against parameter_gradient")
     if model.stochastic_gradient is not None and not found.faults:
         found.faults += _noise_faults(plain)
         found.checked.append("stochastic_gradient against the slope of its loss")

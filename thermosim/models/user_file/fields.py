@@ -140,9 +140,6 @@ def _expected(name: str, value: Any) -> str:
     if name in COMPILED:
         good = value is None or (isinstance(value, FunctionType) and not inspect.iscoroutinefunction(value))
         return "" if good else "a plain function (def), without a decorator; it is compiled with the moves"
-    if name == "gradient_of_rows":  # nothing looks whether it gives what single rows do
-        good = value is None or str(getattr(getattr(value, "func", value), "__module__", "")).startswith("thermosim.")
-        return "" if good else "nothing: rows are taken together by networks composed of layers only"
     needed = PLAIN[name][1]
     return "" if callable(value) or (value is None and not needed) else "a function"
 

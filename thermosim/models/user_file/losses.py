@@ -12,6 +12,7 @@ from thermosim.models.user_file.plain import ModelFault, Plain, outcome
 from thermosim.models.user_file.samplers import check_outputs
 from thermosim.models.user_file.slopes import compared
 from thermosim.models.user_file.states import thetas
+from thermosim.models.user_file.together import together_faults
 
 __all__ = ["loss_faults"]
 
@@ -37,6 +38,7 @@ def loss_faults(plain: Plain) -> list[str]:
         _slope_faults(plain, rows, theta)
         or _symmetry_faults(plain, rows, theta)
         or _output_faults(plain, rows, theta, constants)
+        or together_faults(plain, rows, theta)
     )
 
 

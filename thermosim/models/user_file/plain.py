@@ -195,6 +195,19 @@ class Plain:
         function = self.function("parameter_gradient")
         outcome("parameter_gradient", function, *inputs, factor, loss, slope, self._rows(x))
 
+    def add_gradient_of_rows(
+        self, rows: np.ndarray, theta: np.ndarray, constants: np.ndarray, loss: np.ndarray, slope: np.ndarray
+    ) -> None:
+        """The same of several rows (R, n, L) at a time, by the function for so many."""
+        count, n, lanes = rows.shape
+        of_model = outcome("gradient_of_rows", self.model.gradient_of_rows or _none_of, count)
+        if not callable(of_model):
+            raise ModelFault(f"gradient_of_rows gives {of_model!r:.80}; expected the function for so many rows.")
+        function = _BINDER.bound(Part(of_model, self._scope["parameter_gradient"].scope))
+        x, source = rows.reshape(count * n, lanes), self._spread(self.prepared(theta, constants), constants, lanes)
+        scratch = np.full((count * self._scratch, lanes), np.nan)
+        outcome("gradient_of_rows", function, _read(x), *source, _read(self._shared), 1.0, loss, slope, scratch)
+
     def gradient(self, x: np.ndarray, theta: np.ndarray, constants: np.ndarray) -> np.ndarray:
         """d phi/d theta (m, L)."""
         slope = np.zeros(theta.shape)
@@ -246,6 +259,10 @@ class Plain:
             kind = "None (is there a return?)" if value is None else f"{type(value).__name__} {value!r}"[:80]
             raise ModelFault(f"{name} returns {kind}; expected a number.")
         return float(value)
+
+
+def _none_of(rows: int) -> None:
+    return None
 
 
 def _read(array: np.ndarray) -> np.ndarray:
