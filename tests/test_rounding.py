@@ -125,6 +125,24 @@ def test_observables_named_starts_and_models_of_users(tmp_path):
     assert {FUNCTIONS, SUMS} <= set(fingerprints.fingerprint(case, plan(case)))
 
 
+def test_a_start_that_is_not_named_is_the_first_of_the_model(tmp_path):
+    sphere = {**CASES["sphere fixed-lr"], "theta": {**CASES["sphere fixed-lr"]["theta"]}, "record": {"every": 3}}
+    del sphere["theta"]["initial"]
+    assert {FUNCTIONS, SUMS} <= set(parts_of(sphere, {"record.variables": ["theta"]}))
+
+
+def test_models_of_users_that_multiply_matrices_depend_on_how(tmp_path):
+    """Compiled `@` and `np.dot` are those of BLAS."""
+    write_files(tmp_path)
+    ring = (tmp_path / "ring.py").read_text()
+    for square, told in (("square", False), ("np.dot(shared, shared)", True), ("shared @ shared", True)):
+        text = ring.replace("total[lane] += np.sqrt(square)", f"total[lane] += np.sqrt({square})")
+        assert (text == ring) != told
+        (tmp_path / "ring.py").write_text(text)
+        case = thermosim.load_case(CASES["ring"], folder=tmp_path)
+        assert (SUMS in fingerprints.fingerprint(case, plan(case))) == told
+
+
 def test_what_numpy_made_of_the_case_is_known_by_its_numbers(monkeypatch):
     """The last bit of the last value of an axis, or of a constant that the model computes."""
     swept = PLAIN | {"sweep": {"x.temperature": {"logspace": [0.5, 2.0], "num": 3}}}

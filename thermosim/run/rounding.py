@@ -8,9 +8,10 @@ case uses of them is known by how fixed numbers come out; what numpy makes of a 
 
 from __future__ import annotations
 
+import ast
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ _ELEMENTARY: tuple[Callable[..., Any], ...] = (
     *(lambda x: x**1.7, lambda x: 0.9 ** np.arange(x.size), lambda x: np.hypot(x, x[::-1])),
     *(lambda x: np.arctan2(x, x[::-1]), lambda x: np.interp(x, [0.0, 1.3, 4.0], [0.1, 0.7, 0.2])),
 )
+_PRODUCTS = {"dot", "vdot", "inner", "matmul", "tensordot", "einsum", "linalg"}
 _POINTS = 10_000  # exp of one C library, with and without fused multiply-adds, differs at 7 of these
 _OF_C = (math.exp, math.log, math.sin, math.cos, math.tan, math.sinh, math.tanh, math.erf, math.lgamma)
 
@@ -44,7 +46,16 @@ def machine_parts(blocks: Iterable[Outline]) -> dict[str, str]:
     # compiled functions of a user may call the C library's
     if varied or any(block.model_source or not all(map(is_exact, _schedules(block.settings))) for block in blocks):
         parts[FUNCTIONS] = rounding_of_functions()
-    return parts | ({SUMS: rounding_of_sums()} if varied else {})
+    multiplied = any(_multiplies(block.model_source) for block in blocks)
+    return parts | ({SUMS: rounding_of_sums()} if varied or multiplied else {})
+
+
+@functools.cache
+def _multiplies(source: str) -> bool:
+    """Whether a user's model may multiply matrices: compiled or not, BLAS does it."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {getattr(node, "attr", getattr(node, "id", getattr(node, "name", ""))) for node in nodes}
+    return bool(names & _PRODUCTS) or any(isinstance(node, ast.MatMult) for node in nodes)
 
 
 @functools.cache
@@ -97,7 +108,8 @@ def _schedules(settings: Settings) -> Iterator[Any]:
 def _made_for_lanes(block: Outline) -> bool:
     """Whether numpy makes a start, or a propagator of a moving protocol, by more than sums and products."""
     model, x, timetable = block.model, block.settings.x, block.cohort.timetable
-    named = bool(model.initial_theta) and block.cohort.theta.learns and isinstance(block.settings.theta.initial, str)
+    given = block.settings.theta.initial  # without one it is the first that the model names
+    named = bool(model.initial_theta) and block.cohort.theta.learns and not isinstance(given, Mapping)
     equilibrium = x is not None and x.start.kind == "equilibrium" and model.equilibrium is not None
     return named or equilibrium or (timetable.propagator is not None and timetable.moving)
 
