@@ -188,6 +188,14 @@ def test_a_number_names_one_of_the_cards(two_cards, monkeypatch):
     )
 
 
+def test_tasks_of_a_worker_share_its_card():
+    """Of three workers on two cards one card has two, each with two tasks."""
+    cards_here = ("cuda:0", "cuda:1")
+    assert devices.shared(cards_here, None, 8) == cards_here
+    assert devices.shared(cards_here, 3, 2).count("cuda:0") == 4
+    assert devices.shared(cards_here, 2, 3).count("cuda:1") == 3
+
+
 def test_what_fits_the_processor_goes_at_one_time(trap, monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: Memory(8e9, 8e9))
     (block,) = plan(thermosim.load_case(trap, {"ensemble.replicas": 100_000}))

@@ -202,7 +202,8 @@ class _Coordinator:
     def _devices(self) -> tuple[str, ...]:
         """Of the workers on this machine, which share its cards; those of other machines know theirs."""
         here = self._execution.device if self._execution.scheduler is None else "cpu"
-        return shared(devices_of(here), self._slots, 1)
+        workers = self._execution.workers or 1
+        return shared(devices_of(here), workers, -(-self._slots // workers))
 
     def _submit(self) -> None:
         """Keep every slot busy, and one task more waiting for each."""

@@ -66,5 +66,8 @@ def devices_of(device: str) -> tuple[str, ...]:
 
 
 def shared(devices: tuple[str, ...], workers: int | None, threads: int | None) -> tuple[str, ...]:
-    """The same, each as many times as tasks of workers, one a thread, are on it at a time; runs here take it alone."""
-    return devices if workers is None else devices * -(-workers * (threads or 1) // len(devices))
+    """The same, each as many times as tasks are on it at a time; runs here take it alone.
+
+    A worker has a task for each of its threads, all on one device.
+    """
+    return devices if workers is None else devices * (-(-workers // len(devices)) * (threads or 1))
