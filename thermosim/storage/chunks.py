@@ -1,4 +1,4 @@
-"""How arrays are cut: chunks of the one file and their bytes, what all comes to, hyperslabs to write it in."""
+"""How arrays are cut: chunks of the one file, what they come to with all that HDF5 adds, hyperslabs to write it in."""
 
 from __future__ import annotations
 
@@ -6,28 +6,20 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
-
 from thermosim import cohorts
-from thermosim.storage.fletcher import fletcher32
 from thermosim.storage.layout import Layout
 from thermosim.storage.manifest import Manifest
 
-__all__ = [
-    "State", "States", "checked_chunks", "chunks_of", "chunks_of_state", "halved", "room_for", "size_of_file",
-    "size_of_segments", "slabs",
-]  # fmt: skip
+__all__ = ["State", "States", "chunks_of", "chunks_of_state", "halved", "size_of_file", "size_of_segments", "slabs"]
 
 _MOST = {"step": 16, "replica": 512}
 _CHUNK_BYTES = 4_000_000
 _STATE_BYTES = 2**20
-_SLAB_BYTES = 4_000_000
+_SLAB_BYTES = 16_000_000
 _HEADER = 12_000.0  # the root, its index, and attributes that every file has
 _OBJECT = 1_500.0  # header, names, attributes and references to dimensions of an array
 _INDEXED = 24.0  # of a chunk: address, size, filters, checksum
 _SEALED = 4_000.0  # headers of the two files of a segment
-_CHECKSUM = 4  # bytes behind a chunk
-_LINE = 64  # bytes: where chunks begin in memory
 
 # The arrays of the state of a block: shape without the last axis, the lanes, or cohorts where a name says so; item size
 State = Mapping[str, tuple[tuple[int, ...], int]]
@@ -127,33 +119,3 @@ def slabs(shape: Sequence[int], chunks: Sequence[int], itemsize: int) -> Iterato
         slab[dim] = min(shape[dim], max(chunks[dim], whole))
     for corner in itertools.product(*(range(0, n, s) for n, s in zip(shape, slab))):
         yield tuple(slice(a, min(a + s, n)) for a, s, n in zip(corner, slab, shape))
-
-
-def room_for(shape: Sequence[int], chunks: Sequence[int], itemsize: int) -> int:
-    """Bytes of memory for all chunks of an array of this shape."""
-    return math.prod(-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)) * _stride(chunks, itemsize)
-
-
-def _stride(chunks: Sequence[int], itemsize: int) -> int:
-    return -(-(math.prod(chunks) * itemsize + _CHECKSUM) // _LINE) * _LINE
-
-
-def checked_chunks(
-    values: np.ndarray, first: Sequence[int], chunks: Sequence[int], space: np.ndarray
-) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Chunks of a part of an array that begins at `first`, the corner of one: where each begins, and its bytes.
-
-    These are made in `space`, which has the bytes that `room_for` tells; `values` are of an even number of bytes each.
-    What a chunk has beyond the end of the array is 0, as HDF5 leaves it.
-    """
-    size, stride = math.prod(chunks) * values.itemsize, _stride(chunks, values.itemsize)
-    corners = itertools.product(*(range(0, n, c) for n, c in zip(values.shape, chunks, strict=True)))
-    for number, corner in enumerate(corners):
-        data = space[number * stride :][: size + _CHECKSUM]
-        chunk = data[:size].view(values.dtype).reshape(chunks)
-        part = values[tuple(slice(a, a + c) for a, c in zip(corner, chunks))]
-        if part.shape != chunk.shape:
-            chunk.fill(0)
-        chunk[tuple(map(slice, part.shape))] = part
-        data[size:] = np.frombuffer(fletcher32(data[:size]).to_bytes(_CHECKSUM, "little"), np.uint8)
-        yield tuple(a + b for a, b in zip(first, corner)), data

@@ -10,17 +10,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import h5netcdf
 import h5py
 import numpy as np
 
-from thermosim.storage.chunks import checked_chunks, chunks_of, chunks_of_state, halved, room_for, slabs
+from thermosim.storage.chunks import chunks_of, chunks_of_state, halved, slabs
 from thermosim.storage.claim import WHOLE
 from thermosim.storage.durable import StorageError, command, digest, reason, remedy, sync
 from thermosim.storage.layout import Layout
@@ -33,8 +31,7 @@ from thermosim.storage.verification import checksums_of
 
 __all__ = ["consolidate", "settle"]
 
-_FLUSH_BYTES = 32_000_000
-_READERS = max(1, min(4, os.cpu_count() or 1))  # threads that read frames and make chunks of them
+_FLUSH_BYTES = 128_000_000
 
 OnBytes = Callable[[int, int], None]  # is told the bytes of frames done and in all
 
@@ -122,49 +119,34 @@ def _declare(file: h5py.File, layout: Layout, virtual: bool) -> None:
 
 
 def _copy_frames(file: h5py.File, written: Written, source: Folder, layout: Layout, report: OnBytes | None) -> None:
-    """All frames, slab by slab: while one is written the next are read, and those before are on their way to disk."""
+    """All frames, slab by slab: while one is written the next is read, and those before are on their way to disk."""
     names = [name for name in layout.variables() if layout.is_framed(name) and file[name].size]
     done, total = 0, sum(file[name].nbytes for name in names)
-    with ThreadPoolExecutor(_READERS) as readers, ThreadPoolExecutor(1) as flusher:
+    spaces = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+
+    def read(frames: StoredFrames, slab: tuple[slice, ...], number: int) -> np.ndarray:
+        size = math.prod(s.stop - s.start for s in slab) * frames.dtype.itemsize
+        if spaces[number % 2].size < size:
+            spaces[number % 2] = np.empty(size, np.uint8)
+        return frames.read(slab, spaces[number % 2][:size].view(frames.dtype))
+
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as flusher:
         flushed, flushing = 0, flusher.submit(os.fdatasync, written.fileno())
         for name in names:
-            target = file[name]
-            for chunks, size in _chunks_by_slab(readers, StoredFrames(layout, source, name), target):
-                for corner, data in chunks:
-                    target.id.write_direct_chunk(corner, data)
+            frames, target = StoredFrames(layout, source, name), file[name]
+            pieces = list(slabs(target.shape, target.chunks, target.dtype.itemsize))
+            coming = reader.submit(read, frames, pieces[0], 0)
+            for number, slab in enumerate(pieces):
+                values = coming.result()
+                if number + 1 < len(pieces):
+                    coming = reader.submit(read, frames, pieces[number + 1], number + 1)
+                target[slab] = values
                 written.check()
-                done += size
+                done += values.nbytes
                 if done - flushed > _FLUSH_BYTES and flushing.done():
                     flushed, flushing = done, flusher.submit(os.fdatasync, written.fileno())
                 if report:
                     report(done, total)
-
-
-def _chunks_by_slab(
-    readers: ThreadPoolExecutor, frames: StoredFrames, target: h5py.Dataset
-) -> Iterator[tuple[list[tuple[tuple[int, ...], np.ndarray]], int]]:
-    """Of slabs of an array, in its order: their chunks, which are good until the next are asked for, and bytes."""
-    cut, itemsize = target.chunks, target.dtype.itemsize
-    all_slabs = list(slabs(target.shape, cut, itemsize))
-    widest = [s.stop for s in all_slabs[0]]
-    free: list[list[np.ndarray]] = [[] for _ in range(_READERS + 1)]  # memory for each reader, and for what is written
-    coming: deque[tuple[list[np.ndarray], Future[Any]]] = deque()
-
-    def made(slab: tuple[slice, ...], space: list[np.ndarray]) -> Any:
-        if not space:
-            space += np.empty(math.prod(widest), frames.dtype), np.empty(room_for(widest, cut, itemsize), np.uint8)
-        values = frames.read(slab, space[0])
-        return list(checked_chunks(values, [s.start for s in slab], cut, space[1])), values.nbytes
-
-    for slab in all_slabs:
-        if not free:
-            space, result = coming.popleft()
-            yield result.result()
-            free.append(space)
-        space = free.pop()
-        coming.append((space, readers.submit(made, slab, space)))
-    for _, result in coming:
-        yield result.result()
 
 
 def _map_frames(file: h5py.File, source: Folder, layout: Layout) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,14 +105,11 @@ def _cut(at: int, size: int) -> Iterator[tuple[int, int, int, int]]:
 
 
 @contextmanager
-def new_file(
-    path: Path, track_order: bool = False, meanwhile: Callable[[], object] | None = None
-) -> Iterator[tuple[h5py.File, Written]]:
+def new_file(path: Path, track_order: bool = False) -> Iterator[tuple[h5py.File, Written]]:
     """The HDF5 file, and the file object it is written through, to `check()` meanwhile. Replaces what is there.
 
-    `track_order` keeps the order in which its members are made, as netCDF does. At the end everything is on the disk;
-    `meanwhile` is called when the file is whole and on its way there. Raises OSError when something could not be
-    written.
+    `track_order` keeps the order in which its members are made, as netCDF does. At the end everything is on the disk.
+    Raises OSError when something could not be written.
     """
     with Written(path) as output:
         try:
@@ -123,10 +119,4 @@ def new_file(
             output.check()  # what followed from it says less
             raise
         output.check()
-        if meanwhile is None:
-            os.fsync(output.fileno())
-            return
-        with ThreadPoolExecutor(1) as disk:
-            synced = disk.submit(os.fsync, output.fileno())
-            meanwhile()
-            synced.result()
+        os.fsync(output.fileno())

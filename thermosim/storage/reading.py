@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -41,15 +41,6 @@ class _Piece:
     file_start: int  # number of the file's first frame
     file_first: int  # its first lane or cohort
     file_shape: tuple[int, ...]  # of the array in the file
-
-
-class _Part(NamedTuple):
-    """Numbers of one piece that are wanted."""
-
-    view: np.ndarray  # where they go
-    piece: _Piece
-    at: tuple[slice, ...]  # frames and lanes in the file; of the base frames, axes and replicas
-    taken: np.ndarray | None  # which of these lanes; None: all
 
 
 class StoredFrames(BackendArray):
@@ -99,19 +90,19 @@ class StoredFrames(BackendArray):
         ]
         shape = tuple(map(len, wanted))
         out = np.empty(shape, self.dtype) if space is None else space[: math.prod(shape)].reshape(shape)
-        near: Any = (self._stops > wanted[0][0]) & (self._starts <= wanted[0][-1]) if out.size else []
-        parts = [part for number in np.flatnonzero(near) for part in self._parts(out, wanted, self.pieces[number])]
-        if sum(part.view.size for part in parts) < out.size:
-            out.fill(np.nan if self.dtype.kind == "f" else 0)
-        for part in parts:
-            self._fill(part, [slice(r.start, r.stop, r.step) for r in wanted[1 + self._lane_dims :]])
+        out.fill(np.nan if self.dtype.kind == "f" else 0)
+        if out.size:
+            near = (self._stops > wanted[0][0]) & (self._starts <= wanted[0][-1])
+            for number in np.flatnonzero(near):
+                self._fill(out, wanted, self.pieces[number])
         return np.asarray(out[single])
 
-    def _parts(self, out: np.ndarray, wanted: list[range], piece: _Piece) -> Iterator[_Part]:
-        """What is wanted of one piece, and its places in `out`."""
+    def _fill(self, out: np.ndarray, wanted: list[range], piece: _Piece) -> None:
+        """Copy what is wanted of one piece to its place."""
         frames = _common(wanted[0], piece.start, piece.stop)
         if frames is None:
             return
+        tail = tuple(slice(r.start, r.stop, r.step) for r in wanted[1 + self._lane_dims :])
         in_file = _shifted(frames[0], piece.start - piece.file_start)
         for index, lanes in self._layout.pieces(piece.block, piece.first, piece.count, self._over):
             ends = [(i, i + 1) if isinstance(i, int) else (i.start, i.stop) for i in index]
@@ -119,28 +110,16 @@ class StoredFrames(BackendArray):
             cuts, places = [c[0] for c in common if c], tuple(c[1] for c in common if c)
             if len(cuts) < len(common):
                 continue
-            there = out[(frames[1], *places)]
             if piece.of_base:
-                at = (frames[0], *(_shifted(cut, end[0]) for cut, end in zip(cuts, ends)))
-                yield _Part(there, piece, at, None)
+                at = (frames[0], *(_shifted(cut, end[0]) for cut, end in zip(cuts, ends)), *tail)
+                out[(frames[1], *places)] = self._source.read(piece.file, "/", [self._name], at)[self._name]
                 continue
             first = piece.first + lanes.start - piece.file_first
-            for where, target in self._reads(cuts, [b - a for a, b in ends], first, len(out)):
-                yield _Part(there[(slice(None), *target)], piece, (in_file, where[0]), where[1])
-
-    def _fill(self, part: _Part, tail: list[slice]) -> None:
-        """Read one part to its place."""
-        piece, view = part.piece, part.view
-        if piece.of_base:
-            view[...] = self._source.read(piece.file, "/", [self._name], (*part.at, *tail))[self._name]
-            return
-        whole = view.shape[view.ndim - len(tail) :] == self.shape[len(self.shape) - len(tail) :]
-        plain = whole and part.taken is None and all((cut.step or 1) == 1 for cut in part.at)
-        if plain and self._source.read_frames(piece.file, self._name, part.at, view):
-            return
-        taken = self._source.read(piece.file, "frames", [self._name], (*part.at, *tail))[self._name]
-        taken = taken if part.taken is None else taken[:, part.taken]
-        view[...] = taken.reshape(view.shape)
+            for where, target in self._reads(cuts, [b - a for a, b in ends], first, math.prod(out.shape[:1])):
+                taken = self._source.read(piece.file, "frames", [self._name], (in_file, where[0], *tail))[self._name]
+                taken = taken if where[1] is None else taken[:, where[1]]
+                view = out[(frames[1], *places)][(slice(None), *target)]
+                view[...] = taken.reshape(view.shape)
 
     def _reads(self, cuts: list[slice], sizes: list[int], first: int, frames: int) -> Iterator[tuple[Any, Any]]:
         """How to read lanes that are a grid of a hyperslab, whose first lane in the file is `first`.

@@ -10,8 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +18,6 @@ import h5py
 import numpy as np
 
 from thermosim import cohorts
-from thermosim.storage.contiguous import Place, place_of
 from thermosim.storage.durable import StorageError, command, digest, reason, remedy, sync, temporary_name
 from thermosim.storage.finished import open_finished
 from thermosim.storage.manifest import Manifest, SealedFile, Segment, Stretch
@@ -43,10 +41,6 @@ def write(
     groups = {"frames": {name: array for name, array in frames.items() if len(array)}, "state": state}
     sealed: dict[str, SealedFile | None] = dict.fromkeys(groups)
     written: list[tuple[Path, Path]] = []
-
-    def known(group: str, temporary: Path, target: Path) -> None:
-        sealed[group] = SealedFile.of(temporary, target.name)  # its pages are still in memory
-
     try:
         for group, arrays in groups.items():
             if not arrays:
@@ -54,10 +48,12 @@ def write(
             target = folder / f"{group}-{stretch.name}.h5"
             temporary = temporary_name(target)
             written.append((temporary, target))
-            with new_file(temporary, meanwhile=partial(known, group, temporary, target)) as (file, _):
+            with new_file(temporary) as (file, _):
                 file.attrs.update({"run": run, **asdict(stretch)})
                 for name in sorted(arrays):
                     file.create_dataset(f"{group}/{name}", data=arrays[name])
+            # its pages are still in memory: the checksum costs no reading from disk
+            sealed[group] = SealedFile.of(temporary, target.name)
         for temporary, target in written:
             os.replace(temporary, target)
         sync(folder)
@@ -83,12 +79,6 @@ class Source(Protocol):
         is being extended "/" or "state/" and a block.
         """
 
-    def read_frames(self, file: SealedFile, name: str, at: tuple[slice, ...], out: np.ndarray) -> bool:
-        """Frames of a variable of a segment straight to `out` (F, ...), `at` (frames, lanes or cohorts) without steps.
-
-        Returns whether that can be done; else they are to be read.
-        """
-
 
 @dataclass(frozen=True)
 class Folder:
@@ -102,54 +92,23 @@ class Folder:
     run: str
     verify: bool = False
     wait: float = 0.0
-    _places: dict[tuple[str, str], tuple[os.stat_result, Place | None]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
 
     def read(self, file: SealedFile, group: str, names: Iterable[str] | None = None, at: At = ()) -> Arrays:
         """As `Source.read`. Raises StorageError for a file that is missing, damaged or another run's."""
-        with self._opened(file, of_base=group not in ("frames", "state")) as opened:
-            held = opened.get(group, {})
-            return _chosen(held if names is not None else _datasets(held), names, at)
-
-    def read_frames(self, file: SealedFile, name: str, at: tuple[slice, ...], out: np.ndarray) -> bool:
-        """As `Source.read_frames`. Raises StorageError as `read`."""
-        if self.verify:
-            return False
-        path, key = self.path / file.name, (file.name, name)
-        with self._told(path):
-            if key not in self._places:
-                with self._opened(file, of_base=False) as opened:
-                    self._places[key] = path.stat(), place_of(opened[f"frames/{name}"])
-            known, place = self._places[key]
-            if place is None:
-                return False
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                # a file that has been replaced since is looked at anew
-                return os.path.samestat(os.fstat(handle), known) and place.read(handle, at, out)
-            finally:
-                os.close(handle)
-
-    @contextmanager
-    def _told(self, path: Path) -> Iterator[None]:
-        """What goes wrong is told of this file."""
+        path = self.path / file.name
         try:
-            yield
+            of_base = group not in ("frames", "state")
+            with self._whole(path, file, of_base) as opened:
+                # an earlier ensemble that is being extended may be of another run
+                if not of_base and opened.attrs.get("run") != self.run:
+                    raise StorageError(f"{path}: belongs to another run.")
+                held = opened.get(group, {})
+                return _chosen(held if names is not None else _datasets(held), names, at)
         except (OSError, KeyError, RuntimeError) as error:
             output = output_of(self.path)
             if output.is_file() and not path.exists():
                 raise StorageError(f"{output}: the run has finished since, or begun anew; open it again.") from None
             raise StorageError(f"{path}: cannot be read: {error}") from None
-
-    @contextmanager
-    def _opened(self, file: SealedFile, of_base: bool) -> Iterator[h5py.File]:
-        """The open file, of this run; an earlier ensemble that is being extended may be of another."""
-        path = self.path / file.name
-        with self._told(path), self._whole(path, file, of_base) as opened:
-            if not of_base and opened.attrs.get("run") != self.run:
-                raise StorageError(f"{path}: belongs to another run.")
-            yield opened
 
     @contextmanager
     def _whole(self, path: Path, file: SealedFile, of_base: bool) -> Iterator[h5py.File]:
@@ -198,11 +157,6 @@ class RamSegments:
     def read(self, file: SealedFile, group: str, names: Iterable[str] | None = None, at: At = ()) -> Arrays:
         """As `Source.read`."""
         return _chosen(self._arrays[file.name], names, at)
-
-    def read_frames(self, file: SealedFile, name: str, at: tuple[slice, ...], out: np.ndarray) -> bool:
-        """As `Source.read_frames`."""
-        out[...] = self._arrays[file.name][name][at].reshape(out.shape)
-        return True
 
 
 def read_state(
