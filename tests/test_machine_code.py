@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import thermosim
-from thermosim.engines.lanes.tiles import Tile, tile_width
+from thermosim.engines.lanes.tiles import Tile, shapes_of_tile, tile_width
 from thermosim.kernels import types
 from thermosim.kernels.compile import address_of, compiled
 from thermosim.kernels.declare import Part, function_at, inlined, two_vectors
@@ -111,9 +111,9 @@ def test_a_tile_lies_in_one_piece_and_the_last_is_no_wider_than_its_lanes():
     steps = 2
     """
     block = plan(thermosim.load_case(text))[0].block()
-    tiles = [Tile.empty(block, first, 64) for first in (0, 64)]
+    tiles = [Tile.empty(block, first, 64, shapes_of_tile(block)) for first in (0, 64)]
     assert [(tile.width, tile.used) for tile in tiles] == [(64, 64), (64, 36)]
-    assert Tile.empty(block, 64, 96).width == 64  # 36 lanes in whole vectors
+    assert Tile.empty(block, 64, 96, shapes_of_tile(block)).width == 64  # 36 lanes in whole vectors
     for tile in tiles:
         arrays = [a for a in tile.arrays.values() if a.dtype == float and a.size]
         places = sorted((a.ctypes.data, a.ctypes.data + a.nbytes) for a in arrays)

@@ -12,7 +12,7 @@ from numba import cuda
 from thermosim.engines.cuda.kernel import ARGUMENTS, OF_LANE
 from thermosim.engines.cuda.watching import Watching
 from thermosim.engines.engine import Seen, Watch
-from thermosim.engines.lanes.frames import Delivery, arrays_of, shapes_of_frames
+from thermosim.engines.lanes.frames import Delivery, FrameShapes, arrays_of
 from thermosim.engines.lanes.tiles import STATE, shapes_of_tile
 from thermosim.plan.block import Block
 
@@ -94,7 +94,7 @@ class Group:
     def _make_room(self, frames: int) -> None:
         """Memory for so many frames, on the card and, locked in its place, on the host: copies need not wait then."""
         self._frames, self._host = {}, {}
-        for name, shape in shapes_of_frames(self._block, frames, self.lanes).items():
+        for name, shape in FrameShapes(self._block).of(frames, self.lanes).items():
             self._frames[name] = cuda.device_array(shape)
             if name in self._copied:
                 self._host[name] = cuda.pinned_array(shape) if 0 not in shape else np.empty(shape)

@@ -10,7 +10,7 @@ import numpy as np
 
 from thermosim.engines.engine import Take, Watch
 from thermosim.engines.lanes.fingerprint import engine_versions, fingerprint
-from thermosim.engines.lanes.frames import FRAMES, Delivery, shapes_of_frames
+from thermosim.engines.lanes.frames import FRAMES, Delivery, FrameShapes
 from thermosim.engines.lanes.link import addresses_of, booking
 from thermosim.engines.lanes.tiles import STATE, Tile, of_tile, rows_of_lane, shapes_of_tile, tile_width
 from thermosim.kernels.advance import advance
@@ -79,14 +79,15 @@ class LanesOfTiles:
 
     def __init__(self, block: Block, threads: int, width: int) -> None:
         self._block, self._step = block, 0
-        self._tiles = [Tile.empty(block, first, width) for first in range(0, block.lanes, width)]
+        shapes = shapes_of_tile(block)
+        self._tiles = [Tile.empty(block, first, width, shapes) for first in range(0, block.lanes, width)]
         self.pieces = tuple(tile.lanes for tile in self._tiles)
         self.shortest = _CALL_SECONDS * len(self._tiles) / threads
         self._kernel, names = compiled(advance, signature_of(advance)), argument_names(advance)
         self._place = {name: place for place, name in enumerate(names)}
         made_once = self._made_once()
         self._given = [self._of_tile(tile, made_once) for tile in self._tiles]
-        self._delivery = Delivery(block)
+        self._delivery, self._frame_shapes = Delivery(block), FrameShapes(block)
         self._buffers: dict[int, dict[str, np.ndarray]] = {}
         tasks = min(len(self._tiles), _TASKS_PER_THREAD * threads)
         self._deals = [range(first, len(self._tiles), tasks) for first in range(tasks)]
@@ -185,7 +186,7 @@ class LanesOfTiles:
         """Frame buffers of one tile, as the kernel takes them; none for what is not delivered."""
         held = self._buffers.get(position)
         if held is None or max(len(buffer) for buffer in held.values()) < frames:
-            shapes = shapes_of_frames(self._block, frames, self._tiles[position].width)
+            shapes = self._frame_shapes.of(frames, self._tiles[position].width)
             held = {name: np.empty(shape) for name, shape in shapes.items()}
             self._buffers[position] = held
         return {name: buffer[:frames] for name, buffer in held.items()}

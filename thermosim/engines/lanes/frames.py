@@ -10,17 +10,22 @@ from thermosim.engines.lanes.link import rows_of_theta
 from thermosim.engines.lanes.tiles import shapes_of_tile
 from thermosim.plan.block import Block
 
-__all__ = ["FRAMES", "Delivery", "arrays_of", "shapes_of_frames"]
+__all__ = ["FRAMES", "Delivery", "FrameShapes", "arrays_of"]
 
 FRAMES = ("theta", "x", "phi", "theta_path", "x_path")  # arrays that the kernel copies frames of
 
 
-def shapes_of_frames(block: Block, frames: int, lanes: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays for so many frames of so many lanes; of what is not delivered there are none."""
-    wanted, shapes = set(block.delivered), shapes_of_tile(block)
-    kept = {name: name in wanted for name in ("theta", "x", "phi")}
-    kept |= {"theta_path": bool(block.theta_rows), "x_path": bool(block.x_rows)}
-    return {name: (frames if kept[name] else 0, *shapes[name], lanes) for name in FRAMES}
+class FrameShapes:
+    """Shapes of the arrays that frames of a block are copied to; of what is not delivered there are none."""
+
+    def __init__(self, block: Block) -> None:
+        self._shapes, delivered = shapes_of_tile(block), block.delivered
+        self._kept = {name: name in delivered for name in ("theta", "x", "phi")}
+        self._kept |= {"theta_path": bool(block.theta_rows), "x_path": bool(block.x_rows)}
+
+    def of(self, frames: int, lanes: int) -> dict[str, tuple[int, ...]]:
+        """For so many frames of so many lanes."""
+        return {name: (frames if self._kept[name] else 0, *self._shapes[name], lanes) for name in FRAMES}
 
 
 def arrays_of(block: Block, names: Collection[str]) -> tuple[str, ...]:

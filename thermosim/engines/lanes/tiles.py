@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,12 +80,12 @@ class Tile:
     arrays: dict[str, np.ndarray]  # state, work space, and what the lanes do not change
 
     @classmethod
-    def empty(cls, block: Block, first: int, width: int) -> Tile:
-        """A tile whose state is zeros, narrower than `width` where fewer lanes are left."""
+    def empty(cls, block: Block, first: int, width: int, shapes: Mapping[str, tuple[int, ...]]) -> Tile:
+        """A tile whose state is zeros, narrower than `width` where fewer lanes are left; of the block's shapes."""
         width = min(width, LANES * math.ceil((block.lanes - first) / LANES))
         given = {name: getattr(block, name) for name in ("constants", "theta_hyper", "x_hyper")}
-        shapes = shapes_of_tile(block) | {name: array.shape[:-1] for name, array in given.items()}
-        arrays = aligned_together({name: (*shape, width) for name, shape in shapes.items()})
+        every = {**shapes, **{name: array.shape[:-1] for name, array in given.items()}}
+        arrays = aligned_together({name: (*shape, width) for name, shape in every.items()})
         tile = cls(first, width, min(width, block.lanes - first), arrays)
         for name, array in given.items():
             arrays[name][:] = of_tile(array, tile)
