@@ -34,6 +34,7 @@ SUMMARIES = (
     .replace("steps = 101", "steps = 7")
     .replace("tau = 3", "tau = 1")
     .replace("every = 7", "every = 3")
+    .replace("tau = 1", "tau = 1\nsamples = 2")
     + """
 variables = ["work", "phi"]
 [record.x]
@@ -70,6 +71,44 @@ seed = 4
 steps = 24
 [record]
 every = 2
+[record.theta]
+keep = ["frames", "mean", "last", "histogram", "ensemble_mean"]
+range = [-3.0, 3.0]
+bins = 6
+every = 2
+"""
+TERMS = """
+[model]
+name = "gaussian"
+dimension = 2
+[theta]
+dynamics = "sgd"
+learning_rate = 0.1
+batch = 2
+[x]
+dynamics = "ula"
+time_step = 0.2
+samples = 2
+initial = "normal"
+[data]
+source = "gaussian"
+mean = [0.5, -0.5]
+covariance = [[2.0, 0.0], [0.0, 2.0]]
+rows = 12
+[ensemble]
+replicas = 6
+seed = 5
+[run]
+steps = 6
+[record]
+every = 2
+variables = ["work"]
+[record.shadow]
+keep = ["mean", "last", "ensemble_variance"]
+[record.entropy_production]
+keep = ["mean", "histogram"]
+range = [-2.0, 2.0]
+bins = 8
 """
 SWEPT = (
     TRAP.replace("replicas = 200", "replicas = 3").replace("steps = 101", "steps = 9").replace("every = 7", "every = 3")
@@ -85,7 +124,7 @@ SWEPT = (
 def cases(tmp_path):
     """By name: tests of this file go through these."""
     write_files(tmp_path)
-    text = {"summaries": SUMMARIES, "diverging": DIVERGING, "several blocks": SWEPT}
+    text = {"summaries": SUMMARIES, "diverging": DIVERGING, "several terms": TERMS, "several blocks": SWEPT}
     made = {name: thermosim.load_case(each) for name, each in text.items()}
     return made | {"warm-up": thermosim.load_case(CASES["trap warm-up"], folder=tmp_path)}
 
@@ -110,7 +149,7 @@ def stop_once(progress):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["summaries", "diverging", "several blocks", "warm-up"])
+@pytest.mark.parametrize("name", ["summaries", "diverging", "several terms", "several blocks", "warm-up"])
 def test_a_run_on_a_card_is_that_of_the_processor(name, cases, tmp_path):
     case, here, there = cases[name], tmp_path / "cpu.h5", tmp_path / "card.h5"
     whole = thermosim.simulate(case, here).load()
