@@ -157,15 +157,23 @@ def _fill_normals(seed, stream, move, block, first_replica, normal):  # type: ig
 def _take_up(now, jump, x, states, source, constants, shared, phi, forces, work, scratch):  # type: ignore[no-untyped-def]
     """The samples x (S, n, L) into states[now], with phi and the force; no work is booked."""
     for sample in range(x.shape[0]):
-        _copy(x[sample], states[now, sample])
-        jump(states[now, sample], source, constants, shared, phi[sample], forces[now, sample], work, scratch)
+        if now == 0:
+            _copy(x[sample], states[0, sample])
+            jump(states[0, sample], source, constants, shared, phi[sample], forces[0, sample], work, scratch)
+        else:
+            _copy(x[sample], states[1, sample])
+            jump(states[1, sample], source, constants, shared, phi[sample], forces[1, sample], work, scratch)
 
 
 @inlined
 def _jump(now, jump, states, source, constants, shared, phi, forces, x_path, scratch):  # type: ignore[no-untyped-def]
-    """Book a move of theta at every sample."""
+    """Book a move of theta at every sample, in states[now]."""
     for sample in range(states.shape[1]):
-        jump(states[now, sample], source, constants, shared, phi[sample], forces[now, sample], x_path[sample], scratch)
+        path = x_path[sample]
+        if now == 0:
+            jump(states[0, sample], source, constants, shared, phi[sample], forces[0, sample], path, scratch)
+        else:
+            jump(states[1, sample], source, constants, shared, phi[sample], forces[1, sample], path, scratch)
 
 
 @inlined
@@ -173,12 +181,18 @@ def _restart(  # type: ignore[no-untyped-def]
     now, restart, seed, step, first_replica, states, source, constants, shared, data, first_row, row_count, phi,
     forces, x_path, scratch,
 ):  # fmt: skip
-    """Put every sample on a data row."""
+    """Put every sample, in states[now], on a data row."""
     for sample in range(states.shape[1]):
-        restart(
-            seed, step, first_replica, sample, states[now, sample], source, constants, shared, data, first_row,
-            row_count, phi[sample], forces[now, sample], x_path[sample], scratch,
-        )  # fmt: skip
+        if now == 0:
+            restart(
+                seed, step, first_replica, sample, states[0, sample], source, constants, shared, data, first_row,
+                row_count, phi[sample], forces[0, sample], x_path[sample], scratch,
+            )  # fmt: skip
+        else:
+            restart(
+                seed, step, first_replica, sample, states[1, sample], source, constants, shared, data, first_row,
+                row_count, phi[sample], forces[1, sample], x_path[sample], scratch,
+            )  # fmt: skip
 
 
 @inlined
@@ -225,10 +239,7 @@ def advance_by(  # type: ignore[no-untyped-def]
         _fill_langevin(x_hyper_now, langevin)
     prepare(theta, constants, shared, derived, model_scratch)
     source = derived if derived.shape[0] > 0 else theta
-    if first_step * tau & 1 == 0:
-        _take_up(0, jump, x, states, source, constants, shared, phi, forces, work, model_scratch)
-    else:
-        _take_up(1, jump, x, states, source, constants, shared, phi, forces, work, model_scratch)
+    _take_up(first_step * tau & 1, jump, x, states, source, constants, shared, phi, forces, work, model_scratch)
     while True:
         if s == stop:  # a frame is due, or it is the end
             if s == due:
@@ -272,21 +283,14 @@ def advance_by(  # type: ignore[no-untyped-def]
                 if booking:
                     books(theta, before, loss, gradient, constants, shared, theta_path)
                 jumped = not x_first and not restarts
-                if not jumped and now == 0:
-                    _jump(0, jump, states, source, constants, shared, phi, forces, x_path, model_scratch)
-                elif not jumped:
-                    _jump(1, jump, states, source, constants, shared, phi, forces, x_path, model_scratch)
+                if not jumped:
+                    _jump(now, jump, states, source, constants, shared, phi, forces, x_path, model_scratch)
             if half == 1:
                 continue
-            if restarts and (step - 1) * tau & 1 == 0:
+            if restarts:
                 _restart(
-                    0, restart, seed, step, first_replica, states, source, constants, shared, data, first_row,
-                    row_count, phi, forces, x_path, model_scratch,
-                )  # fmt: skip
-            elif restarts:
-                _restart(
-                    1, restart, seed, step, first_replica, states, source, constants, shared, data, first_row,
-                    row_count, phi, forces, x_path, model_scratch,
+                    (step - 1) * tau & 1, restart, seed, step, first_replica, states, source, constants, shared, data,
+                    first_row, row_count, phi, forces, x_path, model_scratch,
                 )  # fmt: skip
             table = x_table[x_row]
             for move in range((step - 1) * tau, step * tau if samples > 0 else 0):

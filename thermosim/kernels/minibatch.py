@@ -82,7 +82,7 @@ def from_data(  # type: ignore[no-untyped-def]
     data, first_row, row_count, loss, gradient, row, work, scratch,
 ):  # fmt: skip
     """Write loss (L) and gradient (m, L) at theta; states (S, n, L) are the samples x."""
-    n, samples = data.shape[1], states.shape[0]
+    n, samples = row.shape[0] // ROWS_TOGETHER, states.shape[0]  # known when compiled for a card, as data is not
     _clear(loss, gradient)
     count = BATCH if BATCH > 0 else row_count
     share = 1.0 / count
