@@ -33,6 +33,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thermosim.network import Measure
+
 __all__ = [
     "BOOK_ARGUMENTS",
     "EXPLODED",
@@ -172,7 +174,10 @@ _BOOKED = (
 FUNCTIONALS: dict[str, Functional] = {functional.name: functional for functional in _BOOKED}
 
 
-def _of(functional: Functional) -> Variable:
+def _of(functional: Functional | Measure) -> Variable:
+    if isinstance(functional, Measure):
+        names = functional.units, functional.long_name, functional.equation
+        return Variable(functional.name, (), (functional.dim,) if functional.dim else (), *names)
     dims = ("sample",) if functional.of == "x" else (functional.dim,) if functional.dim else ()
     names = functional.units, functional.long_name, functional.equation
     return Variable(f"{functional.of}_path", (functional.name,), dims, *names)
@@ -209,8 +214,10 @@ def functionals_of(own: tuple[Functional, ...]) -> dict[str, Functional]:
 
 
 @functools.cache
-def variables_of(own: tuple[Functional, ...]) -> dict[str, Variable]:
-    """Every variable that an ensemble of a model with functionals of its `own` can hold, but for its observables."""
+def variables_of(own: tuple[Functional | Measure, ...]) -> dict[str, Variable]:
+    """Every variable that an ensemble of a model with functionals and measures of its `own` can hold.
+
+    But for its observables."""
     return VARIABLES | {functional.name: _of(functional) for functional in own}
 
 

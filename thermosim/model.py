@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.ledger import Functional
+from thermosim.network import Measure, Network
 
 __all__ = ["Constant", "Derived", "Model", "Observable", "Parameter", "Symmetry"]
 
@@ -146,6 +147,9 @@ class Model:
     one target is a class, 0 to classes - 1. `parameter_gradient(row, derived, constants, shared, factor, loss,
     gradient, scratch)` adds factor l to loss and factor dl/dtheta to gradient.
 
+    network(constants) -> `network.Network`, functions in JAX, for the engine of networks; it may be all that a model
+    has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`.
+
     In plain numpy, for exact references:
 
     support(constants) -> (points (P, n), log_weights (P)) with sum_p exp(log_weights) f(points) the integral or sum of
@@ -202,6 +206,8 @@ class Model:
     validate_rows: Callable[[Values, np.ndarray], str] | None = None  # what is wrong with rows of data (N, n), or ""
     observables: Mapping[str, Observable] = field(default_factory=dict)
     functionals: tuple[Functional, ...] = ()  # sums along the path of theta, each with its `book`
+    network: Callable[[Values], Network] | None = None  # for the engine of networks
+    measures: tuple[Measure, ...] = ()  # what that engine computes at frames
     symmetries: tuple[Symmetry, ...] = ()  # of the loss
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
@@ -255,4 +261,14 @@ class Model:
     @property
     def learns(self) -> bool:
         """Whether theta can be trained on data."""
-        return self.parameter_gradient is not None
+        return self.parameter_gradient is not None or self.network is not None
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether lanes can run it: all models but networks that are nothing else."""
+        return self.network is None or self.parameter_gradient is not None
+
+    @property
+    def rows(self) -> tuple[Functional | Measure, ...]:
+        """What it has of its own that can be recorded, beside observables."""
+        return (*self.functionals, *self.measures)

@@ -11,10 +11,12 @@ __all__ = [
     "DATA",
     "FRESH",
     "INITIAL",
+    "MEASURE",
     "MINIBATCH",
     "PERMUTATION",
     "PROBES",
     "RESTART",
+    "ROW_NOISE",
     "THETA_ACCEPTANCE",
     "THETA_NOISE",
     "WARM_UP",
@@ -31,6 +33,8 @@ BOOTSTRAP = 6  # exact samples of analysis, each use at the steps of its role (`
 RESTART = 7  # data rows at which chains start anew
 THETA_ACCEPTANCE = 8  # accept-reject decisions of moves of theta
 FRESH = 9  # data rows that are drawn anew at every step
+MEASURE = 10  # minibatches and directions that frames are measured with, 2^16 for each step
+ROW_NOISE = 11  # normals of the rows of a minibatch, of losses that take some
 
 WARM_UP = 1 << 54  # the first move of a warm-up: addresses of X_NOISE and ACCEPTANCE that no run comes to
 PERMUTATION = 1 << 54  # a step of BOOTSTRAP that no exact sample comes to: orders of probes (`analysis.alignment`)

@@ -203,7 +203,7 @@ def _swept(
     faults += _too_many_blocks(axes)
     if faults or settings is None:
         return None, axes, [], faults
-    record = settings.record.model_copy(update={"variables": frame_names(settings.record, everywhere)})
+    record = settings.record.model_copy(update={"variables": frame_names(settings.record, everywhere, model)})
     settings = replace(settings, record=record)
     faults += name_faults(settings, {axis.name: axis.key for axis in axes})
     structural = [number for number, axis in enumerate(axes) if axis.structural]

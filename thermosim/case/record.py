@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from thermosim.case.engine import of_networks
 from thermosim.case.section import Section
 from thermosim.case.theta import move_of
 from thermosim.ledger import FUNCTIONALS, VARIABLES, functionals_of, variables_of
@@ -36,6 +37,8 @@ __all__ = [
 _MOST_FRAMES = 2_000_000
 _MOST_PARAMETERS = 2**27  # components of theta, and of x
 _MOST_SAMPLED = 2**31  # numbers of all chains of one replica
+# functionals with a `book` that the engine of networks books, too
+BOOKED_OF_NETWORKS = ("displacement_square", "layer_gradient_square", "layer_weight_square")
 _PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
 _OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
 
@@ -90,14 +93,16 @@ def recordable(model: Model, settings: Settings) -> list[str]:
         if model.normalised and x.temperature == 1.0 and not x.restart:
             names += ["entropy_production", "shadow"]
     move = move_of(model, theta)
-    constants = settings.model.constants
+    constants, networks = settings.model.constants, of_networks(model, settings)
     own = [
         name
         for name, functional in functionals_of(model.functionals).items()
         if functional.book is not None and (functional.size is None or functional.size(constants))
-        if name not in move.books
+        if name not in move.books and (not networks or name in BOOKED_OF_NETWORKS)
     ]
     names += [*move.books, *(own if model.parameters and not move.rests else ())]
+    if networks:
+        names += [measure.name for measure in model.measures if not measure.absent(model, settings)]
     return names + [name for name, observable in model.observables.items() if observable.of == "theta" or x is not None]
 
 
@@ -109,6 +114,7 @@ def sizes(model: Model, settings: Settings) -> dict[str, int]:
         "x_dim": model.components(constants) if x else 0,
         "sample": x.samples if x else 0,
         **{one.dim: one.size(constants) for one in model.functionals if one.size is not None},
+        **{one.dim: one.size(settings.of_measure.model_dump()) for one in model.measures if one.size is not None},
     }
 
 
@@ -131,7 +137,7 @@ def shape_faults(model: Model, first: Settings, other: Settings) -> list[str]:
     """Recorded variables whose shape differs between two points of a sweep."""
     before, after = sizes(model, first), sizes(model, other)
     changing = {name for name in before if before[name] != after[name]}
-    recorded = recorded_names(first.record, recordable(model, first))
+    recorded = recorded_names(first.record, recordable(model, first), model)
     clash = [name for name in recorded if changing & _dims(model, name)]
     if not clash:
         return []
@@ -140,23 +146,27 @@ def shape_faults(model: Model, first: Settings, other: Settings) -> list[str]:
 
 
 def _dims(model: Model, name: str) -> set[str]:
-    variables = variables_of(model.functionals)
+    variables = variables_of(model.rows)
     if name in variables:
         return set(variables[name].dims)
     return {"sample"} if model.observables[name].of == "x" else set()
 
 
-def frame_names(record: RecordSection, recordable: Sequence[str]) -> list[str]:
-    """The variables of record.variables; by default all without a table of their own that the moves book anyway."""
+def frame_names(record: RecordSection, recordable: Sequence[str], model: Model) -> list[str]:
+    """The variables of record.variables; by default all without a table of their own that the moves book anyway.
+
+    Not what takes time at every frame, nor the parameters of what is a network only: there are many.
+    """
     if record.variables is not None:
         return list(record.variables)
     on_demand = {name for name, functional in FUNCTIONALS.items() if functional.book is not None}
+    on_demand |= {measure.name for measure in model.measures} | (set() if model.has_kernels else {"theta"})
     return [name for name in recordable if name not in record.tables and name not in on_demand]
 
 
-def recorded_names(record: RecordSection, recordable: Sequence[str]) -> list[str]:
+def recorded_names(record: RecordSection, recordable: Sequence[str], model: Model) -> list[str]:
     """All variables of which anything is kept."""
-    return list(dict.fromkeys([*frame_names(record, recordable), *record.tables]))
+    return list(dict.fromkeys([*frame_names(record, recordable, model), *record.tables]))
 
 
 def filled_record(record: RecordSection, steps: int) -> tuple[RecordSection, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from thermosim.case import data, irreversibility, theta, x
+from thermosim.case import data, engine, irreversibility, theta, x
 from thermosim.case.faults import unknown, worded
 from thermosim.case.model import resolved_model
 from thermosim.case.record import RecordTable, filled_record, record_faults, size_faults
@@ -22,7 +22,7 @@ __all__ = ["Known", "combination_faults", "resolve", "settings_of"]
 
 Known = dict[tuple[str, int], tuple[Any, Any]]  # of tables that were read: by name and identity, table and what it gave
 
-_OPTIONAL = ("x", "data", "irreversibility")
+_OPTIONAL = ("x", "data", "irreversibility", "engine", "measure")
 _ABSENT: dict[str, Any] = {}
 
 
@@ -55,6 +55,7 @@ def settings_of(raw: Mapping[str, Any], model: Model, known: Known | None = None
         faults += wrong
     if faults:
         return None, faults
+    sections["engine"] = engine.with_name(model, sections.get("engine"))
     sections["record"], unused = filled_record(sections["record"], sections["run"].steps)
     return Settings(model_settings, **sections), unused
 
@@ -79,6 +80,8 @@ def combination_faults(model: Model, settings: Settings, folder: Path) -> list[s
     ensemble = settings.ensemble
     if sum(ensemble.added) >= ensemble.replicas:
         return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]
+    if wrong_engine := engine.faults(model, settings):
+        return wrong_engine
     faults = theta.faults(model, settings, folder) + x.faults(model, settings, folder)
     faults += data.faults(model, settings, folder) + record_faults(model, settings)
     if settings.irreversibility is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from thermosim.case.engine import EngineSection, MeasureSection
 from thermosim.case.ensemble import EnsembleSection
 from thermosim.case.irreversibility import IrreversibilitySection
 from thermosim.case.record import RecordSection
@@ -18,7 +19,7 @@ from thermosim.data import DataSection
 
 __all__ = ["SECTIONS", "ModelSettings", "Settings"]
 
-# every section of a case but [model] and [sweep]; x, data and irreversibility may be absent
+# every section of a case but [model] and [sweep]; those with a default of None below may be absent
 SECTIONS: dict[str, type[BaseModel]] = {
     "theta": ThetaSection,
     "x": XSection,
@@ -27,6 +28,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "run": RunSection,
     "record": RecordSection,
     "irreversibility": IrreversibilitySection,
+    "engine": EngineSection,
+    "measure": MeasureSection,
 }
 
 
@@ -51,6 +54,8 @@ class Settings:
     x: XSection | None = None
     data: DataSection | None = None
     irreversibility: IrreversibilitySection | None = None
+    engine: EngineSection | None = None
+    measure: MeasureSection | None = None
     sweep: Mapping[str, list[Any]] = field(default_factory=dict)
     title: str = ""
 
@@ -60,6 +65,11 @@ class Settings:
         if self.x is None:
             raise ValueError("the ensemble has no samples x: its case has no [x]")
         return self.x
+
+    @property
+    def of_measure(self) -> MeasureSection:
+        """The section [measure], its defaults where the case has none."""
+        return self.measure or MeasureSection.model_validate({})
 
     def as_dict(self) -> dict[str, Any]:
         """Tables of plain values, as they are stored with an ensemble."""

@@ -95,9 +95,9 @@ def taken_names(axes: list[Axis], model: Model) -> list[str]:
         section, _, key = axis.key.partition(".")
         if axis.name in RESERVED:
             what = "dimensions and coordinates of an ensemble"
-        elif axis.name in variables_of(model.functionals):
+        elif axis.name in variables_of(model.rows):
             what = "its variables"
-        elif axis.name in {functional.dim for functional in model.functionals}:
+        elif axis.name in {row.dim for row in model.rows}:
             what = "dimensions of the model's sums"
         elif axis.name in model.observables and section != "theta":  # theta.radius is kept off the record instead
             what = "observables of the model"

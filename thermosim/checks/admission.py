@@ -147,7 +147,7 @@ def without_frames(ds: xr.Dataset, model: Model, what: str) -> str:
 
 def frame_variables(model: Model, case: Settings) -> list[str]:
     """The variables of which a case can record frames."""
-    return frame_names(RecordSection.model_validate({}), recordable(model, case))
+    return frame_names(RecordSection.model_validate({}), recordable(model, case), model)
 
 
 def why_missing(error: KeyError, model: Model, ds: xr.Dataset, what: str) -> str:

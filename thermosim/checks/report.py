@@ -108,7 +108,7 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
         rest = f"; the others are a biased sample, and up to {bias:.2g} standard errors are put down to that"
         notes.append(f"{len(left_out)} of {replicas} replicas {what} and are not compared{rest}.")
         comparisons = tuple(_of_a_biased_sample(row, bias) for row in comparisons)
-    row = check_of(model)
+    row = check_of(model, settings(ds))
     if row is not None and not too_little(kept) and not without_frames(kept, model, "check"):
         # a variable that is missing is named by why_nothing
         with contextlib.suppress(KeyError), np.errstate(all="ignore"):
@@ -145,7 +145,7 @@ def _lost_values(ds: xr.Dataset, left: Survivors) -> list[str]:
 
 def _compared(model: Model, ds: xr.Dataset, kept: xr.Dataset) -> tuple[tuple[Comparison, ...], str]:
     """Comparisons of the replicas that are `kept` of `ds`, or none and a sentence why."""
-    what = check_of(model)
+    what = check_of(model, settings(ds))
     if what is None and not set(kept) >= BOOKS:
         return (), (
             f"Nothing to compare with an exact result: the model {model.name!r} brings no check of its own and does "

@@ -9,13 +9,15 @@ from typing import TypeVar
 import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
-from thermosim.checks import driven, ideal_gas, learning
+from thermosim.case.engine import of_networks
+from thermosim.case.settings import Settings
+from thermosim.checks import driven, ideal_gas, learning, networks
 from thermosim.model import Model
 from thermosim.models import MODELS
 
-__all__ = ["CHECKS", "LEARNS", "Check", "check_of", "row_of"]
+__all__ = ["CHECKS", "LEARNS", "NETWORKS", "Check", "check_of", "row_of"]
 
-LEARNS = "every model that learns"
+LEARNS, NETWORKS = "every model that learns", "every network in JAX"
 Row = TypeVar("Row")
 
 
@@ -33,18 +35,24 @@ CHECKS: dict[str, Check] = {
     "rotational-trap": Check(driven.check, driven.advice),
     "two-beads": Check(driven.check, driven.advice),
     LEARNS: Check(learning.check, learning.advice),
+    NETWORKS: Check(networks.check, networks.advice),
 }
 
 
-def check_of(model: Model) -> Check | None:
+def check_of(model: Model, case: Settings) -> Check | None:
     """What is compared of a model: what it brings itself comes before the table."""
-    row = row_of(CHECKS, model)
+    row = row_of(CHECKS, model, case)
     if model.check is None:
         return row
     return Check(model.check, row.advise) if row else Check(model.check)
 
 
-def row_of(table: Mapping[str, Row], model: Model) -> Row | None:
-    """A model's line in a table by name, or that of every model that learns. Names are those of the models here."""
+def row_of(table: Mapping[str, Row], model: Model, case: Settings) -> Row | None:
+    """A model's line in a table by name, or that of every model that learns. Names are those of the models here.
+
+    Networks in JAX round otherwise, and have a line of their own.
+    """
+    if of_networks(model, case):
+        return table.get(NETWORKS)
     row = table.get(model.name) if MODELS.get(model.name) is model else None
     return row or (table.get(LEARNS) if model.learns else None)

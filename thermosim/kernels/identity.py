@@ -293,8 +293,15 @@ def _imported(names: tuple[str, ...]) -> list[str]:
     for name in names:
         if _is_ours(name) and "." in name:
             inside = [f"{name}.{other}" for other in names if "." not in other]
-            found += [module for module in inside if importlib.util.find_spec(module) is not None] or [name]
+            found += [module for module in inside if _is_module(module)] or [name]
     return found
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # what it would be in is no package
+        return False
 
 
 def _is_ours(module: str) -> bool:

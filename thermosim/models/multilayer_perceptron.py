@@ -25,6 +25,7 @@ import numpy as np
 
 from thermosim.kernels.dense import FEWEST
 from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.models.architectures.measures import MEASURES
 from thermosim.models.network_books import BOOKS, Matrix, books
 from thermosim.models.network_layers import (
     GELU,
@@ -41,6 +42,7 @@ from thermosim.models.network_rows import layers_of_rows
 from thermosim.models.network_symmetries import rescalings
 from thermosim.models.networks import activations as of_units
 from thermosim.models.networks.layers import Dense, Stack
+from thermosim.network import Network
 
 # bound when a function is compiled: rows of constants, and where the widths start among the array constants
 ACTIVATION, LOSS, BIAS = 0, 1, 2
@@ -216,6 +218,12 @@ def _rescaled(constants: Values, kinds: tuple[str, ...] = ("linear", "relu")) ->
     return places if has else [np.concatenate([place.ravel() for place in places])]
 
 
+def _network(constants: Values) -> Network:
+    from thermosim.models.architectures.perceptron import perceptron  # JAX comes with it
+
+    return perceptron(constants)
+
+
 def _classes(constants: Values) -> int:
     return int(constants["widths"][-1]) if constants["loss"] == "cross-entropy" else 0
 
@@ -269,5 +277,7 @@ MODEL = Model(
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
     functionals=BOOKS,
+    network=_network,
+    measures=MEASURES,
     symmetries=rescalings(_rescaled, lambda constants: _rescaled(constants, ("linear",))),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,12 @@ class Block:
     data_rows: int  # of each set
     first_rows: np.ndarray  # row at which the data set of each lane begins: (lanes,)
     timetable: Timetable
+    engine: str = "lanes"  # that makes the steps
+    precision: str = "float64"  # of a network's parameters
+    tile_width: int = 0  # replicas of a network that go together
+    measure: Mapping[str, Any] = field(default_factory=dict)  # settings of what is measured at frames
+    measured: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # at which steps: first, every
+    test: np.ndarray | None = None  # rows of data that are not learned from
 
     @property
     def model(self) -> Model:
@@ -92,13 +98,15 @@ class Block:
     @property
     def delivered(self) -> tuple[str, ...]:
         """What the engine delivers of every frame: the states and rows that are recorded, or watched by the guard."""
-        variables = variables_of(self.model.functionals)
+        variables = variables_of(self.model.rows)
         sources = {variables[name].source for name in self.variables if name in variables}
         sources |= {self.model.observables[name].of for name in self.variables if name not in variables}
-        watched = {"theta"} if self.theta.learns else set()
+        # a network that diverges has a loss that is not finite: its theta, which is large, need not be looked at
+        told = self.engine == "networks" and "loss_sum" in self.theta_rows
+        watched = {"theta"} if self.theta.learns and not told else set()
         watched |= {"x", "phi"} if self.samples else set()
         states = [name for name in ("theta", "x", "phi") if name in sources | watched]
-        return (*states, *dict.fromkeys(self.theta_rows), *self.x_rows)
+        return (*states, *dict.fromkeys(self.theta_rows), *self.x_rows, *self.measured)
 
     @property
     def frame_size(self) -> int:
@@ -108,6 +116,9 @@ class Block:
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a delivered variable, after the lane."""
         shapes = {"theta": (self.parameters,), "x": (self.samples, self.components), "phi": (self.samples,)}
+        if name in self.measured:
+            one = next(measure for measure in self.model.measures if measure.name == name)
+            return () if one.size is None else (one.size(self.measure),)
         if name in self.theta_rows and name not in FUNCTIONALS:
             own = functionals_of(self.model.functionals)[name]
             return () if own.size is None else (self.theta_rows.count(name),)

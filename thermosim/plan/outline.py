@@ -14,6 +14,7 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.addresses import Numbering, series
+from thermosim.case.engine import of_networks
 from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
 from thermosim.case.other_run import read_frame
@@ -197,7 +198,33 @@ class Outline:
             data_rows=self.data.rows if self.data is not None else 0,
             first_rows=self._first_rows(numbers),
             timetable=self._timetable(move, theta_rows, x_rows, self.steps // 2 if there_and_back else 0),
+            **(self._of_network() if self.engine == "networks" else {}),
         )
+
+    @property
+    def engine(self) -> str:
+        """What makes the steps."""
+        return "networks" if of_networks(self.model, self.settings) else "lanes"
+
+    def _of_network(self) -> dict[str, Any]:
+        """What the engine of networks is told beside."""
+        engine, record, names = self.settings.engine, self.settings.record, set(self.variables)
+        assert engine is not None
+        measured: dict[str, list[tuple[int, int]]] = {}
+        for one in self.model.measures:
+            if one.name in (record.variables or ()):
+                measured.setdefault(one.name, []).append((record.first, record.every or 1))
+            if one.name in record.tables:
+                table = record.tables[one.name]
+                measured.setdefault(one.name, []).append((table.first or 0, table.every or 1))
+        return {
+            "engine": "networks",
+            "precision": engine.precision,
+            "tile_width": engine.tile_width,
+            "measure": self.settings.of_measure.model_dump() if names & measured.keys() else {},
+            "measured": {name: tuple(cadences) for name, cadences in measured.items()},
+            "test": None if self.data is None else self.data.test,
+        }
 
     def lane_values(self, key: str, lanes: np.ndarray) -> np.ndarray:
         """The value of a dotted key in lanes (L,), counted over the whole block: (L,)."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from thermosim.analysis.diverged import survivors
 from thermosim.analysis.replicas import examine
-from thermosim.analysis.settings import without_single_axes
+from thermosim.analysis.settings import settings, without_single_axes
 from thermosim.case.faults import CaseError
 from thermosim.checks.admission import (
     Unfit,
@@ -23,9 +23,9 @@ from thermosim.checks.admission import (
     too_little,
     why_missing,
 )
-from thermosim.checks.table import LEARNS, row_of
+from thermosim.checks.table import LEARNS, NETWORKS, row_of
 from thermosim.model import Model
-from thermosim.plots import driven, ideal_gas, learning, recorded, style
+from thermosim.plots import driven, ideal_gas, learning, networks, recorded, style
 from thermosim.storage import StorageError
 
 __all__ = ["PICTURES", "is_picture", "picture", "save"]
@@ -38,6 +38,7 @@ PICTURES: dict[str, Callable[[xr.Dataset], Figure]] = {
     "rotational-trap": driven.figure,
     "two-beads": driven.figure,
     LEARNS: learning.figure,
+    NETWORKS: networks.figure,
 }
 
 
@@ -58,7 +59,7 @@ def picture(ensemble: xr.Dataset | str | Path, variable: str | None = None) -> F
         raise Unfit(f"Nothing can be drawn: all {ds['status'].size} replicas diverged.")
     if variable is not None:
         return _of_variable(_whole(ds), variable)
-    figure = model.plot or row_of(PICTURES, model)
+    figure = model.plot or row_of(PICTURES, model, settings(ds))
     if figure is None:
         return _of_anything(_whole(ds), model)
     try:

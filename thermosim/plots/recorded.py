@@ -49,7 +49,7 @@ def variable(ds: xr.Dataset, name: str) -> Figure:
 def any_model(ds: xr.Dataset, model: Model) -> Figure | None:
     """The ledger, what the user observes, and other variables as there is room; None where nothing can be drawn."""
     names = drawable(ds)
-    own = [name for name in (*model.observables, *(one.name for one in model.functionals)) if name in names]
+    own = [name for name in (*model.observables, *(one.name for one in model.rows)) if name in names]
     books = [name for name in ("work", "heat", "phi") if name in names]
     whole = len(books) == 3 and ds.sizes.get("step", 1) > 1
     rest = [name for name in names if name not in own and not (whole and name in books)]

@@ -45,7 +45,7 @@ def why_processor(blocks: Sequence[Outline], whole: bool = False) -> str:
         least = min(most_lanes(block, f"cuda:{card.number}") - _at_least(block, whole) for block in blocks)
         if least < 0:
             return f"{card.name} has not the memory for what goes at one time"
-    faults = [fault for block in blocks for fault in engine_of("cuda").faults(block.cohort)]
+    faults = [fault for block in blocks for fault in engine_of("cuda", block.engine).faults(block.cohort)]
     return faults[0].removeprefix("device: ").partition("; use --device cpu")[0] if faults else ""
 
 

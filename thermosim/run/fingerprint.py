@@ -43,7 +43,7 @@ _SUMMARIES = ("thermosim.run.fold", "thermosim.kernels.folding", "thermosim.stor
 _DIGEST = re.compile("[0-9a-f]{24}")
 
 
-def fingerprint(case: Case, blocks: list[Outline]) -> dict[str, str]:
+def fingerprint(case: Case, blocks: list[Outline], device: str = "cpu") -> dict[str, str]:
     """Digests of everything that decides the bits of a case's numbers, and versions of packages, by name."""
     record, generator = case.settings.record, identity_of(fill_normal_pair, fill_uniform).digest
     observables = case.model.observables
@@ -57,7 +57,7 @@ def fingerprint(case: Case, blocks: list[Outline]) -> dict[str, str]:
     if record.tables:
         tables = [observables[name].function for name in record.tables if name in observables]
         parts["summaries"] = identity_of(_modules(*_SUMMARIES), tables)
-    of_blocks = [engine_of().fingerprint(block.cohort) for block in blocks]
+    of_blocks = [engine_of(device, block.engine).fingerprint(block.cohort) for block in blocks]
     of_engine = {name: combined(each[name] for each in of_blocks) for name in of_blocks[0]}
     if any(others(block.settings) for block in blocks):
         of_engine["states it starts from"] = digest_of_starts([block.settings for block in blocks], case.folder)

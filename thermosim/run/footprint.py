@@ -78,7 +78,7 @@ class Footprint:
 
     def running(self, lanes: int, threads: int | None = None, most_bytes: float = SEGMENT_BYTES) -> float:
         """The most that so many lanes take at one time, `most_bytes` of frames being sealed at a time."""
-        threads, engine = threads or os.cpu_count() or 1, engine_of(self.device)
+        threads, engine = threads or os.cpu_count() or 1, engine_of(self.device, self.outline.engine)
         taken = engine.lanes_taken(self.outline.lane, lanes, threads)
         kept = min(self.frames, max(1.0, most_bytes // max(lanes * self.stored, 1e-300)))
         chunk = min(kept, self.chunk, max(1.0, CHUNK_BYTES // (lanes * self.gathered)))
@@ -115,7 +115,7 @@ def footprint(outline: Outline, device: str = "cpu") -> Footprint:
         outline=outline,
         cohort=outline.replicas / cohorts.per_point(outline.replicas),
         block=8.0 * rows_of_block(lane),
-        state=8.0 * sum(math.prod(shape) for shape in engine_of().state_shapes(lane).values()),
+        state=8.0 * sum(math.prod(shape) for shape in engine_of(name=outline.engine).state_shapes(lane).values()),
         start=8.0 * (lane.parameters + lane.samples * lane.components),
         frame=8.0 * lane.frame_size,
         gathered=8.0 * (lane.frame_size + sum(math.prod(one.shape) for one in kept)),
@@ -159,7 +159,7 @@ def lanes_at_once(
 
 def most_lanes(block: Outline, device: str) -> int:
     """Lanes that fit the memory that a device has of its own; a warm-up has lanes of its own meanwhile."""
-    return engine_of(device).most_lanes(block.lane, bytes_of_sums(block)) // (2 if block.warm_up else 1)
+    return engine_of(device, block.engine).most_lanes(block.lane, bytes_of_sums(block)) // (2 if block.warm_up else 1)
 
 
 def workers_for(blocks: list[Outline], asked: int) -> int:

@@ -73,7 +73,7 @@ def kept_of(outline: Outline) -> list[Kept]:
 @functools.lru_cache(maxsize=64)
 def sums_of(outline: Outline) -> tuple[Sum, ...]:
     """What an engine can sum up where its lanes are: variables that are made of what it delivers."""
-    variables = variables_of(outline.model.functionals)
+    variables = variables_of(outline.model.rows)
     found = []
     for kept in kept_of(outline):
         if kept.table is None or kept.name not in variables or (kept.summary is None and not kept.ensemble):
@@ -103,7 +103,7 @@ def bytes_of_sums(outline: Outline) -> float:
 @functools.lru_cache(maxsize=64)
 def wanted_of(outline: Outline) -> frozenset[str]:
     """The delivered variables of which frames are needed even where an engine makes the sums."""
-    variables, wanted = variables_of(outline.model.functionals), set[str]()
+    variables, wanted = variables_of(outline.model.rows), set[str]()
     for kept in kept_of(outline):
         if kept.name not in variables:
             wanted.add(outline.model.observables[kept.name].of)
@@ -135,7 +135,7 @@ def _summary(name: str, shape: tuple[int, ...], table: RecordTable) -> Summary |
 def dims_of(outline: Outline, name: str) -> list[str]:
     """Dimensions after the replica."""
     several = outline.sizes["sample"] > 1
-    variable = variables_of(outline.model.functionals).get(name)
+    variable = variables_of(outline.model.rows).get(name)
     if variable is not None:
         return [d for d in variable.dims if d != "sample" or several]
     return ["sample"] if outline.model.observables[name].of == "x" and several else []

@@ -73,7 +73,7 @@ def on_cards(case: Case, device: str) -> OnCards:
 
 def _of_lane(block: Outline) -> float:
     """Bytes of a card's memory."""
-    return bytes_of_lane(block.lane, engine_of()) + bytes_of_sums(block)
+    return bytes_of_lane(block.lane, engine_of(name=block.engine)) + bytes_of_sums(block)
 
 
 def card_faults(weight: Weight, devices: Sequence[str], whole: bool) -> list[str]:

@@ -68,7 +68,7 @@ def _dimension(cadences: dict[str, Cadence], variable: str, cadence: Cadence) ->
 
 def _meanings(outline: Outline) -> dict[str, dict[str, str]]:
     """Attributes of all that is recorded."""
-    names, known = set(outline.variables), variables_of(outline.model.functionals)
+    names, known = set(outline.variables), variables_of(outline.model.rows)
     observables = {name: one for name, one in outline.model.observables.items() if name in names and name not in known}
     return {name: variable.attributes for name, variable in known.items() if name in names} | {
         name: {"units": one.units, "long_name": one.long_name, "equation": one.equation}
@@ -97,7 +97,7 @@ class Recorder:
         """Of the lanes of a block that come in these pieces; `watched` by an engine that makes the sums itself."""
         self._block, self._outline, self._model = block, outline, outline.model
         self._pieces = list(pieces)
-        self._variables = variables_of(outline.model.functionals)
+        self._variables = variables_of(outline.model.rows)
         self._kept = kept_of(outline)
         self.grid = grid_of([c for kept in self._kept for c in (kept.frames, kept.table) if c is not None])
         self._summed = {one.name for one in sums_of(outline)} if watched else set()

@@ -59,7 +59,7 @@ class Stepper:
         limits = limits_of_theta(outline.model.parameters, outline.settings.model.constants)
         self._guard = Guard(lanes, self.block.theta_rows, limits)
         watch = watch_of(outline, self.block, self._guard.limit)
-        self._lanes = engine_of(device).open(self.block, threads, tile_width, watch)
+        self._lanes = engine_of(device, outline.engine).open(self.block, threads, tile_width, watch)
         self._recorder = Recorder(outline, self.block, self._lanes.pieces, self._lanes.watches)
         self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
         self.step = max(step, 0)  # that the state is at
@@ -171,12 +171,12 @@ def runs_of_lanes(outline: Outline, first_lane: int, lanes: int, most: int) -> l
 
 def longest_chunk(block: Block) -> int:
     """Steps of the longest chunk: tables of what changes from step to step are made for all of it."""
-    columns = len(block.theta_hyper) + len(block.x_hyper) + block.parameters
+    columns = len(block.theta_hyper) + len(block.x_hyper) + (0 if block.theta.learns else block.parameters)
     return max(1, _TABLE_NUMBERS // max(1, columns))
 
 
 def compile_all(blocks: list[Outline], device: str = "cpu") -> None:
     """Let the engine look at every block, and compile what it needs. Raises CaseError for what it cannot run."""
     for block in blocks:
-        if faults := engine_of(device).faults(block.cohort):
+        if faults := engine_of(device, block.engine).faults(block.cohort):
             raise CaseError(faults)

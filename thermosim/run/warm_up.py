@@ -35,7 +35,7 @@ class WarmUp:
         device: str = "cpu",
     ) -> None:
         """From a state of theta and x, which is not changed."""
-        self._lanes = engine_of(device).open(warming(block), threads, width)
+        self._lanes = engine_of(device, block.engine).open(warming(block), threads, width)
         self._lanes.restore(state, WARM_UP)
         self._made, self._moves = 0, moves
         self._chunk = max(1, int(_FIRST_CHUNK / (block.lanes * block.samples * block.components)))

@@ -234,7 +234,7 @@ def _kind(value: Any, key: str = "") -> Any:
 def _state_of(outline: Outline) -> State:
     """The arrays that are sealed of a block to go on from."""
     state: dict[str, tuple[tuple[int, ...], int]] = {"status": ((), 1), "diverged_step": ((), 8)}
-    state |= {name: (shape, 8) for name, shape in engine_of().state_shapes(outline.lane).items()}
+    state |= {name: (shape, 8) for name, shape in engine_of(name=outline.engine).state_shapes(outline.lane).items()}
     for one in kept_of(outline):
         if one.summary is not None:
             of_lane, of_cohort = shapes_of_sums(one.summary, math.prod(one.shape))

@@ -21,6 +21,7 @@ from thermosim.kernels.identity import names_of
 from thermosim.ledger import FUNCTIONALS, Functional
 from thermosim.model import Constant, Derived, Model, Observable, Parameter, Symmetry
 from thermosim.models.user_file.blame import place_of
+from thermosim.network import Measure
 
 __all__ = ["COMPILED", "PLAIN", "field_faults"]
 
@@ -68,6 +69,7 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "outputs": ("theta, constants, inputs", False),
     "equilibrium": ("theta, constants, temperature, normal", False),
     "propagator": ("theta, constants, time_step, temperature", False),
+    "network": ("constants", False),
     "validate": ("constants, settings", False),
     "validate_rows": ("constants, rows", False),
     "check": ("ds", False),
@@ -79,6 +81,7 @@ _TUPLES: dict[str, type] = {
     "derived": Derived,
     "functionals": Functional,
     "symmetries": Symmetry,
+    "measures": Measure,
 }
 _TABLES: dict[str, Any] = {"initial_theta": FunctionType, "observables": Observable}
 _START = "constants, hyper, normal, uniform"

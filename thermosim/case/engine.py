@@ -1,0 +1,77 @@
+"""The sections [engine] and [measure] of a case: what makes the steps, and how frames of networks are measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from thermosim.case.section import Section
+from thermosim.model import Model
+
+if TYPE_CHECKING:
+    from thermosim.case.settings import Settings
+
+__all__ = ["EngineSection", "MeasureSection", "faults", "of_networks", "with_name"]
+
+
+class EngineSection(Section):
+    """What makes the steps. Part of the case: another one rounds otherwise."""
+
+    name: Literal["lanes", "networks"] | None = Field(
+        None, description="lanes: compiled kernels, float64; networks: JAX; default lanes where the model has kernels"
+    )
+    precision: Literal["float32", "float64"] = Field("float32", description="of networks; the ledger is float64")
+    tile_width: int = Field(
+        16, ge=1, le=4096, description="replicas of a network that go together, part of what decides the last bits"
+    )
+
+
+class MeasureSection(Section):
+    """How networks are measured at frames."""
+
+    batches: int = Field(16, ge=2, le=4096, description="minibatches by which gradient noise is measured, K")
+    eigenvalues: int = Field(8, ge=1, le=64, description="leading eigenvalues of a spectrum")
+    iterations: int = Field(32, ge=2, le=1000, description="steps of Lanczos or power iteration")
+    projections: int = Field(4, ge=1, le=256, description="random directions that theta is projected on")
+    probes: int = Field(64, ge=2, le=4096, description="data rows at which representations are compared")
+
+
+def with_name(model: Model, section: EngineSection | None) -> EngineSection | None:
+    """The section with the name of the engine; None where kernels run and nothing was asked for."""
+    if section is None:
+        return None if model.has_kernels else EngineSection.model_validate({"name": "networks"})
+    return section if section.name else section.model_copy(update={"name": "networks"})
+
+
+def of_networks(model: Model, settings: Settings) -> bool:
+    """Whether the engine of networks makes the steps."""
+    engine = settings.engine
+    return model.network is not None and (not model.has_kernels or (engine is not None and engine.name == "networks"))
+
+
+def faults(model: Model, settings: Settings) -> list[str]:
+    """What is wrong with the engine that this case asks for."""
+    engine, name, found = settings.engine, f"model {model.name!r}", []
+    if engine is not None and engine.name == "lanes":
+        if not model.has_kernels:
+            found.append(f"engine.name = 'lanes': {name} is a network without kernels; use 'networks', or remove it.")
+        for key in ("precision", "tile_width"):
+            if getattr(engine, key) != EngineSection.model_fields[key].default:
+                found.append(
+                    f"engine.{key} = {getattr(engine, key)!r}: belongs to engine.name = 'networks'; remove it."
+                )
+    if engine is not None and engine.name == "networks" and model.network is None:
+        found.append(f"engine.name = 'networks': {name} is no network; remove [engine].")
+    if settings.measure is not None and not of_networks(model, settings):
+        found.append("measure: only networks are measured at frames, with engine.name = 'networks'; remove [measure].")
+    if found or not of_networks(model, settings):
+        return found
+    theta, data = settings.theta, settings.data
+    if settings.x is not None:
+        found.append("x: networks run without samples x here; remove [x], or use engine.name = 'lanes'.")
+    if theta.preconditioner is not None:
+        found.append("theta.preconditioner: networks learn at one learning rate for each group; remove it.")
+    if data is not None and data.fresh:
+        found.append("data.fresh = true: networks learn from rows that are kept; set data.rows instead.")
+    return found

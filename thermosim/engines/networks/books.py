@@ -1,0 +1,47 @@
+"""What is booked of a step of one replica, in JAX: rows of the ledger by name, each as the lanes book it.
+
+book(told) -> what is added to the row; a row in LAST takes the value instead. Sums are those of float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from thermosim.engines.networks.updates import square
+
+__all__ = ["BOOKS", "LAST", "Told"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """One step: theta before and after it, loss and gradient of the minibatch before it, and what its update says."""
+
+    theta: Mapping[str, Any]
+    moved: Mapping[str, Any]
+    loss: Any
+    gradient: Mapping[str, Any]
+    said: Mapping[str, Any]
+
+
+def _displacement(told: Told) -> Any:
+    return square({name: told.moved[name] - before for name, before in told.theta.items()})
+
+
+def _of_layers(groups: Mapping[str, Any]) -> Any:
+    return jnp.stack([square({name: values}) for name, values in groups.items()])
+
+
+BOOKS: dict[str, Callable[[Told], Any]] = {
+    "loss_sum": lambda told: told.loss.astype(jnp.float64),
+    "minibatch_loss": lambda told: told.loss.astype(jnp.float64),
+    "gradient_square": lambda told: square(told.gradient),
+    "displacement_square": _displacement,
+    "log_ratio_theta": lambda told: told.said["log_ratio_theta"],
+    "layer_gradient_square": lambda told: _of_layers(told.gradient),
+    "layer_weight_square": lambda told: _of_layers(told.theta),
+}
+LAST = frozenset({"minibatch_loss"})

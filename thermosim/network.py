@@ -1,0 +1,50 @@
+"""What a network is to the engine of networks: functions of its parameters in JAX, imported when they are made.
+
+Parameters come as a dict {name of a group of theta: array of its shape}, those of one replica; a batch as inputs x
+(B, n) and targets y: (B,) whole numbers of a loss of classes, (B, k) otherwise, (B, 0) where there are none. The engine
+adds replicas as a leading axis, differentiates, and books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Measure", "Network"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Functions of one replica, pure and traceable; whatever precision its arguments have is that of its results.
+
+    loss(parameters, x, y) -> a number, the mean over rows; with `normals` loss(parameters, x, y, noise (B, normals)).
+    outputs(parameters, x) -> (B, k): predictions of targets, for classes one number each, largest for the likeliest.
+    features(parameters, x) -> {name: (B, units)}: hidden layers.
+    log_probability(parameters, x) -> (B,): ln p(x) in nat, of a model that has one.
+    """
+
+    loss: Callable[..., Any]
+    outputs: Callable[..., Any] | None = None
+    features: Callable[..., dict[str, Any]] | None = None
+    log_probability: Callable[..., Any] | None = None
+    normals: int = 0  # standard normal numbers of every row of a minibatch
+    by_row: bool = True  # the loss is a mean of what each row has alone: rows may be taken in parts
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the engine of networks computes of theta at a frame, where its parameters are.
+
+    function(probe, parameters) -> a number, or an array of `size` numbers, of one replica; the probe is an
+    `engines.networks.probe.Probe`, which hands out the network, rows of data, and the settings of [measure].
+    """
+
+    name: str
+    units: str
+    long_name: str
+    equation: str
+    function: Callable[[Any, Mapping[str, Any]], Any]
+    dim: str = ""  # of a measure with several numbers, of its own
+    size: Callable[[Mapping[str, Any]], int] | None = None  # how many, from the settings of [measure]
+    absent: Callable[[Any, Any], str] = lambda model, settings: ""  # why this case has it not, from model and settings
