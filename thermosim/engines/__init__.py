@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from thermosim.engines.dense.engine import DenseEngine
 from thermosim.engines.engine import Engine
 from thermosim.engines.lanes.engine import LanesEngine
 from thermosim.engines.networks.engine import NetworksEngine
 
 __all__ = ["ENGINES", "engine_of"]
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LanesEngine(), NetworksEngine())}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LanesEngine(), NetworksEngine(), DenseEngine())}
 
 
 def engine_of(device: str = "cpu", name: str = "lanes") -> Engine:
     """The engine of this name on a device that is there: "cpu", "cuda" (the first card) or "cuda:1"."""
     if name == "networks":
         return ENGINES[name] if device == "cpu" else NetworksEngine(device)
+    if name == "dense":
+        return ENGINES[name]
     if device == "cpu":
         return ENGINES["lanes"]
     from thermosim.engines.cuda.cards import cards_of
