@@ -61,6 +61,7 @@ UNITS: dict[str, int] = {
     "nat^2": 0,
     "energy": 1,
     "energy^2": 2,
+    "energy^4": 4,
     "time": -1,
     "nat/time": 1,
     "energy/time": 2,

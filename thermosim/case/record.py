@@ -109,12 +109,13 @@ def recordable(model: Model, settings: Settings) -> list[str]:
 def sizes(model: Model, settings: Settings) -> dict[str, int]:
     """Sizes of the dimensions after the replica."""
     constants, x = settings.model.constants, settings.x
+    measure = settings.of_measure.model_dump() | {"groups": len(model.groups(constants))}
     return {
         "theta_dim": sum(math.prod(group.shape(constants)) for group in model.parameters),
         "x_dim": model.components(constants) if x else 0,
         "sample": x.samples if x else 0,
         **{one.dim: one.size(constants) for one in model.functionals if one.size is not None},
-        **{one.dim: one.size(settings.of_measure.model_dump()) for one in model.measures if one.size is not None},
+        **{one.dim: one.size(measure) for one in model.measures if one.size is not None},
     }
 
 
@@ -268,7 +269,8 @@ def _repeated(key: str, names: Sequence[str]) -> list[str]:
 
 
 def _unknown(key: str, name: str, model: Model, settings: Settings, recordable: Iterable[str]) -> str:
-    why = _why_not(name, model, settings) if name in VARIABLES else "there is no such variable"
+    absent = {one.name: one.absent(model, settings) for one in model.measures if of_networks(model, settings)}
+    why = absent.get(name) or (_why_not(name, model, settings) if name in VARIABLES else "there is no such variable")
     return f"{key}: {why}. This case can record: {', '.join(recordable)}."
 
 
