@@ -37,8 +37,8 @@ __all__ = [
 _MOST_FRAMES = 2_000_000
 _MOST_PARAMETERS = 2**27  # components of theta, and of x
 _MOST_SAMPLED = 2**31  # numbers of all chains of one replica
-# functionals with a `book` that the engine of networks books, too
-BOOKED_OF_NETWORKS = ("displacement_square", "layer_gradient_square", "layer_weight_square")
+# functionals that the engine of networks books, most of them with a `book` for lanes
+BOOKED_OF_NETWORKS = ("displacement_square", "layer_gradient_square", "layer_weight_square", "layer_rotation")
 _PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
 _OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
 
@@ -97,8 +97,9 @@ def recordable(model: Model, settings: Settings) -> list[str]:
     own = [
         name
         for name, functional in functionals_of(model.functionals).items()
-        if functional.book is not None and (functional.size is None or functional.size(constants))
-        if name not in move.books and (not networks or name in BOOKED_OF_NETWORKS)
+        if functional.book is not None or functional.of_networks
+        if functional.size is None or functional.size(constants)
+        if name not in move.books and (not functional.of_networks if not networks else name in BOOKED_OF_NETWORKS)
     ]
     names += [*move.books, *(own if model.parameters and not move.rests else ())]
     if networks:
