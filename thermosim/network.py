@@ -54,4 +54,4 @@ class Measure:
 
 
 class NotMeasured(ValueError):
-    """A measure that this network or these data cannot have, in words that go on after "measure: "."""
+    """A measure that this network or these data cannot have, in the words of a fault of the case."""

@@ -54,7 +54,7 @@ class NetworksEngine:
             with platform.traced():
                 try_out(block, self.device)
         except NotMeasured as error:
-            return [f"measure: {error}."]
+            return [str(error)]
         except Exception as error:  # whatever a user's functions, or the compiler, say
             line = " ".join(str(error).split())[:500]
             return [f"model: {block.model_name!r} cannot be compiled: {type(error).__name__}: {line}"]

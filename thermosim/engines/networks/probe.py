@@ -83,7 +83,7 @@ class Probe:
         """Of these rows."""
         if self.network.normals:
             name = self.block.model_name
-            raise NotMeasured(f"the loss of {name!r} takes random numbers, at which no measure of this kind looks")
+            raise NotMeasured(f"measure: the loss of {name!r} takes random numbers, so it has none of this kind.")
         return self.network.loss(theta, x, y)
 
     def gradient(self, theta: Mapping[str, Any], x: Any, y: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Probe:
         """Numbers (count,) of rows spread evenly over the data set, the same at every frame."""
         rows = self.block.data_rows
         if count > rows:
-            raise NotMeasured(f"[measure] asks for {count} rows of data, and there are {rows}: ask for fewer")
+            raise NotMeasured(f"measure: {count} rows of data are asked for, and there are {rows}; ask for fewer.")
         return self.first + jnp.arange(count, dtype=jnp.int64) * rows // count
 
     def over_rows(self, function: Callable[[Any, Any], Any], test: bool = False, count: int | None = None) -> Any:

@@ -72,7 +72,7 @@ def batch_sharpness(probe: Any, theta: Theta) -> Any:
 def _kept(probe: Any, theta: Theta) -> int:
     kept, numbers = min(probe.settings["eigenvalues"], probe.settings["iterations"]), _length(probe, theta)
     if kept > numbers:
-        raise NotMeasured(f"eigenvalues = {kept}: {numbers} numbers of theta learn; ask for as many at most")
+        raise NotMeasured(f"measure.eigenvalues = {kept}: {numbers} numbers of theta learn; ask for as many at most.")
     return int(kept)
 
 

@@ -28,14 +28,14 @@ def kernel(probe: Any, theta: Theta) -> Any:
     """The upper triangles of the kernels of the layers, row by row, one layer after another."""
     name = probe.block.model_name
     if probe.network.features is None:
-        raise NotMeasured(f"{name!r} tells no hidden layers, so there is no kernel")
+        raise NotMeasured(f"measure: {name!r} tells no hidden layers, so it has no kernel.")
     hidden = probe.network.features(theta, probe.data["x"][probe.row_numbers(probe.settings["probes"])])
     if not hidden:
-        raise NotMeasured(f"{name!r} has no hidden layer at these constants, so there is no kernel")
+        raise NotMeasured(f"measure: {name!r} has no hidden layer at these constants, so it has no kernel.")
     wanted = probe.settings["layers"] or list(hidden)[-1:]
     for layer in wanted:
         if layer not in hidden:
-            raise NotMeasured(f"layers = {wanted!r}: there is no {layer!r}; {name!r} has {', '.join(hidden)}")
+            raise NotMeasured(f"measure.layers = {wanted!r}: there is no {layer!r}; {name!r} has {', '.join(hidden)}.")
     upper = np.triu_indices(probe.settings["probes"])
     return jnp.concatenate([(hidden[layer] @ hidden[layer].T)[upper] for layer in wanted])
 
