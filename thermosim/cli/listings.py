@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from thermosim.cli.exits import Exit
 from thermosim.report.console import duration, make_console, size_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from thermosim.model import Model
 
 
@@ -42,6 +39,7 @@ def _case_rows(
     target: Path, overrides: dict[str, Any], workers: int, trial: bool, device: str
 ) -> list[tuple[str, str]]:
     from thermosim.case.load import load_case
+    from thermosim.cli.variables import measured_rows
 
     case = load_case(target, overrides)
     steps, record = case.settings.run.steps, case.settings.record
@@ -56,20 +54,9 @@ def _case_rows(
         ("steps", f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)"),
         ("frames", f"{len(case.frame_steps()):,}, every {record.every:,} steps from {record.first:,}"),
         ("variables", ", ".join([*(record.variables or ()), *kept])),
-        *_measured_rows(case),
+        *measured_rows(case),
     ]
     return rows + _needs_rows(case, workers, trial, device)
-
-
-def _measured_rows(case: Any) -> list[tuple[str, str]]:
-    """What is measured of networks at frames, and from how much."""
-    from thermosim.case.record import recordable, recorded_names
-
-    names = recorded_names(case.settings.record, recordable(case.model, case.settings), case.model)
-    found = [f"{one.name}: {one.long_name}" for one in case.model.measures if one.name in names]
-    settings = case.settings.of_measure.model_dump().items()
-    told = ", ".join(f"{key} {value}" for key, value in settings if value not in (None, []))
-    return [("measures", "\n".join(found)), ("measure", told)] if found else []
 
 
 def _needs_rows(case: Any, workers: int, trial: bool, device: str) -> list[tuple[str, str]]:
@@ -229,8 +216,10 @@ def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
 
 
 def _describe(model: Model) -> None:
-    """What a model is, what a case may ask of it, and its keys."""
+    """What a model is, what a case may ask of it, its keys, and what can be recorded of it."""
     from rich.table import Table
+
+    from thermosim.cli.variables import tables_of
 
     console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
     console.print(f"[bold]{model.name}[/bold]: {model.summary}\n{model.source}\n")
@@ -256,28 +245,8 @@ def _describe(model: Model) -> None:
             f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning
         )
     console.print(table)
-    own = [(name, one) for name, one in model.observables.items()]
-    own += [(one.name, one) for one in model.functionals]
-    for title, rows in (
-        ("variables of its own", own),
-        ('measured at frames, with engine.name = "networks"', [(one.name, one) for one in model.measures]),
-    ):
-        if rows:
-            console.print(_variables(title, rows))
-
-
-def _variables(title: str, rows: Sequence[tuple[str, Any]]) -> Table:
-    """What can be recorded of a model beside what can be of every one."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="bold")
-    table.title = f"\n{title}"
-    for column in ("variable", "units", "meaning"):
-        table.add_column(column, style="bold" if column == "variable" else "", overflow="fold")
-    for name, one in rows:
-        table.add_row(name, escape(one.units), escape(one.long_name))
-    return table
+    for more in tables_of(model):
+        console.print(more)
 
 
 def _abilities(model: Model) -> list[tuple[str, str]]:
