@@ -123,6 +123,12 @@ class LanesOfNetworks:
         self._block, self._step = block, 0
         self._place = platform.device_of(device)
         self._shapes, self._dtype = shapes_of(block), np.dtype(block.precision)
+        # what is measured at the same steps is measured together: a program for each cadence, and no more
+        together = {
+            cadences: [n for n, own in block.measured.items() if own == cadences]
+            for cadences in block.measured.values()
+        }
+        self._measured = {cadences: tuple(names) for cadences, names in together.items()}
         width = block.tile_width
         edges = range(0, block.lanes, width)
         self.pieces = tuple(slice(first, min(first + width, block.lanes)) for first in edges)
@@ -221,8 +227,8 @@ class LanesOfNetworks:
 
     def trace_measures(self) -> None:
         """Call what is measured with nothing but shapes. Raises whatever it raises."""
-        if self._block.measured:
-            tile, names = self._tiles[0], tuple(self._block.measured)
+        tile = self._tiles[0]
+        for names in self._measured.values():
             self._program.measure.eval_shape(tile.state["theta"], tile.given, np.int64(0), names=names)
 
     def _run(self, tile: _Tile, begin: int, stop: int) -> None:
@@ -282,11 +288,10 @@ class LanesOfNetworks:
     def _copy(self, tile: _Tile, step: int, number: int, delivered: dict[str, np.ndarray]) -> None:
         """Put a frame where it is wanted; what is measured is at its own steps, and 0 at others."""
         lanes = tile.lanes.stop - tile.lanes.start
-        cadences = self._block.measured.items()
-        due = tuple(
-            name for name, all_of in cadences if any(step >= at and (step - at) % every == 0 for at, every in all_of)
-        )
-        measured = self._program.measure(tile.state["theta"], tile.given, np.int64(step), names=due) if due else {}
+        measured: dict[str, Any] = {}
+        for cadences, names in self._measured.items():
+            if any(step >= at and (step - at) % every == 0 for at, every in cadences):
+                measured |= self._program.measure(tile.state["theta"], tile.given, np.int64(step), names=names)
         for name, frames in delivered.items():
             if name == "theta":
                 groups = [np.asarray(tile.state["theta"][group])[:lanes] for group, _ in self._shapes.groups]
