@@ -61,6 +61,7 @@ UNITS: dict[str, int] = {
     "nat^2": 0,
     "energy": 1,
     "energy^2": 2,
+    "energy^4": 4,
     "time": -1,
     "nat/time": 1,
     "energy/time": 2,
@@ -99,6 +100,7 @@ class Functional:
     book: Book | None = None  # adds to the sum after a move of theta that does not book it itself; None: moves do
     dim: str = ""  # of a functional with several numbers their dimension, of its own
     size: Callable[[Mapping[str, Any]], int] | None = None  # how many, from the constants of the model; None: one
+    of_networks: bool = False  # booked by the engine of networks, and by no other
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,8 @@ def rows_booked(
     return tuple(
         name
         for name, functional in functionals_of(own).items()
-        if functional.of == of and name in needed and (name in books or functional.book is not None)
+        if functional.of == of and name in needed
+        if name in books or functional.book is not None or functional.of_networks
         for _ in range(1 if functional.size is None else functional.size(constants or {}))
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Measure", "Network", "Perceptron"]
+__all__ = ["Measure", "Network", "NotMeasured", "Perceptron"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Measure:
     """What the engine of networks computes of theta at a frame, where its parameters are.
 
     function(probe, parameters) -> a number, or an array of `size` numbers, of one replica; the probe is an
-    `engines.networks.probe.Probe`, which hands out the network, rows of data, and the settings of [measure].
+    `engines.networks.probe.Probe`, which hands out the network, rows of data, and the settings of [measure]. Numbers
+    are finite where theta is: a replica with one that is not counts as diverged.
     """
 
     name: str
@@ -46,7 +47,9 @@ class Measure:
     equation: str
     function: Callable[[Any, Mapping[str, Any]], Any]
     dim: str = ""  # of a measure with several numbers, of its own
-    size: Callable[[Mapping[str, Any]], int] | None = None  # how many, from the settings of [measure]
+    # how many, from the settings of [measure] and `groups`, the number of groups of theta
+    size: Callable[[Mapping[str, Any]], int] | None = None
+    vectors: Callable[[Mapping[str, Any]], int] = lambda settings: 1  # like theta that it holds at one time
     absent: Callable[[Any, Any], str] = lambda model, settings: ""  # why this case has it not, from model and settings
 
 
@@ -57,3 +60,7 @@ class Perceptron:
     activation: str  # linear, relu, tanh, gelu
     loss: str  # squared, cross-entropy
     bias: bool
+
+
+class NotMeasured(ValueError):
+    """A measure that this network or these data cannot have, in the words of a fault of the case."""

@@ -9,6 +9,7 @@ __all__ = [
     "ACCEPTANCE",
     "BOOTSTRAP",
     "DATA",
+    "DIRECTIONS",
     "FRESH",
     "INITIAL",
     "MEASURE",
@@ -39,3 +40,4 @@ ROW_NOISE = 11  # normals of the rows of a minibatch, of losses that take some
 WARM_UP = 1 << 54  # the first move of a warm-up: addresses of X_NOISE and ACCEPTANCE that no run comes to
 PERMUTATION = 1 << 54  # a step of BOOTSTRAP that no exact sample comes to: orders of probes (`analysis.alignment`)
 PROBES = (1 << 54) + 1  # another: inputs at which networks are compared (`analysis.network_alignment`)
+DIRECTIONS = 1 << 54  # a step of MEASURE that no minibatch comes to: random directions in theta, one after another

@@ -30,12 +30,14 @@ from thermosim.analysis.ideal_gas import (
 from thermosim.analysis.ideal_learning import ideal_learning, joint_entropy
 from thermosim.analysis.information import learned_information, low_variance
 from thermosim.analysis.information_balance import information_balance, routes
+from thermosim.analysis.kernel_alignment import kernel_alignment
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
 from thermosim.analysis.learning_curves import learning_curves
 from thermosim.analysis.machine import machines
 from thermosim.analysis.matrix_balance import matrix_balance
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
+from thermosim.analysis.network_noise import network_noise
 from thermosim.analysis.orbit import orbit, orbit_of_loss
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
@@ -84,6 +86,7 @@ __all__ = [
     "jarzynski",
     "joint_entropy",
     "judge",
+    "kernel_alignment",
     "learned_information",
     "learning_curves",
     "learning_ledger",
@@ -95,6 +98,7 @@ __all__ = [
     "mutual_nearest_neighbours",
     "naive_reservoir",
     "network_alignment",
+    "network_noise",
     "noise_statistics",
     "orbit",
     "orbit_of_loss",

@@ -34,7 +34,9 @@ from thermosim.analysis.skewed_means import FEWEST_FOR_MEAN, FEWEST_FOR_VARIANCE
 from thermosim.schedules import values_at
 
 __all__ = [
+    "FALSE_ALARMS",
     "GradientNoise",
+    "autocorrelation",
     "full_gradient",
     "gradient_noise",
     "learned_parameters",
@@ -170,7 +172,7 @@ def _correlated(
     coords = {"lag": lags * every, "theta_dim": records[0].learned, "group": ("theta_dim", records[0].groups)}
     columns: list[list[np.ndarray]] = [[], [], []]
     for record in records:
-        own, mean = _autocorrelation(record.noise, lags)
+        own, mean = autocorrelation(record.noise, lags)
         bound = -special.stdtrit(record.noise.shape[1] - 1, FALSE_ALARMS / (2 * len(lags)))
         white_noise = not np.any(np.abs(mean[0]) > bound * mean[1])  # that of one parameter has heavier tails
         for column, value in zip(columns, (np.stack(own), np.stack(mean), np.array(white_noise))):
@@ -193,7 +195,7 @@ def _correlated(
     return result
 
 
-def _autocorrelation(noise: np.ndarray, lags: np.ndarray) -> tuple[Any, Any]:
+def autocorrelation(noise: np.ndarray, lags: np.ndarray) -> tuple[Any, Any]:
     """C(l)/C(0) and its jackknife error over replicas, of each parameter (l, m) and of all together (l)."""
     size = noise.shape[1]
     power = (noise**2).mean(axis=0)

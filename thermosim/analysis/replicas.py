@@ -108,9 +108,9 @@ def _examine_dimensions(ds: xr.Dataset, names: list[str]) -> None:
 
 
 def _own_dimensions(ds: xr.Dataset) -> set[str]:
-    """Of functionals of the model with several numbers."""
+    """Of functionals and measures of the model with several numbers."""
     model = model_of(as_run(ds).model.name, str(ds.attrs.get("model_source", "")))
-    return {functional.dim for functional in model.functionals}
+    return {row.dim for row in model.rows}
 
 
 def _examine_steps(ds: xr.Dataset) -> None:

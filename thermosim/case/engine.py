@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -36,7 +37,12 @@ class MeasureSection(Section):
     eigenvalues: int = Field(8, ge=1, le=64, description="leading eigenvalues of a spectrum")
     iterations: int = Field(32, ge=2, le=1000, description="steps of Lanczos or power iteration")
     projections: int = Field(4, ge=1, le=256, description="random directions that theta is projected on")
-    probes: int = Field(64, ge=2, le=4096, description="data rows at which representations are compared")
+    probes: int = Field(64, ge=2, le=1024, description="data rows at which representations are compared")
+    rows: int | None = Field(None, ge=1, description="data rows whose Hessian is measured; default all")
+    layers: list[str] = Field([], description="hidden layers whose kernels are measured; default the last")
+    components: list[int] = Field(
+        [], max_length=4096, description="numbers of components of theta to record, negative ones from the end"
+    )
 
 
 def with_name(model: Model, section: EngineSection | None) -> EngineSection | None:
@@ -76,6 +82,11 @@ def faults(model: Model, settings: Settings) -> list[str]:
     if found or not of_networks(model, settings):
         return found
     theta, data = settings.theta, settings.data
+    count = sum(math.prod(group.shape(settings.model.constants)) for group in model.parameters)
+    if wrong := [one for one in settings.of_measure.components if not -count <= one < count]:
+        found.append(
+            f"measure.components = {wrong!r}: theta has {count} components; name some from {-count} to {count - 1}."
+        )
     if settings.x is not None:
         found.append("x: networks run without samples x here; remove [x], or use engine.name = 'lanes'.")
     if theta.preconditioner is not None:

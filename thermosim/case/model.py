@@ -141,7 +141,7 @@ def functional_faults(model: Model) -> list[str]:
             faults.append(
                 f"model: `book` of the functional {functional.name!r} must be book({', '.join(BOOK_ARGUMENTS)})."
             )
-        if functional.of != "theta" or functional.book is None:
+        if functional.of != "theta" or (functional.book is None and not functional.of_networks):
             faults.append(
                 f"model: the functional {functional.name!r} must be of theta and have a function `book`; "
                 "sums along x are booked by the moves."

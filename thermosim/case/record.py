@@ -37,8 +37,8 @@ __all__ = [
 _MOST_FRAMES = 2_000_000
 _MOST_PARAMETERS = 2**27  # components of theta, and of x
 _MOST_SAMPLED = 2**31  # numbers of all chains of one replica
-# functionals with a `book` that the engine of networks books, too
-BOOKED_OF_NETWORKS = ("displacement_square", "layer_gradient_square", "layer_weight_square")
+# functionals that the engine of networks books, most of them with a `book` for lanes
+BOOKED_OF_NETWORKS = ("displacement_square", "layer_gradient_square", "layer_weight_square", "layer_rotation")
 _PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
 _OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
 
@@ -97,8 +97,9 @@ def recordable(model: Model, settings: Settings) -> list[str]:
     own = [
         name
         for name, functional in functionals_of(model.functionals).items()
-        if functional.book is not None and (functional.size is None or functional.size(constants))
-        if name not in move.books and (not networks or name in BOOKED_OF_NETWORKS)
+        if functional.book is not None or functional.of_networks
+        if functional.size is None or functional.size(constants)
+        if name not in move.books and (not functional.of_networks if not networks else name in BOOKED_OF_NETWORKS)
     ]
     names += [*move.books, *(own if model.parameters and not move.rests else ())]
     if networks:
@@ -109,12 +110,13 @@ def recordable(model: Model, settings: Settings) -> list[str]:
 def sizes(model: Model, settings: Settings) -> dict[str, int]:
     """Sizes of the dimensions after the replica."""
     constants, x = settings.model.constants, settings.x
+    measure = settings.of_measure.model_dump() | {"groups": len(model.groups(constants))}
     return {
         "theta_dim": sum(math.prod(group.shape(constants)) for group in model.parameters),
         "x_dim": model.components(constants) if x else 0,
         "sample": x.samples if x else 0,
         **{one.dim: one.size(constants) for one in model.functionals if one.size is not None},
-        **{one.dim: one.size(settings.of_measure.model_dump()) for one in model.measures if one.size is not None},
+        **{one.dim: one.size(measure) for one in model.measures if one.size is not None},
     }
 
 
@@ -268,7 +270,8 @@ def _repeated(key: str, names: Sequence[str]) -> list[str]:
 
 
 def _unknown(key: str, name: str, model: Model, settings: Settings, recordable: Iterable[str]) -> str:
-    why = _why_not(name, model, settings) if name in VARIABLES else "there is no such variable"
+    absent = {one.name: one.absent(model, settings) for one in model.measures if of_networks(model, settings)}
+    why = absent.get(name) or (_why_not(name, model, settings) if name in VARIABLES else "there is no such variable")
     return f"{key}: {why}. This case can record: {', '.join(recordable)}."
 
 

@@ -102,8 +102,10 @@ def known_model(ds: xr.Dataset) -> Model:
         raise CaseError([str(error)], "the ensemble's model") from None
 
 
-def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
+def at_common_steps(ds: xr.Dataset, own: bool = False) -> xr.Dataset:
     """What a check or a picture takes: variables at the cadence of all, and axes of several values only.
+
+    own: variables that have steps of their own are left in.
 
     Raises Unfit for a single frame or replica, ValueError where `ds` is no longer an ensemble (`analysis.replicas`).
     """
@@ -115,7 +117,7 @@ def at_common_steps(ds: xr.Dataset) -> xr.Dataset:
         for name, variable in ds.data_vars.items()
         if any(str(dim).endswith("_step") and dim not in swept for dim in variable.dims)
     ]
-    ds = without_single_axes(ds.drop_vars(others))
+    ds = without_single_axes(ds if own else ds.drop_vars(others))
     examine(ds)
     return ds
 

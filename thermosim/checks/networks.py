@@ -8,17 +8,21 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine, machines
+from thermosim.checks import network_noise
+from thermosim.checks.admission import at_common_steps
 
 __all__ = ["PARTS", "advice", "check"]
 
 Part = Callable[[xr.Dataset, Sequence[Machine]], list[Comparison]]
 PARTS: tuple[Part, ...] = ()
+AT_ALL_STEPS: tuple[Part, ...] = (network_noise.noise,)  # that also see variables that have steps of their own
 
 
 def check(ds: xr.Dataset) -> list[Comparison]:
     """Everything that is exact, or has a stated error, of networks like these."""
-    everyone = machines(ds)
-    return [row for part in PARTS for row in part(ds, everyone)]
+    common = at_common_steps(ds)
+    seen = ((PARTS, common, machines(common)), (AT_ALL_STEPS, ds, machines(ds)))
+    return [row for parts, of, everyone in seen for part in parts for row in part(of, everyone)]
 
 
 def advice(ds: xr.Dataset) -> list[str]:

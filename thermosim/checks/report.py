@@ -93,8 +93,9 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
             return check(ds)
     model = known_model(ensemble)
     title, replicas = str(ensemble.attrs.get("title", "")), ensemble.sizes.get("replica", 1)
+    row = check_of(model, settings(ensemble))
     try:
-        ds = at_common_steps(in_memory(ensemble))
+        ds = at_common_steps(in_memory(ensemble), own=row is not None and row.at_all_steps)
     except Unfit as why:
         return Report(title, model.name, replicas, (), (), None, str(why), ())
     left = survivors(ds)
@@ -108,7 +109,6 @@ def check(ensemble: xr.Dataset | str | Path) -> Report:
         rest = f"; the others are a biased sample, and up to {bias:.2g} standard errors are put down to that"
         notes.append(f"{len(left_out)} of {replicas} replicas {what} and are not compared{rest}.")
         comparisons = tuple(_of_a_biased_sample(row, bias) for row in comparisons)
-    row = check_of(model, settings(ds))
     if row is not None and not too_little(kept) and not without_frames(kept, model, "check"):
         # a variable that is missing is named by why_nothing
         with contextlib.suppress(KeyError), np.errstate(all="ignore"):

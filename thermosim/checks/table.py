@@ -27,6 +27,7 @@ class Check:
 
     compare: Callable[[xr.Dataset], Sequence[Comparison]]
     advise: Callable[[xr.Dataset], list[str]] = lambda ds: []
+    at_all_steps: bool = False  # it takes variables that have steps of their own, too
 
 
 CHECKS: dict[str, Check] = {
@@ -35,7 +36,7 @@ CHECKS: dict[str, Check] = {
     "rotational-trap": Check(driven.check, driven.advice),
     "two-beads": Check(driven.check, driven.advice),
     LEARNS: Check(learning.check, learning.advice),
-    NETWORKS: Check(networks.check, networks.advice),
+    NETWORKS: Check(networks.check, networks.advice, at_all_steps=True),
 }
 
 

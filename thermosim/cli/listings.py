@@ -39,6 +39,7 @@ def _case_rows(
     target: Path, overrides: dict[str, Any], workers: int, trial: bool, device: str
 ) -> list[tuple[str, str]]:
     from thermosim.case.load import load_case
+    from thermosim.cli.variables import measured_rows
 
     case = load_case(target, overrides)
     steps, record = case.settings.run.steps, case.settings.record
@@ -53,6 +54,7 @@ def _case_rows(
         ("steps", f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)"),
         ("frames", f"{len(case.frame_steps()):,}, every {record.every:,} steps from {record.first:,}"),
         ("variables", ", ".join([*(record.variables or ()), *kept])),
+        *measured_rows(case),
     ]
     return rows + _needs_rows(case, workers, trial, device)
 
@@ -214,8 +216,10 @@ def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
 
 
 def _describe(model: Model) -> None:
-    """What a model is, what a case may ask of it, and its keys."""
+    """What a model is, what a case may ask of it, its keys, and what can be recorded of it."""
     from rich.table import Table
+
+    from thermosim.cli.variables import tables_of
 
     console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
     console.print(f"[bold]{model.name}[/bold]: {model.summary}\n{model.source}\n")
@@ -241,6 +245,8 @@ def _describe(model: Model) -> None:
             f"theta.protocol.{group.name}" if model.has_samples else f"theta: {group.name}", "", group.meaning
         )
     console.print(table)
+    for more in tables_of(model):
+        console.print(more)
 
 
 def _abilities(model: Model) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
     layer_gradient_square_k       sum over steps of |g_k|^2, g_k the gradient of layer k at its minibatch
     incoming_gradient_square_i    the same of the weights into hidden unit i, its bias included
     outgoing_gradient_square_i    the same of the weights out of it
+    layer_rotation_k              sum over steps of 1 - cos phi_k, phi_k the angle that W_k turns by (in networks only)
     layer_weight_square_k         sum over steps of |W_k|^2, at the weights where the gradient was taken
     incoming_weight_square_i, outgoing_weight_square_i    the same of the weights into and out of a unit
 
@@ -43,6 +44,7 @@ __all__ = [
     "incoming",
     "incoming_weights",
     "layer_gradient_square",
+    "layer_rotation",
     "layer_weight_square",
     "outgoing",
     "outgoing_weights",
@@ -238,5 +240,15 @@ outgoing_weights = Functional(
     book=_outgoing_weights,
     dim=UNIT,
     size=_hidden_units,
+)
+layer_rotation = Functional(
+    "layer_rotation",
+    "theta",
+    "1",
+    "sum over steps of 1 - cos of the angle that the weights of each layer turn by",
+    "sum_t 1 - W.W'/(|W||W'|)",
+    dim=LAYER,
+    size=_depth,
+    of_networks=True,
 )
 BOOKS = (layer_gradient_square, incoming, outgoing, layer_weight_square, incoming_weights, outgoing_weights)

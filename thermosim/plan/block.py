@@ -118,7 +118,8 @@ class Block:
         shapes = {"theta": (self.parameters,), "x": (self.samples, self.components), "phi": (self.samples,)}
         if name in self.measured:
             one = next(measure for measure in self.model.measures if measure.name == name)
-            return () if one.size is None else (one.size(self.measure),)
+            groups = {"groups": len(self.model.groups(self.model_constants))}
+            return () if one.size is None else (one.size({**self.measure, **groups}),)
         if name in self.theta_rows and name not in FUNCTIONALS:
             own = functionals_of(self.model.functionals)[name]
             return () if own.size is None else (self.theta_rows.count(name),)

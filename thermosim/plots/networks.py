@@ -8,17 +8,21 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from thermosim.analysis.machine import ensemble_model
-from thermosim.plots import recorded
+from thermosim.checks.admission import at_common_steps
+from thermosim.plots import network_noise, recorded
 
 __all__ = ["KINDS", "figure"]
 
-# each gives None where the run is of another kind
+# each gives None where the run is of another kind; the second also see variables that have steps of their own
 KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = ()
+AT_ALL_STEPS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (network_noise.figure,)
 
 
 def figure(ds: xr.Dataset) -> Figure:
-    """The picture of an ensemble."""
-    for kind in KINDS:
-        if (made := kind(ds)) is not None:
-            return made
+    """The picture of an ensemble, with variables at all their steps."""
+    common = at_common_steps(ds)
+    for kinds, seen in ((KINDS, common), (AT_ALL_STEPS, ds)):
+        for kind in kinds:
+            if (made := kind(seen)) is not None:
+                return made
     return recorded.any_model(ds, ensemble_model(ds)) or Figure()

@@ -63,7 +63,7 @@ def picture(ensemble: xr.Dataset | str | Path, variable: str | None = None) -> F
     if figure is None:
         return _of_anything(_whole(ds), model)
     try:
-        common = at_common_steps(ds)
+        common = at_common_steps(ds, own=figure is networks.figure)
         if why := too_little(common):
             raise Unfit(f"Nothing can be drawn: {why}.")
         # some draw every point without those it lost

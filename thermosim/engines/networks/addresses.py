@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["rows_drawn"]
+__all__ = ["rows_drawn", "signs_drawn"]
 
 _ROTATIONS = (16, 42, 12, 31, 16, 32, 24, 21, 16, 42, 12, 31, 16)
 _PARITY = 0x1BD11BDAA9FC1A22
@@ -19,10 +19,19 @@ _PARITY = 0x1BD11BDAA9FC1A22
 
 def rows_drawn(seed: Any, stream: int, step: Any, replica: Any, batch: int, first_row: Any, row_count: Any) -> Any:
     """Numbers (batch,) of the rows of one replica's minibatch, among the row_count that start at first_row."""
-    key = (jnp.asarray(step, jnp.uint64) << jnp.uint64(8)) | jnp.uint64(stream)
-    word = _threefry(jnp.asarray(seed, jnp.uint64), key, replica, jnp.arange(batch, dtype=jnp.uint64))
+    word = _words(seed, stream, step, replica, batch)
     uniform = lax.bitcast_convert_type((word >> jnp.uint64(12)) | jnp.uint64(0x3FF0000000000000), jnp.float64) - 1.0
     return first_row + (uniform * row_count).astype(jnp.int32)
+
+
+def signs_drawn(seed: Any, stream: int, step: Any, replica: Any, count: int) -> Any:
+    """Whole numbers 1 and -1, (count,), with the first bit of the words of these addresses: -1 where it is set."""
+    return 1 - 2 * (_words(seed, stream, step, replica, count) >> jnp.uint64(63)).astype(jnp.int32)
+
+
+def _words(seed: Any, stream: int, step: Any, replica: Any, count: int) -> Any:
+    key = (jnp.asarray(step, jnp.uint64) << jnp.uint64(8)) | jnp.uint64(stream)
+    return _threefry(jnp.asarray(seed, jnp.uint64), key, replica, jnp.arange(count, dtype=jnp.uint64))
 
 
 def _threefry(key0: Any, key1: Any, a: Any, b: Any) -> Any:

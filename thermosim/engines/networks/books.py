@@ -35,6 +35,24 @@ def _of_layers(groups: Mapping[str, Any]) -> Any:
     return jnp.stack([square({name: values}) for name, values in groups.items()])
 
 
+def _rotation(told: Told) -> Any:
+    return jnp.stack([_turn(before, told.moved[name]) for name, before in told.theta.items()])
+
+
+def _turn(before: Any, after: Any) -> Any:
+    """1 - cos of the angle between two weights: (|d|^2 - (|w'| - |w|)^2)/(2 |w| |w'|), d = w' - w; 0 of no weight.
+
+    Sums of products with d keep the digits that 1 - w.w'/(|w||w'|) loses at small angles.
+    """
+    w, d = before.reshape(-1), (after - before).reshape(-1)
+    own, along, square = (jnp.dot(a, b).astype(jnp.float64) for a, b in ((w, w), (w, d), (d, d)))
+    length = jnp.sqrt(own)
+    moved = jnp.sqrt(jnp.maximum(own + 2.0 * along + square, 0.0))
+    whole = length * moved
+    growth = jnp.where(whole > 0.0, (2.0 * along + square) / jnp.where(whole > 0.0, length + moved, 1.0), 0.0)
+    return jnp.where(whole == 0.0, 0.0, (square - growth * growth) / jnp.where(whole == 0.0, 2.0, 2.0 * whole))
+
+
 BOOKS: dict[str, Callable[[Told], Any]] = {
     "loss_sum": lambda told: told.loss.astype(jnp.float64),
     "minibatch_loss": lambda told: told.loss.astype(jnp.float64),
@@ -42,6 +60,7 @@ BOOKS: dict[str, Callable[[Told], Any]] = {
     "displacement_square": _displacement,
     "log_ratio_theta": lambda told: told.said["log_ratio_theta"],
     "layer_gradient_square": lambda told: _of_layers(told.gradient),
+    "layer_rotation": _rotation,
     "layer_weight_square": lambda told: _of_layers(told.theta),
 }
 LAST = frozenset({"minibatch_loss"})

@@ -21,6 +21,7 @@ from thermosim.engines.networks.normals import normals_of_steps
 from thermosim.engines.networks.rows import rows_of_data
 from thermosim.engines.networks.shapes import shapes_of
 from thermosim.kernels.identity import identity_of, identity_of_modules
+from thermosim.network import NotMeasured
 from thermosim.plan.block import Block
 from thermosim.streams import ROW_NOISE, THETA_NOISE
 
@@ -52,6 +53,8 @@ class NetworksEngine:
         try:
             with platform.traced():
                 try_out(block, self.device)
+        except NotMeasured as error:
+            return [str(error)]
         except Exception as error:  # whatever a user's functions, or the compiler, say
             line = " ".join(str(error).split())[:500]
             return [f"model: {block.model_name!r} cannot be compiled: {type(error).__name__}: {line}"]
@@ -120,6 +123,12 @@ class LanesOfNetworks:
         self._block, self._step = block, 0
         self._place = platform.device_of(device)
         self._shapes, self._dtype = shapes_of(block), np.dtype(block.precision)
+        # what is measured at the same steps is measured together: a program for each cadence, and no more
+        together = {
+            cadences: [n for n, own in block.measured.items() if own == cadences]
+            for cadences in block.measured.values()
+        }
+        self._measured = {cadences: tuple(names) for cadences, names in together.items()}
         width = block.tile_width
         edges = range(0, block.lanes, width)
         self.pieces = tuple(slice(first, min(first + width, block.lanes)) for first in edges)
@@ -216,6 +225,12 @@ class LanesOfNetworks:
             raise DeviceError(f"{self._place.device_kind}: {str(error).splitlines()[0]}") from error
         self._step = stop
 
+    def trace_measures(self) -> None:
+        """Call what is measured with nothing but shapes. Raises whatever it raises."""
+        tile = self._tiles[0]
+        for names in self._measured.values():
+            self._program.measure.eval_shape(tile.state["theta"], tile.given, np.int64(0), names=names)
+
     def _run(self, tile: _Tile, begin: int, stop: int) -> None:
         """Steps begin + 1 to stop, as many in a call as their noise and their schedules allow."""
         block, noisy = self._block, self._numbers_of_noise()
@@ -273,15 +288,17 @@ class LanesOfNetworks:
     def _copy(self, tile: _Tile, step: int, number: int, delivered: dict[str, np.ndarray]) -> None:
         """Put a frame where it is wanted; what is measured is at its own steps, and 0 at others."""
         lanes = tile.lanes.stop - tile.lanes.start
+        measured: dict[str, Any] = {}
+        for cadences, names in self._measured.items():
+            if any(step >= at and (step - at) % every == 0 for at, every in cadences):
+                measured |= self._program.measure(tile.state["theta"], tile.given, np.int64(step), names=names)
         for name, frames in delivered.items():
             if name == "theta":
                 groups = [np.asarray(tile.state["theta"][group])[:lanes] for group, _ in self._shapes.groups]
                 frames[number] = np.concatenate([group.reshape(lanes, -1) for group in groups], axis=1)
-            elif name in self._block.measured:
-                if any(step >= first and (step - first) % every == 0 for first, every in self._block.measured[name]):
-                    value = self._program.measure[name](tile.state["theta"], tile.given, np.int64(step))
-                    frames[number] = np.asarray(value)[:lanes].reshape(frames[number].shape)
-            else:
+            elif name in measured:
+                frames[number] = np.asarray(measured[name])[:lanes].reshape(frames[number].shape)
+            elif name not in self._block.measured:
                 frames[number] = np.asarray(tile.state["path"][name])[:lanes]
 
     def close(self) -> None:
@@ -291,9 +308,10 @@ class LanesOfNetworks:
 
 
 def try_out(block: Block, device: str) -> None:
-    """Compile the program of a block, by a step that makes nothing."""
+    """Compile the program of a block, by a step that makes nothing, and trace what is measured."""
     lanes = LanesOfNetworks(block, device, 1)
     lanes.advance(0, 1, 1, lambda *frames: None)
+    lanes.trace_measures()
     lanes.close()
 
 

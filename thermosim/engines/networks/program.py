@@ -6,7 +6,7 @@ that cuts compile nothing and change nothing; what differs between replicas and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from thermosim.engines.networks.addresses import rows_drawn
 from thermosim.engines.networks.books import BOOKS, LAST, Told
 from thermosim.engines.networks.platform import compiled
-from thermosim.engines.networks.probe import Probe
+from thermosim.engines.networks.probe import Probe, minibatch_of_step
 from thermosim.engines.networks.shapes import Shapes, shapes_of
 from thermosim.engines.networks.updates import UPDATES, Step, log_ratio
 from thermosim.network import Measure, Network
 from thermosim.plan.block import Block
-from thermosim.streams import MINIBATCH
 
 __all__ = ["Program", "program_of"]
 
@@ -36,18 +34,19 @@ class Program:
 
     advance(state, given, hyper (H, W, F), noise, first, stop) -> the state after steps first + 1, ..., stop; column
         s - first - 1 of hyper, or the only one, is that of step s, and so are entries of noise.
-    measure[name](theta, given, step) -> (W, *shape).
+    measure(theta, given, step, names=(...)) -> {name: (W, *shape)} of measures, which share what they are made of.
     spoiled(state, (W,) of bool) -> the state with these lanes NaN.
     """
 
     network: Network
     advance: Callable[..., State]
-    measure: Mapping[str, Callable[..., Any]]
+    measure: Any
     spoiled: Callable[..., State]
 
 
 _made: dict[str, Program] = {}  # by all that they are traced from, the last few
 _KEPT = 16
+_MEASURED_BYTES = 2**28  # that measures of a tile hold at one time, as far as lanes can be taken one by one
 
 
 def program_of(block: Block, device: str) -> Program:
@@ -85,15 +84,17 @@ def _program(block: Block, device: str) -> Program:
 
         return lax.fori_loop(first + 1, stop + 1, step, state)
 
-    def measured(measure: Measure) -> Callable[..., Any]:
-        def of_one(theta: dict[str, Any], lane: Given, data: Given, step: Any) -> Any:
-            value = measure.function(Probe(block, network, lane, data, step), theta)
-            return jnp.asarray(value).astype(jnp.float64)
+    def measured(theta: dict[str, Any], given: Given, step: Any, names: tuple[str, ...]) -> dict[str, Any]:
+        def of_one(one: tuple[dict[str, Any], Given]) -> dict[str, Any]:
+            probe = Probe(block, network, one[1], given["data"], step)
+            found = {name: measures[name].function(probe, one[0]) for name in names}
+            return {name: jnp.asarray(value).astype(jnp.float64) for name, value in found.items()}
 
-        def of_tile(theta: dict[str, Any], given: Given, step: Any) -> Any:
-            return jax.vmap(of_one, (0, 0, None, None))(theta, given["lane"], given["data"], step)
-
-        return compiled(of_tile, device)
+        together = _lanes_together(block, [measures[name] for name in names])
+        if together == block.tile_width:
+            return jax.vmap(of_one)((theta, given["lane"]))
+        found: dict[str, Any] = lax.map(of_one, (theta, given["lane"]), batch_size=together)
+        return found
 
     def spoiled(state: State, bad: Any) -> State:
         def spoil(values: Any) -> Any:
@@ -104,9 +105,17 @@ def _program(block: Block, device: str) -> Program:
     return Program(
         network,
         compiled(advance, device, donate_argnums=(0,)),
-        {name: measured(measure) for name, measure in measures.items()},
+        compiled(measured, device, static_argnames=("names",)),
         compiled(spoiled, device),
     )
+
+
+def _lanes_together(block: Block, measures: list[Measure]) -> int:
+    """How many lanes of a tile are measured at one time, for the vectors like theta that the measures hold."""
+    held = sum(measure.vectors(block.measure) for measure in measures)
+    size = max(1, held * block.parameters * (8 if block.precision == "float64" else 4))
+    fits = max(1, _MEASURED_BYTES // size)
+    return max(lanes for lanes in range(1, block.tile_width + 1) if block.tile_width % lanes == 0 and lanes <= fits)
 
 
 def _step_of_one(block: Block, shapes: Shapes, network: Network) -> Callable[..., State]:
@@ -118,7 +127,7 @@ def _step_of_one(block: Block, shapes: Shapes, network: Network) -> Callable[...
 
     def one(state: State, lane: Given, hyper: Any, noise: Given, data: Given, number: Any) -> State:
         theta, memory, path = state["theta"], state["memory"], state["path"]
-        x, y = _minibatch(block, lane, data, number)
+        x, y = minibatch_of_step(block, lane, data, number)
 
         def loss_of(parameters: dict[str, Any]) -> Any:
             more = (noise["rows"].reshape(x.shape[0], -1),) if network.normals else ()
@@ -138,18 +147,6 @@ def _step_of_one(block: Block, shapes: Shapes, network: Network) -> Callable[...
         return {"theta": {name: moved[name] for name in names}, "memory": memory, "path": booked}
 
     return one
-
-
-def _minibatch(block: Block, lane: Given, data: Given, number: Any) -> tuple[Any, Any]:
-    """Inputs and targets of the rows that one replica learns from at a step; all of its set where none are drawn."""
-    if block.batch == 0:
-        if "first_row" not in lane:
-            return data["x"], data["y"]
-        rows = lane["first_row"] + jnp.arange(block.data_rows, dtype=jnp.int32)
-        return data["x"][rows], data["y"][rows]
-    first = lane.get("first_row", 0)
-    rows = rows_drawn(data["seed"], MINIBATCH, number, lane["replica"], block.batch, first, block.data_rows)
-    return data["x"][rows], data["y"][rows]
 
 
 def _cut_noise(normal: Any, shapes: Shapes) -> dict[str, Any]:

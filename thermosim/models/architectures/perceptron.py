@@ -48,5 +48,5 @@ def perceptron(constants: Values) -> Network:
     return Network(
         loss=lambda parameters, x, y: loss_of(layers(parameters, x)[-1], y),
         outputs=lambda parameters, x: layers(parameters, x)[-1],
-        features=lambda parameters, x: {f"h_{k + 1}": h for k, h in enumerate(layers(parameters, x)[:-1])},
+        features=lambda parameters, x: {f"layer_{k + 1}": h for k, h in enumerate(layers(parameters, x)[:-1])},
     )

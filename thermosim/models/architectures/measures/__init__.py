@@ -1,0 +1,7 @@
+"""What is measured of networks at frames, where their parameters are: the table, and the physics, a file for each."""
+
+from __future__ import annotations
+
+from thermosim.models.architectures.measures.table import MEASURES
+
+__all__ = ["MEASURES"]
