@@ -8,11 +8,12 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine, machines
+from thermosim.checks import scale_invariance
 
 __all__ = ["PARTS", "advice", "check"]
 
 Part = Callable[[xr.Dataset, Sequence[Machine]], list[Comparison]]
-PARTS: tuple[Part, ...] = ()
+PARTS: tuple[Part, ...] = (scale_invariance.check,)
 
 
 def check(ds: xr.Dataset) -> list[Comparison]:
@@ -23,4 +24,4 @@ def check(ds: xr.Dataset) -> list[Comparison]:
 
 def advice(ds: xr.Dataset) -> list[str]:
     """What a reader should know besides."""
-    return []
+    return scale_invariance.advice(ds)

@@ -5,7 +5,8 @@
     fixed-sphere  w' = R v/|v|,   v = w - r R^2 g
 
 w are all parameters together, as in the paper, or those that share a scale by themselves, each with its own |w|. Booked
-are gradient_square |w|^2 |g|^2 and, on the sphere, stretch |v|/R - 1, summed over scales where there are several.
+are gradient_square |w|^2 |g|^2 and, on the sphere, stretch |v|/|w| - 1, where |w| is R but for its rounding; they are
+summed over scales where these have radii of their own.
 
 Source: I. Sadrtdinov et al., arXiv:2511.07308; of lanes, `kernels.theta_moves.scale_invariant`.
 """
@@ -62,5 +63,12 @@ def _fixed_sphere(w: Groups, g: Groups, length: Any, of: Step) -> tuple[Groups, 
     radius = of.hyper["radius"]
     rate = of.hyper["learning_rate"] * radius * radius
     v = {name: values - rate * g[name] for name, values in w.items()}
-    stretched = jnp.sqrt(square(v)) / radius.astype(jnp.float64)
-    return {name: values / stretched.astype(values.dtype) for name, values in v.items()}, {"stretch": stretched - 1.0}
+    long, there = _length(v), _length(w)
+    back = (radius.astype(jnp.float64) / long).astype(radius.dtype)
+    return {name: values * back for name, values in v.items()}, {"stretch": long / there - 1.0}
+
+
+def _length(groups: Groups) -> Any:
+    """In float64: a step is longer than the radius by no more, often, than what the sum of squares rounds."""
+    flat = [values.reshape(-1).astype(jnp.float64) for values in groups.values()]
+    return jnp.sqrt(sum(jnp.dot(values, values) for values in flat))
