@@ -13,8 +13,8 @@ are allowed. With one network in float32, u = 1.2e-7, and steps that change |w|^
 In a stationary state, g_t = |w| |g|, of all parameters together; of radii by group, sums over groups:
 
     r^4 = eta g_t^2/(2 lambda - eta lambda^2)            fixed-lr, but for the spread of r
-    r^2 = eta_eff g_t^2/(2 lambda)                       fixed-elr, to order eta_eff^2 g_t^2
-    stretch = eta_eff^2 g_t^2/2                          fixed-sphere, to the same order
+    r^2 (2 lambda - eta_eff lambda^2 r^2) = eta_eff g_t^2   fixed-elr, to the order of the variance of eta_eff^2 g_t^2
+    stretch = eta_eff^2 g_t^2/2                          fixed-sphere, to order eta_eff^2 g_t^2
     <|w' - w|^2> = 2 eta lambda <|w|^2>                  fixed-lr, exact
 
 What has not been stationary, or drifts by more than 2 % of a law, is not compared. U and g_t^2 are the same at all
@@ -47,11 +47,12 @@ _RECURSION = "|w'|^2 = (1 - r lambda)^2 |w|^2 + r^2 |g|^2 at every step, to roun
 _SPHERE = "the radius is held, to rounding"
 _BALANCE = {
     "fixed-lr": "stationary r^4 = eta g_t^2/(2 lambda - eta lambda^2)",
-    "fixed-elr": "stationary r^2 = eta_eff g_t^2/(2 lambda)",
+    "fixed-elr": "stationary r^2 (2 lambda - eta_eff lambda^2 r^2) = eta_eff g_t^2",
     "fixed-sphere": "stretch = eta_eff^2 g_t^2/2",
 }
 _TURN = "stationary <|w' - w|^2> = 2 eta lambda <|w|^2>"
 _ALIKE = "points that differ by the unit of length only"
+_NAMES = {"loss": "U", "gradient": "g_t^2"}
 
 
 def check(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
@@ -172,14 +173,12 @@ def _balance(still: Sequence[Gas]) -> list[Comparison]:
 
 def _row(quantity: str, laws: Sequence[tuple[np.ndarray, float]], reference: str) -> list[Comparison]:
     """Values (R,) about 1 and a tolerance, of every point; those that drift too much are left out."""
-    laws = [(values, tolerance) for values, tolerance in laws if tolerance < _DRIFT]
+    laws = [one for one in laws if one[1] < _DRIFT and abs(skewness_of_mean(one[0])) < SKEWEST]
     if not laws:
         return []
     values = np.stack([values for values, _ in laws], axis=1)  # (R, points)
     error = values.std(0, ddof=1) / np.sqrt(len(values))
     skewness = skewness_of_mean(values)
-    if np.any(np.abs(skewness) > SKEWEST):
-        return []
     tolerance = np.array([tolerance for _, tolerance in laws])
     one = np.ones(len(laws))
     row = Comparison(quantity, values.mean(0), error, one, len(values) - 1.0, reference, tolerance, 1.0, skewness)
@@ -201,8 +200,8 @@ def _law(gas: Gas) -> tuple[np.ndarray, float] | None:
     relaxed = np.log(gas.radius_square[-1] / gas.radius_square[0]) / steps  # drift of ln |w|^2 in a step
     if gas.constraint == "fixed-elr":
         x, y = 2.0 * rate * decay * square, rate**2 * gradient
-        open_end = float(x.mean() + y.mean() * (1.0 + varies))
-        return _about_one(y, x), open_end + float(abs(relaxed.mean()) / x.mean())
+        open_end = float(y.mean() * (y.mean() + varies))
+        return _about_one(y, x - x**2 / 4.0), open_end + float(abs(relaxed.mean()) / x.mean())
     falls = rate * decay * (2.0 - rate * decay)
     spread = float((gas.radius_square.var(0) / square**2).mean())
     values = _about_one(rate**2 * gradient / square, falls * square)
@@ -239,16 +238,18 @@ def _alike(there: Sequence[Gas]) -> list[Comparison]:
             still = [there[number] for number in group if there[number].is_stationary]
             for other in still[1:]:
                 one, two = (gas.mean(getattr(gas, quantity)) for gas in (still[0], other))
-                size = one.mean()
-                measured.append((two.mean() - size) / size)
-                errors.append(np.hypot(*(v.std(ddof=1) / np.sqrt(len(v)) for v in (one, two))) / size)
-                skewness.append(float(max(abs(skewness_of_mean(one)), abs(skewness_of_mean(two)))))
-        if not measured or max(skewness) > SKEWEST:
+                of_means = [v.std(ddof=1) / np.sqrt(len(v)) for v in (two, one)]
+                error = float(np.hypot(*of_means))
+                third = [skewness_of_mean(v) * e**3 for v, e in zip((two, one), of_means, strict=True)]
+                if abs(skew := float(third[0] - third[1]) / error**3) < SKEWEST:
+                    size = one.mean()
+                    measured.append((two.mean() - size) / size)
+                    errors.append(error / size)
+                    skewness.append(skew)
+        if not measured:
             continue
-        replicas = there[0].loss.shape[1]
-        name = {"loss": "U", "gradient": "g_t^2"}[quantity]
-        found, error = np.array(measured), np.array(errors)
-        zero = np.zeros(len(found))
-        title = f"{name} over that at another unit of length, less 1"
-        rows.append(Comparison(title, found, error, zero, replicas - 1.0, _ALIKE, scale=1.0))
+        title = f"{_NAMES[quantity]} over that at another unit of length, less 1"
+        found, error_of, zero = np.array(measured), np.array(errors), np.zeros(len(measured))
+        degrees = there[0].loss.shape[1] - 1.0  # of each mean: fewer than those of a difference
+        rows.append(Comparison(title, found, error_of, zero, degrees, _ALIKE, 0.0, 1.0, np.array(skewness)))
     return rows

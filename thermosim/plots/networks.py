@@ -8,12 +8,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from thermosim.analysis.machine import ensemble_model
-from thermosim.plots import recorded
+from thermosim.plots import network_gas, recorded
 
 __all__ = ["KINDS", "figure"]
 
 # each gives None where the run is of another kind
-KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = ()
+KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (network_gas.kind,)
 
 
 def figure(ds: xr.Dataset) -> Figure:
