@@ -273,3 +273,104 @@ def test_refusals(changes, said):
     with pytest.raises(CaseError) as refused:
         thermosim.load_case(CASE, changes)
     assert said in str(refused.value)
+
+
+SUMS = ["loss_sum", "gradient_square", "layer_weight_square", "layer_gradient_square", "layer_weight_gain"]
+GAS = {
+    "model": {"name": "normalised-perceptron", "widths": [64, 8, 8, 10]},
+    "data": {"source": "digits"},
+    "theta": {"dynamics": "sgd", "constraint": "fixed-lr", "learning_rate": 0.2, "weight_decay": 0.05, "batch": 32},
+    "ensemble": {"replicas": 16, "seed": 5},
+    "run": {"steps": 1200},
+    "record": {"first": 400, "every": 20, "variables": [*SUMS, "radial_cosine_square", "displacement_square"]},
+    "sweep": {
+        "theta.learning_rate": {"values": [0.2, 0.4]},
+        "theta.weight_decay": {"values": [0.05, 0.1]},
+    },
+}
+BALANCE, TURN = "balance of the radius at fixed-lr", "mean |w' - w|^2 over that of a stationary state"
+RESIDUAL = "largest residual of |w|^2 between frames, over its sum"
+
+
+@pytest.fixture(scope="module")
+def gas():
+    """At a fixed learning rate, float32; two points have one product of rate and decay."""
+    return thermosim.simulate(thermosim.load_case(GAS)).load()
+
+
+def rows_of(ds):
+    report = thermosim.check(ds)
+    return report, {row.quantity: row for row in report.comparisons}
+
+
+def test_a_gas_agrees_with_its_laws(gas):
+    report, rows = rows_of(gas)
+    assert report.consistent
+    assert {BALANCE, TURN, RESIDUAL, "largest <w, g>/|w||g|, root mean square over steps"} <= set(rows)
+    # rounding stays well below what is allowed, which is well below what the law says of these steps, 2 r lambda
+    worst = rows[RESIDUAL].measured.max()
+    assert worst < 0.3 * np.max(rows[RESIDUAL].tolerance) < 1e-3 * 2 * 0.2 * 0.05
+    assert rows[BALANCE].measured.size >= 2
+    alike = [row for name, row in rows.items() if "another unit of length" in name]
+    assert [row.measured.size for row in alike] == [1, 1]  # (0.2, 0.1) and (0.4, 0.05)
+    assert all(np.all(row.standard_error < 0.05) for row in alike)
+
+
+@pytest.mark.parametrize(
+    ("change", "quantity"),
+    [
+        ({"gradient_square": 1.1}, BALANCE),
+        ({"layer_gradient_square": 1.001}, RESIDUAL),
+        ({"layer_weight_square": 1.001}, RESIDUAL),
+        ({"displacement_square": 1.05}, TURN),
+    ],
+)
+def test_checks_of_a_gas_have_power(gas, change, quantity):
+    ((name, factor),) = change.items()
+    report, rows = rows_of(gas.assign({name: gas[name] * factor}))
+    assert not report.accepts(rows[quantity])
+
+
+def test_a_gas_that_is_not_the_same_at_another_unit_of_length_is_seen(gas):
+    """A loss that is a third higher at one of the two points that are alike."""
+    warm = gas["loss_sum"].copy()
+    warm.loc[{"learning_rate": 0.4, "weight_decay": 0.05}] *= 1.33
+    report, rows = rows_of(gas.assign(loss_sum=warm))
+    assert not report.accepts(rows["U over that at another unit of length, less 1"])
+
+
+def test_a_run_that_drifts_is_not_compared(gas):
+    drifting = gas.assign(loss_sum=gas["loss_sum"] * (1.0 + gas["step"] / 300.0))
+    report, rows = rows_of(drifting)
+    assert BALANCE not in rows
+    assert any("4 of 4 points drift" in note for note in report.notes)
+
+
+def test_thermodynamics_of_a_gas(gas):
+    from thermosim.analysis.network_gas import network_gas
+
+    found = network_gas(gas.assign(gradient_noise_trace=0.0 * gas["loss_sum"] + 2.0))
+    square, rate = found["radius"] ** 2, found["effective_learning_rate"]
+    size = 64 * 8 + 64
+    assert np.allclose(rate, gas["learning_rate"] / square, rtol=1e-2)
+    assert np.allclose(found["temperature"], rate * square * 2.0 / (size - 1) / 2, rtol=1e-2)
+    state = found["pV_over_RT"] * (size - 1) * found["temperature"] / (gas["weight_decay"] * square)
+    assert np.allclose(state, 1.0, rtol=1e-2)
+    assert np.allclose(found["balance"], 1.0, atol=0.03)
+
+
+def test_a_sphere_holds_its_radius_and_its_pressure():
+    changes = {
+        "sweep": {"theta.radius": {"values": [0.5, 2.0]}},
+        "theta.constraint": "fixed-sphere",
+        "theta.weight_decay": 0.0,
+        "theta.learning_rate": 0.02,
+        "run.steps": 400,
+        "record.first": 200,
+        "record.variables": [*SUMS, "stretch"],
+        "ensemble.replicas": 8,
+    }
+    report, rows = rows_of(thermosim.simulate(thermosim.load_case(GAS, changes)))
+    assert report.consistent
+    assert rows["largest |w|/R - 1"].measured.max() < 4e-7
+    assert rows["balance of the radius at fixed-sphere"].measured == pytest.approx(1.0, abs=0.01)

@@ -203,7 +203,9 @@ def _law(gas: Gas) -> tuple[np.ndarray, float] | None:
         open_end = float(y.mean() * (y.mean() + varies))
         return _about_one(y, x - x**2 / 4.0), open_end + float(abs(relaxed.mean()) / x.mean())
     falls = rate * decay * (2.0 - rate * decay)
-    spread = float((gas.radius_square.var(0) / square**2).mean())
+    # means between frames spread less than what relaxes at the rate 4 r lambda within them
+    within = 1.0 + 2.0 * rate * decay * float(np.diff(gas.steps).mean())
+    spread = within * float((gas.radius_square.var(0) / square**2).mean())
     values = _about_one(rate**2 * gradient / square, falls * square)
     return values, 2.0 * spread + float(abs(relaxed.mean()) / falls)
 
