@@ -149,6 +149,8 @@ class Model:
 
     network(constants) -> `network.Network`, functions in JAX, for the engine of networks; it may be all that a model
     has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`.
+    scales(constants) -> names of parameter groups that share a scale which the loss of a minibatch does not notice,
+        every group once: what theta.constraint needs of a network.
 
     In plain numpy, for exact references:
 
@@ -210,6 +212,7 @@ class Model:
     measures: tuple[Measure, ...] = ()  # what that engine computes at frames
     perceptron: Callable[[Values], Perceptron] | None = None  # for the engine of dense layers
     symmetries: tuple[Symmetry, ...] = ()  # of the loss
+    scales: Callable[[Values], tuple[tuple[str, ...], ...]] | None = None  # of a network, see above
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from thermosim.model import Model
 from thermosim.models import (
     boltzmann_machine,
+    convnet,
     deep_linear,
     double_well,
     full_gaussian,
@@ -17,7 +18,9 @@ from thermosim.models import (
     matrix_factorisation,
     multilayer_perceptron,
     network_energy,
+    normalised_perceptron,
     quadratic,
+    resnet18,
     restricted_boltzmann_machine,
     rotational_trap,
     scalar_chain,
@@ -50,6 +53,9 @@ MODELS: dict[str, Model] = {
         matrix_factorisation.MODEL,
         scalar_chain.MODEL,
         quadratic.MODEL,
+        normalised_perceptron.MODEL,
+        convnet.MODEL,
+        resnet18.MODEL,
     )
 }
 

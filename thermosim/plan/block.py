@@ -68,6 +68,7 @@ class Block:
     measure: Mapping[str, Any] = field(default_factory=dict)  # settings of what is measured at frames
     measured: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # at which steps: first, every
     test: np.ndarray | None = None  # rows of data that are not learned from
+    radii: str = "joint"  # that a constraint is about: of all parameters, or "by-group"
 
     @property
     def model(self) -> Model:

@@ -224,6 +224,7 @@ class Outline:
             "measure": self.settings.of_measure.model_dump() if names & measured.keys() else {},
             "measured": {name: tuple(cadences) for name, cadences in measured.items()},
             "test": None if self.data is None else self.data.test,
+            "radii": self.settings.theta.radii,
         }
 
     def lane_values(self, key: str, lanes: np.ndarray) -> np.ndarray:

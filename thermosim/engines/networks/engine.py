@@ -31,7 +31,19 @@ _COLUMNS = 1024  # of scheduled hyper-parameters that a call takes along
 _NOISE_BYTES = 64_000_000  # of the normals that it does
 _MODULES = tuple(
     f"thermosim.engines.networks.{name}"
-    for name in ("addresses", "books", "engine", "memory", "normals", "probe", "program", "rows", "shapes", "updates")
+    for name in (
+        "addresses",
+        "books",
+        "constraints",
+        "engine",
+        "memory",
+        "normals",
+        "probe",
+        "program",
+        "rows",
+        "shapes",
+        "updates",
+    )
 )
 
 

@@ -71,6 +71,7 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "propagator": ("theta, constants, time_step, temperature", False),
     "network": ("constants", False),
     "perceptron": ("constants", False),
+    "scales": ("constants", False),
     "validate": ("constants, settings", False),
     "validate_rows": ("constants, rows", False),
     "check": ("ds", False),
