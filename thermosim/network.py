@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Measure", "Network"]
+__all__ = ["INSTALL", "Measure", "Network"]
+
+INSTALL = 'pip install "thermosim-engine[networks]"'  # what installs JAX
 
 
 @dataclass(frozen=True)

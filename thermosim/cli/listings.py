@@ -194,7 +194,6 @@ def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
     """Describe the model of a file, then say what of it was checked; exit code 2 where something is wrong."""
     from thermosim.case.faults import CaseError
     from thermosim.case.model import trial_constants
-    from thermosim.models.user_file.examine import examine
     from thermosim.models.user_file.load import load_user_model
 
     model, faults = load_user_model(path)
@@ -204,7 +203,14 @@ def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
     constants, faults = trial_constants(given, model)
     if faults:
         raise CaseError(faults, str(path))
-    found = examine(model, [constants])
+    if model.has_kernels:
+        from thermosim.models.user_file.examine import examine
+
+        found = examine(model, [constants])
+    else:
+        from thermosim.models.user_file.examine_network import examine_network
+
+        found = examine_network(model, constants, None, None, "float32")
     if found.faults:
         raise CaseError([f"model.file = {path.name!r}: {fault}" for fault in found.faults], str(path))
     _describe(model)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from thermosim.kernels.disk_cache import root
+from thermosim.network import INSTALL
 
 __all__ = ["compiled", "device_faults", "device_of", "jax_faults", "kind_of", "traced", "versions"]
 
-INSTALL = 'pip install "thermosim-engine[networks]"'
 _REPRODUCIBLE = {
     # one thread to a product: which sums it makes must not go with the processors there are; tiles have threads
     "cpu": {"xla_cpu_multi_thread_eigen": False},
