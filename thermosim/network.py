@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["INSTALL", "Measure", "Network"]
+__all__ = ["INSTALL", "MOVES", "Measure", "Network"]
 
 INSTALL = 'pip install "thermosim-engine[networks]"'  # what installs JAX
+MOVES = ("sgd", "nesterov", "adam", "adamw", "sgld", "langevin", "frozen")  # of theta, that the engine of networks has
 
 
 @dataclass(frozen=True)

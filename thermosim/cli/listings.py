@@ -253,9 +253,11 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     """What a case may ask of a model with samples x, or of a loss."""
     from thermosim.case.start import listed, possible_starts
     from thermosim.moves import THETA_MOVES, possible_moves
+    from thermosim.network import MOVES
 
     if model.is_loss:
         able = [move.name for move in THETA_MOVES.values() if move.learns and move.lacks(model) is None]
+        able = able if model.has_kernels else [name for name in able if name in MOVES]
         from_data = "rows of data, inputs and targets; there is no x"
         rows = [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
         return rows + ([("symmetries:", ", ".join(one.name for one in model.symmetries))] if model.symmetries else [])

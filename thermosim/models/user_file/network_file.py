@@ -256,6 +256,7 @@ def _called(init: Callable[[Any], Any]) -> Any:
 def _name(path: tuple[Any, ...]) -> str:
     """A word that a case can write, of the path of a leaf."""
     parts = [str(next((getattr(k, a) for a in ("key", "idx", "name") if hasattr(k, a)), k)) for k in path]
+    parts = parts[:-1] if parts[1:] and str(path[-1]) == ".value" else parts  # as variables of flax are wrapped
     name = re.sub(r"\W+", "_", "_".join(parts)).strip("_")
     return f"leaf_{name}" if name[:1].isdigit() else name or "theta"
 
