@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.ledger import Functional
-from thermosim.network import Measure, Network
+from thermosim.network import Measure, Network, Perceptron
 
 __all__ = ["Constant", "Derived", "Model", "Observable", "Parameter", "Symmetry"]
 
@@ -208,6 +208,7 @@ class Model:
     functionals: tuple[Functional, ...] = ()  # sums along the path of theta, each with its `book`
     network: Callable[[Values], Network] | None = None  # for the engine of networks
     measures: tuple[Measure, ...] = ()  # what that engine computes at frames
+    perceptron: Callable[[Values], Perceptron] | None = None  # for the engine of dense layers
     symmetries: tuple[Symmetry, ...] = ()  # of the loss
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["INSTALL", "MOVES", "Measure", "Network"]
+__all__ = ["INSTALL", "MOVES", "Measure", "Network", "Perceptron"]
 
 INSTALL = 'pip install "thermosim-engine[networks]"'  # what installs JAX
 MOVES = ("sgd", "nesterov", "adam", "adamw", "sgld", "langevin", "frozen")  # of theta, that the engine of networks has
@@ -51,3 +51,12 @@ class Measure:
     dim: str = ""  # of a measure with several numbers, of its own
     size: Callable[[Mapping[str, Any]], int] | None = None  # how many, from the settings of [measure]
     absent: Callable[[Any, Any], str] = lambda model, settings: ""  # why this case has it not, from model and settings
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """What the engine of dense layers is told of a model, whose groups of theta are the weights of its layers."""
+
+    activation: str  # linear, relu, tanh, gelu
+    loss: str  # squared, cross-entropy
+    bias: bool

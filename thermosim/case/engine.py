@@ -19,8 +19,10 @@ __all__ = ["EngineSection", "MeasureSection", "faults", "of_networks", "with_nam
 class EngineSection(Section):
     """What makes the steps. Part of the case: another one rounds otherwise."""
 
-    name: Literal["lanes", "networks"] | None = Field(
-        None, description="lanes: compiled kernels, float64; networks: JAX; default lanes where the model has kernels"
+    name: Literal["lanes", "networks", "dense"] | None = Field(
+        None,
+        description="lanes: compiled kernels, float64; networks: JAX; dense: perceptrons, one replica at a "
+        "time, on a processor; default lanes where the model has kernels",
     )
     precision: Literal["float32", "float64"] = Field("float32", description="of networks; the ledger is float64")
     tile_width: int = Field(
@@ -46,9 +48,9 @@ def with_name(model: Model, section: EngineSection | None) -> EngineSection | No
 
 
 def of_networks(model: Model, settings: Settings) -> bool:
-    """Whether the engine of networks makes the steps."""
+    """Whether the engine of networks, or that of dense layers, makes the steps."""
     engine = settings.engine
-    return model.network is not None and (not model.has_kernels or (engine is not None and engine.name == "networks"))
+    return model.network is not None and (not model.has_kernels or (engine is not None and engine.name != "lanes"))
 
 
 def faults(model: Model, settings: Settings) -> list[str]:
@@ -64,6 +66,12 @@ def faults(model: Model, settings: Settings) -> list[str]:
                 )
     if engine is not None and engine.name == "networks" and model.network is None:
         found.append(f"engine.name = 'networks': {name} is no network; remove [engine].")
+    if engine is not None and engine.name == "dense":
+        if model.perceptron is None:
+            found.append(f"engine.name = 'dense': {name} is no perceptron; remove it.")
+        if engine.tile_width != EngineSection.model_fields["tile_width"].default:
+            told = "belongs to engine.name = 'networks'; here replicas go one at a time"
+            found.append(f"engine.tile_width = {engine.tile_width}: {told}: remove it.")
     if settings.measure is not None and not of_networks(model, settings):
         found.append("measure: only networks are measured at frames, with engine.name = 'networks'; remove [measure].")
     if found or not of_networks(model, settings):

@@ -24,7 +24,7 @@ def device_rows(case: Any, device: str) -> tuple[Rows, str]:
     from thermosim.run.devices import device_faults
     from thermosim.run.on_cards import left_to_processor, on_cards
 
-    networks = of_networks(case.model, case.settings)
+    engine = case.settings.engine.name if of_networks(case.model, case.settings) else "lanes"
     if device == "auto":
         why = left_to_processor(case)
         if why:
@@ -34,13 +34,13 @@ def device_rows(case: Any, device: str) -> tuple[Rows, str]:
         row = ("device", device)
     if device == "cpu":
         return [row], "cpu"
-    faults = device_faults(device, engine="networks" if networks else "lanes")
+    faults = device_faults(device, engine=engine)
     if faults and "expected" in faults[0]:
         raise CaseError(faults, "info")
     if faults:
         why = faults[0].partition(": ")[2].partition("; or use --device cpu")[0].partition("; use --device cpu")[0]
         row = ("device", f"{device}: {why}")
-    if networks:
+    if engine != "lanes":
         return [row, *_of_networks(case, "" if faults else device)], "" if faults else device
     found = on_cards(case, "" if faults else device)
     rows = [row, *_cards(found), ("lanes", _lanes(found)), *_threads(found), *_free_replicas(found)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from thermosim.engines.dense.engine import DenseEngine
 from thermosim.engines.engine import Engine
 from thermosim.engines.lanes.engine import LanesEngine
 from thermosim.engines.networks.engine import NetworksEngine
 
 __all__ = ["ENGINES", "card_of", "engine_of", "faults_of_cards", "numbers_of_cards"]
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LanesEngine(), NetworksEngine())}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LanesEngine(), NetworksEngine(), DenseEngine())}
 
 
 def faults_of_cards(device: str, name: str = "lanes") -> list[str]:
@@ -19,6 +20,9 @@ def faults_of_cards(device: str, name: str = "lanes") -> list[str]:
         from thermosim.engines.networks import platform
 
         return platform.device_faults(device)
+    if name == "dense":
+        other = "use --device cpu, or engine.name = 'networks'"
+        return [f"device = {device!r}: the engine of dense layers runs on processors; {other}."]
     from thermosim.engines.cuda import cards
 
     return cards.device_faults(device)
@@ -53,6 +57,8 @@ def engine_of(device: str = "cpu", name: str = "lanes") -> Engine:
     """The engine of this name on a device that is there: "cpu", "cuda" (the first card) or "cuda:1"."""
     if name == "networks":
         return ENGINES[name] if device == "cpu" else NetworksEngine(device)
+    if name == "dense":
+        return ENGINES[name]
     if device == "cpu":
         return ENGINES["lanes"]
     from thermosim.engines.cuda.cards import cards_of

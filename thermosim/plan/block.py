@@ -102,7 +102,7 @@ class Block:
         sources = {variables[name].source for name in self.variables if name in variables}
         sources |= {self.model.observables[name].of for name in self.variables if name not in variables}
         # a network that diverges has a loss that is not finite: its theta, which is large, need not be looked at
-        told = self.engine == "networks" and "loss_sum" in self.theta_rows
+        told = self.engine != "lanes" and "loss_sum" in self.theta_rows
         watched = {"theta"} if self.theta.learns and not told else set()
         watched |= {"x", "phi"} if self.samples else set()
         states = [name for name in ("theta", "x", "phi") if name in sources | watched]

@@ -24,11 +24,11 @@ __all__ = ["differences", "make_manifest", "package_versions", "sketch"]
 _DIGITS = 16  # that a computation is known by
 
 
-def make_manifest(case: Case, blocks: list[Outline], in_memory: bool = False) -> Manifest:
+def make_manifest(case: Case, blocks: list[Outline], device: str = "cpu", in_memory: bool = False) -> Manifest:
     """The manifest of a run that has made no step. One in memory is never gone on with, so it needs no fingerprint."""
     origin = replace(
         _origin_of(case),
-        fingerprint={} if in_memory else fingerprint(case, blocks),
+        fingerprint={} if in_memory else fingerprint(case, blocks, device),
         data_sha256="" if blocks[0].data is None else blocks[0].data.sha256,
     )
     ensemble = case.settings.ensemble

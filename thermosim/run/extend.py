@@ -21,7 +21,7 @@ from thermosim.run import inputs
 from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.resume import anew, examine, public, same_kernels, tell_of_edits
-from thermosim.run.simulate import complete, ready, weigh
+from thermosim.run.simulate import complete, first_device, ready, weigh
 from thermosim.schedules import with_its_end
 from thermosim.storage import Parts, StorageError, clear_remnant, parts_folder
 from thermosim.storage.durable import command
@@ -81,12 +81,12 @@ def _extend_parts(output: Path, more: _More, execution: dict[str, Any]) -> xr.Da
         begun = parts.manifest
         case = more.of(begun.origin, parts.folder, begun.external)
         blocks = plan(case)
-        same_kernels(output, begun.origin, case, blocks)
-        tell_of_edits(output, begun.origin, begun.case_folder)
         how = Execution(**execution | {"virtual": True})
+        same_kernels(output, begun.origin, case, blocks, how)
+        tell_of_edits(output, begun.origin, begun.case_folder)
         weigh(case, blocks, how, output, before=begun.origin)
         how = ready(blocks, how)
-        parts.adopt(_with_parts_of(begun, make_manifest(case, blocks)))
+        parts.adopt(_with_parts_of(begun, make_manifest(case, blocks, first_device(how, blocks))))
         return complete(case, blocks, parts, how)
     finally:
         parts.release()

@@ -18,6 +18,7 @@ from thermosim.case.load import Case
 from thermosim.case.other_run import digest_of_starts
 from thermosim.case.start import others
 from thermosim.engines import engine_of
+from thermosim.engines.engine import Engine
 from thermosim.kernels import apply
 from thermosim.kernels.identity import Identity, combined, identity_of, identity_of_modules
 from thermosim.kernels.noise import fill_normal_pair, fill_uniform
@@ -44,7 +45,10 @@ _DIGEST = re.compile("[0-9a-f]{24}")
 
 
 def fingerprint(case: Case, blocks: list[Outline], device: str = "cpu") -> dict[str, str]:
-    """Digests of everything that decides the bits of a case's numbers, and versions of packages, by name."""
+    """Digests of everything that decides the bits of a case's numbers, and versions of packages, by name.
+
+    The device is one that is there; it decides bits of networks only.
+    """
     record, generator = case.settings.record, identity_of(fill_normal_pair, fill_uniform).digest
     observables = case.model.observables
     parts = {
@@ -57,7 +61,7 @@ def fingerprint(case: Case, blocks: list[Outline], device: str = "cpu") -> dict[
     if record.tables:
         tables = [observables[name].function for name in record.tables if name in observables]
         parts["summaries"] = identity_of(_modules(*_SUMMARIES), tables)
-    of_blocks = [engine_of(device, block.engine).fingerprint(block.cohort) for block in blocks]
+    of_blocks = [_engine(block, device).fingerprint(block.cohort) for block in blocks]
     of_engine = {name: combined(each[name] for each in of_blocks) for name in of_blocks[0]}
     if any(others(block.settings) for block in blocks):
         of_engine["states it starts from"] = digest_of_starts([block.settings for block in blocks], case.folder)
@@ -65,8 +69,12 @@ def fingerprint(case: Case, blocks: list[Outline], device: str = "cpu") -> dict[
     return of_engine | of_numpy | _common() | _versions(*parts.values())
 
 
+def _engine(block: Outline, device: str) -> Engine:
+    return engine_of(device if block.engine == "networks" else "cpu", block.engine)
+
+
 def surroundings() -> dict[str, str]:
-    """The parts of a fingerprint that are the same for every case."""
+    """The parts of a fingerprint that are the same for every case of lanes; each is absent from those of networks."""
     return engine_of().versions() | _common() | _versions()
 
 

@@ -14,7 +14,7 @@ from thermosim.run import inputs
 from thermosim.run.describe import make_manifest
 from thermosim.run.execution import Execution
 from thermosim.run.fingerprint import changes, fingerprint
-from thermosim.run.simulate import complete, ready, tidied, weigh
+from thermosim.run.simulate import complete, first_device, ready, tidied, weigh
 from thermosim.storage import Parts, StorageError, clear_remnant, integrity, parts_folder
 from thermosim.storage.consolidation import settle
 from thermosim.storage.durable import command
@@ -61,9 +61,9 @@ def resume(output: str | Path, *, repair: bool = False, **execution: Any) -> xr.
         origin = parts.manifest.origin
         case = inputs.case_of(origin, folder, parts.manifest.external)
         blocks = plan(case)
-        same_kernels(output, origin, case, blocks)
-        tell_of_edits(output, origin, parts.manifest.case_folder)
         how = Execution(virtual=virtual, **execution)
+        same_kernels(output, origin, case, blocks, how)
+        tell_of_edits(output, origin, parts.manifest.case_folder)
         weigh(case, blocks, how, output, there=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
         return complete(case, blocks, parts, ready(blocks, how))
 
@@ -94,7 +94,7 @@ def anew(output: Path, origin: Origin, case: Case, base: MakeBase | None, execut
     `origin` is what the file says of itself, `base` makes a part of the file.
     """
     blocks, how = plan(case), Execution(**execution)
-    same_kernels(output, origin, case, blocks)
+    same_kernels(output, origin, case, blocks, how)
     tell_of_edits(output, origin)
     weigh(case, blocks, how, output, before=None if base is None else origin)
     how = ready(blocks, how)
@@ -102,7 +102,7 @@ def anew(output: Path, origin: Origin, case: Case, base: MakeBase | None, execut
     def fill(folder: Path) -> dict[str, Any]:
         return inputs.keep(case, blocks, folder) | ({"base": base(folder)} if base is not None else {})
 
-    manifest = make_manifest(case, blocks)
+    manifest = make_manifest(case, blocks, first_device(how, blocks))
     manifest = replace(manifest, origin=public(manifest.origin, origin))
     parts = Parts.create(output, manifest, overwrite=True, fill=fill)
     with tidied(parts):
@@ -135,9 +135,9 @@ def examine(parts: Parts, repair: bool) -> None:
     )
 
 
-def same_kernels(output: Path, origin: Origin, case: Case, blocks: list[Outline]) -> None:
+def same_kernels(output: Path, origin: Origin, case: Case, blocks: list[Outline], how: Execution) -> None:
     """Raises StorageError when going on would not give the same numbers."""
-    if changed := changes(origin.fingerprint, fingerprint(case, blocks)):
+    if changed := changes(origin.fingerprint, fingerprint(case, blocks, first_device(how, blocks))):
         raise StorageError(
             f"{output}: since it was begun, there have changed: {'; '.join(changed)}. Going on would not give the same "
             f"numbers. It stays readable; go on where it was begun, or start again with another -o."

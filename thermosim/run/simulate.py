@@ -75,7 +75,8 @@ def simulate(
     blocks = plan(case)
     weigh(case, blocks, execution, output)
     execution = ready(blocks, execution, whole=output is None)
-    manifest = replace(make_manifest(case, blocks, in_memory=output is None), case_folder=str(case.folder.absolute()))
+    manifest = make_manifest(case, blocks, first_device(execution, blocks), in_memory=output is None)
+    manifest = replace(manifest, case_folder=str(case.folder.absolute()))
     if output is None:
         return _in_memory(case, blocks, manifest, execution)
     output, reads = Path(output), inputs.read_by(case, blocks)
@@ -127,6 +128,13 @@ def _card_faults(weight: Weight, devices: tuple[str, ...], whole: bool) -> list[
     from thermosim.run.on_cards import card_faults
 
     return card_faults(weight, devices, whole)
+
+
+def first_device(execution: Execution, blocks: list[Outline]) -> str:
+    """The device whose kind decides the bits of networks: all that make steps are of one kind. Else "cpu"."""
+    if all(block.engine == "lanes" for block in blocks) or execution.scheduler is not None:
+        return "cpu"
+    return devices_of(chosen(execution.device, blocks), blocks[0].engine)[0]
 
 
 def ready(blocks: list[Outline], execution: Execution, whole: bool = False) -> Execution:

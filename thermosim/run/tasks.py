@@ -117,7 +117,8 @@ def introduce(job: Job) -> bool:
     """Whether this worker sees the folder of the parts. Raises OtherKernels."""
     if job not in _cases:  # what does not depend on the case can be told before its files are here
         mine, theirs = surroundings(), _described(job).origin.fingerprint
-        _compare({name: theirs.get(name, "absent") for name in mine}, mine)
+        common = [name for name in mine if name in theirs]  # of networks and of lanes there are others
+        _compare({name: theirs[name] for name in common}, {name: mine[name] for name in common})
     return _sees(job)
 
 
@@ -160,7 +161,7 @@ def advance_part(
         manifest = replace(_described(job), segments=task.segments)
         state = read_state(folder, manifest, task.block, task.first_lane, task.lanes, task.step, wait=PATIENCE)
     with _building:
-        blocks = _load(job, files)
+        blocks = _load(job, files, device)
         outline, device = blocks[task.block], _own_device(device, blocks)
         stepper = Stepper(
             outline, task.first_lane, task.lanes, state, task.step, most_frames=most_frames, device=device
@@ -231,7 +232,7 @@ def _described(job: Job) -> Manifest:
     return Manifest.from_json(json.loads(job.manifest))
 
 
-def _load(job: Job, files: Mapping[str, bytes] | None) -> list[Outline]:
+def _load(job: Job, files: Mapping[str, bytes] | None, device: str) -> list[Outline]:
     """The blocks of the case, compiled: once for every worker process."""
     if job not in _cases:
         while len(_cases) >= _CASES:
@@ -240,8 +241,9 @@ def _load(job: Job, files: Mapping[str, bytes] | None) -> list[Outline]:
         manifest = _described(job)
         case = inputs.case_of(manifest.origin, folder, manifest.external)
         blocks = plan(case)
-        _compare(manifest.origin.fingerprint, fingerprint(case, blocks))
-        compile_all(blocks)
+        of_device = devices_of(chosen(device, blocks), blocks[0].engine)[0]
+        _compare(manifest.origin.fingerprint, fingerprint(case, blocks, of_device))
+        compile_all(blocks, of_device if blocks[0].engine == "networks" else "cpu")
         _cases[job] = blocks
     return _cases[job]
 

@@ -70,6 +70,7 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "equilibrium": ("theta, constants, temperature, normal", False),
     "propagator": ("theta, constants, time_step, temperature", False),
     "network": ("constants", False),
+    "perceptron": ("constants", False),
     "validate": ("constants, settings", False),
     "validate_rows": ("constants, rows", False),
     "check": ("ds", False),
