@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Measure", "Network", "NotMeasured", "Perceptron"]
+__all__ = ["INSTALL", "MOVES", "Measure", "Network", "NotMeasured", "Perceptron"]
+
+INSTALL = 'pip install "thermosim-engine[networks]"'  # what installs JAX
+MOVES = ("sgd", "nesterov", "adam", "adamw", "sgld", "langevin", "frozen")  # of theta, that the engine of networks has
 
 
 @dataclass(frozen=True)

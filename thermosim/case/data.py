@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from thermosim.addresses import series
 from thermosim.data import DataSection
 from thermosim.data import faults as faults_of_data
+from thermosim.data.held_out import learned
+from thermosim.data.section import GENERATED, GENERATED_ROWS
 from thermosim.data.sources import data_of, rows_of, theta_faults
+from thermosim.data.tables import table
 from thermosim.model import Model
 from thermosim.moves import THETA_MOVES
 
@@ -53,6 +58,18 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
             f"data.sets = {data.sets}: more data sets than the {fewest} replicas {which} point; each needs some."
         )
     return found
+
+
+def some_rows(model: Model, settings: Settings, folder: Path, most: int) -> np.ndarray | None:
+    """A few rows to learn from (K, n), as they are encoded; None where there are none. The section has no faults."""
+    section = settings.data
+    if section is None or section.fresh:
+        return None
+    there = section.rows or (
+        GENERATED_ROWS if section.source in GENERATED else len(learned(section, table(section, folder)))
+    )
+    few = section.model_copy(update={"rows": min(most, there), "sets": 1, "test": None})
+    return data_of(model, settings.model.constants, few, folder).values
 
 
 def names_files(section: DataSection) -> bool:

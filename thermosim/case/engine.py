@@ -9,6 +9,7 @@ from pydantic import Field
 
 from thermosim.case.section import Section
 from thermosim.model import Model
+from thermosim.network import MOVES
 
 if TYPE_CHECKING:
     from thermosim.case.settings import Settings
@@ -89,6 +90,10 @@ def faults(model: Model, settings: Settings) -> list[str]:
         )
     if settings.x is not None:
         found.append("x: networks run without samples x here; remove [x], or use engine.name = 'lanes'.")
+    if theta.dynamics not in MOVES:
+        found.append(
+            f"theta.dynamics = {theta.dynamics!r}: networks move by {', '.join(MOVES[:-1])}; use one of these."
+        )
     if theta.preconditioner is not None:
         found.append("theta.preconditioner: networks learn at one learning rate for each group; remove it.")
     if data is not None and data.fresh:
