@@ -170,6 +170,7 @@ class Model:
     inputs: Callable[[Values], int] | None = None  # of a row of a loss; None: rows are like x
     targets: Callable[[Values], int] = lambda constants: 0
     classes: Callable[[Values], int] | None = None  # the target is a class; None or 0: targets are real numbers
+    tokens: Callable[[Values], int] | None = None  # numbers of a row are tokens, whole, from 0 to so many less one
     parameters: tuple[Parameter, ...] = ()
     energy: Callable[..., float] | None = None
     force: Callable[..., float] | None = None

@@ -10,6 +10,7 @@ from thermosim.models import (
     full_gaussian,
     gaussian,
     gaussian_mixture,
+    gru,
     harmonic_trap,
     isotropic_sphere,
     linear_regression,
@@ -22,6 +23,7 @@ from thermosim.models import (
     rotational_trap,
     scalar_chain,
     softmax_regression,
+    transformer,
     two_beads,
 )
 from thermosim.models.user_file.load import model_of_text
@@ -50,6 +52,8 @@ MODELS: dict[str, Model] = {
         matrix_factorisation.MODEL,
         scalar_chain.MODEL,
         quadratic.MODEL,
+        gru.MODEL,
+        transformer.MODEL,
     )
 }
 
