@@ -17,6 +17,7 @@ import numpy as np
 
 from thermosim.model import Constant, Parameter, Values
 from thermosim.models.architectures.measures import MEASURES
+from thermosim.models.architectures.signal import SIGNAL_SHARE
 from thermosim.network import Measure
 
 __all__ = [
@@ -78,7 +79,10 @@ def start(shapes: Shapes, deviation: Callable[[str], Any], mean: Callable[[str],
 
 
 def measures(hidden: Callable[[Values], Callable[..., Any]]) -> tuple[Measure, ...]:
-    """Those of every network, and how often the likeliest token is the next one; hidden(constants)(theta, tokens)."""
+    """Those of every network, the share of signal in gradients, and how often the likeliest token is the next one.
+
+    hidden(constants)(theta, tokens) -> the layers of the network.
+    """
 
     def accuracy(probe: Any, theta: Mapping[str, Any]) -> Any:
         from thermosim.models.architectures.next_token import logits, share_right  # JAX comes with it
@@ -88,7 +92,7 @@ def measures(hidden: Callable[[Values], Callable[..., Any]]) -> tuple[Measure, .
         return probe.over_rows(lambda x, y: share_right(logits(layers, theta, x), x, constants["predict"]))
 
     words = "share of predicted tokens that are the likeliest, of all data"
-    return (*MEASURES, Measure("token_accuracy", "1", words, "P(argmax f = s_(t+1))", accuracy))
+    return (*MEASURES, SIGNAL_SHARE, Measure("token_accuracy", "1", words, "P(argmax f = s_(t+1))", accuracy))
 
 
 def with_bias(out: int, into: int, deviation: float) -> np.ndarray:
