@@ -147,6 +147,8 @@ class Model:
     one target is a class, 0 to classes - 1. `parameter_gradient(row, derived, constants, shared, factor, loss,
     gradient, scratch)` adds factor l to loss and factor dl/dtheta to gradient.
 
+    `tokens` is given where rows are sequences of whole numbers, as of texts.
+
     network(constants) -> `network.Network`, functions in JAX, for the engine of networks; it may be all that a model
     has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`.
 
