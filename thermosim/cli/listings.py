@@ -264,7 +264,8 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     if model.is_loss:
         able = [move.name for move in THETA_MOVES.values() if move.learns and move.lacks(model) is None]
         able = able if model.has_kernels else [name for name in able if name in MOVES]
-        from_data = "rows of data, inputs and targets; there is no x"
+        kind = "inputs and targets" if model.tokens is None else "tokens, of which each is predicted by those before it"
+        from_data = f"rows of data, {kind}; there is no x"
         rows = [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
         return rows + ([("symmetries:", ", ".join(one.name for one in model.symmetries))] if model.symmetries else [])
     if not model.has_samples:

@@ -11,6 +11,7 @@ from thermosim.models import (
     full_gaussian,
     gaussian,
     gaussian_mixture,
+    gru,
     harmonic_trap,
     isotropic_sphere,
     linear_regression,
@@ -25,6 +26,7 @@ from thermosim.models import (
     rotational_trap,
     scalar_chain,
     softmax_regression,
+    transformer,
     two_beads,
 )
 from thermosim.models.user_file.load import model_of_text
@@ -56,6 +58,8 @@ MODELS: dict[str, Model] = {
         normalised_perceptron.MODEL,
         convnet.MODEL,
         resnet18.MODEL,
+        gru.MODEL,
+        transformer.MODEL,
     )
 }
 

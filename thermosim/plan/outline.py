@@ -139,7 +139,8 @@ class Outline:
         if section is None or section.fresh:
             return 0, 0
         rows = section.rows or (GENERATED_ROWS if section.source in GENERATED else 0)
-        return rows or len(learned(section, table(section, self.folder))), section.sets
+        inputs, _ = rows_of(self.model, self.settings.model.constants)
+        return rows or len(learned(section, table(section, self.folder, inputs))), section.sets
 
     @functools.cached_property
     def _recording(self) -> np.ndarray | None:

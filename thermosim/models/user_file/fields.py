@@ -62,6 +62,7 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "inputs": ("constants", False),
     "targets": ("constants", True),
     "classes": ("constants", False),
+    "tokens": ("constants", False),
     "cross_entropy": ("theta_a, theta_b, constants", False),
     "log_normaliser": ("theta, constants", False),
     "layers": ("theta, constants", False),
