@@ -148,7 +148,9 @@ class Model:
     gradient, scratch)` adds factor l to loss and factor dl/dtheta to gradient.
 
     network(constants) -> `network.Network`, functions in JAX, for the engine of networks; it may be all that a model
-    has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`.
+    has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`. With an exact law of its inputs such a
+    model is `normalised`, its `support` lists them, and `fresh` is a function in JAX too: fresh(parameters by name,
+    constants, normal (K, `fresh_normals`), uniform (K, `fresh_uniforms`)) -> exact samples (K, n).
 
     In plain numpy, for exact references:
 

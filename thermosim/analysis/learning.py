@@ -289,8 +289,7 @@ def exact_samples(machine: Machine, frame: int, role: int, count: int) -> np.nda
 
     theta, seed = machine.theta(frame), int(machine.settings.ensemble.seed)
     address = _ROLES * int(machine.steps[frame]) + role
-    x = machine.evaluator.draw(np.tile(theta, (count, 1)), seed, BOOTSTRAP, address, _first_replica(machine) * count)
-    return np.ascontiguousarray(x.reshape(count, len(theta), -1).swapaxes(0, 1))
+    return machine.evaluator.draws(theta, count, seed, BOOTSTRAP, address, _first_replica(machine) * count)
 
 
 def _first_replica(machine: Machine) -> int:

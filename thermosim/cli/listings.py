@@ -251,7 +251,10 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     if model.is_loss:
         able = [move.name for move in THETA_MOVES.values() if move.learns and move.lacks(model) is None]
         from_data = "rows of data, inputs and targets; there is no x"
+        if model.normalised:
+            from_data = "rows x of data, by ln p(x); no samples x move with it"
         rows = [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
+        rows += [("exact sampler:", "yes, for the analysis")] if model.normalised and model.fresh is not None else []
         return rows + ([("symmetries:", ", ".join(one.name for one in model.symmetries))] if model.symmetries else [])
     if not model.has_samples:
         return []

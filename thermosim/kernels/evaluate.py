@@ -183,6 +183,13 @@ class Evaluator:
         self._run(work, self._tiles(theta))
         return out
 
+    def draws(
+        self, theta: np.ndarray, count: int, seed: int, stream: int, block: int, first_replica: int = 0
+    ) -> np.ndarray:
+        """`count` exact samples of each theta (R, m): (R, count, n); sample k of replica r is that of lane k R + r."""
+        x = self.draw(np.tile(theta, (count, 1)), seed, stream, block, first_replica)
+        return np.ascontiguousarray(x.reshape(count, len(theta), -1).swapaxes(0, 1))
+
     def _pointwise(self, x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kernel = self._compiled(apply.surprisals, apply.SURPRISALS)
         x = np.asarray(x, float)
