@@ -33,6 +33,7 @@ from thermosim.analysis.spreads import put_spread
 __all__ = [
     "ENTROPIES",
     "INFORMATION",
+    "JUMPS",
     "LAG",
     "MEAN_ENERGY",
     "TARGET",
@@ -59,6 +60,7 @@ INFORMATION = 1  # mixtures of `information` and `memory`
 LAG = 2  # equilibrium averages of `information`
 ENTROPIES = 3  # `partial_averages`
 TARGET = 4  # `free_energy`
+JUMPS = 5  # `fresh_work`
 _ROLES = 8
 _RELAXED = 0.1  # standard deviations of phi
 _CHUNK = 1 << 22  # numbers held at a time

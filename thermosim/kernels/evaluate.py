@@ -166,6 +166,17 @@ class Evaluator:
         self._run(work, [((lanes, part), tile) for lanes, tile in tiles for part in parts])
         return loss, right
 
+    def own_surprisals(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """phi of x (R, K, n), those of a replica under its own theta (R, m): (R, K)."""
+        many = np.repeat(theta, x.shape[1], axis=0)
+        return self.surprisal(np.reshape(x, (len(many), -1)), many).reshape(x.shape[:2])
+
+    def row_gradients(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """Gradient of the loss of every row (K, n) for every theta (R, m): (R, K, m)."""
+        each = np.tile(rows, (len(theta), 1))[:, None, :]
+        slope = self.data_gradient(each, np.repeat(theta, len(rows), axis=0))[1]
+        return slope.reshape(len(theta), len(rows), -1)
+
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample of exp(-phi) for each theta (R, m): (R, n). The noise has the address given."""
         model, count = self.model, len(theta)

@@ -87,23 +87,28 @@ class NetworkEvaluator(Evaluator):
 
         Returns (R,), (R, m), (R, m).
         """
-        loss, total, square = np.zeros(len(theta)), np.zeros(np.shape(theta)), np.zeros(np.shape(theta))
-        size = max(1, _NUMBERS // self.parameters)
-        for replica, one in enumerate(theta):
-            for first in range(0, len(rows), size):
-                part = rows[first : first + size]
-                values, slopes = self.data_gradient(part[:, None, :], np.broadcast_to(one, (len(part), len(one))))
-                loss[replica] += values.sum()
-                total[replica] += slopes.sum(axis=0)
-                square[replica] += (slopes**2).sum(axis=0)
-        count = len(rows)
-        return loss / count, total / count, square / count - (total / count) ** 2
+        losses = self.row_losses(rows, theta)[0]
+        mean, square = np.zeros(np.shape(theta)), np.zeros(np.shape(theta))
+        size = max(1, _NUMBERS // np.size(theta))
+        for first in range(0, len(rows), size):
+            slopes = self.row_gradients(rows[first : first + size], theta)
+            mean += slopes.sum(axis=1) / len(rows)
+            square += (slopes**2).sum(axis=1) / len(rows)
+        return losses.mean(axis=1), mean, square - mean**2
 
     def row_losses(self, rows: np.ndarray, theta: np.ndarray, classes: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Loss of every row (K, n) for every theta (R, m), and whether its class is predicted, NaN without: (R, K)."""
         rows, theta = np.asarray(rows, float), np.asarray(theta, float)
         loss, right = self._called("losses", theta, rows)
         return np.asarray(loss), np.asarray(right)
+
+    def own_surprisals(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """phi of x (R, K, n), those of a replica under its own theta (R, m): (R, K)."""
+        return np.asarray(self._called("own", np.asarray(theta, float), np.asarray(x, float)))
+
+    def row_gradients(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """Gradient of the loss of every row (K, n) for every theta (R, m): (R, K, m)."""
+        return np.asarray(self._called("gradients of rows", np.asarray(theta, float), np.asarray(rows, float)))
 
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample for each theta (R, m): (R, n). The noise has the address given."""
@@ -171,6 +176,10 @@ class NetworkEvaluator(Evaluator):
         functions: dict[str, Callable[..., Any]] = {
             "table": lambda theta, x: over(lambda one: phi(one, x), theta),
             "pairs": lambda theta, x: over(lambda of: phi(of[0], of[1][None])[0], (theta, x), batch_size=_TOGETHER),
+            "own": lambda theta, x: over(lambda of: phi(*of), (theta, x)),
+            "gradients of rows": lambda theta, rows: over(
+                lambda one: jax.vmap(lambda row: slope(one, row[None])[1])(rows), theta
+            ),
             "gradients of one": lambda theta, rows: over(lambda one: slope(one, rows), theta),
             "gradients": lambda theta, rows: over(lambda of: slope(*of), (theta, rows), batch_size=_TOGETHER),
             "losses": lambda theta, rows: over(lambda one: losses(one, rows), theta),
