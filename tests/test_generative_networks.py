@@ -139,7 +139,7 @@ def mixture_information(means, variance):
 def test_bounds_hold_what_a_gaussian_mean_knows_of_its_set(tmp_path):
     """The information is exact by quadrature; the bound of one step is (1/2) ln(1 + c Var) and nearly all of it."""
     ds = _ensemble(tmp_path, GAUSSIAN)
-    found, rate, temperature = path_information(ds), 0.2, 0.05
+    found, rate, temperature = path_information(ds, replicas=1600), 0.2, 0.05
     (machine,) = thermosim.analysis.machines(ds)
     means = np.array([machine.data.of_set(d).mean() for d in range(40)])
     first = 0.5 * np.log1p(rate / (2.0 * temperature) * means.var())

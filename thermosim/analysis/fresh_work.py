@@ -28,14 +28,14 @@ __all__ = ["work_of_fresh_samples"]
 
 
 @of_survivors
-def work_of_fresh_samples(ds: xr.Dataset, samples: int = 1) -> xr.Dataset:
+def work_of_fresh_samples(ds: xr.Dataset, samples: int = 1, divergence: bool = True) -> xr.Dataset:
     """The work of every replica's path of theta since step 0, on `samples` fresh samples: dims step, axes[, replica].
 
     work (with dim sample where there are several) and mean_work; theorem, <exp(-w)> of the sum to each step, and
     jump_theorem, that of the jump to each step alone: 1 in theory; `reliable` is about the former. Where a sum over all
-    x, or a closed form, gives sum D(p_{i-1} || p_i) of each path, it is mean_divergence, and mean_excess = <w> less it
-    is 0 in theory. Raises ValueError where theta was not recorded at every step, or the model has no exact samples of
-    a phi with its normaliser.
+    x, or a closed form, gives sum D(p_{i-1} || p_i) of each path, and `divergence` asks for it, it is mean_divergence;
+    excess, the work of a replica less its own sum, and mean_excess are 0 in theory. Raises ValueError where theta was
+    not recorded at every step, or the model has no exact samples of a phi with its normaliser.
     """
     points = machines(ds)
     model, steps = points[0].model, ds["step"].values
@@ -57,11 +57,14 @@ def work_of_fresh_samples(ds: xr.Dataset, samples: int = 1) -> xr.Dataset:
         what = "<exp(-w)> of " + ("the jump to this step" if name == "jump_theorem" else "all jumps so far")
         put(result, name, average, average * found.error, "1", f"{what}, 1 in theory", condition, bounds=bounds)
     put_reliability(result, found.sample_size, found.reliable)
-    if model.cross_entropy is not None or model.support(points[0].constants) is not None:
+    known = model.cross_entropy is not None or model.support(points[0].constants) is not None
+    if divergence and known:
         exact = averaged_work_and_heat(ds)["divergence"]
         what = "sum of D(p_{i-1} || p_i) over the jumps so far"
         put_mean(result, "mean_divergence", exact, "nat", f"mean of the {what}", condition)
         excess = (work.mean("sample") if samples > 1 else work) - exact
+        put(result, "excess", excess, np.nan, "nat", f"work of a replica less its {what}", condition)
+        result["excess_error"].attrs["undefined"] = "the noise of one replica's samples is not told"
         put_mean(result, "mean_excess", excess, "nat", f"mean of the work less the {what}, 0 in theory", condition)
     return result
 

@@ -27,36 +27,39 @@ step; S. S. Parsi, Entropy 26, 112 (2024), Eq. 14, for what is bounded; the law 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
 from thermosim.analysis.diverged import of_survivors
-from thermosim.analysis.gradient_noise import learned_parameters, require_one_rate
+from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.information import assembled, mean_and_error, strata
 from thermosim.analysis.machine import Machine, in_order_of_sets, machines
 from thermosim.analysis.set_classifier import classified, spread_out
 from thermosim.schedules import values_at
 
-__all__ = ["path_information"]
+__all__ = ["gram_bounds", "path_information", "why_no_bounds"]
 
 _NUMBERS = 1 << 24  # of gradients that are held at a time
 _LARGEST = 2048  # rows of a Gram matrix
 
 
 @of_survivors
-def path_information(ds: xr.Dataset) -> xr.Dataset:
+def path_information(ds: xr.Dataset, replicas: int = 64) -> xr.Dataset:
     """Bounds of the information in theta at every frame, along the path since step 0: dims step and the sweep axes.
 
     minibatch_bound, above I(Theta_t; B | S) of the minibatches, 0 where steps take all rows; set_bound, above
     I(Theta_t; S), and I(Theta_t; S, B) too, of the data sets of the run, and their minibatches; information_lower,
     below I(Theta_t; S), where there are two sets or more: a classifier by the mean losses of theta on each set. A bound
-    holds for averages over ensembles; each has its error over replicas. I(Theta; S) is at most ln D as well.
+    holds for averages over ensembles; each has its error over replicas, of which upper bounds take so many at most, of
+    all sets alike. I(Theta; S) is at most ln D as well.
     `valid` is false, and `reason` says why, where the lower bound exceeds the upper by more than four standard errors.
     Raises ValueError where theta does not learn with thermal noise, forward and from rows that are kept, or was not
     recorded at every step.
     """
     ds = in_order_of_sets(ds)
-    rows = [_of_point(machine) for machine in machines(ds)]
+    rows = [_of_point(machine, replicas) for machine in machines(ds)]
     meanings = {
         "minibatch_bound": ("nat", "upper bound of I(Theta; B | S), minibatches given the data set"),
         "set_bound": ("nat", "upper bound of I(Theta; S, B), data set and minibatches"),
@@ -67,18 +70,21 @@ def path_information(ds: xr.Dataset) -> xr.Dataset:
     return assembled(ds, rows, meanings, "Gram matrices of gradients, classifier", condition)
 
 
-def _of_point(machine: Machine) -> dict[str, np.ndarray]:
-    _require(machine)
-    starts, frames = strata(machine), len(machine.steps)
-    sums = np.zeros((2, frames, machine.frames.sizes["replica"]))
+def _of_point(machine: Machine, replicas: int) -> dict[str, np.ndarray]:
+    if why := why_no_bounds(machine):
+        raise ValueError(why)
+    starts, frames, count = strata(machine), len(machine.steps), machine.frames.sizes["replica"]
+    chosen = np.unique(np.linspace(0, count - 1, min(count, replicas)).round().astype(int))
+    few = replace(machine, frames=machine.frames.isel(replica=chosen))
+    sums = np.zeros((2, frames, len(chosen)))
     for frame in range(frames - 1):
-        sums[:, frame + 1] = sums[:, frame] + _step(machine, frame)
+        sums[:, frame + 1] = sums[:, frame] + _step(few, frame)
     result: dict[str, np.ndarray] = {}
     for name, values in zip(("minibatch_bound", "set_bound"), sums):
-        pairs = [mean_and_error(value, starts) for value in values]
+        pairs = [mean_and_error(value, strata(few)) for value in values]
         result[name], result[f"{name}_error"] = (np.array(column) for column in zip(*pairs))
     reasons = [""] * frames
-    if _can_tell(starts, _sets(machine), machine.frames.sizes["replica"]):
+    if _can_tell(starts, _sets(machine), count):
         pairs = [mean_and_error(_told(machine, frame, starts), starts) for frame in range(frames)]
         lower, error = (np.array(column) for column in zip(*pairs))
         result |= {"information_lower": lower, "information_lower_error": error}
@@ -88,24 +94,27 @@ def _of_point(machine: Machine) -> dict[str, np.ndarray]:
     return result | {"reason": np.array(reasons)}
 
 
-def _require(machine: Machine) -> None:
+def why_no_bounds(machine: Machine, largest: int = _LARGEST) -> str:
+    """Why there are none, or none by Gram matrices of at most so many rows; empty where there are."""
     theta, move, data = machine.settings.theta, machine.theta_move, machine.settings.data
-    require_one_rate(machine)
     if not (move.learns and move.descent and move.density) or theta.gradient == "contrast":
-        raise ValueError(
+        return (
             'bounds of the information need the noise of theta.dynamics = "sgld" or "langevin", along the gradient of '
             "a loss of data; without noise theta is a function of what it learned from"
         )
+    if theta.has_several_rates:
+        return "bounds of the information take one learning rate: remove theta.learning_rate_factors"
     if data is None or data.fresh or machine.settings.run.direction != "forward":
-        raise ValueError('bounds of the information need rows that are kept, and run.direction = "forward"')
+        return 'bounds of the information need rows that are kept, and run.direction = "forward"'
     if not np.array_equal(machine.steps, np.arange(len(machine.steps))):
-        raise ValueError("bounds of the information add up every step: record.first = 0 and record.every = 1")
+        return "bounds of the information add up every step: record.first = 0 and record.every = 1"
     columns = _sets(machine) * (1 if _batch(machine) == 0 else machine.data.rows + 1)
-    if columns > _LARGEST:
-        raise ValueError(
-            f"the Gram matrix of all gradients would have {columns} rows; {_LARGEST} are taken at most: use fewer "
+    if columns > largest:
+        return (
+            f"the Gram matrix of all gradients would have {columns} rows; {largest} are taken at most: use fewer "
             'data.rows or data.sets, or theta.batch = "all"'
         )
+    return ""
 
 
 def _sets(machine: Machine) -> int:
@@ -165,11 +174,10 @@ def gram_bounds(
     gram (R, K, K): of columns f, with C = sum f f' over all; label (K,): their data set; of_rows (K,): whether they are
     deviations of rows from the mean of their set, or of that mean from the mean of all.
     """
-    weights, vectors = np.linalg.eigh(gram)
-    weights = np.maximum(weights, 0.0)
-    shrunk = np.einsum("rkj,rj,rkj->rk", vectors, weights / (1.0 + factor * weights), vectors)  # the diagonal of H
+    whole_matrix = np.eye(gram.shape[1]) + factor * gram
+    shrunk = np.diagonal(np.linalg.solve(whole_matrix, gram), axis1=1, axis2=2)  # of H
     own = label == sets[:, None]
-    whole = 0.5 * np.log1p(factor * weights).sum(axis=1)
+    whole = 0.5 * np.linalg.slogdet(whole_matrix)[1]
     whole += 0.5 * factor * (count * np.sum(shrunk * own, axis=1) - shrunk.sum(axis=1))
     given = np.empty(len(gram))
     for replica, mine in enumerate(own & of_rows):

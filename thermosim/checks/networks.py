@@ -8,11 +8,12 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine, machines
+from thermosim.checks.generative import generative_comparisons
 
 __all__ = ["PARTS", "advice", "check"]
 
 Part = Callable[[xr.Dataset, Sequence[Machine]], list[Comparison]]
-PARTS: tuple[Part, ...] = ()
+PARTS: tuple[Part, ...] = (generative_comparisons,)
 
 
 def check(ds: xr.Dataset) -> list[Comparison]:
