@@ -28,7 +28,7 @@ from thermosim.checks.means import is_nearly_normal, mean_comparison
 __all__ = ["generative_comparisons", "has_law"]
 
 _REPLICAS = 128  # at most, of sums over states
-_SUMMED = 1 << 25  # surprisals that a sum over states takes at most
+_SUMMED = 1 << 24  # surprisals that a sum over states takes at most
 _DRAWN = 1 << 32  # products of a weight and a component of a sample
 _BOUNDED = 16  # replicas of the bounds along the path
 _COLUMNS = 1 << 15  # rows of all Gram matrices along the path
@@ -80,7 +80,7 @@ def _information(few: xr.Dataset, states: int) -> list[Comparison]:
 
 
 def _excess(few: xr.Dataset, states: int) -> list[Comparison]:
-    jumps = _SUMMED // max(1, 2 * states * few.sizes["replica"])
+    jumps = _SUMMED // max(1, states * few.sizes["replica"]) - 1
     if not states or jumps < 1:
         return []
     found = work_of_fresh_samples(few.isel(step=slice(jumps + 1)))

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 
 from thermosim.analysis.machine import ensemble_model
 from thermosim.plots import recorded
+from thermosim.plots.generative import generative
 
 __all__ = ["KINDS", "figure"]
 
 # each gives None where the run is of another kind
-KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = ()
+KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (generative,)
 
 
 def figure(ds: xr.Dataset) -> Figure:
