@@ -36,6 +36,7 @@ from thermosim.analysis.machine import machines
 from thermosim.analysis.matrix_balance import matrix_balance
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
+from thermosim.analysis.network_gas import network_gas
 from thermosim.analysis.orbit import orbit, orbit_of_loss
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
 from thermosim.analysis.reservoir import clausius, naive_reservoir
@@ -95,6 +96,7 @@ __all__ = [
     "mutual_nearest_neighbours",
     "naive_reservoir",
     "network_alignment",
+    "network_gas",
     "noise_statistics",
     "orbit",
     "orbit_of_loss",
