@@ -374,3 +374,17 @@ def test_a_sphere_holds_its_radius_and_its_pressure():
     assert report.consistent
     assert rows["largest |w|/R - 1"].measured.max() < 4e-7
     assert rows["balance of the radius at fixed-sphere"].measured == pytest.approx(1.0, abs=0.01)
+
+
+def test_layers_are_booked_in_the_order_of_the_model():
+    """Which is not that of the alphabet in a ResNet: streams and recursions are of the layers that they name."""
+    model = {"name": "resnet18", "width": 1, "side": 8, "channels": 1}
+    changes = {"model": model, "ensemble.replicas": 2, "run.steps": 3, "record.first": 0, "record.every": 1}
+    case = {name: table for name, table in GAS.items() if name != "sweep"} | {"engine": {"tile_width": 2}}
+    ds = thermosim.simulate(thermosim.load_case(case, changes | {"record.variables": ["theta", *SUMS]}))
+    _, rows = rows_of(ds)
+    assert rows[RESIDUAL].z == 0.0
+    sizes = [math.prod(shape) for shape in shapes("resnet18", model).values()]
+    before = np.split(ds["theta"].values[2], np.cumsum(sizes)[:-1], axis=-1)
+    booked = ds["layer_weight_square"].diff("step").isel(step=-1)
+    assert np.allclose(booked, np.stack([(w**2).sum(-1) for w in before], axis=-1), rtol=1e-5)

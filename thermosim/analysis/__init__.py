@@ -38,6 +38,7 @@ from thermosim.analysis.machine import machines
 from thermosim.analysis.matrix_balance import matrix_balance
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
+from thermosim.analysis.network_gas import network_gas
 from thermosim.analysis.network_noise import network_noise
 from thermosim.analysis.orbit import orbit, orbit_of_loss
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
@@ -100,6 +101,7 @@ __all__ = [
     "mutual_nearest_neighbours",
     "naive_reservoir",
     "network_alignment",
+    "network_gas",
     "network_noise",
     "noise_statistics",
     "orbit",

@@ -137,6 +137,10 @@ def _step_of_one(block: Block, shapes: Shapes, network: Network) -> Callable[...
     rates, warmth = _scales(block, shapes)
     ratio = "log_ratio_theta" in block.theta_rows
 
+    def ordered(groups: dict[str, Any]) -> dict[str, Any]:
+        """In the order of the model, which numbers of layers are in: JAX hands dicts on in that of the alphabet."""
+        return {name: groups[name] for name in names}
+
     def one(state: State, lane: Given, hyper: Any, noise: Given, data: Given, number: Any) -> State:
         theta, memory, path = state["theta"], state["memory"], state["path"]
         x, y = minibatch_of_step(block, lane, data, number)
@@ -151,7 +155,7 @@ def _step_of_one(block: Block, shapes: Shapes, network: Network) -> Callable[...
         moved, memory, said = update(theta, memory, gradient, step)
         if ratio:
             said = {**said, "log_ratio_theta": log_ratio(theta, moved, gradient, jax.grad(loss_of)(moved), step)}
-        told = Told(theta, moved, loss, gradient, said, scales)
+        told = Told(ordered(theta), ordered(moved), loss, ordered(gradient), said, scales)
         booked = {}
         for name, before in path.items():
             value = said[name] if name in said else BOOKS[name](told)
