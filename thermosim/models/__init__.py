@@ -24,6 +24,7 @@ from thermosim.models import (
     scalar_chain,
     softmax_regression,
     two_beads,
+    vae,
 )
 from thermosim.models.user_file.load import model_of_text
 
@@ -48,6 +49,7 @@ MODELS: dict[str, Model] = {
         softmax_regression.MODEL,
         multilayer_perceptron.MODEL,
         made.MODEL,
+        vae.MODEL,
         deep_linear.MODEL,
         matrix_factorisation.MODEL,
         scalar_chain.MODEL,
