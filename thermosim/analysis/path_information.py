@@ -102,6 +102,8 @@ def why_no_bounds(machine: Machine, largest: int = _LARGEST) -> str:
             'bounds of the information need the noise of theta.dynamics = "sgld" or "langevin", along the gradient of '
             "a loss of data; without noise theta is a function of what it learned from"
         )
+    if machine.evaluator.noisy:
+        return f"model {machine.model.name!r} adds noise of its own to every row, which the bounds do not count"
     if theta.has_several_rates:
         return "bounds of the information take one learning rate: remove theta.learning_rate_factors"
     if data is None or data.fresh or machine.settings.run.direction != "forward":

@@ -50,6 +50,8 @@ class Evaluator:
     With threads = 1 none is started, which takes longer than to evaluate a small ensemble once.
     """
 
+    noisy = False  # whether the loss of a row takes noise besides, over which gradients here are averages
+
     def __init__(self, model: Model, values: Mapping[str, Any], threads: int | None = None) -> None:
         self.model, self.values = model, dict(values)
         names = model.names(values)

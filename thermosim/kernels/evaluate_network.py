@@ -44,6 +44,7 @@ class NetworkEvaluator(Evaluator):
         self._row_length = model.row_length(values)
         with traced():
             self._network = model.network(self.values)
+        self.noisy = self._network.normals > 0
 
     def surprisal(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """phi of x (R, n), each under its own theta (R, m): (R,)."""

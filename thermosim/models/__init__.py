@@ -29,6 +29,7 @@ from thermosim.models import (
     softmax_regression,
     transformer,
     two_beads,
+    vae,
 )
 from thermosim.models.user_file.load import model_of_text
 
@@ -53,6 +54,7 @@ MODELS: dict[str, Model] = {
         softmax_regression.MODEL,
         multilayer_perceptron.MODEL,
         made.MODEL,
+        vae.MODEL,
         deep_linear.MODEL,
         matrix_factorisation.MODEL,
         scalar_chain.MODEL,

@@ -1,0 +1,38 @@
+"""What the autoencoder of `vae` is made of, as numbers: shapes of its layers, and rules for its integrals."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from thermosim.model import Values
+
+__all__ = ["layer_shapes", "rule", "rule_of_noise"]
+
+_FARTHEST = 6.0  # of z
+_OF_NOISE = 16  # nodes in each dimension of epsilon
+
+
+def layer_shapes(constants: Values, part: str) -> list[tuple[int, int]]:
+    """(out, in + 1) of every layer of the encoder or the decoder."""
+    latent, hidden = int(constants["latent"]), [int(units) for units in constants["hidden"]]
+    n = int(constants["dimension"])
+    widths = [n, *hidden, 2 * latent] if part == "encoder" else [latent, *hidden[::-1], n]
+    return [(b, a + 1) for a, b in itertools.pairwise(widths)]
+
+
+def rule(constants: Values) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes z (K, latent), and logarithms of their weights (K,)."""
+    line = np.linspace(-_FARTHEST, _FARTHEST, int(constants["nodes"]))
+    latent = int(constants["latent"])
+    nodes = np.stack(np.meshgrid(*[line] * latent, indexing="ij"), axis=-1).reshape(-1, latent)
+    logarithm = -0.5 * (nodes**2).sum(axis=1)
+    return nodes, logarithm - np.logaddexp.reduce(logarithm)
+
+
+def rule_of_noise(latent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Hermite nodes epsilon (K, latent) of a normal law, and their weights (K,)."""
+    line, weight = np.polynomial.hermite_e.hermegauss(_OF_NOISE)
+    nodes, weights = (np.meshgrid(*[part] * latent, indexing="ij") for part in (line, weight / weight.sum()))
+    return np.stack(nodes, axis=-1).reshape(-1, latent), np.prod(weights, axis=0).ravel()

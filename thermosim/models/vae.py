@@ -1,0 +1,137 @@
+"""A variational autoencoder of bits with a latent of one or two dimensions, so that the integral for ln p(x) is done.
+
+    p(x) = int dz N(z; 0, 1) prod_d p(x_d|z),   p(x_d = 1|z) = 1/(1 + exp(-a_d(z))),   x_d in {0, 1}
+    a = decoder(z),   (mu, s) = encoder(x),   q(z|x) = N(mu, exp(s)),   z = mu + exp(s/2) epsilon
+    loss of a row   -ln p(x|z) + (1/2) sum (mu^2 + exp(s) - 1 - s)  >=  -ln p(x) on average over epsilon, in nat
+
+Every row of a minibatch has its own epsilon at every step. Where a loss is measured without noise, as that of all data
+is, it is the average over epsilon by 16 Gauss-Hermite nodes in each dimension.
+
+ln p(x) is the sum over `nodes` equally spaced z in each dimension, from -6 to 6, with weights in proportion to
+exp(-z^2/2) that add up to 1: the trapezoidal rule, whose error falls exponentially once the spacing is below the width
+of p(z|x); Gauss-Hermite nodes resolve that worse, the more x tells of z. The law by the rule is normalised whatever the
+spacing. What the rule lacks is seen by twice as many nodes (`analysis.latent_rule`). Larger latents would need annealed
+importance sampling, and are refused.
+
+Encoder and decoder have the hidden layers of `hidden`, the decoder in reverse order; group encoder_l or decoder_l of
+theta has shape (out, in + 1), biases last. Named starts are those of `multilayer_perceptron`.
+
+Sources: D. P. Kingma, M. Welling, ICLR 2014, arXiv:1312.6114, Eqs. 7 and 10; for the rule L. N. Trefethen, J. A. C.
+Weideman, SIAM Rev. 56, 385 (2014), Thm. 5.1; S. S. Parsi, Entropy 26, 112 (2024), Eq. 1, for phi = -ln p.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.models.architectures.measures import MEASURES
+from thermosim.models.latent_rules import layer_shapes
+from thermosim.models.made import support
+from thermosim.network import Measure, Network
+
+__all__ = ["MODEL"]
+
+_DEEPEST = 3  # hidden layers
+
+
+def _shape(part: str, number: int, constants: Values) -> tuple[int, ...]:
+    shapes = layer_shapes(constants, part)
+    return shapes[number] if number < len(shapes) else (0,)
+
+
+def _group(part: str, number: int) -> Parameter:
+    shape = functools.partial(_shape, part, number)
+    meaning = f"weights into layer {number + 1} of the {part}, a row for each unit with its bias last"
+    return Parameter(f"{part}_{number + 1}", meaning, shape, lambda constants: np.zeros(shape(constants)))
+
+
+def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
+    """theta (m, R): weights of variance gain/in, biases 0."""
+    theta, first = np.zeros((len(normal) - 1, normal.shape[1])), 0
+    for b, row in (shape for part in ("encoder", "decoder") for shape in layer_shapes(constants, part)):
+        part = slice(first, first + b * row)
+        theta[part].reshape(b, row, -1)[:, :-1] = math.sqrt(gain / (row - 1)) * normal[part].reshape(b, row, -1)[:, :-1]
+        first += b * row
+    return theta
+
+
+def _lecun(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    return _start(1.0, constants, normal)
+
+
+def _he(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    return _start(2.0, constants, normal)
+
+
+def fresh(parameters: dict[str, Any], constants: Values, normal: Any, uniform: Any) -> Any:
+    """Exact samples (K, n) from z (K, latent) and uniform numbers (K, n)."""
+    from thermosim.models.architectures.vae import sampled  # JAX comes with it
+
+    return sampled(parameters, constants, normal, uniform)
+
+
+def _network(constants: Values) -> Network:
+    from thermosim.models.architectures.vae import vae
+
+    return vae(constants)
+
+
+def _surprisal(probe: Any, theta: Mapping[str, Any]) -> Any:
+    return probe.over_rows(lambda x, y: -probe.network.log_probability(theta, x).mean())
+
+
+def _validate(constants: Values, settings: Any) -> list[str]:
+    found = []
+    if not 1 <= len(constants["hidden"]) <= _DEEPEST:
+        found.append(f"model.hidden = {constants['hidden']!r}: expected units of 1 to {_DEEPEST} hidden layers.")
+    if constants["latent"] > 2:
+        found.append(
+            f"model.latent = {constants['latent']}: ln p(x) is an integral over the latent, done for 1 or 2 dimensions."
+        )
+    return found
+
+
+def _components(constants: Values) -> int:
+    return int(constants["dimension"])
+
+
+MODEL = Model(
+    name="vae",
+    summary="variational autoencoder of bits, with a latent of one or two dimensions, over which ln p is summed",
+    source="D. P. Kingma, M. Welling, ICLR 2014, arXiv:1312.6114",
+    constants=(
+        Constant("dimension", 8, "number of bits n", minimum=2, integer=True),
+        Constant("latent", 1, "dimension of z, 1 or 2", minimum=1, integer=True),
+        Constant("nodes", 128, "nodes of the rule for ln p, in each dimension of z", minimum=8, integer=True),
+        Constant("activation", "tanh", "activation of hidden units", choices=("relu", "tanh")),
+        Constant(
+            "hidden",
+            [16],
+            f"units of each hidden layer of the encoder; at most {_DEEPEST} layers",
+            minimum=1,
+            integer=True,
+            shape=lambda constants: (None,),
+        ),
+    ),
+    inputs=_components,
+    parameters=tuple(_group(part, number) for part in ("encoder", "decoder") for number in range(_DEEPEST + 1)),
+    normalised=True,
+    discrete=True,
+    fresh=fresh,
+    fresh_normals=lambda constants: int(constants["latent"]),
+    fresh_uniforms=_components,
+    support=support,
+    initial_theta={"lecun": _lecun, "he": _he},
+    validate=_validate,
+    network=_network,
+    measures=(
+        *MEASURES,
+        Measure("data_surprisal", "nat", "mean of -ln p(x) over all data", "<-ln p_theta(x)>_B", _surprisal),
+    ),
+)
