@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = ["GENERATED", "GENERATED_ROWS", "OWN_KEYS", "PACKAGED", "DataSection"]
 
 GENERATED = ("gaussian", "mixture", "ring", "teacher", "linear")
-PACKAGED = ("digits", "mnist", "fashion-mnist")
+_OF_SQUARES = ("digits", "mnist", "fashion-mnist")
+PACKAGED = (*_OF_SQUARES, "cifar-10", "cifar-100", "fashion-on-photos")
 GENERATED_ROWS = 256  # rows of a generated set when the case does not say
 
 # keys that only some sources use; "file" stands for the user's own file
@@ -27,8 +28,8 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
     "radius": ("ring",),
     "teacher": ("teacher",),
     "digits": (*PACKAGED, "file"),
-    "shrink": (*PACKAGED, "file"),
-    "folder": ("mnist", "fashion-mnist"),
+    "shrink": (*_OF_SQUARES, "file"),
+    "folder": PACKAGED[1:],
 }
 
 Numbers = Annotated[Any, Field(json_schema_extra={"type": ["number", "array"]})]
@@ -40,9 +41,22 @@ class DataSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    source: Literal["gaussian", "mixture", "ring", "teacher", "linear", "digits", "mnist", "fashion-mnist"] | None = (
-        Field(None, description="a generator, or a packaged data set")
-    )
+    source: (
+        Literal[
+            "gaussian",
+            "mixture",
+            "ring",
+            "teacher",
+            "linear",
+            "digits",
+            "mnist",
+            "fashion-mnist",
+            "cifar-10",
+            "cifar-100",
+            "fashion-on-photos",
+        ]
+        | None
+    ) = Field(None, description="a generator, or a packaged data set")
     file: str | None = Field(
         None,
         description="your own file, next to the case: .npy; .npz; .csv, .tsv or .txt; .parquet; .nc; .h5; an IDX "
@@ -99,5 +113,7 @@ class DataSection(BaseModel):
         0.5, ge=0, lt=1, description="on the unit scale, what lies above it is 1 in the binary and spin encodings"
     )
     folder: str | None = Field(
-        None, description="where scripts/get_data put its files; default $THERMOSIM_DATA, or thermosim in the data home"
+        None,
+        description="where scripts/get_data put its files, or those of CIFAR are; default $THERMOSIM_DATA, or "
+        "thermosim in the data home",
     )
