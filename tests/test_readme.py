@@ -57,6 +57,19 @@ def test_irreversibility_page(tmp_path, monkeypatch, capsys):
     assert abs(float(rate.strip("[]")) - 1.0) < 0.01
 
 
+def test_networks_page(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("jax")
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    commands, ((accuracy, spread),) = run_page("docs/networks.md", tmp_path, capsys)
+    assert commands == 2
+    right = [float(number) for number in re.findall(r"[0-9.]+", accuracy)]
+    assert len(right) == 5
+    assert right[0] < 0.3  # of ten classes
+    assert right[-1] > 0.85
+    assert 0.0 < float(spread) < 0.2
+
+
 def test_every_field_of_a_model_is_on_its_page():
     table = (ROOT / "docs/models.md").read_text("utf-8").partition("## The fields of `Model`")[2]
     assert not [field.name for field in fields(Model) if f"`{field.name}`" not in table]
@@ -66,7 +79,7 @@ def test_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands, printed = run_page("README.md", tmp_path, capsys)
     assert commands == 9
-    learning, frames, measures, drag, *_, equilibrium, well = printed
+    learning, frames, measures, drag, *_, equilibrium, network, well = printed
     assert float(learning[0].strip("[]")) > 0.0
     loss, error, curvature = map(float, frames[0].split())
     assert 0.0 < error < loss < 1.0 < curvature < 100.0
@@ -80,6 +93,9 @@ def test_readme(tmp_path, monkeypatch, capsys):
     assert max(abs(value - 1) for value in jarzynski) < 0.2
     (variance,) = re.findall(r"[0-9.]+", equilibrium[-1])
     assert abs(float(variance) - 1.0 / (1.0 - 0.1 / 2)) < 0.01  # of the discrete move at time step 0.1
+    accuracy, spread = map(float, network[0].split())
+    assert accuracy > 0.9
+    assert 0.0 < spread < 0.1
     left, right = (float(number) for number in re.findall(r"[0-9.]+", well[-1]))
     assert left == 0.0
     assert right > 0.95

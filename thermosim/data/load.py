@@ -20,12 +20,14 @@ from thermosim.data.held_out import file_rows, learned, tested
 from thermosim.data.rows import DataError, Table
 from thermosim.data.rules import faults
 from thermosim.data.section import GENERATED, GENERATED_ROWS, DataSection
+from thermosim.data.stand_in import STAND_IN
 from thermosim.data.tables import table
 from thermosim.data.targets import Targets, as_targets, supervised
 from thermosim.data.tokens import holds_tokens
 
 __all__ = ["Data", "load", "load_test"]
 
+_AT_ONCE = 2**24  # numbers of a source whose mean and deviation are taken together
 Sampler = Callable[[int, int], np.ndarray]
 
 
@@ -176,8 +178,22 @@ def _inputs(section: DataSection, source: Table, stored: np.ndarray) -> np.ndarr
 def _standard(values: np.ndarray, total: np.ndarray) -> np.ndarray:
     """Rows with the mean and deviation of each component of total taken out; what is constant there becomes 0."""
     varies = total.min(axis=0) < total.max(axis=0)
-    total = total.astype(float)
-    return np.where(varies, (values - total.mean(axis=0)) / np.where(varies, total.std(axis=0), 1.0), 0.0)
+    mean, deviation = _moments(total)
+    standard = values - mean
+    standard /= np.where(varies, deviation, 1.0)
+    standard[:, ~varies] = 0.0
+    return standard
+
+
+def _moments(total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (n,) of columns: of large sets, which are bytes, some columns at a time."""
+    width = total.shape[1] if total.size <= _AT_ONCE else max(2, _AT_ONCE // len(total))
+    mean, deviation = np.empty(total.shape[1]), np.empty(total.shape[1])
+    for first in range(0, total.shape[1], width):
+        columns = slice(first, first + width)
+        part = total[:, columns].astype(float)
+        mean[columns], deviation[columns] = part.mean(axis=0), part.std(axis=0)
+    return mean, deviation
 
 
 def _shrunk(values: np.ndarray, side: int | None, shrink: int | None) -> np.ndarray:
@@ -192,7 +208,9 @@ def _encoded(section: DataSection, source: Table, values: np.ndarray) -> np.ndar
     encoding = section.encoding
     if encoding in ("real", "characters"):
         return values
-    unit = (values.astype(float) - source.low) / (source.high - source.low)
+    unit = values.astype(float)  # large sets are not copied again
+    unit -= source.low
+    unit /= source.high - source.low
     if encoding == "unit":
         return unit
     binary = (unit > section.threshold).astype(float)
@@ -208,6 +226,7 @@ def _sampled(sample: Sampler, rows: int, components: int, number: int) -> np.nda
 
 def _described(section: DataSection, rows: int, components: int, targets: Targets | None) -> str:
     name = section.source or f"{section.file} {section.dataset or ''}".strip()
+    name += ", a stand-in for CIFAR-10" if name == STAND_IN else ""
     digits, shrink = section.digits, section.shrink
     details = [f"classes {', '.join(map(str, digits))}"] if digits else []
     details += [f"shrunk by {shrink}"] if shrink else []

@@ -10,7 +10,8 @@ __all__ = ["GENERATED", "GENERATED_ROWS", "OWN_KEYS", "PACKAGED", "TOKENS", "Dat
 
 GENERATED = ("gaussian", "mixture", "ring", "teacher", "linear")
 TOKENS = ("python-topics", "modular-addition")  # whose rows are tokens
-PACKAGED = ("digits", "mnist", "fashion-mnist")
+_OF_SQUARES = ("digits", "mnist", "fashion-mnist")
+PACKAGED = (*_OF_SQUARES, "cifar-10", "cifar-100", "fashion-on-photos")
 GENERATED_ROWS = 256  # rows of a generated set when the case does not say
 
 # keys that only some sources use; "file" stands for the user's own file
@@ -28,8 +29,8 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
     "radius": ("ring",),
     "teacher": ("teacher",),
     "digits": (*PACKAGED, "file"),
-    "shrink": (*PACKAGED, "file"),
-    "folder": ("mnist", "fashion-mnist"),
+    "shrink": (*_OF_SQUARES, "file"),
+    "folder": PACKAGED[1:],
     "stride": ("python-topics", "file"),
     "modulus": ("modular-addition",),
 }
@@ -53,6 +54,9 @@ class DataSection(BaseModel):
             "digits",
             "mnist",
             "fashion-mnist",
+            "cifar-10",
+            "cifar-100",
+            "fashion-on-photos",
             "python-topics",
             "modular-addition",
         ]
@@ -123,5 +127,7 @@ class DataSection(BaseModel):
         None, ge=2, le=4096, description="p of the rows a, b, =, a + b mod p of modular addition"
     )
     folder: str | None = Field(
-        None, description="where scripts/get_data put its files; default $THERMOSIM_DATA, or thermosim in the data home"
+        None,
+        description="where scripts/get_data put its files, or those of CIFAR are; default $THERMOSIM_DATA, or "
+        "thermosim in the data home",
     )

@@ -2,7 +2,7 @@
 
 Sources: digits, the 8 x 8 test set of E. Alpaydin, C. Kaynak (UCI, 1998) as scikit-learn packages it; mnist, Y. LeCun
 et al., Proc. IEEE 86, 2278 (1998); fashion-mnist, H. Xiao et al., arXiv:1708.07747. Of the last two, the 60,000 images
-for training.
+for training. CIFAR is in `cifar`, a stand-in for it in `stand_in`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from thermosim.data.cifar import CIFAR, cifar_files, cifar_rows
 from thermosim.data.formats import files_of, read
 from thermosim.data.idx import IdxFile, idx_files, named_idx, parsed, unpacked
 from thermosim.data.rows import DataError, Table, said, sealed
 from thermosim.data.section import PACKAGED, DataSection
+from thermosim.data.stand_in import STAND_IN, on_photos
 from thermosim.data.tokens import holds_tokens, token_rows
 
 __all__ = ["MD5", "DataError", "Table", "data_folder", "packaged_files", "table"]
@@ -44,9 +46,8 @@ def table(section: DataSection, folder: Path, width: int) -> Table:
         if name == "digits":
             return _digits()
         if name is not None:
-            home = data_folder(section.folder, folder)
-            images, labels = packaged_files(name, home)
-            return _images(name, images, labels, _stamp(images), _stamp(labels))
+            found = tuple(packaged_files(name, data_folder(section.folder, folder)))
+            return _packaged(name, found, tuple(map(_stamp, found)))
         paths = tuple(files_of(str(section.file), folder))
         return _own(str(section.file), paths, section.dataset, tuple(map(_stamp, paths)))
     except DataError:
@@ -93,7 +94,10 @@ def _digits() -> Table:
 
 
 def packaged_files(name: str, home: Path) -> list[Path]:
-    """The files of images and of classes of a packaged set, wherever they are below `home`. Raises DataError."""
+    """The files of a packaged set, of images and of classes, wherever they are below `home`. Raises DataError."""
+    if name in CIFAR:
+        return cifar_files(name, home)
+    name = "fashion-mnist" if name == STAND_IN else name
     found = idx_files(home) if home.is_dir() else []
     return [_packaged_file(name, home, key.partition("/")[2], found) for key in MD5 if key.startswith(f"{name}/")]
 
@@ -119,7 +123,14 @@ def _sets_named(home: Path, path: Path) -> set[str]:
 
 
 @functools.lru_cache(maxsize=4)
-def _images(name: str, images: Path, labels: Path, *stamps: tuple[int, int, int]) -> Table:
+def _packaged(name: str, paths: tuple[Path, ...], stamps: tuple[tuple[int, int, int], ...]) -> Table:
+    if name in CIFAR:
+        return cifar_rows(name, paths)
+    images, labels = paths
+    return on_photos(_images("fashion-mnist", images, labels)) if name == STAND_IN else _images(name, images, labels)
+
+
+def _images(name: str, images: Path, labels: Path) -> Table:
     pixels, classes = _published(name, images), _published(name, labels)
     return sealed(pixels.reshape(len(pixels), -1), classes.astype(np.int64), 0.0, 255.0, pixels.shape[1])
 
