@@ -169,7 +169,7 @@ def two_cards(monkeypatch):
         for name in ("why_no_card", "why_no_compiler"):
             monkeypatch.setattr(cards, name, str)
         monkeypatch.setattr(cards, "oldest_capability", lambda: (5, 0))
-        for module in (memory, on_cards):
+        for module in (memory, cards):
             monkeypatch.setattr(module, "free_memory", lambda card: memory_of_card)
 
     put()

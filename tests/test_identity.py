@@ -16,6 +16,7 @@ import pytest
 import thermosim
 from tests.conftest import TRAP
 from thermosim.kernels import energies, noise, types
+from thermosim.kernels.declare import Part
 from thermosim.kernels.identity import identity_of, identity_of_modules, kernel_identity
 from thermosim.kernels.x_moves.langevin import ula_of_tile
 from thermosim.models import gaussian, two_beads
@@ -247,3 +248,45 @@ def test_a_fingerprint_names_what_changed(monkeypatch):
     assert changes(before, now) == ["the move of x", "the advance", "the starts"]
     assert changes(before | {"numpy": "0.1"}, before) == [f"numpy 0.1, now {before['numpy']}"]
     assert changes("of an older version", before) == ["the kernels"]
+
+
+def _first(value):
+    return value + NUMBER
+
+
+def _after(value):
+    return others(_first(value)) + NUMBER
+
+
+NUMBER, others = 0, None
+LAYERS = ("layer_gradient_square", "layer_weight_square")
+
+
+def test_a_function_bound_twice_differently_inside_another_is_told_apart():
+    """A chain of one template: what an inner link is bound to must count, though its names are those of the outer."""
+
+    def chain(*numbers):
+        link = Part(_first, {"NUMBER": 0})
+        for number in numbers:
+            link = Part(_after, {"NUMBER": number, "others": link})
+        return identity_of(link).digest
+
+    assert len({chain(1, 2, 3), chain(7, 2, 3), chain(1, 7, 3), chain(1, 2, 7), chain(2, 3), chain(3)}) == 6
+    assert chain(1, 2, 3) == chain(1, 2, 3)
+
+
+def test_functionals_of_one_template_book_apart_whatever_was_compiled_before():
+    """Two of layers after one number: compiled after the same two alone, under a move that books the number itself."""
+    case = {
+        "model": {"name": "multilayer-perceptron", "widths": [2, 3, 1]},
+        "theta": {"dynamics": "sgd", "learning_rate": 0.01, "batch": 2},
+        "data": {"source": "linear", "rows": 8, "matrix": [[1.0, 0.5]]},
+        "ensemble": {"replicas": 2},
+        "run": {"steps": 4},
+        "record": {"variables": ["gradient_square", "displacement_square", *LAYERS]},
+    }
+    plain = thermosim.simulate(thermosim.load_case(case))["displacement_square"].values
+    case["theta"] |= {"dynamics": "nesterov", "momentum": 1e-9}
+    again = thermosim.simulate(thermosim.load_case(case))["displacement_square"].values
+    np.testing.assert_allclose(again, plain, rtol=1e-6)
+    assert (plain[-1] > 0).all()

@@ -28,6 +28,7 @@ CASE = {
     "record": {"every": 10, "variables": VARIABLES},
 }
 ON_NETWORKS = {"engine": {"name": "networks", "precision": "float64", "tile_width": 4}}
+DENSE = {"engine": {"name": "dense", "precision": "float64"}}
 
 
 def case_of(*changes):
@@ -64,12 +65,54 @@ def test_lanes_and_networks_agree_to_rounding(move):
         assert abs(of_lanes).max() > 0
 
 
-def test_books_of_layers_and_displacements_agree_with_lanes():
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"theta": {"dynamics": "sgd"}},
+        {"theta": {"momentum": 0.8, "learn": ["layer_1", "layer_3"]}, "model": {"activation": "gelu"}},
+        {"theta": {"dynamics": "nesterov", "momentum": 0.8}, "model": {"activation": "relu", "bias": "no"}},
+        {"theta": {"dynamics": "adam", "learning_rate": 1e-2, "epsilon": 1e-6, "batch": "all"}},
+        {
+            "theta": {"dynamics": "adamw", "learning_rate": {"kind": "cosine", "initial": 1e-2, "final": 1e-3}},
+            "model": {"activation": "linear", "widths": [4, 3, 10]},
+        },
+        {"model": {"loss": "squared", "widths": [4, 9, 10]}, "theta": {"batch": 7}},
+    ],
+    ids=str,
+)
+def test_lanes_and_dense_layers_agree_to_rounding(changes):
+    """Every move, activation and loss, with and without biases, batches that are no multiple of four rows."""
+    lanes, dense = (thermosim.simulate(case_of(changes, engine)) for engine in ({}, DENSE))
+    for name in VARIABLES:
+        of_lanes, of_dense = lanes[name].values, dense[name].values
+        assert abs(of_lanes - of_dense).max() <= 1e-12 * abs(of_lanes).max(), name
+
+
+def test_dense_layers_measure_what_networks_do():
+    names = ["full_loss", "accuracy", "test_loss", "test_accuracy"]
+    changes = {"record": {"variables": names}, "data": {"test": 30}}
+    networks, dense = (thermosim.simulate(case_of(changes, engine)) for engine in (ON_NETWORKS, DENSE))
+    for name in names:
+        np.testing.assert_allclose(dense[name].values, networks[name].values, rtol=1e-6)
+
+
+def test_dense_layers_keep_their_bits_in_files_and_cuts(tmp_path):
+    from thermosim.run.extend import extend
+
+    case = case_of({"engine": {"name": "dense"}, "theta": {"dynamics": "adam", "learning_rate": 1e-3}})
+    whole = thermosim.simulate(case, threads=2).load()
+    thermosim.simulate(thermosim.load_case(case.source, {"run.steps": 30}), tmp_path / "run.h5", threads=1).close()
+    with extend(tmp_path / "run.h5", steps=70) as longer:
+        assert equal(whole, longer.load())
+
+
+@pytest.mark.parametrize("engine", [ON_NETWORKS, DENSE], ids=["networks", "dense"])
+def test_books_of_layers_and_displacements_agree_with_lanes(engine):
     names = ["displacement_square", "layer_gradient_square", "layer_weight_square"]
     changes = {"record": {"variables": names}, "data": {"sets": 5}}
-    lanes, networks = (thermosim.simulate(case_of(changes, engine)) for engine in ({}, ON_NETWORKS))
+    lanes, others = (thermosim.simulate(case_of(changes, each)) for each in ({}, engine))
     for name in names:
-        np.testing.assert_allclose(networks[name].values, lanes[name].values, rtol=1e-12)
+        np.testing.assert_allclose(others[name].values, lanes[name].values, rtol=1e-12)
 
 
 def test_there_and_back_retraces_the_same_minibatches():
@@ -196,6 +239,8 @@ def test_diverging_replicas_are_set_apart_and_spoil_no_other():
             "networks move by",
         ),
         ({"engine": {"name": "lanes", "tile_width": 8}}, "engine.tile_width = 8: belongs to engine.name = 'networks'"),
+        ({"engine": {"name": "dense"}, "theta": {"dynamics": "sgld", "temperature": 1.0}}, "'dense': moves by"),
+        ({"engine": {"name": "dense", "tile_width": 8}}, "here replicas go one at a time"),
         ({"measure": {"batches": 8}}, "only networks are measured at frames"),
         ({"engine": {"tile_width": 0}}, "engine.tile_width = 0"),
         ({"engine": {"precison": "float64"}}, "precison"),

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.ledger import Functional
-from thermosim.network import Measure, Network
+from thermosim.network import Measure, Network, Perceptron
 
 __all__ = ["Constant", "Derived", "Model", "Observable", "Parameter", "Symmetry"]
 
@@ -147,8 +147,12 @@ class Model:
     one target is a class, 0 to classes - 1. `parameter_gradient(row, derived, constants, shared, factor, loss,
     gradient, scratch)` adds factor l to loss and factor dl/dtheta to gradient.
 
+    `tokens` is given where rows are sequences of whole numbers, as of texts.
+
     network(constants) -> `network.Network`, functions in JAX, for the engine of networks; it may be all that a model
     has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`.
+    scales(constants) -> names of parameter groups that share a scale which the loss of a minibatch does not notice,
+        every group once: what theta.constraint needs of a network.
 
     In plain numpy, for exact references:
 
@@ -170,6 +174,7 @@ class Model:
     inputs: Callable[[Values], int] | None = None  # of a row of a loss; None: rows are like x
     targets: Callable[[Values], int] = lambda constants: 0
     classes: Callable[[Values], int] | None = None  # the target is a class; None or 0: targets are real numbers
+    tokens: Callable[[Values], int] | None = None  # numbers of a row are tokens, whole, from 0 to so many less one
     parameters: tuple[Parameter, ...] = ()
     energy: Callable[..., float] | None = None
     force: Callable[..., float] | None = None
@@ -208,7 +213,9 @@ class Model:
     functionals: tuple[Functional, ...] = ()  # sums along the path of theta, each with its `book`
     network: Callable[[Values], Network] | None = None  # for the engine of networks
     measures: tuple[Measure, ...] = ()  # what that engine computes at frames
+    perceptron: Callable[[Values], Perceptron] | None = None  # for the engine of dense layers
     symmetries: tuple[Symmetry, ...] = ()  # of the loss
+    scales: Callable[[Values], tuple[tuple[str, ...], ...]] | None = None  # of a network, see above
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
 

@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Measure", "Network", "NotMeasured"]
+__all__ = ["INSTALL", "MOVES", "Measure", "Network", "NotMeasured", "Perceptron"]
+
+INSTALL = 'pip install "thermosim-engine[networks]"'  # what installs JAX
+MOVES = ("sgd", "nesterov", "adam", "adamw", "sgld", "langevin", "frozen")  # of theta, that the engine of networks has
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,15 @@ class Measure:
     size: Callable[[Mapping[str, Any]], int] | None = None
     vectors: Callable[[Mapping[str, Any]], int] = lambda settings: 1  # like theta that it holds at one time
     absent: Callable[[Any, Any], str] = lambda model, settings: ""  # why this case has it not, from model and settings
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """What the engine of dense layers is told of a model, whose groups of theta are the weights of its layers."""
+
+    activation: str  # linear, relu, tanh, gelu
+    loss: str  # squared, cross-entropy
+    bias: bool
 
 
 class NotMeasured(ValueError):

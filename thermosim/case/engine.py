@@ -9,6 +9,7 @@ from pydantic import Field
 
 from thermosim.case.section import Section
 from thermosim.model import Model
+from thermosim.network import MOVES
 
 if TYPE_CHECKING:
     from thermosim.case.settings import Settings
@@ -19,8 +20,10 @@ __all__ = ["EngineSection", "MeasureSection", "faults", "of_networks", "with_nam
 class EngineSection(Section):
     """What makes the steps. Part of the case: another one rounds otherwise."""
 
-    name: Literal["lanes", "networks"] | None = Field(
-        None, description="lanes: compiled kernels, float64; networks: JAX; default lanes where the model has kernels"
+    name: Literal["lanes", "networks", "dense"] | None = Field(
+        None,
+        description="lanes: compiled kernels, float64; networks: JAX; dense: perceptrons, one replica at a "
+        "time, on a processor; default lanes where the model has kernels",
     )
     precision: Literal["float32", "float64"] = Field("float32", description="of networks; the ledger is float64")
     tile_width: int = Field(
@@ -51,9 +54,9 @@ def with_name(model: Model, section: EngineSection | None) -> EngineSection | No
 
 
 def of_networks(model: Model, settings: Settings) -> bool:
-    """Whether the engine of networks makes the steps."""
+    """Whether the engine of networks, or that of dense layers, makes the steps."""
     engine = settings.engine
-    return model.network is not None and (not model.has_kernels or (engine is not None and engine.name == "networks"))
+    return model.network is not None and (not model.has_kernels or (engine is not None and engine.name != "lanes"))
 
 
 def faults(model: Model, settings: Settings) -> list[str]:
@@ -69,6 +72,12 @@ def faults(model: Model, settings: Settings) -> list[str]:
                 )
     if engine is not None and engine.name == "networks" and model.network is None:
         found.append(f"engine.name = 'networks': {name} is no network; remove [engine].")
+    if engine is not None and engine.name == "dense":
+        if model.perceptron is None:
+            found.append(f"engine.name = 'dense': {name} is no perceptron; remove it.")
+        if engine.tile_width != EngineSection.model_fields["tile_width"].default:
+            told = "belongs to engine.name = 'networks'; here replicas go one at a time"
+            found.append(f"engine.tile_width = {engine.tile_width}: {told}: remove it.")
     if settings.measure is not None and not of_networks(model, settings):
         found.append("measure: only networks are measured at frames, with engine.name = 'networks'; remove [measure].")
     if found or not of_networks(model, settings):
@@ -81,6 +90,10 @@ def faults(model: Model, settings: Settings) -> list[str]:
         )
     if settings.x is not None:
         found.append("x: networks run without samples x here; remove [x], or use engine.name = 'lanes'.")
+    if theta.dynamics not in MOVES:
+        found.append(
+            f"theta.dynamics = {theta.dynamics!r}: networks move by {', '.join(MOVES[:-1])}; use one of these."
+        )
     if theta.preconditioner is not None:
         found.append("theta.preconditioner: networks learn at one learning rate for each group; remove it.")
     if data is not None and data.fresh:

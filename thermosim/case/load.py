@@ -18,8 +18,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from thermosim.case.data import some_rows
+from thermosim.case.engine import of_networks
 from thermosim.case.faults import CaseError, unknown
-from thermosim.case.model import find_model
+from thermosim.case.model import find_model, with_lengths
 from thermosim.case.numbers import plain, whole
 from thermosim.case.record import RecordTable, frame_names, name_faults, recordable, shape_faults
 from thermosim.case.resolve import Known, combination_faults, resolve, settings_of
@@ -35,6 +37,7 @@ __all__ = ["Case", "key_parts", "load_case"]
 Raw = dict[str, Any]
 Point = tuple[tuple[int, int], ...]
 _MOST_BLOCKS = 10_000  # structural points of a sweep
+_LOOKED_AT = 16  # rows of data by which a user's network is looked at
 _MOST_TRIED = 200  # values of an axis, or blocks, whose combination with everything else is looked at
 _TOP = ("title", "model", *SECTIONS, "sweep")
 
@@ -104,7 +107,7 @@ def load_case(
     faults += axis_faults + model_faults
     if model is None:
         raise CaseError(faults, name)
-    raw = _whole(raw, model)
+    raw = with_lengths(_whole(raw, model), model, home)
     axes = [replace(axis, values=_whole_values(axis, model)) for axis in axes]
     faults += taken_names(axes, model)
     raw = _changed(raw, {axis.key: axis.values[0] for axis in axes})
@@ -134,7 +137,7 @@ def _users_code(raw: Raw, name: str) -> Iterator[None]:
 
 def _examined(model: Model, settings: Settings, raw: Raw, home: Path, axes: Sequence[Axis]) -> list[str]:
     """What is wrong with a user's model at the constants of this case, at the ends of each axis of [model] too."""
-    from thermosim.models.user_file.examine import Start, examine  # compiles
+    from thermosim.models.user_file.examination import Start
 
     constants: list[Mapping[str, Any]] = [settings.model.constants]
     swept: list[str] = []
@@ -153,8 +156,18 @@ def _examined(model: Model, settings: Settings, raw: Raw, home: Path, axes: Sequ
         hyper = {key: None if isinstance(value := getattr(theta, key), Mapping) else value for key in move.hyper}
         named = theta.initial if isinstance(theta.initial, str) else next(iter(model.initial_theta))
         start = Start(named, {**hyper, "constraint": theta.constraint})
-    found = examine(model, constants, swept=swept, start=start)
-    return [f"model.file = {settings.model.file!r}: {fault}" for fault in found.faults]
+    found = []
+    if model.has_kernels:
+        from thermosim.models.user_file.examine import examine  # compiles
+
+        found += examine(model, constants, swept=swept, start=start).faults
+    if of_networks(model, settings) and not found:
+        from thermosim.models.user_file.examine_network import examine_network  # needs JAX
+
+        rows = some_rows(model, settings, home, _LOOKED_AT)
+        precision = settings.engine.precision if settings.engine else "float32"
+        found += examine_network(model, settings.model.constants, start, rows, precision).faults
+    return [f"model.file = {settings.model.file!r}: {fault}" for fault in found]
 
 
 def _swept(

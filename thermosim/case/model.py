@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Mapping
@@ -9,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from thermosim.case.faults import unknown
 from thermosim.case.numbers import number_faults
 from thermosim.case.settings import ModelSettings
 from thermosim.case.sweep import RESERVED
+from thermosim.data import DataSection
+from thermosim.data.lengths import lengths_of
 from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES, Functional
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
 from thermosim.models.user_file.load import load_user_model
 
-__all__ = ["find_model", "functional_faults", "resolved_model", "trial_constants"]
+__all__ = ["find_model", "functional_faults", "resolved_model", "trial_constants", "with_lengths"]
 
 
 _MOST_NUMBERS = 2**23  # of an array constant
@@ -43,6 +47,21 @@ def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(MODELS)}."
         return None, [f'model.name = {name!r}: no such model. {hint} Your own model: file = "my_model.py".']
     return MODELS[name], []
+
+
+def with_lengths(raw: Mapping[str, Any], model: Model, folder: Path) -> dict[str, Any]:
+    """The tables of a case with what a user's network takes from its data: the lengths of x and y.
+
+    What cannot be told stays out, and is a fault of [model], or of [data].
+    """
+    given, data = raw["model"], raw.get("data")
+    names = {constant.name for constant in model.constants} & {"inputs", "classes", "targets"}
+    if "file" not in given or model.has_kernels or not isinstance(data, dict) or not names - given.keys():
+        return dict(raw)
+    with contextlib.suppress(ValidationError, ValueError, TypeError):
+        found = lengths_of(DataSection(**data), folder, given.get("targets"))
+        return {**raw, "model": {**{name: found[name] for name in sorted(names)}, **given}}
+    return dict(raw)
 
 
 def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSettings, list[str]]:

@@ -38,7 +38,10 @@ _MOST_FRAMES = 2_000_000
 _MOST_PARAMETERS = 2**27  # components of theta, and of x
 _MOST_SAMPLED = 2**31  # numbers of all chains of one replica
 # functionals that the engine of networks books, most of them with a `book` for lanes
-BOOKED_OF_NETWORKS = ("displacement_square", "layer_gradient_square", "layer_weight_square", "layer_rotation")
+BOOKED_OF_NETWORKS = (
+    *("displacement_square", "layer_gradient_square", "layer_weight_square", "layer_rotation"),
+    *("layer_weight_gain", "radial_cosine_square"),
+)
 _PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
 _OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
 

@@ -95,12 +95,12 @@ def taken_names(axes: list[Axis], model: Model) -> list[str]:
         section, _, key = axis.key.partition(".")
         if axis.name in RESERVED:
             what = "dimensions and coordinates of an ensemble"
-        elif axis.name in variables_of(model.rows):
+        elif axis.name in variables_of(model.functionals):
             what = "its variables"
         elif axis.name in {row.dim for row in model.rows}:
             what = "dimensions of the model's sums"
-        elif axis.name in model.observables and section != "theta":  # theta.radius is kept off the record instead
-            what = "observables of the model"
+        elif axis.name in {*model.observables, *(measure.name for measure in model.measures)} and section != "theta":
+            what = "observables of the model"  # theta.radius is kept off the record instead
         elif axis.name in constants and section != "model":
             what = "constants of the model"
         else:

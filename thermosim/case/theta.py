@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from thermosim.case.constraint import constraint_faults, radii_faults
 from thermosim.case.numbers import number_faults, schedule_faults
 from thermosim.case.other_run import frame_faults
 from thermosim.case.rates import rate_faults
@@ -74,6 +75,9 @@ class ThetaSection(Section):
     )
     learn: list[str] | None = Field(None, min_length=1, description="parameter groups that are learned; default all")
     radius: float = Field(1.0, gt=0, allow_inf_nan=False, description="|w| of the fixed sphere, or of the random start")
+    radii: Literal["joint", "by-group"] = Field(
+        "joint", description="whose radius a constraint is about: of all parameters of a network, or of each scale"
+    )
     initial: Start = Field(
         None,
         description="named start of the model, a table of values of parameter groups, or the state of another run: "
@@ -95,7 +99,8 @@ class ThetaSection(Section):
 
 def move_of(model: Model, theta: ThetaSection) -> Move:
     """The move of theta, as the table of moves has it, without its claims at one learning rate where there are more."""
-    if model.scale_invariant and THETA_MOVES[theta.dynamics].on_sphere:
+    constrained = model.scale_invariant or (model.scales is not None and theta.constraint is not None)
+    if constrained and THETA_MOVES[theta.dynamics].on_sphere:
         return CONSTRAINED[theta.constraint or next(iter(CONSTRAINED))]
     move = THETA_MOVES[theta.dynamics]
     return move.at_several_rates if theta.has_several_rates else move
@@ -113,7 +118,7 @@ def with_defaults(model: Model, theta: ThetaSection) -> ThetaSection:
 
 def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     """What is wrong with a section whose single values have the right types."""
-    theta, found = settings.theta, []
+    theta, found = settings.theta, radii_faults(model, settings)
     move = THETA_MOVES[theta.dynamics]
     if move.prescribed:
         if theta.recording:
@@ -187,14 +192,23 @@ def _learning_faults(model: Model, settings: Settings, move: Move, folder: Path)
     found += schedule_faults("theta.weight_decay", theta.weight_decay, steps, "weight decay")
     if model.scale_invariant:
         return found + _scale_invariant_faults(model, theta) + _other_run_faults(model, settings, folder)
+    if theta.constraint is not None and model.scales is not None:
+        found += constraint_faults(model, settings) if move.on_sphere else [_only_sgd(theta)]
+        return found + _gradient_faults(model, settings, move) + _initial_faults(model, settings, folder)
     if theta.constraint is not None:
         found.append(f"theta.constraint = {theta.constraint!r}: {name} is not scale-invariant; remove it.")
     if theta.radius != ThetaSection.model_fields["radius"].default:
-        found.append(f"theta.radius = {theta.radius!r}: {name} is not scale-invariant; remove it.")
+        why = f"{name} is not scale-invariant" if model.scales is None else "belongs to a theta.constraint"
+        found.append(f"theta.radius = {theta.radius!r}: {why}; remove it.")
     found += _unused_faults(theta, move) + _temperature_faults(model, theta, settings.model.constants, steps)
     found += _gradient_faults(model, settings, move) if model.learns else []
     found += rate_faults(model, settings, move) if theta.has_several_rates else []
     return found + _initial_faults(model, settings, folder)
+
+
+def _only_sgd(theta: ThetaSection) -> str:
+    able = " or ".join(repr(move.name) for move in THETA_MOVES.values() if move.on_sphere)
+    return f"theta.constraint = {theta.constraint!r}: is one of {able}, not of {theta.dynamics!r}; remove it."
 
 
 def _unused_faults(theta: ThetaSection, move: Move) -> list[str]:

@@ -8,13 +8,14 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine, machines
-from thermosim.checks import network_noise
+from thermosim.checks import network_noise, scale_invariance
+from thermosim.checks.adam_updates import adam_comparisons
 from thermosim.checks.admission import at_common_steps
 
 __all__ = ["PARTS", "advice", "check"]
 
 Part = Callable[[xr.Dataset, Sequence[Machine]], list[Comparison]]
-PARTS: tuple[Part, ...] = ()
+PARTS: tuple[Part, ...] = (scale_invariance.check, adam_comparisons)
 AT_ALL_STEPS: tuple[Part, ...] = (network_noise.noise,)  # that also see variables that have steps of their own
 
 
@@ -27,4 +28,4 @@ def check(ds: xr.Dataset) -> list[Comparison]:
 
 def advice(ds: xr.Dataset) -> list[str]:
     """What a reader should know besides."""
-    return []
+    return scale_invariance.advice(ds)

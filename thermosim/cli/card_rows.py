@@ -19,10 +19,12 @@ _EXAMPLE = 16e9  # bytes of a small card of a data centre, where there is none t
 
 def device_rows(case: Any, device: str) -> tuple[Rows, str]:
     """Rows about the device of this name, and the device to measure on: none where it cannot run the case."""
+    from thermosim.case.engine import of_networks
     from thermosim.case.faults import CaseError
     from thermosim.run.devices import device_faults
     from thermosim.run.on_cards import left_to_processor, on_cards
 
+    engine = case.settings.engine.name if of_networks(case.model, case.settings) else "lanes"
     if device == "auto":
         why = left_to_processor(case)
         if why:
@@ -32,14 +34,30 @@ def device_rows(case: Any, device: str) -> tuple[Rows, str]:
         row = ("device", device)
     if device == "cpu":
         return [row], "cpu"
-    faults = device_faults(device)
+    faults = device_faults(device, engine=engine)
     if faults and "expected" in faults[0]:
         raise CaseError(faults, "info")
     if faults:
-        row = ("device", f"{device}: {faults[0].partition(': ')[2].partition('; or use --device cpu')[0]}")
+        why = faults[0].partition(": ")[2].partition("; or use --device cpu")[0].partition("; use --device cpu")[0]
+        row = ("device", f"{device}: {why}")
+    if engine != "lanes":
+        return [row, *_of_networks(case, "" if faults else device)], "" if faults else device
     found = on_cards(case, "" if faults else device)
     rows = [row, *_cards(found), ("lanes", _lanes(found)), *_threads(found), *_free_replicas(found)]
     return rows, device if found.cards and found.thread <= found.most_of_thread else ""
+
+
+def _of_networks(case: Any, device: str) -> Rows:
+    from thermosim.run.on_cards import networks_on_cards
+
+    found = networks_on_cards(case, device)
+    told = [(f"cuda:{number}", f"{name}, {size_text(memory)}") for number, name, memory in found.cards]
+    tile = f"{found.width} replicas go together, and take about {size_text(found.tile)} of a card's memory"
+    if not found.cards:
+        return [("tile", f"{tile}: 16 GB hold {_rounded(0.8 * _EXAMPLE / found.tile)} such tiles")]
+    passes = -(-found.lanes // max(1, found.at_once))
+    fit = f"all {found.lanes:,} fit" if passes == 1 else f"{found.at_once:,} of {found.lanes:,} fit at one time"
+    return [*told, ("tile", f"{tile}; {fit}")]
 
 
 def _cards(found: OnCards) -> Rows:

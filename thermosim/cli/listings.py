@@ -196,7 +196,6 @@ def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
     """Describe the model of a file, then say what of it was checked; exit code 2 where something is wrong."""
     from thermosim.case.faults import CaseError
     from thermosim.case.model import trial_constants
-    from thermosim.models.user_file.examine import examine
     from thermosim.models.user_file.load import load_user_model
 
     model, faults = load_user_model(path)
@@ -206,7 +205,14 @@ def _users_model(path: Path, overrides: dict[str, Any]) -> Exit:
     constants, faults = trial_constants(given, model)
     if faults:
         raise CaseError(faults, str(path))
-    found = examine(model, [constants])
+    if model.has_kernels:
+        from thermosim.models.user_file.examine import examine
+
+        found = examine(model, [constants])
+    else:
+        from thermosim.models.user_file.examine_network import examine_network
+
+        found = examine_network(model, constants, None, None, "float32")
     if found.faults:
         raise CaseError([f"model.file = {path.name!r}: {fault}" for fault in found.faults], str(path))
     _describe(model)
@@ -253,10 +259,13 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
     """What a case may ask of a model with samples x, or of a loss."""
     from thermosim.case.start import listed, possible_starts
     from thermosim.moves import THETA_MOVES, possible_moves
+    from thermosim.network import MOVES
 
     if model.is_loss:
         able = [move.name for move in THETA_MOVES.values() if move.learns and move.lacks(model) is None]
-        from_data = "rows of data, inputs and targets; there is no x"
+        able = able if model.has_kernels else [name for name in able if name in MOVES]
+        kind = "inputs and targets" if model.tokens is None else "tokens, of which each is predicted by those before it"
+        from_data = f"rows of data, {kind}; there is no x"
         rows = [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
         return rows + ([("symmetries:", ", ".join(one.name for one in model.symmetries))] if model.symmetries else [])
     if not model.has_samples:

@@ -103,7 +103,7 @@ def file_rows(
     try:
         if (folder / str(section.test)).is_dir():  # whose rows to learn from would be found
             raise DataError(f"{key}: is a folder; name the file of images in it, such as t10k-images-idx3-ubyte.")
-        rows = table(own, folder)
+        rows = table(own, folder, inputs)
         if (rows.labels is None) != (source.labels is None) and section.targets is None:
             has, has_not = (
                 ("it has", "the rows to learn from have not")
@@ -111,7 +111,7 @@ def file_rows(
                 else ("the rows to learn from have", "it has not")
             )
             raise DataError(f"{key}: {has} classes stored beside them, {has_not}; save both in the same way.")
-        rows = _in_order(key, rows, table(section, folder).names)
+        rows = _in_order(key, rows, table(section, folder, inputs).names)
         known = None if source.labels is None else np.unique(source.labels[source.kept(section.digits)])
         rows, aims = supervised(own, rows, inputs, targets, folder, known)
     except DataError as error:

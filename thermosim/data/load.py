@@ -135,7 +135,7 @@ def _source(
     """All rows of a source without their targets, and these (rows, k); of a generated one None, and no targets."""
     if section.source in GENERATED:
         return None, np.empty((0, 0))
-    source = table(section, folder)
+    source = table(section, folder, components)
     return (
         (source, np.empty((len(source.values), 0)))
         if targets is None
@@ -188,7 +188,7 @@ def _shrunk(values: np.ndarray, side: int | None, shrink: int | None) -> np.ndar
 
 def _encoded(section: DataSection, source: Table, values: np.ndarray) -> np.ndarray:
     encoding = section.encoding
-    if encoding == "real":
+    if encoding in ("real", "characters"):
         return values
     unit = (values.astype(float) - source.low) / (source.high - source.low)
     if encoding == "unit":

@@ -13,9 +13,10 @@ import numpy as np
 from thermosim.data.formats import NAMED
 from thermosim.data.held_out import file_rows, how_many_learned, share_faults, test_faults
 from thermosim.data.rows import DataError, Table
-from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED, DataSection
+from thermosim.data.section import GENERATED, GENERATED_ROWS, OWN_KEYS, PACKAGED, TOKENS, DataSection
 from thermosim.data.tables import table
 from thermosim.data.targets import Targets, supervised
+from thermosim.data.tokens import holds_tokens
 
 __all__ = ["faults"]
 
@@ -32,10 +33,13 @@ def faults(section: DataSection, components: int, folder: Path, targets: Targets
     """
     source, file = section.source, section.file
     if source is None and file is None:
-        return ["data: missing; give data.source (" + ", ".join(GENERATED + PACKAGED) + ") or a data.file of your own."]
+        sources = ", ".join(GENERATED + PACKAGED + TOKENS)
+        return [f"data: missing; give data.source ({sources}) or a data.file of your own."]
     if source is not None and file is not None:
         return [f"data.source = {source!r}, data.file = {file!r}: has both; keep one of them."]
     found = _unused(section)
+    if found and holds_tokens(section):
+        return found
     if section.test is not None and (of_test := test_faults(section, targets)):
         return found + of_test
     if (source == "linear") != (targets is not None) and source in GENERATED and source != "mixture":
@@ -52,7 +56,7 @@ def faults(section: DataSection, components: int, folder: Path, targets: Targets
     if wrong := _targets_fault(section.targets):
         return [*found, wrong]
     try:
-        rows = table(section, folder)
+        rows = table(section, folder, components)
         if wrong := _digits_fault(section, rows):
             return [*found, wrong]
         if targets is not None:
@@ -76,9 +80,19 @@ def _unused(section: DataSection) -> list[str]:
     if source == "file" and section.dataset is not None and Path(section.file or "").suffix.lower() not in NAMED:
         found.append(f"data.dataset = {section.dataset!r}: {section.file!r} has no named datasets; remove it.")
     encoding, threshold = section.encoding, section.threshold
+    if source in TOKENS and encoding not in ("real", "characters"):
+        found.append(f"data.encoding = {encoding!r}: tokens of {source!r} are used as they are; remove it.")
+    if source not in ("file", *TOKENS) and encoding == "characters":
+        found.append(f"data.encoding = 'characters': {source!r} is no text; use 'python-topics', or a data.file.")
+    if source == "file" and section.stride is not None and encoding != "characters":
+        found.append(
+            f"data.stride = {section.stride}: is for windows of a text; add data.encoding = 'characters', or remove it."
+        )
+    if source == "modular-addition" and section.modulus is None:
+        found.append("data.modulus: missing; modular addition needs one, such as 97.")
     if source in GENERATED and encoding != "real":
         found.append(f"data.encoding = {encoding!r}: generated rows are used as they are; remove it.")
-    if encoding in ("real", "standard", "unit") and threshold != 0.5:
+    if encoding in ("real", "standard", "unit", "characters") and threshold != 0.5:
         found.append(
             f"data.threshold = {threshold!r}: is only used with data.encoding = 'binary' or 'spin', not {encoding!r}; "
             "remove it."
@@ -230,7 +244,9 @@ def _table_faults(section: DataSection, source: Table, components: int, targets:
     elif shrink is not None and source.side is not None and source.side % shrink:
         fitting = " or ".join(str(s) for s in (2, 4, 7) if source.side % s == 0)
         found.append(f"data.shrink = {shrink}: does not divide {source.side} pixels a side; choose {fitting}.")
-    elif (n := source.components(shrink)) != components:
+    elif (n := source.components(shrink)) != components and holds_tokens(section):
+        found.append(f"{name}: rows have {n} tokens, those of this model {components}; write model.context = {n - 1}.")
+    elif n != components:
         smaller = [s for s in (2, 4, 7) if source.side is not None and shrink is None and source.side % s == 0]
         hint = "".join(f", or {source.components(s)} with data.shrink = {s}" for s in smaller)
         what = "components" if targets is None else f"inputs, beside {targets.count} of targets"

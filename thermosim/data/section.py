@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["GENERATED", "GENERATED_ROWS", "OWN_KEYS", "PACKAGED", "DataSection"]
+__all__ = ["GENERATED", "GENERATED_ROWS", "OWN_KEYS", "PACKAGED", "TOKENS", "DataSection"]
 
 GENERATED = ("gaussian", "mixture", "ring", "teacher", "linear")
+TOKENS = ("python-topics", "modular-addition")  # whose rows are tokens
 PACKAGED = ("digits", "mnist", "fashion-mnist")
 GENERATED_ROWS = 256  # rows of a generated set when the case does not say
 
@@ -29,6 +30,8 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
     "digits": (*PACKAGED, "file"),
     "shrink": (*PACKAGED, "file"),
     "folder": ("mnist", "fashion-mnist"),
+    "stride": ("python-topics", "file"),
+    "modulus": ("modular-addition",),
 }
 
 Numbers = Annotated[Any, Field(json_schema_extra={"type": ["number", "array"]})]
@@ -40,9 +43,21 @@ class DataSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    source: Literal["gaussian", "mixture", "ring", "teacher", "linear", "digits", "mnist", "fashion-mnist"] | None = (
-        Field(None, description="a generator, or a packaged data set")
-    )
+    source: (
+        Literal[
+            "gaussian",
+            "mixture",
+            "ring",
+            "teacher",
+            "linear",
+            "digits",
+            "mnist",
+            "fashion-mnist",
+            "python-topics",
+            "modular-addition",
+        ]
+        | None
+    ) = Field(None, description="a generator, a packaged data set, or a source of tokens")
     file: str | None = Field(
         None,
         description="your own file, next to the case: .npy; .npz; .csv, .tsv or .txt; .parquet; .nc; .h5; an IDX "
@@ -90,13 +105,22 @@ class DataSection(BaseModel):
         None, description="keep only these classes of a packaged set, IDX images, or .npz with `targets`"
     )
     shrink: Literal[2, 4, 7] | None = Field(None, description="average squares of this many pixels a side")
-    encoding: Literal["real", "standard", "unit", "binary", "spin"] = Field(
+    encoding: Literal["real", "standard", "unit", "binary", "spin", "characters"] = Field(
         "real",
         description="real: as it is; standard: each component less its mean, over its deviation; unit: all alike "
-        "to [0, 1]; binary: 0 or 1; spin: -1 or 1",
+        "to [0, 1]; binary: 0 or 1; spin: -1 or 1; characters: of a text, rows are windows of the "
+        "numbers of its characters",
     )
     threshold: float = Field(
         0.5, ge=0, lt=1, description="on the unit scale, what lies above it is 1 in the binary and spin encodings"
+    )
+    stride: int | None = Field(
+        None,
+        ge=1,
+        description="characters from the start of one window of a text to the next; default: each is predicted once",
+    )
+    modulus: int | None = Field(
+        None, ge=2, le=4096, description="p of the rows a, b, =, a + b mod p of modular addition"
     )
     folder: str | None = Field(
         None, description="where scripts/get_data put its files; default $THERMOSIM_DATA, or thermosim in the data home"

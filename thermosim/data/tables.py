@@ -19,6 +19,7 @@ from thermosim.data.formats import files_of, read
 from thermosim.data.idx import IdxFile, idx_files, named_idx, parsed, unpacked
 from thermosim.data.rows import DataError, Table, said, sealed
 from thermosim.data.section import PACKAGED, DataSection
+from thermosim.data.tokens import holds_tokens, token_rows
 
 __all__ = ["MD5", "DataError", "Table", "data_folder", "packaged_files", "table"]
 
@@ -31,13 +32,15 @@ MD5 = {  # of the uncompressed files
 _DIGITS_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # rows, then labels, as bytes
 
 
-def table(section: DataSection, folder: Path) -> Table:
+def table(section: DataSection, folder: Path, width: int) -> Table:
     """The rows that a case's [data] names, from memory when they were read before and have not changed since.
 
-    `folder` is where the case is. Raises DataError.
+    `folder` is where the case is; `width` the tokens of a row of a text. Raises DataError.
     """
     name = section.source
     try:
+        if holds_tokens(section):
+            return token_rows(section, folder, width)
         if name == "digits":
             return _digits()
         if name is not None:

@@ -19,7 +19,7 @@ from thermosim.data.formats import HEADED, NAMED, files_of, read
 from thermosim.data.rows import DataError, Table, said
 from thermosim.data.section import DataSection
 
-__all__ = ["Targets", "array_of_targets", "as_targets", "names_column", "supervised"]
+__all__ = ["Targets", "array_of_targets", "as_targets", "names_column", "rows_of_file", "supervised"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def supervised(
         return source, rows
     values, columns = source.values, np.array([], int)
     if isinstance(section.targets, str) and not names_column(section):
-        rows = _of_file(section, folder)
+        rows = rows_of_file(section, folder)
         if len(rows) != len(values):
             raise DataError(
                 f"data.targets = {section.targets!r}: has {len(rows)} rows, {named} has {len(values)}; they go "
@@ -142,7 +142,7 @@ def _columns(section: DataSection, source: Table, count: int, named: str) -> np.
     return np.asarray(chosen)
 
 
-def _of_file(section: DataSection, folder: Path) -> np.ndarray:
+def rows_of_file(section: DataSection, folder: Path) -> np.ndarray:
     """Targets (rows, k) from a file of their own, or from another array of the file of inputs."""
     name, inside = str(section.targets), array_of_targets(section)
     file = str(section.file) if inside else name

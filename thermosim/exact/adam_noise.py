@@ -10,6 +10,9 @@ v = s^2 (1 + d) with d of order (1 - beta2)^(1/2), and with <m^2/v> = <m^2 (1 - 
 
 up to terms of second order in (K - 1) C. As t -> infinity A = (1 - beta1)/(1 + beta1), which is all that is left as
 beta2 -> 1: the update energy |dtheta|^2/r of d parameters is then r d (1 - beta1)/(1 + beta1), whatever the noise.
+
+Of any gradients whatever, by the inequality of Cauchy and Schwarz, m^2/v <= sum a_k^2/c_k: at the first step it is 1,
+and there m^2/v = 1 unless g = 0.
 Sources: D. P. Kingma, J. Ba, ICLR 2015, Algorithm 1; the limit of update energies under schedules, L. Ziyin, Y. Ren,
 D. Levine, I. Chuang, arXiv:2605.21933 (2026); the expansion by hand.
 """
@@ -19,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["batch_kurtosis", "mean_square", "spread_of_square"]
+__all__ = ["batch_kurtosis", "largest_square", "mean_square", "spread_of_square"]
 
 
 def mean_square(step: ArrayLike, beta1: float, beta2: float, kurtosis: float = 3.0) -> np.ndarray:
@@ -33,6 +36,17 @@ def mean_square(step: ArrayLike, beta1: float, beta2: float, kurtosis: float = 3
 def spread_of_square(step: ArrayLike, beta2: float, kurtosis: float = 3.0) -> np.ndarray:
     """(K - 1) C, the relative variance of v at these steps: the expansion is good to its square."""
     return np.asarray((kurtosis - 1.0) * _weights_square(beta2, np.asarray(step, float)))
+
+
+def largest_square(step: ArrayLike, beta1: float, beta2: float) -> np.ndarray:
+    """The most that (m/sqrt(v))^2 can be at steps 1, 2, ... (any shape): sum a_k^2/c_k; infinite where that is."""
+    t = np.asarray(step, float)
+    if beta2 == 0.0:  # v is the last square alone
+        return np.where((t == 1.0) | (beta1 == 0.0), 1.0, np.inf)
+    each = beta1**2 / beta2
+    with np.errstate(over="ignore"):
+        whole = t if each == 1.0 else (1.0 - each**t) / (1.0 - each)
+    return np.asarray((1.0 - beta1) ** 2 * (1.0 - beta2**t) / ((1.0 - beta2) * (1.0 - beta1**t) ** 2) * whole)
 
 
 def batch_kurtosis(of_row: ArrayLike, batch: int) -> np.ndarray:

@@ -108,6 +108,7 @@ class _Reader:
         self.packages: set[str] = set()
         self._met: dict[Any, int] = {}  # so that functions may call one another
         self._kept: list[Any] = []  # an address may not be used again
+        self._parts: dict[int, str] = {}  # digests of bound functions, by address
 
     def result(self) -> Identity:
         """Of all that was read."""
@@ -183,7 +184,7 @@ class _Reader:
         if getattr(function, "instruction", False):
             self.put("instruction", function.__name__)
             return
-        if self._is_met(function, tuple(scope)):
+        if self._is_met(function, *self._seen_as(scope)):
             return
         if not isinstance(function, FunctionType) or _is_foreign(function.__module__ or ""):
             self._foreign(function)
@@ -205,6 +206,18 @@ class _Reader:
             self.module(module)
         if not _is_ours(function.__module__ or "") and _speaks_to_compiler(function.__globals__):
             self.complete = False
+
+    def _seen_as(self, scope: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """A scope by what its names stand for: the same function in another scope is another."""
+        return [(name, self._told(value)) for name, value in scope.items()]
+
+    def _told(self, value: Any) -> Any:
+        if not isinstance(value, Part):
+            return repr(value) if type(value) in (bool, int, float, str) or value is None else id(value)
+        if id(value) not in self._parts:
+            self._parts[id(value)] = identity_of(value).digest
+            self._kept.append(value)
+        return self._parts[id(value)]
 
     def _named(self, value: Any, code: CodeType) -> None:
         """What a name stands for; of a module of ours or the user's, those things in it that the code may mean."""

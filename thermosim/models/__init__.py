@@ -5,11 +5,13 @@ from __future__ import annotations
 from thermosim.model import Model
 from thermosim.models import (
     boltzmann_machine,
+    convnet,
     deep_linear,
     double_well,
     full_gaussian,
     gaussian,
     gaussian_mixture,
+    gru,
     harmonic_trap,
     isotropic_sphere,
     linear_regression,
@@ -17,11 +19,14 @@ from thermosim.models import (
     matrix_factorisation,
     multilayer_perceptron,
     network_energy,
+    normalised_perceptron,
     quadratic,
+    resnet18,
     restricted_boltzmann_machine,
     rotational_trap,
     scalar_chain,
     softmax_regression,
+    transformer,
     two_beads,
 )
 from thermosim.models.user_file.load import model_of_text
@@ -50,6 +55,11 @@ MODELS: dict[str, Model] = {
         matrix_factorisation.MODEL,
         scalar_chain.MODEL,
         quadratic.MODEL,
+        normalised_perceptron.MODEL,
+        convnet.MODEL,
+        resnet18.MODEL,
+        gru.MODEL,
+        transformer.MODEL,
     )
 }
 

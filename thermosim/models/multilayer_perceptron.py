@@ -42,7 +42,7 @@ from thermosim.models.network_rows import layers_of_rows
 from thermosim.models.network_symmetries import rescalings
 from thermosim.models.networks import activations as of_units
 from thermosim.models.networks.layers import Dense, Stack
-from thermosim.network import Network
+from thermosim.network import Network, Perceptron
 
 # bound when a function is compiled: rows of constants, and where the widths start among the array constants
 ACTIVATION, LOSS, BIAS = 0, 1, 2
@@ -224,6 +224,10 @@ def _network(constants: Values) -> Network:
     return perceptron(constants)
 
 
+def _perceptron(constants: Values) -> Perceptron:
+    return Perceptron(constants["activation"], constants["loss"], constants["bias"] == "yes")
+
+
 def _classes(constants: Values) -> int:
     return int(constants["widths"][-1]) if constants["loss"] == "cross-entropy" else 0
 
@@ -278,6 +282,7 @@ MODEL = Model(
     validate=_validate,
     functionals=(*BOOKS, layer_rotation),
     network=_network,
+    perceptron=_perceptron,
     measures=MEASURES,
     symmetries=rescalings(_rescaled, lambda constants: _rescaled(constants, ("linear",))),
 )

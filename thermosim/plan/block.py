@@ -68,6 +68,7 @@ class Block:
     measure: Mapping[str, Any] = field(default_factory=dict)  # settings of what is measured at frames
     measured: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # at which steps: first, every
     test: np.ndarray | None = None  # rows of data that are not learned from
+    radii: str = "joint"  # that a constraint is about: of all parameters, or "by-group"
 
     @property
     def model(self) -> Model:
@@ -102,7 +103,7 @@ class Block:
         sources = {variables[name].source for name in self.variables if name in variables}
         sources |= {self.model.observables[name].of for name in self.variables if name not in variables}
         # a network that diverges has a loss that is not finite: its theta, which is large, need not be looked at
-        told = self.engine == "networks" and "loss_sum" in self.theta_rows
+        told = self.engine != "lanes" and "loss_sum" in self.theta_rows
         watched = {"theta"} if self.theta.learns and not told else set()
         watched |= {"x", "phi"} if self.samples else set()
         states = [name for name in ("theta", "x", "phi") if name in sources | watched]

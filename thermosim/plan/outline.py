@@ -14,7 +14,6 @@ import numpy as np
 
 from thermosim import cohorts
 from thermosim.addresses import Numbering, series
-from thermosim.case.engine import of_networks
 from thermosim.case.faults import CaseError
 from thermosim.case.load import Case
 from thermosim.case.other_run import read_frame
@@ -140,7 +139,8 @@ class Outline:
         if section is None or section.fresh:
             return 0, 0
         rows = section.rows or (GENERATED_ROWS if section.source in GENERATED else 0)
-        return rows or len(learned(section, table(section, self.folder))), section.sets
+        inputs, _ = rows_of(self.model, self.settings.model.constants)
+        return rows or len(learned(section, table(section, self.folder, inputs))), section.sets
 
     @functools.cached_property
     def _recording(self) -> np.ndarray | None:
@@ -198,13 +198,14 @@ class Outline:
             data_rows=self.data.rows if self.data is not None else 0,
             first_rows=self._first_rows(numbers),
             timetable=self._timetable(move, theta_rows, x_rows, self.steps // 2 if there_and_back else 0),
-            **(self._of_network() if self.engine == "networks" else {}),
+            **(self._of_network() if self.engine != "lanes" else {}),
         )
 
     @property
     def engine(self) -> str:
         """What makes the steps."""
-        return "networks" if of_networks(self.model, self.settings) else "lanes"
+        engine = self.settings.engine
+        return (engine.name if engine else None) or "lanes"
 
     def _of_network(self) -> dict[str, Any]:
         """What the engine of networks is told beside."""
@@ -218,12 +219,13 @@ class Outline:
                 table = record.tables[one.name]
                 measured.setdefault(one.name, []).append((table.first or 0, table.every or 1))
         return {
-            "engine": "networks",
+            "engine": engine.name,
             "precision": engine.precision,
             "tile_width": engine.tile_width,
             "measure": self.settings.of_measure.model_dump() if names & measured.keys() else {},
             "measured": {name: tuple(cadences) for name, cadences in measured.items()},
             "test": None if self.data is None else self.data.test,
+            "radii": self.settings.theta.radii,
         }
 
     def lane_values(self, key: str, lanes: np.ndarray) -> np.ndarray:

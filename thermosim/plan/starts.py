@@ -81,7 +81,7 @@ def _named_start(outline: Outline, block: Block) -> np.ndarray:
     model, theta, numbers = outline.model, outline.settings.theta, _numbers(block)
     normal = normal_array(block.seed, INITIAL, 0, block.first_replica, (block.parameters + 1, block.lanes))
     uniform = uniform_array(block.seed, INITIAL, 2, block.first_replica, (1, block.lanes))[0]
-    hyper: dict[str, Any] = {"constraint": theta.constraint}
+    hyper: dict[str, Any] = {"constraint": theta.constraint, "radii": theta.radii}
     for key in block.theta.hyper:
         scheduled = is_schedule(getattr(theta, key))
         hyper[key] = None if scheduled else outline.lane_values(f"theta.{key}", numbers)

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 
 from thermosim.analysis.machine import ensemble_model
 from thermosim.checks.admission import at_common_steps
-from thermosim.plots import network_noise, recorded
+from thermosim.plots import network_gas, network_noise, recorded
+from thermosim.plots.adam_updates import adam_updates
 
 __all__ = ["KINDS", "figure"]
 
 # each gives None where the run is of another kind; the second also see variables that have steps of their own
-KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = ()
+KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (network_gas.kind, adam_updates)
 AT_ALL_STEPS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (network_noise.figure,)
 
 

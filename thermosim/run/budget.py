@@ -76,7 +76,8 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True, device: 
 
     Without a trial the time is nan, as it is of what does not fit the memory. The device is one that is there.
     """
-    blocks, devices = plan(case), devices_of(device)
+    blocks = plan(case)
+    devices = devices_of(device, blocks[0].engine)
     weight = weight_of(case, blocks, devices[0])
     hungriest = max(weight.takes, key=lambda takes: takes.running(weight.lanes)).outline
     at_once, here = min(weight.lanes, lanes_at_once(hungriest, devices=devices)), machine.memory()

@@ -203,7 +203,7 @@ class _Coordinator:
         """Of the workers on this machine, which share its cards; those of other machines know theirs."""
         here = self._execution.device if self._execution.scheduler is None else "cpu"
         workers = self._execution.workers or 1
-        return shared(devices_of(here), workers, -(-self._slots // workers))
+        return shared(devices_of(here, self._blocks[0].engine), workers, -(-self._slots // workers))
 
     def _submit(self) -> None:
         """Keep every slot busy, and one task more waiting for each."""

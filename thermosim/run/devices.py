@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thermosim.engines import engine_of
+from thermosim.engines import engine_of, faults_of_cards, numbers_of_cards
 from thermosim.engines.cuda import cards
 from thermosim.engines.engine import DeviceError
 from thermosim.plan.outline import Outline
@@ -16,11 +16,11 @@ _WORTH_A_KERNEL = 3e9  # moved components of all steps: a processor takes ten se
 _FEWEST_LANES = 50_000  # of a card, below which it is as fast with fewer
 
 
-def device_faults(device: str, here: bool = True) -> list[str]:
-    """Why a device cannot be used, each with the remedy: not known by this name, or not there, if asked of `here`."""
+def device_faults(device: str, here: bool = True, engine: str = "lanes") -> list[str]:
+    """Why an engine cannot use a device, each with the remedy: no such name, or not there, if asked of `here`."""
     if not cards.is_device(device):
         return [f"device = {device!r}: expected cpu, cuda, cuda:1 (the second card, and so on) or auto."]
-    return [] if device in ("cpu", "auto") or not here else cards.device_faults(device)
+    return [] if device in ("cpu", "auto") or not here else faults_of_cards(device, engine)
 
 
 def chosen(device: str, blocks: Sequence[Outline], whole: bool = False) -> str:
@@ -35,10 +35,12 @@ def chosen(device: str, blocks: Sequence[Outline], whole: bool = False) -> str:
 
 def why_processor(blocks: Sequence[Outline], whole: bool = False) -> str:
     """Why "auto" leaves a run to the processor: part of a sentence; nothing where it takes the cards."""
-    if sum(block.lanes * block.steps * block.moved for block in blocks) < _WORTH_A_KERNEL:
+    if sum(block.lanes * block.steps * _cost(block) for block in blocks) < _WORTH_A_KERNEL:
         return "a processor takes no longer than a kernel for a card is compiled"
-    if faults := cards.device_faults("cuda"):
-        return faults[0].partition(": ")[2].partition("; or use --device cpu")[0]
+    if faults := faults_of_cards("cuda", blocks[0].engine):
+        return faults[0].partition(": ")[2].partition("; or use --device cpu")[0].partition("; use --device cpu")[0]
+    if blocks[0].engine == "networks":
+        return ""
     for card in cards.cards_of("cuda"):
         if not card.worthy:
             return f"{card.name} makes float64 at 1/{card.slower} of the speed of float32"
@@ -47,6 +49,12 @@ def why_processor(blocks: Sequence[Outline], whole: bool = False) -> str:
             return f"{card.name} has not the memory for what goes at one time"
     faults = [fault for block in blocks for fault in engine_of("cuda", block.engine).faults(block.cohort)]
     return faults[0].removeprefix("device: ").partition("; use --device cpu")[0] if faults else ""
+
+
+def _cost(block: Outline) -> float:
+    """Components that a step of a replica moves; of a network, multiplied by the rows of its minibatch."""
+    rows = (block.lane.batch or block.numbers_of_rows[0]) if block.engine == "networks" else 1
+    return float(block.moved * max(1, rows))
 
 
 def _at_least(block: Outline, whole: bool) -> int:
@@ -58,11 +66,11 @@ def lanes_of_card(lanes: int, number: int) -> int:
     return lanes if number == 1 else min(lanes, max(_FEWEST_LANES, -(-lanes // number)))
 
 
-def devices_of(device: str) -> tuple[str, ...]:
+def devices_of(device: str, engine: str = "lanes") -> tuple[str, ...]:
     """Each that makes steps at one time: the processor with all its threads ("auto" too), or every card."""
     if device in ("cpu", "auto"):
         return ("cpu",)
-    return tuple(f"cuda:{card.number}" for card in cards.cards_of(device))
+    return tuple(f"cuda:{number}" for number in numbers_of_cards(device, engine))
 
 
 def shared(devices: tuple[str, ...], workers: int | None, threads: int | None) -> tuple[str, ...]:

@@ -7,16 +7,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from thermosim.case.load import Case
-from thermosim.engines import engine_of
-from thermosim.engines.cuda.cards import Card, cards_of, free_memory
+from thermosim.engines import card_of, engine_of
+from thermosim.engines.cuda.cards import Card, cards_of
 from thermosim.engines.cuda.memory import LOCAL, bytes_of_lane, bytes_of_thread, group_width, most_of_thread
 from thermosim.plan.outline import Outline, plan
-from thermosim.run.devices import lanes_of_card, why_processor
+from thermosim.run.devices import devices_of, lanes_of_card, why_processor
 from thermosim.run.footprint import lanes_at_once, most_lanes
 from thermosim.run.kept import bytes_of_sums
 from thermosim.run.weighing import Weight, bytes_text, refusal, weight_of
 
-__all__ = ["LATENCY_LANES", "LATENCY_SECONDS", "OnCards", "card_faults", "left_to_processor", "on_cards"]
+__all__ = [
+    "LATENCY_LANES",
+    "LATENCY_SECONDS",
+    "OnCards",
+    "card_faults",
+    "left_to_processor",
+    "networks_on_cards",
+    "on_cards",
+]
 
 # measured on an H100 with a prototype of the step loop, a trap in one dimension: docs/scale.md
 LATENCY_LANES = 40_000  # of a card, up to which a step takes the same time
@@ -71,8 +79,35 @@ def on_cards(case: Case, device: str) -> OnCards:
     )
 
 
+@dataclass(frozen=True)
+class NetworksOnCards:
+    """The same of networks, whose replicas go in tiles of a width that is part of the case."""
+
+    cards: tuple[tuple[int, str, float], ...]  # number, name, bytes of memory
+    width: int
+    tile: float  # bytes
+    lanes: int
+    at_once: int
+
+
+def networks_on_cards(case: Case, device: str) -> NetworksOnCards:
+    """What a case of networks takes of the cards of this name that are there; of none where `device` is empty."""
+    weight = weight_of(case, plan(case))
+    names = devices_of(device, "networks") if device else ()
+    hungriest = max((takes.outline for takes in weight.takes), key=_of_lane)
+    found = []
+    for name in names:
+        called, _, memory = card_of(name, "networks")
+        found.append((int(name.partition(":")[2]), called, memory))
+    width = hungriest.lane.tile_width
+    at_once = min(weight.lanes, lanes_at_once(hungriest, devices=names)) if names else 0
+    return NetworksOnCards(tuple(found), width, width * _of_lane(hungriest), weight.lanes, at_once)
+
+
 def _of_lane(block: Outline) -> float:
     """Bytes of a card's memory."""
+    if block.engine == "networks":
+        return engine_of(name=block.engine).bytes_per_lane(block.lane)
     return bytes_of_lane(block.lane, engine_of(name=block.engine)) + bytes_of_sums(block)
 
 
@@ -94,11 +129,12 @@ def _at_least(weight: Weight, whole: bool) -> list[int]:
 
 
 def _too_large(weight: Weight, device: str, most: Sequence[int], fits: Callable[[Weight], bool], whole: bool) -> str:
-    card, of_blocks = cards_of(device)[0], zip(_at_least(weight, whole), most, weight.takes, strict=True)
+    of_blocks = zip(_at_least(weight, whole), most, weight.takes, strict=True)
     lanes, there, takes = max(of_blocks, key=lambda of: of[0] / max(1, of[1]))
     of_lane = _of_lane(takes.outline) * (2 if takes.outline.warm_up else 1)
     what = "without a file all replicas go at one time: that" if whole else "a cohort of replicas"
-    has = f"{card.name} has {bytes_text(free_memory(card))} free of {bytes_text(card.memory)}, which holds {there:,}"
+    name, free, memory = card_of(device, takes.outline.engine)
+    has = f"{name} has {bytes_text(free)} free of {bytes_text(memory)}, which holds {there:,}"
     told = f"device = {device!r}: {what} takes {bytes_text(lanes * of_lane)} of a card's memory, {lanes:,} lanes; {has}"
     remedies = ["with an output, -o or simulate(case, output), they go in runs that fit"] if whole else []
     return refusal(weight, told, fits, [*remedies, "--device cpu has the memory of the machine"])

@@ -100,11 +100,12 @@ def weigh(
 
     `before` is where the ensemble comes from that is extended, `there` are bytes of it that lie there by now.
     """
-    if faults := device_faults(execution.device, here=execution.scheduler is None):
+    engine = blocks[0].engine
+    if faults := device_faults(execution.device, execution.scheduler is None, engine):
         raise CaseError(faults, "the run")
     if execution.force:
         return
-    devices = ("cpu",) if execution.scheduler is not None else devices_of(execution.device)
+    devices = ("cpu",) if execution.scheduler is not None else devices_of(execution.device, engine)
     weight, faults = weight_of(case, blocks, devices[0]), []
     if output is not None:
         reached = before.settings["run"]["steps"] if before else -1
@@ -133,7 +134,7 @@ def first_device(execution: Execution, blocks: list[Outline]) -> str:
     """The device whose kind decides the bits of networks: all that make steps are of one kind. Else "cpu"."""
     if all(block.engine == "lanes" for block in blocks) or execution.scheduler is not None:
         return "cpu"
-    return devices_of(chosen(execution.device, blocks))[0]
+    return devices_of(chosen(execution.device, blocks), blocks[0].engine)[0]
 
 
 def ready(blocks: list[Outline], execution: Execution, whole: bool = False) -> Execution:
@@ -194,7 +195,7 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
     """All missing steps, by threads of this process."""
     from thermosim.storage.coverage import frontier
 
-    devices = devices_of(execution.device)
+    devices = devices_of(execution.device, blocks[0].engine)
     threads = max(1, (execution.threads or os.cpu_count() or 1) // len(devices))
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
     missing = []
@@ -291,7 +292,7 @@ def _in_memory(case: Case, blocks: list[Outline], manifest: Manifest, execution:
     threads = execution.threads or os.cpu_count() or 1
     clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
     memory, whole = RamSegments(manifest), replace(execution, segment_seconds=math.inf)
-    device = devices_of(execution.device)[0]
+    device = devices_of(execution.device, blocks[0].engine)[0]
 
     def keep(stretch: Stretch, frames: dict[str, Any], state: Any) -> None:
         if execution.segment_frames is not None:  # what was taken is otherwise all there is of a block

@@ -198,9 +198,9 @@ _ready: set[tuple[int, str]] = set()  # cases whose kernels a device of this wor
 
 def _own_device(device: str, blocks: list[Outline]) -> str:
     """The device of this worker: the processor, or its own of the cards of the machine. Raises CaseError."""
-    if faults := device_faults(device):
+    if faults := device_faults(device, engine=blocks[0].engine):
         raise CaseError(faults, f"the worker on {os.uname().nodename}")
-    devices = devices_of(chosen(device, blocks))
+    devices = devices_of(chosen(device, blocks), blocks[0].engine)
     own = devices[_number_here() % len(devices) if len(devices) > 1 else 0]
     if own != "cpu" and (id(blocks), own) not in _ready:
         compile_all(blocks, own)
@@ -241,7 +241,7 @@ def _load(job: Job, files: Mapping[str, bytes] | None, device: str) -> list[Outl
         manifest = _described(job)
         case = inputs.case_of(manifest.origin, folder, manifest.external)
         blocks = plan(case)
-        of_device = devices_of(chosen(device, blocks))[0]
+        of_device = devices_of(chosen(device, blocks), blocks[0].engine)[0]
         _compare(manifest.origin.fingerprint, fingerprint(case, blocks, of_device))
         compile_all(blocks, of_device if blocks[0].engine == "networks" else "cpu")
         _cases[job] = blocks

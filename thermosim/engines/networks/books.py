@@ -1,6 +1,7 @@
 """What is booked of a step of one replica, in JAX: rows of the ledger by name, each as the lanes book it.
 
-book(told) -> what is added to the row; a row in LAST takes the value instead. Sums are those of float64.
+book(told) -> what is added to the row; a row in LAST takes the value instead. Sums are those of float64. What an update
+says of a row by its name comes before the book here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Told:
     loss: Any
     gradient: Mapping[str, Any]
     said: Mapping[str, Any]
+    scales: tuple[tuple[str, ...], ...] = ()  # groups that share a scale, of a scale-invariant network
 
 
 def _displacement(told: Told) -> Any:
@@ -53,14 +55,28 @@ def _turn(before: Any, after: Any) -> Any:
     return jnp.where(whole == 0.0, 0.0, (square - growth * growth) / jnp.where(whole == 0.0, 2.0, 2.0 * whole))
 
 
+def _radial_cosine_square(told: Told) -> Any:
+    """Of each scale; products in float64, so that it is the gradient that is told and not the sum."""
+    found = []
+    for names in told.scales:
+        pairs = [
+            [groups[name].reshape(-1).astype(jnp.float64) for name in names] for groups in (told.theta, told.gradient)
+        ]
+        w, g = (jnp.concatenate(parts) for parts in pairs)
+        lengths = jnp.dot(w, w) * jnp.dot(g, g)
+        found.append(jnp.where(lengths > 0.0, jnp.dot(w, g) ** 2 / jnp.where(lengths > 0.0, lengths, 1.0), 0.0))
+    return jnp.stack(found)
+
+
 BOOKS: dict[str, Callable[[Told], Any]] = {
     "loss_sum": lambda told: told.loss.astype(jnp.float64),
     "minibatch_loss": lambda told: told.loss.astype(jnp.float64),
     "gradient_square": lambda told: square(told.gradient),
     "displacement_square": _displacement,
-    "log_ratio_theta": lambda told: told.said["log_ratio_theta"],
     "layer_gradient_square": lambda told: _of_layers(told.gradient),
     "layer_rotation": _rotation,
     "layer_weight_square": lambda told: _of_layers(told.theta),
+    "layer_weight_gain": lambda told: _of_layers(told.moved) - _of_layers(told.theta),
+    "radial_cosine_square": _radial_cosine_square,
 }
 LAST = frozenset({"minibatch_loss"})

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.engines.engine import DeviceError, Take, Watch
-from thermosim.engines.networks import platform
+from thermosim.engines.networks import cards, platform
 from thermosim.engines.networks.memory import MOVES
 from thermosim.engines.networks.normals import normals_of_steps
 from thermosim.engines.networks.rows import rows_of_data
@@ -27,11 +27,24 @@ from thermosim.streams import ROW_NOISE, THETA_NOISE
 
 __all__ = ["NetworksEngine"]
 
+_SHARE = 0.8  # of the memory of a card
 _COLUMNS = 1024  # of scheduled hyper-parameters that a call takes along
 _NOISE_BYTES = 64_000_000  # of the normals that it does
 _MODULES = tuple(
     f"thermosim.engines.networks.{name}"
-    for name in ("addresses", "books", "engine", "memory", "normals", "probe", "program", "rows", "shapes", "updates")
+    for name in (
+        "addresses",
+        "books",
+        "constraints",
+        "engine",
+        "memory",
+        "normals",
+        "probe",
+        "program",
+        "rows",
+        "shapes",
+        "updates",
+    )
 )
 
 
@@ -53,7 +66,7 @@ class NetworksEngine:
         try:
             with platform.traced():
                 try_out(block, self.device)
-        except NotMeasured as error:
+        except (NotMeasured, DeviceError) as error:
             return [str(error)]
         except Exception as error:  # whatever a user's functions, or the compiler, say
             line = " ".join(str(error).split())[:500]
@@ -87,8 +100,11 @@ class NetworksEngine:
         return float(size * (4 * shapes.parameters + 2 * shapes.memory + 4 * rows) + 8 * shapes.path)
 
     def most_lanes(self, block: Block, sums: float = 0.0) -> int:
-        """There is no limit: tiles are what must fit."""
-        return sys.maxsize
+        """Whole tiles, one at least, that fit a card beside each other; the machine's memory has no limit here."""
+        if self.device == "cpu" or (free := cards.cards_of(self.device)[0].free) == float("inf"):
+            return sys.maxsize
+        fitting = int(_SHARE * free / (self.bytes_per_lane(block) + sums))
+        return max(1, fitting // block.tile_width) * block.tile_width
 
     def state_shapes(self, block: Block) -> dict[str, tuple[int, ...]]:
         """Theta, its memory and its ledger."""
@@ -222,7 +238,7 @@ class LanesOfNetworks:
         except Exception as error:
             if type(error).__name__ not in ("XlaRuntimeError", "JaxRuntimeError"):
                 raise
-            raise DeviceError(f"{self._place.device_kind}: {str(error).splitlines()[0]}") from error
+            raise DeviceError(self._said_of(error, begin, stop)) from error
         self._step = stop
 
     def trace_measures(self) -> None:
@@ -230,6 +246,23 @@ class LanesOfNetworks:
         tile = self._tiles[0]
         for names in self._measured.values():
             self._program.measure.eval_shape(tile.state["theta"], tile.given, np.int64(0), names=names)
+
+    def _said_of(self, error: Exception, begin: int, stop: int) -> str:
+        kind, tile = str(self._place.device_kind), self._tiles[0]
+        if not cards.is_exhausted(error):
+            return f"{kind}: {str(error).splitlines()[0]}"
+
+        width, told = self._block.tile_width, self._place.memory_stats() or {}
+        advance: Any = self._program.advance
+
+        def compiled() -> Any:
+            zeros = {name: np.zeros((*shape, width)) for name, shape in self._row_counts().items()}
+            of_steps = (self._hyper(tile, begin, stop, stop - begin), self._noise(tile, begin, stop, stop - begin))
+            with platform.traced():
+                state = self._shapes.state(zeros, self._dtype)
+                return advance.lower(state, tile.given, *of_steps, np.int64(begin), np.int64(stop)).compile()
+
+        return cards.said_of_exhausted(error, kind, width, compiled, _SHARE * float(told.get("bytes_limit", 0.0)))
 
     def _run(self, tile: _Tile, begin: int, stop: int) -> None:
         """Steps begin + 1 to stop, as many in a call as their noise and their schedules allow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thermosim.network import MOVES
 from thermosim.plan.block import Block
 
 __all__ = ["MOVES", "remembered"]
@@ -13,7 +14,6 @@ _MEMORY: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "adam": (("mean", "square"), ("share1", "share2")),
     "adamw": (("mean", "square"), ("share1", "share2")),
 }
-MOVES = ("sgd", "nesterov", "adam", "adamw", "sgld", "langevin", "frozen")
 
 
 def remembered(block: Block) -> tuple[tuple[str, ...], tuple[str, ...]]:

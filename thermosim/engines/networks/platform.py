@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from thermosim.kernels.disk_cache import root
+from thermosim.network import INSTALL
 
 __all__ = ["compiled", "device_faults", "device_of", "jax_faults", "kind_of", "traced", "versions"]
 
-INSTALL = 'pip install "thermosim-engine[networks]"'
 _REPRODUCIBLE = {
     # one thread to a product: which sums it makes must not go with the processors there are; tiles have threads
     "cpu": {"xla_cpu_multi_thread_eigen": False},
@@ -58,12 +58,14 @@ def device_of(device: str) -> Any:
     try:
         found = jax.devices("cuda")
     except RuntimeError as error:
-        why = str(error).splitlines()[0]
+        why = "" if str(error).startswith("Unknown backend") else f" ({str(error).splitlines()[0]})"
         raise LookupError(
-            f'JAX finds no graphics card here ({why}); a build for cards is installed by pip install "jax[cuda12]"'
+            f"JAX finds no graphics card here{why}; where there is one, pip install "
+            '"jax[cuda12]" installs the build of JAX that uses it'
         ) from None
     if number >= len(found):
-        raise LookupError(f"JAX finds {len(found)} graphics cards, counted from 0")
+        there = "one graphics card, cuda:0" if len(found) == 1 else f"graphics cards cuda:0 to cuda:{len(found) - 1}"
+        raise LookupError(f"JAX finds {there}")
     return found[number]
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from thermosim.engines.networks.books import BOOKS, LAST, Told
+from thermosim.engines.networks.constraints import constrained, scales_of
 from thermosim.engines.networks.platform import compiled
 from thermosim.engines.networks.probe import Probe, minibatch_of_step
 from thermosim.engines.networks.shapes import Shapes, shapes_of
@@ -53,7 +54,15 @@ def program_of(block: Block, device: str) -> Program:
     """The program of a block; nothing is compiled before it is called, and nothing is traced twice."""
     parts = (
         *(block.model_name, block.model_source, sorted(block.model_constants.items()), block.theta_dynamics),
-        *(block.constraint, block.batch, block.data_rows, block.turn, block.theta_rows, sorted(block.used)),
+        *(
+            block.constraint,
+            block.radii,
+            block.batch,
+            block.data_rows,
+            block.turn,
+            block.theta_rows,
+            sorted(block.used),
+        ),
         *(sorted(block.measure.items()), sorted(block.measured), block.precision, device),
         _scales(block, shapes_of(block)),
     )
@@ -122,6 +131,9 @@ def _step_of_one(block: Block, shapes: Shapes, network: Network) -> Callable[...
     """step(state, lane, hyper (H,), noise, data, number) -> state, of one replica."""
     names = [name for name, _ in shapes.groups]
     update, hyper_names = UPDATES[block.theta_dynamics], block.theta.hyper
+    scales = scales_of(block)
+    if block.constraint:
+        update = constrained(block.constraint, scales if block.radii == "by-group" else (tuple(names),))
     rates, warmth = _scales(block, shapes)
     ratio = "log_ratio_theta" in block.theta_rows
 
@@ -139,10 +151,10 @@ def _step_of_one(block: Block, shapes: Shapes, network: Network) -> Callable[...
         moved, memory, said = update(theta, memory, gradient, step)
         if ratio:
             said = {**said, "log_ratio_theta": log_ratio(theta, moved, gradient, jax.grad(loss_of)(moved), step)}
-        told = Told(theta, moved, loss, gradient, said)
+        told = Told(theta, moved, loss, gradient, said, scales)
         booked = {}
         for name, before in path.items():
-            value = BOOKS[name](told)
+            value = said[name] if name in said else BOOKS[name](told)
             booked[name] = value if name in LAST else before + value
         return {"theta": {name: moved[name] for name in names}, "memory": memory, "path": booked}
 

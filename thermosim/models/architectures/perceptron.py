@@ -13,12 +13,13 @@ from thermosim.model import Values
 from thermosim.models.architectures.losses import cross_entropy, squared_error
 from thermosim.network import Network
 
-__all__ = ["perceptron"]
+__all__ = ["gelu", "perceptron"]
 
 Parameters = dict[str, Any]
 
 
-def _gelu(z: Any) -> Any:
+def gelu(z: Any) -> Any:
+    """z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))/2."""
     return 0.5 * z * (1.0 + jnp.tanh(math.sqrt(2.0 / math.pi) * (z + 0.044715 * z * z * z)))
 
 
@@ -26,7 +27,7 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "linear": lambda z: z,
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
-    "gelu": _gelu,
+    "gelu": gelu,
 }
 
 

@@ -7,8 +7,7 @@ there, the slopes of large models, is compiled.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from thermosim.kernels.signatures import books as books_declaration
 from thermosim.kernels.signatures import signature_of
 from thermosim.model import Model, Values
 from thermosim.models.user_file.blame import blamed
+from thermosim.models.user_file.examination import Examination, Start
 from thermosim.models.user_file.lane_rules import alone, lane_faults
 from thermosim.models.user_file.load import contained
 from thermosim.models.user_file.losses import loss_faults
@@ -33,28 +33,12 @@ from thermosim.models.user_file.slopes import compared, finite_difference
 from thermosim.models.user_file.states import States, check_sizes, random_states, thetas
 from thermosim.models.user_file.together import together_faults
 
-__all__ = ["Examination", "Start", "examine"]
+__all__ = ["examine"]
 
 _SLOW = 3e-4  # seconds for phi at one state, from which on what is asked of many states is compiled
 _ROWS = 6  # lanes in which rows are taken together
 _COMPILED = 1e-6  # that compiled code may differ by: it rounds otherwise
 _NOISES = 100  # pairs of noise and its opposite
-
-
-@dataclass
-class Examination:
-    """What is wrong, a sentence each, and what was compared."""
-
-    faults: list[str] = field(default_factory=list)
-    checked: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Start:
-    """One of the model's named starts of theta, and the hyper-parameters of a case for it."""
-
-    name: str
-    hyper: Mapping[str, Any]
 
 
 def examine(

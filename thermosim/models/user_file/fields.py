@@ -62,6 +62,7 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "inputs": ("constants", False),
     "targets": ("constants", True),
     "classes": ("constants", False),
+    "tokens": ("constants", False),
     "cross_entropy": ("theta_a, theta_b, constants", False),
     "log_normaliser": ("theta, constants", False),
     "layers": ("theta, constants", False),
@@ -70,6 +71,8 @@ PLAIN: dict[str, tuple[str, bool]] = {
     "equilibrium": ("theta, constants, temperature, normal", False),
     "propagator": ("theta, constants, time_step, temperature", False),
     "network": ("constants", False),
+    "perceptron": ("constants", False),
+    "scales": ("constants", False),
     "validate": ("constants, settings", False),
     "validate_rows": ("constants, rows", False),
     "check": ("ds", False),
@@ -241,6 +244,7 @@ def _needs(model: Model) -> Iterator[str]:
     """What is missing beside a function that is there."""
     has = {name: getattr(model, name) is not None for name in (*COMPILED, *PLAIN)}
     of_tile = has["surprisal"] or has["surprisal_and_force"]
+    learns = has["parameter_gradient"] or has["network"]
     phi = "surprisal_and_force (or surprisal, where x is discrete)"
     rules = (
         (has["energy"] and not has["force"], "has an energy and no force: give force(i, x, ...) = -d phi/d x_i."),
@@ -261,8 +265,9 @@ def _needs(model: Model) -> Iterator[str]:
                 "inputs=lambda c: 3, and how many targets, where it is a loss."
             ),
         ),
-        (has["inputs"] and not has["parameter_gradient"], "has inputs and no parameter_gradient: give its loss."),
+        (has["inputs"] and not learns, "has inputs and no parameter_gradient: give its loss."),
         (has["inputs"] and (of_tile or has["energy"]), "has inputs and an energy of x: a loss has no x, keep one."),
+        (has["network"] and not has["inputs"], "has a network and no inputs: say how many numbers its x has."),
         (has["classes"] and not has["inputs"], "has classes and no inputs."),
         (
             has["parameter_gradient"] and has["stochastic_gradient"],
@@ -279,7 +284,7 @@ def _needs(model: Model) -> Iterator[str]:
             ("has prepare beside energy and force, which read theta itself: give surprisal_and_force."),
         ),
         (
-            (has["parameter_gradient"] or has["stochastic_gradient"]) and not model.parameters,
+            (learns or has["stochastic_gradient"]) and not model.parameters,
             ("has a gradient and no parameters."),
         ),
         (
@@ -287,7 +292,7 @@ def _needs(model: Model) -> Iterator[str]:
             ("has an observable of x and no energy, so no x."),
         ),
         (
-            not any((has["energy"], of_tile, has["stochastic_gradient"], has["parameter_gradient"])),
+            not any((has["energy"], of_tile, has["stochastic_gradient"], learns)),
             ("has neither an energy nor a gradient: nothing could move."),
         ),
     )

@@ -1,4 +1,4 @@
-"""A user's own model: one Python file that defines MODEL, named by the case.
+"""A user's own model: one Python file that defines MODEL, or a network's init and loss, named by the case.
 
 A file is run to be read, and may do anything: what it prints goes to the standard error, what it raises (SystemExit
 too) or waits for becomes a sentence, and it stands alone, because only its own text is kept with an ensemble.
@@ -25,6 +25,8 @@ from thermosim.data.utf8 import why_not_text
 from thermosim.model import Model
 from thermosim.models.user_file.blame import MODULE, blamed
 from thermosim.models.user_file.fields import field_faults
+from thermosim.models.user_file.network_file import is_network, network_model
+from thermosim.network import INSTALL
 
 __all__ = ["allow", "contained", "load_user_model", "model_of_text"]
 
@@ -48,23 +50,24 @@ def load_user_model(path: Path) -> tuple[Model | None, list[str]]:
     if alone := _neighbours(text, path):
         return None, [f"{key}: {fault}" for fault in alone]
     try:
-        model = _made(text, str(path))
+        module = _module(text, str(path))
+        model = _model(module, text)
     except ValueError as error:
         return None, [f"{key}: {error}"]
-    if faults := field_faults(model):
+    if "MODEL" in vars(module) and (faults := field_faults(model)):
         return None, [f"{key}: {fault}" for fault in faults]
     _loaded[text] = model
     return model, []
 
 
 def model_of_text(text: str) -> Model:
-    """The MODEL that the text of a file defines: the one loaded last from such a file. Raises ValueError."""
+    """The model that the text of a file defines: the one loaded last from such a file. Raises ValueError."""
     if text not in _loaded:
-        _loaded[text] = _made(text, "model.py")
+        _loaded[text] = _model(_module(text, "model.py"), text)
     return _loaded[text]
 
 
-def _made(text: str, file: str) -> Model:
+def _module(text: str, file: str) -> ModuleType:
     name = MODULE + hashlib.sha256(text.encode()).hexdigest()[:12]
     module = ModuleType(name)
     module.__file__ = file
@@ -80,11 +83,27 @@ def _made(text: str, file: str) -> Model:
         raise ValueError(f"cannot be imported: {place}{type(error).__name__}: {error.msg}.") from None
     except Exception as error:
         said = blamed(error) or f"{type(error).__name__}: {error}"
-        raise ValueError(f"cannot be imported: {said}.") from None
+        missing = isinstance(error, ModuleNotFoundError) and error.name in ("jax", "jaxlib")
+        raise ValueError(f"cannot be imported: {said}{f'; {INSTALL} installs JAX' if missing else ''}.") from None
+    return module
+
+
+def _model(module: ModuleType, text: str) -> Model:
     model = getattr(module, "MODEL", None)
-    if not isinstance(model, Model):
-        raise ValueError("defines no MODEL = thermosim.Model(...).")
-    return model
+    if isinstance(model, Model):
+        return model
+    if not is_network(module):
+        raise ValueError(
+            "defines no MODEL = thermosim.Model(...), and no network: init(key) and loss(params, batch) in JAX."
+        )
+    try:
+        with contained():
+            allow(PATIENCE)
+            return network_model(module, text)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{blamed(error) or f'{type(error).__name__}: {error}'}.") from None
 
 
 def _print_aside(*values: Any, sep: str = " ", end: str = "\n", file: Any = None, flush: bool = False) -> None:
