@@ -114,7 +114,7 @@ def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
                 square = here["mean_gradient_variance"].values
                 panel.plot(step, np.where(square > 0.0, square, np.nan), color=look.color, ls="--", lw=1.0)
         if "mean_gradient_variance" in noise:
-            panel.plot([], [], color="0.3", ls="--", lw=1.0, label=r"of the mean gradient")
+            panel.plot([], [], color="0.3", ls="--", lw=1.0, label=r"mean gradient, $|\mathrm{E}\,g|^2/m$")
         panel.set(xlabel="step", ylabel="variance $C_{ii}(t,0)$ of noise,\nmean over weights (energy$^2$)")
         style.log_ticks(panel, "y")
         if "noise_temperature" in noise:
