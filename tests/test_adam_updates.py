@@ -79,6 +79,8 @@ def test_the_first_step_of_adam_has_one_length(ds):
     assert np.allclose(np.abs(theta[1] - theta[0])[moved], 1e-3, rtol=1e-8)
     square = ds.displacement_square.transpose("step", "replica").values[1]
     assert np.allclose(square, 1e-6 * moved.sum(1), rtol=1e-8)
+    energy = thermosim.analysis.update_energy(ds)
+    assert np.isclose(energy.update_energy[0], square.mean() / 1e-3, rtol=1e-12)
     (machine,) = machines(ds)
     assert adam_updates.learned_numbers(machine) == theta.shape[-1]
     assert np.isclose(adam_updates.most_of_updates(machine)[0], 1e-6 * theta.shape[-1])

@@ -175,8 +175,8 @@ def test_the_smallest_learning_run_crosses_few_rooms_and_files(tmp_path):
     rooms = {file.relative_to(PACKAGE).parts[0] for file in files if len(file.relative_to(PACKAGE).parts) > 1}
     assert len(rooms) <= 10, sorted(rooms)
     # files that this thread runs: those of one tile are seen, which a thread of an `Evaluator` hides
-    assert len(files) <= 78, sorted(str(file.relative_to(PACKAGE)) for file in files)
-    assert switches <= 1480, switches
+    assert len(files) <= 80, sorted(str(file.relative_to(PACKAGE)) for file in files)
+    assert switches <= 1490, switches
 
 
 def test_every_kernel_of_every_engine_is_in_the_table():

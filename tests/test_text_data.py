@@ -103,6 +103,8 @@ def test_all_sums_to_a_modulus(tmp_path):
         ({"data": {"source": "digits"}, "model.context": 63}, "holds the token 16, .* write model.vocabulary = 17"),
         ({"data": {"source": "digits", "encoding": "unit"}, "model.context": 63}, "a token is a whole number from 0"),
         ({"model": {"name": "gaussian", "dimension": 5}}, "holds tokens, which model 'gaussian' does not learn from"),
+        ({"data.test": "a.txt"}, "its tokens would be others; hold out a share"),
+        ({"data.test": 1.5}, "is no share"),
         ({"model.heads": 3}, "model.width = 4: is shared out to model.heads = 3"),
     ],
 )
@@ -112,11 +114,15 @@ def test_what_no_row_can_be_made_of_is_said(folder, changes, message):
 
 
 def test_a_text_is_kept_with_the_run(folder):
-    """What is analysed is the text as it was, though it has changed since."""
-    thermosim.simulate(thermosim.load_case(folder / "case.toml"), folder / "run.h5")
+    """What is analysed is the text as it was, though it has changed since; a row held out is not learned from."""
+    changes = {"data.test": 1, "record.variables": ["theta", "test_loss", "full_loss"]}
+    thermosim.simulate(thermosim.load_case(folder / "case.toml", changes), folder / "run.h5")
     (folder / "a.txt").write_text("quite another text", "utf-8")
     from thermosim.analysis.machine import machines
 
     with thermosim.open_ensemble(folder / "run.h5") as ds:
         (machine,) = machines(ds)
-        assert machine.data.values[0].tolist() == [2, 3, 3, 2, 1]
+        both = np.concatenate([machine.data.values, machine.data.test])
+        assert sorted(both.tolist()) == [[0, 6, 2, 1, 5], [1, 4, 2, 3, 0], [2, 3, 3, 2, 1]]
+        assert len(machine.data.test) == 1
+        assert not np.allclose(ds.test_loss, ds.full_loss)

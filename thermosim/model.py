@@ -150,7 +150,10 @@ class Model:
     `tokens` is given where rows are sequences of whole numbers, as of texts.
 
     network(constants) -> `network.Network`, functions in JAX, for the engine of networks; it may be all that a model
-    has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`.
+    has beside `inputs`, `targets`, `classes`, `parameters` and `initial_theta`. With an exact law of its inputs such a
+    model is `normalised`, its `support` lists them, and `fresh` is a function in JAX too: fresh(parameters by name,
+    constants, normal (K, `fresh_normals`), uniform (K, `fresh_uniforms`)) -> exact samples (K, n).
+
     scales(constants) -> names of parameter groups that share a scale which the loss of a minibatch does not notice,
         every group once: what theta.constraint needs of a network.
 

@@ -18,6 +18,7 @@ from thermosim.analysis.entropic_parts import entropic_parts
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
 from thermosim.analysis.feedback import feedback_efficacy
 from thermosim.analysis.free_energy import free_energy
+from thermosim.analysis.fresh_work import work_of_fresh_samples
 from thermosim.analysis.gradient_noise import noise_statistics
 from thermosim.analysis.ideal_gas import (
     drift,
@@ -40,6 +41,7 @@ from thermosim.analysis.network_alignment import alignment_in_time, network_alig
 from thermosim.analysis.network_noise import network_noise
 from thermosim.analysis.orbit import orbit, orbit_of_loss
 from thermosim.analysis.partial_averages import averaged_work_and_heat, partial_entropies
+from thermosim.analysis.path_information import path_information
 from thermosim.analysis.reservoir import clausius, naive_reservoir
 from thermosim.analysis.rotation import rotation
 from thermosim.analysis.sphere_entropy import sphere_entropy
@@ -103,6 +105,7 @@ __all__ = [
     "orbit",
     "orbit_of_loss",
     "partial_entropies",
+    "path_information",
     "pathwise_clausius",
     "permutation_null",
     "probe_inputs",
@@ -120,4 +123,5 @@ __all__ = [
     "unbiased_hsic",
     "update_energy",
     "work_and_heat",
+    "work_of_fresh_samples",
 ]

@@ -7,6 +7,8 @@ The first is exact, and at the first step an equality but for parameters without
 for drawn from one law over the memory of the first moment, of which the share rho is common to all minibatches
 (`signal_share`), lets the second moments of all parameters change alike, and is their mean as beta2 -> 1: an estimate
 from measured gradients, and no law. Where rho -> 0 and G = V it is that of pure noise, r^2 d (1 - beta1)/(1 + beta1).
+It was a quarter too much in a recurrent language model, whose signal turns within the memory of the first moment, and
+up to three times too much in a Transformer whose gradients shrank at first, by other factors in other groups.
 
 Source: D. P. Kingma, J. Ba, ICLR 2015, Algorithm 1; L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026),
 for update energies |dtheta|^2/r under schedules; both lines by hand.

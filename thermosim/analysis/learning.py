@@ -33,6 +33,7 @@ from thermosim.analysis.spreads import put_spread
 __all__ = [
     "ENTROPIES",
     "INFORMATION",
+    "JUMPS",
     "LAG",
     "MEAN_ENERGY",
     "TARGET",
@@ -59,6 +60,7 @@ INFORMATION = 1  # mixtures of `information` and `memory`
 LAG = 2  # equilibrium averages of `information`
 ENTROPIES = 3  # `partial_averages`
 TARGET = 4  # `free_energy`
+JUMPS = 5  # `fresh_work`
 _ROLES = 8
 _RELAXED = 0.1  # standard deviations of phi
 _CHUNK = 1 << 22  # numbers held at a time
@@ -289,8 +291,7 @@ def exact_samples(machine: Machine, frame: int, role: int, count: int) -> np.nda
 
     theta, seed = machine.theta(frame), int(machine.settings.ensemble.seed)
     address = _ROLES * int(machine.steps[frame]) + role
-    x = machine.evaluator.draw(np.tile(theta, (count, 1)), seed, BOOTSTRAP, address, _first_replica(machine) * count)
-    return np.ascontiguousarray(x.reshape(count, len(theta), -1).swapaxes(0, 1))
+    return machine.evaluator.draws(theta, count, seed, BOOTSTRAP, address, _first_replica(machine) * count)
 
 
 def _first_replica(machine: Machine) -> int:

@@ -39,9 +39,9 @@ class Machine:
     @functools.cached_property
     def evaluator(self) -> Evaluator:
         """The model's functions."""
-        from thermosim.kernels.evaluate import Evaluator
+        from thermosim.kernels.evaluate_network import evaluator_of
 
-        return Evaluator(self.model, self.settings.model.constants)
+        return evaluator_of(self.model, self.settings.model.constants)
 
     @functools.cached_property
     def data(self) -> Data:

@@ -34,6 +34,7 @@ from thermosim.analysis.information import assembled, book, mean_and_error, para
 from thermosim.analysis.machine import Machine, in_order_of_sets, machines
 from thermosim.analysis.neighbours import FLAT, neighbour_entropy
 from thermosim.analysis.normality import SHARE, normal_reason
+from thermosim.analysis.set_classifier import classified, is_singular, spread_out
 from thermosim.analysis.still_directions import why_no_entropy
 
 __all__ = ["data_processing", "dataset_information", "memory"]
@@ -211,7 +212,7 @@ def _set_information(
     theta: np.ndarray, starts: np.ndarray, method: str, pooled: bool
 ) -> tuple[float, float, str, tuple[float, float]]:
     """I(Theta; B), its error, why it is not valid, if it is not, and its interval."""
-    theta, sizes = _spread_out(theta), np.diff(starts, append=len(theta))
+    theta, sizes = spread_out(theta), np.diff(starts, append=len(theta))
     if theta.shape[1] == 0:
         return 0.0, 0.0, "", (0.0, 0.0)
     if method == "gaussian":
@@ -229,7 +230,7 @@ def _set_information(
 
 
 def _classifier_information(theta: np.ndarray, starts: np.ndarray) -> tuple[float, float, str]:
-    values, seen = _classified(theta, starts), _classified(theta, starts, left_out=False)
+    values, seen = classified(theta, starts), classified(theta, starts, left_out=False)
     value, error = mean_and_error(values, starts)
     lost = 0.5 * float(np.mean(seen - values))
     if lost > SHARE * error:
@@ -250,7 +251,7 @@ def _normal_information(
     means = np.add.reduceat(theta, starts, axis=0) / sizes[:, None]
     residual = theta - np.repeat(means, sizes, axis=0)
     scatters = np.stack([part.T @ part for part in np.split(residual, starts[1:])])
-    if _is_singular(residual):
+    if is_singular(residual):
         return np.inf, np.nan, "theta is a function of the data set in some direction", (np.nan, np.inf)
     every = np.arange(len(starts))
     whole = _log_ratio(means, scatters, sizes, pooled)
@@ -328,64 +329,18 @@ def _unlike_normals(theta: np.ndarray, starts: np.ndarray, error: float, same: b
     return normal_reason([residual], error, told=False) and "replicas of a data set are not normal"
 
 
-def _classified(theta: np.ndarray, starts: np.ndarray, left_out: bool = True) -> np.ndarray:
-    """ln of the probability of the own set over its share of the replicas, (R,), by normals that have not seen them.
-
-    Or that have, unless `left_out`. Their means are those of the sets, their covariance A/f is common. Without replica
-    r, with e its distance from its set's mean and N the set's size, the mean moves by -e/(N - 1) and the scatter A
-    becomes A - N/(N - 1) e e'.
-    """
-    rows, sizes = np.arange(len(theta)), np.diff(starts, append=len(theta))
-    label, share = np.repeat(np.arange(len(starts)), sizes), sizes / len(theta)
-    freedom = len(theta) - len(starts) - 1
-    if freedom <= theta.shape[1]:
-        raise ValueError(f"too few replicas to tell data sets apart by {theta.shape[1]} parameters; run more replicas")
-    means = np.add.reduceat(theta, starts, axis=0) / sizes[:, None]
-    residual = theta - means[label]
-    if _is_singular(residual):
-        return np.asarray(-np.log(share)[label])  # some direction tells the set without error
-    root = np.linalg.inv(np.linalg.cholesky(residual.T @ residual)).T  # A^{-1} = root root'
-    points, means, residual = theta @ root, means @ root, residual @ root
-    factor, own = (sizes / (sizes - 1.0))[label], np.sum(residual**2, axis=1)
-    distance = np.sum(points**2, axis=1)[:, None] - 2.0 * points @ means.T + np.sum(means**2, axis=1)
-    along = np.sum(points * residual, axis=1)[:, None] - residual @ means.T
-    known = np.broadcast_to(sizes.astype(float), distance.shape).copy()  # replicas that made the mean
-    if left_out:
-        distance[rows, label], along[rows, label] = factor**2 * own, factor * own
-        distance += (factor / (1.0 - factor * own))[:, None] * along**2
-        known[rows, label] -= 1.0
-    spread = 1.0 + 1.0 / known
-    score = np.log(share) - 0.5 * (freedom * distance / spread + theta.shape[1] * np.log(spread))
-    return np.asarray(score[rows, label] - np.logaddexp.reduce(score, axis=1) - np.log(share)[label])
-
-
-def _spread_out(theta: np.ndarray) -> np.ndarray:
-    """theta (R, M) in those principal directions in which replicas differ, of unit variance: (R, M' <= M)."""
-    centered, spread = theta - theta.mean(axis=0), theta.std(axis=0)
-    varies = spread > 1e-12 * np.abs(theta).max(axis=0)
-    scaled = centered[:, varies] / spread[varies]
-    variances, directions = np.linalg.eigh(scaled.T @ scaled / len(theta))
-    kept = variances > 1e-11
-    return np.asarray(scaled @ directions[:, kept] / np.sqrt(variances[kept]))
-
-
-def _is_singular(residual: np.ndarray) -> bool:
-    """Whether the replicas of a set agree in some direction of unit variance."""
-    return bool(np.linalg.eigvalsh(residual.T @ residual / len(residual))[0] < 1e-12)
-
-
 def _processing(
     machine: Machine, frame: int, method: str, samples: int | None, starts: np.ndarray
 ) -> dict[str, float | str]:
     parts, normaliser_error, reason = surprisals(machine, frame, method, samples, starts)
     everyone, of_set = parts.mixture(), parts.mixture_of_set(starts)
-    theta = _spread_out(_learned(machine, frame))
-    classified = _classified(theta, starts) if theta.shape[1] else np.zeros(len(theta))
+    theta = spread_out(_learned(machine, frame))
+    of_classifier = classified(theta, starts) if theta.shape[1] else np.zeros(len(theta))
     rows = {
         "x_theta": everyone - parts.own.mean(axis=1),
         "x_set": everyone - of_set,
-        "theta_set": classified,
-        "theta_margin": classified - everyone + of_set,
+        "theta_set": of_classifier,
+        "theta_margin": of_classifier - everyone + of_set,
         "x_margin": of_set - parts.own.mean(axis=1),
     }
     result: dict[str, float | str] = {}

@@ -70,8 +70,9 @@ def some_rows(model: Model, settings: Settings, folder: Path, most: int) -> np.n
     section = settings.data
     if section is None or section.fresh:
         return None
+    inputs, _ = rows_of(model, settings.model.constants)
     there = section.rows or (
-        GENERATED_ROWS if section.source in GENERATED else len(learned(section, table(section, folder)))
+        GENERATED_ROWS if section.source in GENERATED else len(learned(section, table(section, folder, inputs)))
     )
     few = section.model_copy(update={"rows": min(most, there), "sets": 1, "test": None})
     return data_of(model, settings.model.constants, few, folder).values

@@ -11,11 +11,12 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.checks import network_noise, scale_invariance
 from thermosim.checks.adam_updates import adam_comparisons
 from thermosim.checks.admission import at_common_steps
+from thermosim.checks.generative import generative_comparisons
 
 __all__ = ["PARTS", "advice", "check"]
 
 Part = Callable[[xr.Dataset, Sequence[Machine]], list[Comparison]]
-PARTS: tuple[Part, ...] = (scale_invariance.check, adam_comparisons)
+PARTS: tuple[Part, ...] = (scale_invariance.check, adam_comparisons, generative_comparisons)
 AT_ALL_STEPS: tuple[Part, ...] = (network_noise.noise,)  # that also see variables that have steps of their own
 
 

@@ -266,7 +266,10 @@ def _abilities(model: Model) -> list[tuple[str, str]]:
         able = able if model.has_kernels else [name for name in able if name in MOVES]
         kind = "inputs and targets" if model.tokens is None else "tokens, of which each is predicted by those before it"
         from_data = f"rows of data, {kind}; there is no x"
+        if model.normalised:
+            from_data = "rows x of data, by ln p(x); no samples x move with it"
         rows = [("learns from:", from_data), ("moves of theta:", ", ".join(able))]
+        rows += [("exact sampler:", "yes, for the analysis")] if model.normalised and model.fresh is not None else []
         return rows + ([("symmetries:", ", ".join(one.name for one in model.symmetries))] if model.symmetries else [])
     if not model.has_samples:
         return []

@@ -18,6 +18,7 @@ from thermosim.data.rows import DataError, Table
 from thermosim.data.section import GENERATED, DataSection
 from thermosim.data.tables import table
 from thermosim.data.targets import Targets, supervised
+from thermosim.data.tokens import holds_tokens
 
 __all__ = ["file_rows", "how_many_learned", "learned", "share_faults", "test_faults", "tested"]
 
@@ -52,8 +53,10 @@ def _count(section: DataSection, total: int) -> int:
 def test_faults(section: DataSection, targets: Targets | None) -> list[str]:
     """What is wrong with a data.test, as far as it can be told without rows."""
     given, key = section.test, f"data.test = {section.test!r}"
-    if targets is None:
+    if targets is None and not holds_tokens(section):
         return [f"{key}: is for losses of inputs and targets, which this model is not; remove it."]
+    if targets is None and isinstance(given, str):
+        return [f"{key}: its tokens would be others; hold out a share of the rows, as in data.test = 0.2."]
     generated = section.source in GENERATED
     if isinstance(given, bool) or not isinstance(given, (int, float, str)):
         return [f"{key}: {_EXPECTED}."]

@@ -11,6 +11,7 @@ from thermosim.data.rows import DataError
 from thermosim.data.section import GENERATED, DataSection
 from thermosim.data.tables import table
 from thermosim.data.targets import Targets, names_column, rows_of_file, supervised
+from thermosim.data.tokens import holds_tokens
 
 __all__ = ["lengths_of"]
 
@@ -22,7 +23,9 @@ def lengths_of(section: DataSection, folder: Path, count: Any = None) -> dict[st
     """
     if section.source in GENERATED:
         return _of_generated(section)
-    source = table(section, folder)
+    if holds_tokens(section):
+        raise DataError(f"{_named(section)}: holds tokens, of which a row has as many as the network takes.")
+    source = table(section, folder, 0)
     if section.targets is None and source.labels is not None:
         classes = np.unique(source.labels[source.kept(section.digits)])
         return {"inputs": source.components(section.shrink), "classes": len(classes), "targets": 1}
@@ -32,6 +35,10 @@ def lengths_of(section: DataSection, folder: Path, count: Any = None) -> dict[st
         count = len(section.targets)
     rows, aims = supervised(section, source, 0, Targets(int(count or 1)), folder)
     return {"inputs": rows.components(section.shrink), "classes": 0, "targets": aims.shape[1]}
+
+
+def _named(section: DataSection) -> str:
+    return f"data.source = {section.source!r}" if section.source else f"data.file = {section.file!r}"
 
 
 def _of_generated(section: DataSection) -> dict[str, int]:

@@ -22,6 +22,7 @@ from thermosim.data.rules import faults
 from thermosim.data.section import GENERATED, GENERATED_ROWS, DataSection
 from thermosim.data.tables import table
 from thermosim.data.targets import Targets, as_targets, supervised
+from thermosim.data.tokens import holds_tokens
 
 __all__ = ["Data", "load", "load_test"]
 
@@ -112,13 +113,14 @@ def load_test(section: DataSection, components: int, folder: Path, targets: Targ
 
     The section has no faults. Raises DataError.
     """
-    if section.test is None or targets is None:
+    if section.test is None or (targets is None and not holds_tokens(section)):
         return None
     source, aims = _source(section, components, folder, targets)
     if source is None:
         rows = _generated(section, components, int(section.test), TEST, targets)[0]
     else:
         if isinstance(section.test, str):
+            assert targets is not None
             stored, aims = file_rows(section, source, components, targets, folder)
         else:
             chosen = tested(section, source)

@@ -67,16 +67,15 @@ def data_of(model: Model, constants: Values, section: DataSection, folder: Path)
     sample = None
     if section.source == "teacher":
         from thermosim.data.generators import NORMAL, address
-        from thermosim.kernels.evaluate import Evaluator
+        from thermosim.kernels.evaluate_network import evaluator_of
         from thermosim.streams import DATA
 
-        evaluator = Evaluator(model, constants)
+        evaluator = evaluator_of(model, constants)
         theta = theta_of(model, constants, section.teacher)
 
         def sample(rows: int, data_set: int) -> np.ndarray:
             """Rows of the model itself at the teacher's parameters."""
-            many = np.broadcast_to(theta, (rows, len(theta)))
-            return evaluator.draw(many, section.seed, DATA, address(NORMAL, data_set) // 2)
+            return evaluator.draws(theta[None], rows, section.seed, DATA, address(NORMAL, data_set) // 2)[0]
 
     components, targets = rows_of(model, constants)
     return load(section, components, folder, sample, targets)

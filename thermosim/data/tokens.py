@@ -1,7 +1,8 @@
 """Rows of tokens, whole numbers from 0: windows of a text, and all questions of a small task with their answers.
 
 characters         every character of a text is its number in the sorted list of those it has, s_0, s_1, ...; row k is
-                   s_(k d), ..., s_(k d + T) with stride d, which is T unless given: each character is predicted once
+                   s_(k d), ..., s_(k d + T) with stride d, which is T unless given: each character is predicted once.
+                   With a smaller one, rows that data.test holds out share characters with those to learn from
 python-topics      the same of the help texts that come with Python (`pydoc_data.topics`), one after another in the
                    order of their names; its 96 tokens are a line's end and the 95 printable characters of ASCII, any
                    other becomes "?", so that the vocabulary is that of every version of Python; the text is not

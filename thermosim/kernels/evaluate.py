@@ -166,6 +166,17 @@ class Evaluator:
         self._run(work, [((lanes, part), tile) for lanes, tile in tiles for part in parts])
         return loss, right
 
+    def own_surprisals(self, x: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """phi of x (R, K, n), those of a replica under its own theta (R, m): (R, K)."""
+        many = np.repeat(theta, x.shape[1], axis=0)
+        return self.surprisal(np.reshape(x, (len(many), -1)), many).reshape(x.shape[:2])
+
+    def row_gradients(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """Gradient of the loss of every row (K, n) for every theta (R, m): (R, K, m)."""
+        each = np.tile(rows, (len(theta), 1))[:, None, :]
+        slope = self.data_gradient(each, np.repeat(theta, len(rows), axis=0))[1]
+        return slope.reshape(len(theta), len(rows), -1)
+
     def draw(self, theta: np.ndarray, seed: int, stream: int, block: int, first_replica: int = 0) -> np.ndarray:
         """One exact sample of exp(-phi) for each theta (R, m): (R, n). The noise has the address given."""
         model, count = self.model, len(theta)
@@ -182,6 +193,13 @@ class Evaluator:
 
         self._run(work, self._tiles(theta))
         return out
+
+    def draws(
+        self, theta: np.ndarray, count: int, seed: int, stream: int, block: int, first_replica: int = 0
+    ) -> np.ndarray:
+        """`count` exact samples of each theta (R, m): (R, count, n); sample k of replica r is that of lane k R + r."""
+        x = self.draw(np.tile(theta, (count, 1)), seed, stream, block, first_replica)
+        return np.ascontiguousarray(x.reshape(count, len(theta), -1).swapaxes(0, 1))
 
     def _pointwise(self, x: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kernel = self._compiled(apply.surprisals, apply.SURPRISALS)

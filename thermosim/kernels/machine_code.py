@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,11 @@ from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
 from thermosim.kernels import disk_cache, types
-from thermosim.kernels.compile import compiler_versions
 from thermosim.kernels.declare import TWO_VECTORS, CompileError, Part, place_of
-from thermosim.kernels.identity import identity_of
 from thermosim.kernels.intrinsics import KernelArray, function_at
 from thermosim.kernels.naming import Names
 
-__all__ = ["compile_part", "compiled_freely", "numba_signature"]
+__all__ = ["compile_part", "numba_signature"]
 
 
 class _LoopID(ir.MDValue):
@@ -165,38 +163,6 @@ def compile_part(template: Part, signature: types.Signature, cached_as: str | No
         raise
     dispatcher.disable_compile()
     return dispatcher
-
-
-@functools.cache
-def _kept(function: Callable[..., Any], signature: types.Signature, options: tuple[tuple[str, Any], ...]) -> Any:
-    name = (
-        f"{function.__name__}-{identity_of(function, signature, options, sorted(compiler_versions().items())).digest}"
-    )
-    given = {key: set(value) if isinstance(value, frozenset) else value for key, value in options}
-    dispatcher = numba.njit(**given)(function)
-    dispatcher._cache = disk_cache.KernelCache(function, name)
-    dispatcher.compile(_plain_signature(signature))
-    dispatcher.disable_compile()
-    return dispatcher
-
-
-def compiled_freely(function: Callable[..., Any], signature: types.Signature, options: Mapping[str, Any]) -> Any:
-    """Machine code with options of its own, fast sums and arrays of its own among them: not of the step loop of lanes.
-
-    Kept on the disk as kernels are.
-    """
-    held = tuple(sorted((name, frozenset(v) if isinstance(v, set) else v) for name, v in options.items()))
-    return _kept(function, signature, held)
-
-
-def _plain_signature(signature: types.Signature) -> Any:
-    kinds = [
-        numba.types.Array(getattr(numba.types, argument.scalar), argument.axes, "C")
-        if isinstance(argument, types.Array)
-        else _numba_type(argument)
-        for argument in signature.arguments
-    ]
-    return numba.types.void(*kinds)
 
 
 def _said(text: str, template: Part) -> str:

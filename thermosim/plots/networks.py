@@ -11,11 +11,12 @@ from thermosim.analysis.machine import ensemble_model
 from thermosim.checks.admission import at_common_steps
 from thermosim.plots import network_gas, network_noise, recorded
 from thermosim.plots.adam_updates import adam_updates
+from thermosim.plots.generative import generative
 
 __all__ = ["KINDS", "figure"]
 
 # each gives None where the run is of another kind; the second also see variables that have steps of their own
-KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (network_gas.kind, adam_updates)
+KINDS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (network_gas.kind, adam_updates, generative)
 AT_ALL_STEPS: tuple[Callable[[xr.Dataset], Figure | None], ...] = (network_noise.figure,)
 
 

@@ -5,6 +5,7 @@ The mean model density is that of the mixture p_t = <p(x|theta)> over replicas (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,7 @@ from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
 from thermosim.plots.page import Draw
 
-__all__ = ["panel"]
+__all__ = ["image_rows", "panel"]
 
 _BLUE, _RED = style.SAMPLES.color, style.MODEL.color
 _ROWS, _COLUMNS = 5, 10  # of images
@@ -58,6 +59,12 @@ def _images(panel: Axes, point: Point, side: int) -> None:
         some = data[np.linspace(0, len(data) - 1, len(rows[0])).astype(int)]
         rows, names = [some.reshape(-1, side, side), *rows], ["data"]
     names += [f"step {machine.steps[frame]}" for frame in frames]
+    image_rows(panel, rows, names, "samples: one chain a column")
+
+
+def image_rows(panel: Axes, rows: Sequence[np.ndarray], names: Sequence[str], title: str) -> None:
+    """Square images (K, side, side) row by row, with a name for each row; the first row has the range of grey."""
+    side = rows[0].shape[-1]
     gap = max(1, side // 8)
     canvas = np.full((len(rows), side + gap, len(rows[0]), side + gap), np.nan)
     low, high = np.nanmin(rows[0]), np.nanmax(rows[0])
@@ -70,7 +77,7 @@ def _images(panel: Axes, point: Point, side: int) -> None:
     panel.tick_params(length=0)
     for spine in panel.spines.values():
         spine.set_visible(False)
-    panel.set_title("samples: one chain a column", loc="right")
+    panel.set_title(title, loc="right")
 
 
 def _line(panel: Axes, point: Point) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from thermosim.engines.dense.layout import ADAM, ADAMW, CROSS_ENTROPY, GELU, NESTEROV, RELU, TANH
 from thermosim.kernels import types
-from thermosim.kernels.machine_code import compiled_freely
+from thermosim.kernels.free_code import compiled_freely
 from thermosim.kernels.signatures import argument_names
 from thermosim.streams import MINIBATCH
 

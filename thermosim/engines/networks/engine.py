@@ -86,7 +86,7 @@ class NetworksEngine:
         """The part of a fingerprint that is the same for every block."""
         if platform.jax_faults():
             return {"jax": "not installed"}
-        steps = {"steps of networks": identity_of_modules(*_MODULES).digest}
+        steps = {"steps of networks": identity_of_modules(*_MODULES, "thermosim.kernels.traced").digest}
         return steps | {"device": platform.kind_of(self.device)} | platform.versions()
 
     def lanes_taken(self, block: Block, lanes: int, threads: int) -> int:

@@ -36,6 +36,7 @@ _OF_COMPILERS = frozenset(
         "device_cache",
         "naming",
         "disk_cache",
+        "free_code",
     }
 )
 _TILE = "x, derived, constants, shared"

@@ -1,0 +1,161 @@
+"""Networks that learn a law of x: loss, L-info, work of the jumps of theta, what theta knows of its data, samples.
+
+Samples are exact ones that the analysis draws; points of work and information are means over replicas. Source: S. S.
+Parsi, Entropy 26, 112 (2024).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from thermosim.analysis.fresh_work import work_of_fresh_samples
+from thermosim.analysis.information import learned_information
+from thermosim.analysis.learning import MEAN_ENERGY, exact_samples
+from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.path_information import path_information, why_no_bounds
+from thermosim.analysis.settings import axes
+from thermosim.checks.generative import has_law
+from thermosim.data.tables import DataError
+from thermosim.plots import style
+from thermosim.plots.labels import label
+from thermosim.plots.legends import legend
+from thermosim.plots.page import Draw, page
+from thermosim.plots.samples import image_rows
+
+__all__ = ["generative"]
+
+_FRAMES, _MARKS = 9, 21  # of information, and of work
+_REPLICAS = 200  # of information and work
+_SAMPLES = 2048  # of information, over all replicas
+_DRAWN = 1 << 33  # products of a weight and a component that samples take
+_BOUNDED, _COLUMNS = 16, 1 << 15  # replicas of bounds, and rows of all their Gram matrices
+_ROWS, _COLUMNS_OF_IMAGES = 4, 10
+
+
+def generative(ds: xr.Dataset) -> Figure | None:
+    """The picture of networks with exact ln p(x) and samples; None for any other, and for a sweep."""
+    if axes(ds) or not all(has_law(machine) for machine in machines(ds)):
+        return None
+    (machine,) = machines(ds)
+    kinds = (_loss, _information, _work, _theorem, _bounds, _images)
+    draws = [draw for kind in kinds if (draw := kind(ds, machine)) is not None]
+    if not draws:
+        return None
+    with style.style():
+        return page(str(ds.attrs.get("title", "")), draws, over="replicas")
+
+
+def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    names = [name for name in ("full_loss", "minibatch_loss") if name in ds]
+    if not names or ds.sizes["step"] < 2:
+        return None
+
+    def draw(panel: Axes) -> None:
+        some = ds[names[0]].isel(step=slice(int(names[0] == "minibatch_loss"), None))  # the first has none yet
+        style.band(panel, some["step"], some.transpose("step", "replica").values, style.WORK)
+        what = "of all data" if names[0] == "full_loss" else "of a minibatch"
+        panel.set(xlabel="step", ylabel=label(rf"$\langle-\ln p_\theta\rangle$ {what}", "nat"))
+
+    return draw
+
+
+def _information(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    if ds.sizes["replica"] < 2:
+        return None
+    some = ds.isel(step=style.pick(ds.sizes["step"], _FRAMES), replica=slice(_REPLICAS))
+    found = learned_information(some, "nested", max(4, _SAMPLES // some.sizes["replica"]))
+
+    def draw(panel: Axes) -> None:
+        style.data(panel, found["step"], found["learned_information"], found["learned_information_error"])
+        panel.fill_between(found["step"], found["lower_bound"], found["upper_bound"], color="0.88", label="its bounds")
+        panel.set(xlabel="step", ylabel=label(r"L-info $I(X;\Theta)$", "nat"))
+        panel.set_ylim(bottom=0.0)
+        legend(panel)
+
+    return draw
+
+
+def _jumps(ds: xr.Dataset, machine: Machine) -> xr.Dataset | None:
+    """Work on fresh samples of some replicas, at every step; None where it is not to be had within seconds."""
+    if not np.array_equal(machine.steps, np.arange(len(machine.steps))) or len(machine.steps) < 2:
+        return None
+    some = ds.isel(replica=slice(_REPLICAS))
+    evaluator = machine.evaluator
+    if some["theta"].size / evaluator.parameters * evaluator.components * evaluator.parameters > _DRAWN:
+        return None
+    return work_of_fresh_samples(some, divergence=False)
+
+
+def _work(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    found = _jumps(ds, machine)
+    if found is None:
+        return None
+
+    def draw(panel: Axes) -> None:
+        few = found.isel(step=style.pick(found.sizes["step"], _MARKS)[1:])
+        style.data(panel, few["step"], few["mean_work"], few["mean_work_error"])
+        panel.set(xlabel="step", ylabel=label(r"work on fresh samples $\langle w\rangle$", "nat"))
+        panel.set_ylim(bottom=0.0)
+
+    return draw
+
+
+def _theorem(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    found = _jumps(ds, machine)
+    if found is None or found.sizes["replica"] < 2:
+        return None
+
+    def draw(panel: Axes) -> None:
+        few = found.isel(step=style.pick(found.sizes["step"], _MARKS)[1:])
+        style.data(panel, few["step"], few["jump_theorem"], few["jump_theorem_error"])
+        style.theory(panel, few["step"], np.ones(few.sizes["step"]), color=style.WORK.color)
+        panel.set(xlabel="step", ylabel=r"$\langle e^{-w}\rangle$ of one jump")
+
+    return draw
+
+
+def _bounds(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    if why_no_bounds(machine, _COLUMNS // ds.sizes["step"]):
+        return None
+    found = path_information(ds, replicas=_BOUNDED)
+    sets = machine.settings.data.sets if machine.settings.data is not None else 1
+
+    def draw(panel: Axes) -> None:
+        few = found.isel(step=style.pick(found.sizes["step"], _MARKS))
+        if "information_lower" in few:
+            what = r"$I(\Theta;S)$, from below"
+            style.data(panel, few["step"], few["information_lower"], few["information_lower_error"], label=what)
+            panel.axhline(np.log(sets), color="0.4", ls=":", lw=1.0, label=f"ln {sets}")
+        for name, what, look in (
+            ("set_bound", "bound of the path, data set and minibatches", style.MODEL),
+            ("minibatch_bound", "bound of the path, minibatches of a set", style.OTHER),
+        ):
+            if few[name].values.any():
+                style.data(panel, few["step"], few[name], few[f"{name}_error"], look=look, label=what)
+        panel.set(xlabel="step", ylabel=label("information in theta", "nat"))
+        legend(panel)
+
+    return draw
+
+
+def _images(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    side = round(machine.evaluator.components**0.5)
+    if side * side != machine.evaluator.components or side < 3:
+        return None
+    frames = style.pick(len(machine.steps), _ROWS)
+    few = ds.isel(replica=slice(_COLUMNS_OF_IMAGES))
+    (some,) = machines(few)
+    rows = [exact_samples(some, frame, MEAN_ENERGY, 1)[:, 0].reshape(-1, side, side) for frame in frames]
+    names = [f"step {machine.steps[frame]}" for frame in frames]
+    try:
+        data = machine.data.of_set(0)
+        rows.insert(0, data[np.linspace(0, len(data) - 1, len(rows[0])).astype(int)].reshape(-1, side, side))
+        names.insert(0, "data")
+    except (ValueError, DataError, OSError):
+        pass
+    return partial(image_rows, rows=rows, names=names, title="exact samples: one replica a column")
