@@ -339,3 +339,15 @@ def test_a_network_that_normalises_sees_minibatches():
         with jax.enable_x64(True):
             found = float(probe.over_rows(lambda x, y, probe=probe: probe.loss({}, x, y)))
         assert np.isclose(found, np.mean([x[part].var(axis=0).sum() for part in parts]), rtol=1e-6)
+
+
+def test_recorded_kernels_align_as_activations_do(network):
+    """The same estimates from kernels in the file as from theta at the same rows, replica with replica of another."""
+    rows, _, ds = network
+    one = ds.isel(learning_rate=[0])
+    how = {"pairs": "different", "neighbours": 2, "permutations": 5}
+    from_theta = thermosim.analysis.network_alignment(one, one, probes=rows[[0, 2, 5, 7], :2], **how)
+    from_kernels = thermosim.analysis.kernel_alignment(one, one, **how)
+    for name in ("gram_cosine", "unbiased_cka", "mutual_nearest_neighbours"):
+        assert np.allclose(from_theta[name].values, from_kernels[name].values, rtol=1e-6), name
+    assert from_kernels["gram_cosine"].sizes == {"layer": 1, "other_layer": 1}

@@ -29,4 +29,4 @@ def check(ds: xr.Dataset) -> list[Comparison]:
 
 def advice(ds: xr.Dataset) -> list[str]:
     """What a reader should know besides."""
-    return scale_invariance.advice(ds)
+    return scale_invariance.advice(at_common_steps(ds))

@@ -6,17 +6,20 @@ gradient, both as means over parameters; and the correlations of the noise in ti
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thermosim.analysis.diverged import survivors
+from thermosim.analysis.machine import Machine
 from thermosim.analysis.network_noise import network_noise, own_frames
 from thermosim.analysis.settings import settings
 from thermosim.plots import style
 from thermosim.plots.energies import replicas
-from thermosim.plots.labels import label, power
+from thermosim.plots.labels import label, plain, power
 from thermosim.plots.learning_panels import why_not
 from thermosim.plots.learning_points import Point, left_out, points
 from thermosim.plots.legends import legend
@@ -52,7 +55,7 @@ def _realisations(chosen: list[Point]) -> Draw | None:
     """A component of theta of a few replicas of each point."""
     if "components" not in chosen[0].ds:
         return None
-    number = chosen[0].machine.settings.of_measure.components[0]
+    group = _group_of(chosen[0].machine, chosen[0].machine.settings.of_measure.components[0])
 
     def draw(panel: Axes) -> None:
         for look, point in zip(style.looks(len(chosen)), chosen):
@@ -60,12 +63,20 @@ def _realisations(chosen: list[Point]) -> Draw | None:
             for k in range(min(_REALISATIONS, values.sizes["replica"])):
                 told = point.label if k == 0 else None
                 panel.plot(values["step"], values[:, k], color=look.color, lw=0.8, label=told, zorder=2)
-        panel.set(xlabel="step", ylabel=f"component {number} of $\\theta$")
+        panel.set(xlabel="step", ylabel=f"a weight of {group}")
         count = min(_REALISATIONS, chosen[0].ds.sizes["replica"])
         panel.set_title(f"{count} single replicas" + (" each" if len(chosen) > 1 else ""), loc="right")
         legend(panel)
 
     return draw
+
+
+def _group_of(machine: Machine, number: int) -> str:
+    """The parameter group of a component of theta, in words."""
+    groups = machine.model.groups(machine.constants)
+    ends = np.cumsum([math.prod(group.shape(machine.constants)) for group in groups])
+    place = number if number >= 0 else number + int(ends[-1])
+    return plain(groups[int(np.searchsorted(ends, place, side="right"))].name.replace("_", " "))
 
 
 def _learned(chosen: list[Point]) -> Draw | None:
@@ -103,8 +114,8 @@ def _variance(chosen: list[Point], noise: xr.Dataset) -> Draw:
                 square = here["mean_gradient_variance"].values
                 panel.plot(step, np.where(square > 0.0, square, np.nan), color=look.color, ls="--", lw=1.0)
         if "mean_gradient_variance" in noise:
-            panel.plot([], [], color="0.3", ls="--", lw=1.0, label=r"$(\partial_i U_B)^2$, where seen")
-        panel.set(xlabel="step", ylabel="variance $C_{ii}(t,0)$ of noise,\nmean over $i$ (energy$^2$)")
+            panel.plot([], [], color="0.3", ls="--", lw=1.0, label=r"mean gradient, $|\mathrm{E}\,g|^2/m$")
+        panel.set(xlabel="step", ylabel="variance $C_{ii}(t,0)$ of noise,\nmean over weights (energy$^2$)")
         style.log_ticks(panel, "y")
         if "noise_temperature" in noise:
             warm = [power(float(noise["noise_temperature"].isel(point.index).mean())) for point in chosen]
@@ -128,7 +139,7 @@ def _correlations(chosen: list[Point], noise: xr.Dataset) -> Draw:
         values, errors = noise["mean_autocorrelation"], noise["mean_autocorrelation_error"]
         worst = float(abs(values / errors).where(errors > 0.0).max())
         panel.set(xlabel="lag $l$ (steps)", ylabel="autocorrelation of noise\n$C(l)/C(0)$")
-        panel.set_title(f"1 at lag 0; then at most {worst:.1f} errors from 0", loc="right")
+        panel.set_title(f"beyond lag 0 at most {worst:.1f} errors from 0", loc="right")
         legend(panel)
 
     return draw
