@@ -51,15 +51,27 @@ def generative(ds: xr.Dataset) -> Figure | None:
 
 
 def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
-    names = [name for name in ("full_loss", "minibatch_loss") if name in ds]
+    """-ln p of data, and the loss where that is another number."""
+    noisy = machine.evaluator.noisy  # then the loss is a bound of -ln p
+    names = [name for name in ("data_surprisal", "full_loss", "minibatch_loss") if name in ds]
+    names = names[: 2 if noisy else 1]
     if not names or ds.sizes["step"] < 2:
         return None
+    words = {
+        "data_surprisal": r"$-\ln p$ of all data",
+        "full_loss": "loss of all data",
+        "minibatch_loss": "loss of a minibatch",
+    }
 
     def draw(panel: Axes) -> None:
-        some = ds[names[0]].isel(step=slice(int(names[0] == "minibatch_loss"), None))  # the first has none yet
-        style.band(panel, some["step"], some.transpose("step", "replica").values, style.WORK)
-        what = "of all data" if names[0] == "full_loss" else "of a minibatch"
-        panel.set(xlabel="step", ylabel=label(rf"$\langle-\ln p_\theta\rangle$ {what}", "nat"))
+        for name, look in zip(names, (style.WORK, style.HEAT)):
+            some = ds[name].isel(step=slice(int(name == "minibatch_loss"), None))  # the first has none yet
+            style.band(
+                panel, some["step"], some.transpose("step", "replica").values, look, words[name] if noisy else ""
+            )
+        what = "of a minibatch" if names[0] == "minibatch_loss" else "of all data"
+        panel.set(xlabel="step", ylabel=label("loss" if noisy else rf"$\langle-\ln p_\theta\rangle$ {what}", "nat"))
+        legend(panel)
 
     return draw
 
@@ -132,8 +144,8 @@ def _bounds(ds: xr.Dataset, machine: Machine) -> Draw | None:
             style.data(panel, few["step"], few["information_lower"], few["information_lower_error"], label=what)
             panel.axhline(np.log(sets), color="0.4", ls=":", lw=1.0, label=f"ln {sets}")
         for name, what, look in (
-            ("set_bound", "bound of the path, data set and minibatches", style.MODEL),
-            ("minibatch_bound", "bound of the path, minibatches of a set", style.OTHER),
+            ("set_bound", "from above: data set and any minibatches", style.MODEL),
+            ("minibatch_bound", "from above: minibatches of a set", style.OTHER),
         ):
             if few[name].values.any():
                 style.data(panel, few["step"], few[name], few[f"{name}_error"], look=look, label=what)
