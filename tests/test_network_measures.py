@@ -9,6 +9,7 @@ import thermosim
 from tests.assertions import assert_within, mean_and_error
 from thermosim.case.faults import CaseError
 from thermosim.kernels.noise import uniform_array
+from thermosim.models import MODELS
 from thermosim.models.multilayer_perceptron import MODEL
 from thermosim.streams import DIRECTIONS, MEASURE, MINIBATCH
 
@@ -351,3 +352,24 @@ def test_recorded_kernels_align_as_activations_do(network):
     for name in ("gram_cosine", "unbiased_cka", "mutual_nearest_neighbours"):
         assert np.allclose(from_theta[name].values, from_kernels[name].values, rtol=1e-6), name
     assert from_kernels["gram_cosine"].sizes == {"layer": 1, "other_layer": 1}
+
+
+def test_layers_are_measured_in_the_order_of_the_model():
+    """Of a model whose order is not the alphabet's: in each layer noise is less than the squared gradient of one row."""
+    case = {
+        "model": {"name": "made", "dimension": 4, "hidden": [6]},
+        "theta": {"dynamics": "sgd", "learning_rate": 1e-6, "batch": 1},
+        "data": {"source": "digits", "shrink": 4, "encoding": "binary", "rows": 40},
+        "ensemble": {"replicas": 64},
+        "run": {"steps": 8},
+        "record": {"first": 8, "every": 1, "variables": ["layer_gradient_square", "layer_gradient_noise_trace"]},
+        "engine": {"tile_width": 64, "precision": "float64"},
+    }
+    ds = thermosim.simulate(thermosim.load_case(case)).isel(step=-1)
+    names = [group.name for group in MODELS["made"].groups({"dimension": 4, "hidden": [6]})]
+    assert names != sorted(names)
+    squares = (ds["layer_gradient_square"] / 8).mean("replica").values
+    noise = ds["layer_gradient_noise_trace"].mean("replica").values
+    assert (noise < 1.2 * squares).all()
+    assert (noise[[2, 0, 3, 1]] > 1.2 * squares).any()  # another order would be seen
+    assert (noise[[1, 3, 0, 2]] > 1.2 * squares).any()

@@ -23,6 +23,7 @@ import numpy as np
 
 from thermosim.model import Constant, Model, Values
 from thermosim.models import token_sequences
+from thermosim.models.network_books import booked_by_group
 from thermosim.models.token_sequences import CONTEXT, DEEPEST, PREDICT, VOCABULARY, group, numbered, with_bias
 from thermosim.network import Network
 
@@ -67,25 +68,27 @@ _LAYERS = [
     for name, meaning in (("inputs", "weights and biases into"), ("recurrent", "weights and biases from the state of"))
 ]
 
-MODEL = Model(
-    name="gru",
-    summary="language model of gated recurrent units, which predicts each next token of a sequence",
-    source="K. Cho et al., arXiv:1406.1078; L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026)",
-    constants=(
-        VOCABULARY,
-        CONTEXT,
-        Constant("width", 32, "units of each layer, h, and numbers that embed a token", minimum=1, integer=True),
-        Constant("layers", 2, "recurrent layers, L", minimum=1, maximum=DEEPEST, integer=True),
-        PREDICT,
-    ),
-    inputs=token_sequences.inputs,
-    tokens=lambda constants: int(constants["vocabulary"]),
-    parameters=(
-        group("embedding", "a row of numbers for each token", shapes),
-        *_LAYERS,
-        group("readout", "weights and, last in each row, biases of the logits of each token", shapes),
-    ),
-    initial_theta={"lecun": _lecun},
-    network=_network,
-    measures=token_sequences.measures(_hidden),
+MODEL = booked_by_group(
+    Model(
+        name="gru",
+        summary="language model of gated recurrent units, which predicts each next token of a sequence",
+        source="K. Cho et al., arXiv:1406.1078; L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026)",
+        constants=(
+            VOCABULARY,
+            CONTEXT,
+            Constant("width", 32, "units of each layer, h, and numbers that embed a token", minimum=1, integer=True),
+            Constant("layers", 2, "recurrent layers, L", minimum=1, maximum=DEEPEST, integer=True),
+            PREDICT,
+        ),
+        inputs=token_sequences.inputs,
+        tokens=lambda constants: int(constants["vocabulary"]),
+        parameters=(
+            group("embedding", "a row of numbers for each token", shapes),
+            *_LAYERS,
+            group("readout", "weights and, last in each row, biases of the logits of each token", shapes),
+        ),
+        initial_theta={"lecun": _lecun},
+        network=_network,
+        measures=token_sequences.measures(_hidden),
+    )
 )

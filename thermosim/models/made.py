@@ -24,6 +24,7 @@ import numpy as np
 from thermosim.model import Constant, Model, Parameter, Values
 from thermosim.models.architectures.measures import MEASURES
 from thermosim.models.autoregressive_masks import masks
+from thermosim.models.network_books import booked_by_group
 from thermosim.network import Network
 
 __all__ = ["MODEL"]
@@ -114,31 +115,33 @@ def _components(constants: Values) -> int:
     return int(constants["dimension"])
 
 
-MODEL = Model(
-    name="made",
-    summary="masked autoencoder: learns the law of bits one after another, with exact ln p and exact samples",
-    source="M. Germain, K. Gregor, I. Murray, H. Larochelle, ICML 2015, arXiv:1502.03509",
-    constants=(
-        Constant("dimension", 8, "number of bits n", minimum=2, integer=True),
-        Constant("activation", "relu", "activation s of hidden units", choices=("relu", "tanh")),
-        Constant(
-            "hidden",
-            [32],
-            f"units of each hidden layer; at most {_DEEPEST} layers",
-            minimum=1,
-            integer=True,
-            shape=lambda constants: (None,),
+MODEL = booked_by_group(
+    Model(
+        name="made",
+        summary="masked autoencoder: learns the law of bits one after another, with exact ln p and exact samples",
+        source="M. Germain, K. Gregor, I. Murray, H. Larochelle, ICML 2015, arXiv:1502.03509",
+        constants=(
+            Constant("dimension", 8, "number of bits n", minimum=2, integer=True),
+            Constant("activation", "relu", "activation s of hidden units", choices=("relu", "tanh")),
+            Constant(
+                "hidden",
+                [32],
+                f"units of each hidden layer; at most {_DEEPEST} layers",
+                minimum=1,
+                integer=True,
+                shape=lambda constants: (None,),
+            ),
         ),
-    ),
-    inputs=_components,
-    parameters=tuple(group for number in range(_DEEPEST + 1) for group in _groups(number)),
-    normalised=True,
-    discrete=True,
-    fresh=fresh,
-    fresh_uniforms=_components,
-    support=support,
-    initial_theta={"lecun": _lecun, "he": _he},
-    validate=_validate,
-    network=_network,
-    measures=MEASURES,
+        inputs=_components,
+        parameters=tuple(group for number in range(_DEEPEST + 1) for group in _groups(number)),
+        normalised=True,
+        discrete=True,
+        fresh=fresh,
+        fresh_uniforms=_components,
+        support=support,
+        initial_theta={"lecun": _lecun, "he": _he},
+        validate=_validate,
+        network=_network,
+        measures=MEASURES,
+    )
 )

@@ -32,6 +32,7 @@ from typing import Any
 from thermosim.kernels.declare import inlined
 from thermosim.kernels.elementary import fma
 from thermosim.ledger import Functional
+from thermosim.model import Model
 
 __all__ = [
     "BOOKS",
@@ -39,6 +40,7 @@ __all__ = [
     "UNIT",
     "Books",
     "Matrix",
+    "booked_by_group",
     "books",
     "functionals",
     "incoming",
@@ -251,4 +253,18 @@ layer_rotation = Functional(
     size=_depth,
     of_networks=True,
 )
+
+
+def booked_by_group(model: Model) -> Model:
+    """A model of the engine of networks with sums of layers, a layer being a group of its parameters."""
+    of_layers = (layer_gradient_square, layer_weight_square, layer_rotation)
+    size = functools.partial(_groups, model)
+    own = tuple(replace(one, size=size, book=None, of_networks=True) for one in of_layers)
+    return replace(model, functionals=(*model.functionals, *own))
+
+
+def _groups(model: Model, constants: Mapping[str, Any]) -> int:
+    return len(model.groups(constants))
+
+
 BOOKS = (layer_gradient_square, incoming, outgoing, layer_weight_square, incoming_weights, outgoing_weights)

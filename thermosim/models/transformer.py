@@ -28,6 +28,7 @@ import numpy as np
 
 from thermosim.model import Constant, Model, Values
 from thermosim.models import token_sequences
+from thermosim.models.network_books import booked_by_group
 from thermosim.models.token_sequences import CONTEXT, DEEPEST, PREDICT, VOCABULARY, group, numbered, with_bias
 from thermosim.network import Network
 
@@ -112,29 +113,31 @@ _BLOCKS = [
     for name, meaning in _MEANINGS.items()
 ]
 
-MODEL = Model(
-    name="transformer",
-    summary="causal Transformer, decoder only, which predicts each next token of a sequence",
-    source="A. Vaswani et al., arXiv:1706.03762; L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026)",
-    constants=(
-        VOCABULARY,
-        CONTEXT,
-        Constant("width", 32, "units of the stream, D", minimum=1, integer=True),
-        Constant("heads", 4, "heads of attention, H, which share the units", minimum=1, integer=True),
-        Constant("layers", 2, "blocks of attention and a wide layer, L", minimum=1, maximum=DEEPEST, integer=True),
-        PREDICT,
-    ),
-    inputs=token_sequences.inputs,
-    tokens=lambda constants: int(constants["vocabulary"]),
-    parameters=(
-        group("embedding", "a row of numbers for each token", shapes),
-        group("positions", "a row of numbers for each place in the context", shapes),
-        *_BLOCKS,
-        group("norm", "gains and shifts of the norm before the readout", shapes),
-        group("readout", "weights and, last in each row, biases of the logits of each token", shapes),
-    ),
-    initial_theta={"gpt": _gpt, "lecun": _lecun},
-    validate=_validate,
-    network=_network,
-    measures=token_sequences.measures(_hidden),
+MODEL = booked_by_group(
+    Model(
+        name="transformer",
+        summary="causal Transformer, decoder only, which predicts each next token of a sequence",
+        source="A. Vaswani et al., arXiv:1706.03762; L. Ziyin, Y. Ren, D. Levine, I. Chuang, arXiv:2605.21933 (2026)",
+        constants=(
+            VOCABULARY,
+            CONTEXT,
+            Constant("width", 32, "units of the stream, D", minimum=1, integer=True),
+            Constant("heads", 4, "heads of attention, H, which share the units", minimum=1, integer=True),
+            Constant("layers", 2, "blocks of attention and a wide layer, L", minimum=1, maximum=DEEPEST, integer=True),
+            PREDICT,
+        ),
+        inputs=token_sequences.inputs,
+        tokens=lambda constants: int(constants["vocabulary"]),
+        parameters=(
+            group("embedding", "a row of numbers for each token", shapes),
+            group("positions", "a row of numbers for each place in the context", shapes),
+            *_BLOCKS,
+            group("norm", "gains and shifts of the norm before the readout", shapes),
+            group("readout", "weights and, last in each row, biases of the logits of each token", shapes),
+        ),
+        initial_theta={"gpt": _gpt, "lecun": _lecun},
+        validate=_validate,
+        network=_network,
+        measures=token_sequences.measures(_hidden),
+    )
 )

@@ -33,6 +33,7 @@ from thermosim.model import Constant, Model, Parameter, Values
 from thermosim.models.architectures.measures import MEASURES
 from thermosim.models.latent_rules import layer_shapes
 from thermosim.models.made import support
+from thermosim.models.network_books import booked_by_group
 from thermosim.network import Measure, Network
 
 __all__ = ["MODEL"]
@@ -101,37 +102,39 @@ def _components(constants: Values) -> int:
     return int(constants["dimension"])
 
 
-MODEL = Model(
-    name="vae",
-    summary="variational autoencoder of bits, with a latent of one or two dimensions, over which ln p is summed",
-    source="D. P. Kingma, M. Welling, ICLR 2014, arXiv:1312.6114",
-    constants=(
-        Constant("dimension", 8, "number of bits n", minimum=2, integer=True),
-        Constant("latent", 1, "dimension of z, 1 or 2", minimum=1, integer=True),
-        Constant("nodes", 128, "nodes of the rule for ln p, in each dimension of z", minimum=8, integer=True),
-        Constant("activation", "tanh", "activation of hidden units", choices=("relu", "tanh")),
-        Constant(
-            "hidden",
-            [16],
-            f"units of each hidden layer of the encoder; at most {_DEEPEST} layers",
-            minimum=1,
-            integer=True,
-            shape=lambda constants: (None,),
+MODEL = booked_by_group(
+    Model(
+        name="vae",
+        summary="variational autoencoder of bits, with a latent of one or two dimensions, over which ln p is summed",
+        source="D. P. Kingma, M. Welling, ICLR 2014, arXiv:1312.6114",
+        constants=(
+            Constant("dimension", 8, "number of bits n", minimum=2, integer=True),
+            Constant("latent", 1, "dimension of z, 1 or 2", minimum=1, integer=True),
+            Constant("nodes", 128, "nodes of the rule for ln p, in each dimension of z", minimum=8, integer=True),
+            Constant("activation", "tanh", "activation of hidden units", choices=("relu", "tanh")),
+            Constant(
+                "hidden",
+                [16],
+                f"units of each hidden layer of the encoder; at most {_DEEPEST} layers",
+                minimum=1,
+                integer=True,
+                shape=lambda constants: (None,),
+            ),
         ),
-    ),
-    inputs=_components,
-    parameters=tuple(_group(part, number) for part in ("encoder", "decoder") for number in range(_DEEPEST + 1)),
-    normalised=True,
-    discrete=True,
-    fresh=fresh,
-    fresh_normals=lambda constants: int(constants["latent"]),
-    fresh_uniforms=_components,
-    support=support,
-    initial_theta={"lecun": _lecun, "he": _he},
-    validate=_validate,
-    network=_network,
-    measures=(
-        *MEASURES,
-        Measure("data_surprisal", "nat", "mean of -ln p(x) over all data", "<-ln p_theta(x)>_B", _surprisal),
-    ),
+        inputs=_components,
+        parameters=tuple(_group(part, number) for part in ("encoder", "decoder") for number in range(_DEEPEST + 1)),
+        normalised=True,
+        discrete=True,
+        fresh=fresh,
+        fresh_normals=lambda constants: int(constants["latent"]),
+        fresh_uniforms=_components,
+        support=support,
+        initial_theta={"lecun": _lecun, "he": _he},
+        validate=_validate,
+        network=_network,
+        measures=(
+            *MEASURES,
+            Measure("data_surprisal", "nat", "mean of -ln p(x) over all data", "<-ln p_theta(x)>_B", _surprisal),
+        ),
+    )
 )

@@ -44,6 +44,8 @@ class DenseEngine:
         if others := [name for name in block.measured if name not in MEASURED]:
             has = f"at frames 'dense' measures {', '.join(MEASURED)}"
             return [f"record: {', '.join(others)} are measured by engine.name = 'networks'; {has}."]
+        if others := [name for name in dict.fromkeys(block.theta_rows) if name not in (*BOOKED, *BOOKED_OF_LAYERS)]:
+            return [f"record: {', '.join(others)} are booked by engine.name = 'networks'; use it, or remove them."]
         _kernels(block)
         return []
 

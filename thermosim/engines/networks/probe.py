@@ -86,6 +86,11 @@ class Probe:
             raise NotMeasured(f"measure: the loss of {name!r} takes random numbers, so it has none of this kind.")
         return self.network.loss(theta, x, y)
 
+    @property
+    def names(self) -> list[str]:
+        """Groups of theta in the order of the model."""
+        return [name for name, _ in self._shapes(None)]
+
     def gradient(self, theta: Mapping[str, Any], x: Any, y: Any) -> dict[str, Any]:
         """Of the loss of these rows."""
         gradient: dict[str, Any] = jax.grad(self.loss)(theta, x, y)

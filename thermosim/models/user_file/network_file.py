@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.models.network_books import booked_by_group
 from thermosim.models.user_file.blame import blamed, place_of
 from thermosim.network import INSTALL, Network
 
@@ -84,7 +85,7 @@ def network_model(module: ModuleType, text: str) -> Model:
     own, constants = _OwnNetwork(module), _constants(module)
     known, measures = _known(text), _measures(module)
     inputs, classes, targets = own.lengths
-    return Model(
+    model = Model(
         name=getattr(module, "name", "own-network"),
         summary=(inspect.getdoc(module) or "a network of your own").splitlines()[0].rstrip("."),
         source="your own file",
@@ -97,6 +98,7 @@ def network_model(module: ModuleType, text: str) -> Model:
         network=functools.partial(_network, own, known),
         measures=measures,
     )
+    return booked_by_group(model)
 
 
 def _check_names(module: ModuleType) -> None:

@@ -53,7 +53,8 @@ def mean_square(probe: Any, theta: Theta) -> Any:
 
 def layer_traces(probe: Any, theta: Theta) -> Any:
     """Tr Sigma of every group of theta."""
-    squares = [_square(deviation) for _, deviation in _deviations(probe, theta).values()]
+    deviations = _deviations(probe, theta)  # JAX hands dicts on in the order of the alphabet
+    squares = [_square(deviations[name][1]) for name in probe.names]
     return jnp.stack(squares) / (probe.settings["batches"] - 1)
 
 
