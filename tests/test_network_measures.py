@@ -355,7 +355,7 @@ def test_recorded_kernels_align_as_activations_do(network):
 
 
 def test_layers_are_measured_in_the_order_of_the_model():
-    """Of a model whose order is not the alphabet's: in each layer noise is less than the squared gradient of one row."""
+    """Of a model whose order is not the alphabet's: in a layer noise is less than the squared gradient of one row."""
     case = {
         "model": {"name": "made", "dimension": 4, "hidden": [6]},
         "theta": {"dynamics": "sgd", "learning_rate": 1e-6, "batch": 1},
