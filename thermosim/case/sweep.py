@@ -122,4 +122,5 @@ def is_structural(axis: Axis, model: Model, steady: bool) -> bool:
     constant = next((c for c in model.constants if c.name == key), None)
     if section != "model" or constant is None:
         return True
-    return constant.integer or constant.is_array or bool(constant.choices) or steady
+    several = constant.integer or constant.is_array or bool(constant.choices)
+    return several or steady or model.network is not None  # whose functions are made for the constants of one run

@@ -40,7 +40,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def check_of(model: Model, case: Settings) -> Check | None:
+def check_of(model: Model, case: Settings | None = None) -> Check | None:
     """What is compared of a model: what it brings itself comes before the table."""
     row = row_of(CHECKS, model, case)
     if model.check is None:
@@ -48,12 +48,12 @@ def check_of(model: Model, case: Settings) -> Check | None:
     return Check(model.check, row.advise) if row else Check(model.check)
 
 
-def row_of(table: Mapping[str, Row], model: Model, case: Settings) -> Row | None:
+def row_of(table: Mapping[str, Row], model: Model, case: Settings | None = None) -> Row | None:
     """A model's line in a table by name, or that of every model that learns. Names are those of the models here.
 
-    Networks in JAX round otherwise, and have a line of their own.
+    Networks in JAX round otherwise, and have a line of their own; without a case a model runs as it does by default.
     """
-    if of_networks(model, case):
+    if not model.has_kernels or (case is not None and of_networks(model, case)):
         return table.get(NETWORKS)
     row = table.get(model.name) if MODELS.get(model.name) is model else None
     return row or (table.get(LEARNS) if model.learns else None)
