@@ -44,7 +44,8 @@ def test_records_become_rows(tmp_path, few, name, files, labels):
     section = DataSection(source=name, folder=".", encoding="unit")
     data = load(section, 3072, tmp_path, targets=Targets(1, classes))
     np.testing.assert_array_equal(data.values[:, -1], order)
-    np.testing.assert_array_equal(data.values[:, :-1], pixels / 255.0)
+    of_pixels = pixels.reshape(200, 3, 1024).transpose(0, 2, 1).reshape(200, -1)  # the colours of a pixel together
+    np.testing.assert_array_equal(data.values[:, :-1], of_pixels / 255.0)
     some = load(section.model_copy(update={"rows": 20}), 3072, tmp_path, targets=Targets(1, classes))
     assert some.values.shape == (20, 3073)
     assert {tuple(row) for row in some.values} < {tuple(row) for row in data.values}
@@ -81,7 +82,7 @@ def test_a_stand_in_is_called_one():
     images[1] = 255
     table = on_photos(sealed(images, np.arange(3), 0.0, 255.0, 28))
     assert table.values.shape == (3, 3072)
-    pictures = table.values.reshape(3, 3, 32, 32).transpose(0, 2, 3, 1)
+    pictures = table.values.reshape(3, 32, 32, 3)
     photos = load_sample_images().images
     windows = [np.lib.stride_tricks.sliding_window_view(photo[..., 0], (32, 32)) for photo in photos]
     assert any((window == pictures[0, ..., 0]).all(axis=(2, 3)).any() for window in windows)  # black: the photo itself

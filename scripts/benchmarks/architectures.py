@@ -36,6 +36,13 @@ class Net:
     steps: int
     theta: dict[str, Any] | None = None
     tile: int = 4
+    tokens: int = 0  # of a vocabulary, of which rows are made instead
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """What [theta] needs besides."""
+        constraint = {"constraint": "fixed-lr"} if self.inputs == 3072 else {}
+        return constraint | (self.theta or {})
 
     def case(self, folder: Any, books: list[str], steps: int | None = None) -> Any:
         """The run as a user writes it."""
@@ -49,8 +56,8 @@ class Net:
         engine |= {"tile_width": self.tile} if self.engine == "networks" else {}
         sections = {
             "model": self.model,
-            "theta": {"dynamics": "sgd", "learning_rate": RATE, "batch": self.batch, **(self.theta or {})},
-            "data": {"file": f"x{self.inputs}.npy", "targets": f"y{self.inputs}.npy"},
+            "theta": {"dynamics": "sgd", "learning_rate": RATE, "batch": self.batch, **self.more},
+            "data": {"file": f"x{self.inputs}.npy"} | ({} if self.tokens else {"targets": f"y{self.inputs}.npy"}),
             "ensemble": {"replicas": self.replicas},
             "run": {"steps": steps},
             "record": {"first": steps, "every": 1, "variables": books},
@@ -65,18 +72,43 @@ def _perceptron(engine: str, widths: list[int], batch: int, replicas: int, steps
     return Net(name, model, engine, widths[0], batch, replicas, steps, {"initial": "lecun"})
 
 
+_TOKENS = {"width": 64, "layers": 2, "context": 32, "vocabulary": 64}
 _SMALL, _WIDE = [784, 64, 64, 64, 10], [784, 200, 200, 200, 10]
 NETS = (
     *(_perceptron(engine, _SMALL, 10, 16, 200) for engine in ("dense", "networks")),
     _perceptron("dense", _WIDE, 1, 16, 100),
     _perceptron("dense", _WIDE, 10, 16, 40),
     _perceptron("dense", _WIDE, 100, 16, 8),
+    Net("convnet of width 8 on 32 x 32 x 3, batch 32, 4 replicas", {"name": "convnet"}, "networks", 3072, 32, 4, 4),
+    Net("resnet18 of width 4 on 32 x 32 x 3, batch 32, 4 replicas", {"name": "resnet18"}, "networks", 3072, 32, 4, 2),
+    Net(
+        "gru of width 64, context 32, batch 16, 4 replicas",
+        _TOKENS | {"name": "gru"},
+        "networks",
+        33,
+        16,
+        4,
+        8,
+        tokens=64,
+    ),
+    Net(
+        "transformer of width 64, context 32, batch 16, 4 replicas",
+        _TOKENS | {"name": "transformer"},
+        "networks",
+        33,
+        16,
+        4,
+        8,
+        tokens=64,
+    ),
 )
 
 
 def rows_of(net: Net) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and classes."""
     random = np.random.default_rng(net.inputs)
+    if net.tokens:
+        return random.integers(0, net.tokens, (DATA_ROWS, net.inputs)).astype(np.float32), np.zeros((DATA_ROWS, 0))
     return random.standard_normal((DATA_ROWS, net.inputs)).astype(np.float32), random.integers(0, CLASSES, DATA_ROWS)
 
 
@@ -100,7 +132,7 @@ def jax_scan(net: Net) -> Callable[[], Any]:
     assert model.network is not None
     network = model.network(constants)
     x, y = map(jnp.asarray, rows_of(net))
-    y = y.astype(jnp.int32)
+    y = y if net.tokens else y.astype(jnp.int32)
     shapes = [(group.name, group.shape(constants)) for group in model.groups(constants)]
 
     def one(theta: Any, key: Any) -> Any:

@@ -1,8 +1,8 @@
 """CIFAR-10 and CIFAR-100 in the binary version of their authors, from a folder of the user's.
 
 A record is one byte of the class, of CIFAR-100 before it one of its superclass, and 3072 bytes of pixels: 1024 of red,
-of green and of blue, each 32 x 32 row by row. A. Krizhevsky, Learning multiple layers of features from tiny images
-(2009).
+of green and of blue, each 32 x 32 row by row. In rows of data the three colours of a pixel stand together, 32 x 32 x 3.
+A. Krizhevsky, Learning multiple layers of features from tiny images (2009).
 
 No checksums of the single files were published, only those of the archives: what is looked at are lengths, the range of
 classes, and that every class has as many images as it was given. Rows are the images to learn from, in their order.
@@ -65,7 +65,9 @@ def cifar_rows(name: str, paths: tuple[Path, ...]) -> Table:
             raise DataError(f"data.source = {name!r}: {path} is not the published file, it has {told}; {remedy}.")
         records = np.fromfile(path, np.uint8).reshape(each, record)
         place = slice(number * each, (number + 1) * each)
-        values[place], classes[place] = records[:, labels:], records[:, labels - 1]
+        planes = records[:, labels:].reshape(each, 3, -1)
+        values[place] = planes.transpose(0, 2, 1).reshape(each, -1)
+        classes[place] = records[:, labels - 1]
     counts = np.bincount(classes, minlength=_CLASSES[name])
     if len(counts) > _CLASSES[name] or not (counts == IMAGES // _CLASSES[name]).all():
         raise DataError(
