@@ -108,7 +108,6 @@ class _Reader:
         self.packages: set[str] = set()
         self._met: dict[Any, int] = {}  # so that functions may call one another
         self._kept: list[Any] = []  # an address may not be used again
-        self._parts: dict[int, str] = {}  # digests of bound functions, by address
 
     def result(self) -> Identity:
         """Of all that was read."""
@@ -212,12 +211,10 @@ class _Reader:
         return [(name, self._told(value)) for name, value in scope.items()]
 
     def _told(self, value: Any) -> Any:
-        if not isinstance(value, Part):
-            return repr(value) if type(value) in (bool, int, float, str) or value is None else id(value)
-        if id(value) not in self._parts:
-            self._parts[id(value)] = identity_of(value).digest
-            self._kept.append(value)
-        return self._parts[id(value)]
+        if value is None or type(value) in (bool, int, float, str):
+            return repr(value)
+        self._kept.append(value)
+        return id(value)
 
     def _named(self, value: Any, code: CodeType) -> None:
         """What a name stands for; of a module of ours or the user's, those things in it that the code may mean."""
