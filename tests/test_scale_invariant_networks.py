@@ -388,3 +388,21 @@ def test_layers_are_booked_in_the_order_of_the_model():
     before = np.split(ds["theta"].values[2], np.cumsum(sizes)[:-1], axis=-1)
     booked = ds["layer_weight_square"].diff("step").isel(step=-1)
     assert np.allclose(booked, np.stack([(w**2).sum(-1) for w in before], axis=-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "theta", [{"constraint": "fixed-elr", "learning_rate": 0.02}, {"constraint": "fixed-lr", "learning_rate": 0.1}]
+)
+def test_squared_gradients_on_the_unit_sphere_are_not_taken_for_those_of_minibatches(theta):
+    """Under a constraint |w|^2 |g|^2 is booked: a right run far from radius 1 must not be called wrong."""
+    names = ["gradient_square", "gradient_noise_trace", "mean_gradient_square"]
+    case = {
+        "model": {"name": "normalised-perceptron", "widths": [64, 6, 10]},
+        "theta": {"dynamics": "sgd", "weight_decay": 0.01, "radius": 3.0, "batch": 16, **theta},
+        "data": {"source": "digits", "rows": 200},
+        "ensemble": {"replicas": 8},
+        "run": {"steps": 12},
+        "record": {"every": 1, "variables": names},
+    }
+    report = thermosim.check(thermosim.simulate(thermosim.load_case(case)))
+    assert not any("next step" in row.quantity for row in report.comparisons)

@@ -17,7 +17,7 @@ from thermosim.analysis.alignment import FEWEST_PROBES, alignment
 from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.network_alignment import without_diverged
 from thermosim.analysis.network_noise import own_frames
-from thermosim.analysis.settings import axes, needs_frames
+from thermosim.analysis.settings import axes, needs_frames, settings
 
 __all__ = ["kernel_alignment", "recorded_kernels"]
 
@@ -39,6 +39,12 @@ def kernel_alignment(
     those of `alignment`. Replicas that diverged are left out, in pairs with their partners. Raises ValueError where no
     kernel is recorded, and as `alignment`.
     """
+    for ds in (first, second):
+        section = None if ds is None else settings(ds).data
+        if section is not None and section.sets > 1:
+            raise ValueError("kernels are compared at the same probes: with data.sets > 1 replicas have others")
+    if second is not None and first.attrs.get("data_sha256") != second.attrs.get("data_sha256"):
+        raise ValueError("kernels are compared at the same probes: the two ensembles learned from different data")
     first, second = without_diverged(first, second, pairs)
     ours = recorded_kernels(first, frame)
     theirs = None if second is None else recorded_kernels(second, frame)

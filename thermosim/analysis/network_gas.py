@@ -26,6 +26,7 @@ import xarray as xr
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put_mean
 from thermosim.analysis.machine import Machine, machines
+from thermosim.analysis.network_noise import own_frames
 from thermosim.analysis.settings import needs_frames
 
 __all__ = ["NEEDED", "Gas", "alike", "gases", "network_gas"]
@@ -182,7 +183,9 @@ def _noise(gas: Gas) -> np.ndarray | None:
     frames = gas.machine.frames
     if "gradient_noise_trace" not in frames:
         return None
-    late = frames["gradient_noise_trace"].sel(step=slice(int(gas.steps[0]), None))
+    if gas.machine.settings.theta.radii == "by-group":
+        return None  # every scale has a rate and a temperature of its own
+    late = own_frames(frames, "gradient_noise_trace").sel(step=slice(int(gas.steps[0]), None))
     return np.asarray(late.mean("step").values)
 
 

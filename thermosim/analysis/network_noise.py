@@ -21,7 +21,7 @@ from scipy import special
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.estimates import gathered, put
 from thermosim.analysis.gradient_noise import FALSE_ALARMS, autocorrelation, learned_parameters
-from thermosim.analysis.machine import machines
+from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.replicas import is_regular
 from thermosim.analysis.skewed_means import put_skewed_mean
 from thermosim.schedules import values_at
@@ -62,6 +62,12 @@ def own_frames(ds: xr.Dataset, name: str) -> xr.DataArray:
     return ds[name].rename({own: "step"}) if own in ds[name].dims else ds[name]
 
 
+def _has_temperature(machine: Machine) -> bool:
+    """Whether a step is r g and nothing else: at one rate, without momentum, moments, or a constraint."""
+    theta, move = machine.settings.theta, machine.theta_move
+    return move.descent and not theta.momentum and not theta.has_several_rates and theta.constraint is None
+
+
 def _put_variance(result: xr.Dataset, ds: xr.Dataset) -> None:
     points = machines(ds)
     trace = own_frames(ds, "gradient_noise_trace")
@@ -72,7 +78,7 @@ def _put_variance(result: xr.Dataset, ds: xr.Dataset) -> None:
     batch = gathered(ds, [np.array(float(machine.settings.theta.batch)) for machine in points], ())
     words, equal = "B times mean of C_ii(t, 0)", "constant in B at equal theta"
     put_skewed_mean(result, "variance_times_batch", variance * batch, "energy^2", words, equal)
-    if not any(machine.settings.theta.has_several_rates for machine in points):
+    if all(_has_temperature(machine) for machine in points):
         steps = trace["step"].values
         rates = [values_at(m.settings.theta.learning_rate, int(m.settings.run.steps), steps + 1) for m in points]
         rate = gathered(ds, rates, ("step",), {"step": steps})

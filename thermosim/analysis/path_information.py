@@ -37,7 +37,7 @@ from thermosim.analysis.gradient_noise import learned_parameters
 from thermosim.analysis.information import assembled, mean_and_error, strata
 from thermosim.analysis.machine import Machine, in_order_of_sets, machines
 from thermosim.analysis.set_classifier import classified, spread_out
-from thermosim.schedules import values_at
+from thermosim.schedules import is_by_group, values_at
 
 __all__ = ["gram_bounds", "path_information", "why_no_bounds"]
 
@@ -104,6 +104,10 @@ def why_no_bounds(machine: Machine, largest: int = _LARGEST) -> str:
         )
     if machine.evaluator.noisy:
         return f"model {machine.model.name!r} adds noise of its own to every row, which the bounds do not count"
+    if _shares_rows(machine):
+        return f"model {machine.model.name!r} normalises over a minibatch, so that a row has no gradient of its own"
+    if is_by_group(theta.temperature):
+        return "bounds of the information take one temperature: give theta.temperature as a number"
     if theta.has_several_rates:
         return "bounds of the information take one learning rate: remove theta.learning_rate_factors"
     if data is None or data.fresh or machine.settings.run.direction != "forward":
@@ -117,6 +121,11 @@ def why_no_bounds(machine: Machine, largest: int = _LARGEST) -> str:
             'data.rows or data.sets, or theta.batch = "all"'
         )
     return ""
+
+
+def _shares_rows(machine: Machine) -> bool:
+    network = machine.model.network
+    return network is not None and not network(machine.constants).by_row
 
 
 def _sets(machine: Machine) -> int:

@@ -60,6 +60,8 @@ def _next_gradients(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Compari
     names = ("gradient_square", "gradient_noise_trace", "mean_gradient_square")
     if not set(names) <= set(ds):
         return []
+    if any(machine.settings.theta.constraint is not None for machine in everyone):
+        return []  # gradient_square is |w|^2 |g|^2 there
     booked, seen = [], []
     for machine in everyone:
         sums, trace, mean = (own_frames(machine.frames, name) for name in names)

@@ -130,6 +130,8 @@ def _recursion(everyone: Sequence[Machine]) -> list[Comparison]:
 def _is_plain(machine: Machine) -> bool:
     """Whether (2) is how it moves: also of SGD without a constraint, momentum or rates by group."""
     theta, move = machine.settings.theta, machine.theta_move
+    if machine.settings.run.direction != "forward":
+        return False
     numbers = all(isinstance(value, (int, float)) for value in (theta.learning_rate, theta.weight_decay))
     if theta.constraint is not None or not numbers:
         return numbers and theta.constraint == "fixed-lr"

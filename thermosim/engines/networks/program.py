@@ -63,7 +63,7 @@ def program_of(block: Block, device: str) -> Program:
             block.theta_rows,
             sorted(block.used),
         ),
-        *(sorted(block.measure.items()), sorted(block.measured), block.precision, device),
+        *(sorted(block.measure.items()), sorted(block.measured), block.precision, block.tile_width, device),
         _scales(block, shapes_of(block)),
     )
     key = repr(parts)
