@@ -406,3 +406,43 @@ def test_squared_gradients_on_the_unit_sphere_are_not_taken_for_those_of_minibat
     }
     report = thermosim.check(thermosim.simulate(thermosim.load_case(case)))
     assert not any("next step" in row.quantity for row in report.comparisons)
+
+
+def test_a_run_there_and_back_is_no_gas_and_not_called_wrong():
+    """On the way back r has the other sign, so that |w| follows another recursion."""
+    case = {
+        "model": {"name": "normalised-perceptron", "widths": [64, 6, 10]},
+        "theta": {
+            "dynamics": "sgd",
+            "constraint": "fixed-lr",
+            "learning_rate": 0.05,
+            "weight_decay": 0.05,
+            "batch": 16,
+        },
+        "data": {"source": "digits", "rows": 200},
+        "ensemble": {"replicas": 8},
+        "run": {"steps": 40, "direction": "there-and-back"},
+        "record": {
+            "every": 4,
+            "variables": ["loss_sum", "gradient_square", "layer_weight_square", "layer_gradient_square"]
+            + ["layer_weight_gain", "radial_cosine_square"],
+        },
+    }
+    report = thermosim.check(thermosim.simulate(thermosim.load_case(case)))
+    assert report.consistent
+    assert [row.quantity for row in report.comparisons] == ["largest <w, g>/|w||g|, root mean square over steps"]
+
+
+def test_laws_that_leave_too_much_open_are_told():
+    """Large steps: the law of the radius is left out, and a reader is told so."""
+    case = {
+        "model": {"name": "normalised-perceptron", "widths": [64, 6, 10]},
+        "theta": {"dynamics": "sgd", "constraint": "fixed-elr", "learning_rate": 0.1, "weight_decay": 0.1, "batch": 16},
+        "data": {"source": "digits", "rows": 200},
+        "ensemble": {"replicas": 8},
+        "run": {"steps": 400},
+        "record": {"first": 200, "every": 20, "variables": ["loss_sum", "gradient_square", "layer_weight_square"]},
+    }
+    report = thermosim.check(thermosim.simulate(thermosim.load_case(case)))
+    assert not any("balance" in row.quantity for row in report.comparisons)
+    assert any("law of the radius is not compared" in note for note in report.notes)

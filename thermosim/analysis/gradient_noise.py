@@ -78,6 +78,11 @@ def gradient_noise(machine: Machine) -> GradientNoise:
             'minibatches make the noise: it needs steps along the gradient, theta.dynamics = "sgd" or "sgld", and a '
             "number theta.batch"
         )
+    if machine.shares_rows:
+        raise ValueError(
+            f"model {machine.model.name!r} normalises over a minibatch, so the gradient of all rows is not the mean of "
+            "theirs: record gradient_noise_trace instead"
+        )
     if run.direction != "forward":
         raise ValueError('there and back every minibatch comes twice: noise needs run.direction = "forward"')
     frames = np.flatnonzero(machine.steps < steps)

@@ -82,6 +82,12 @@ class Machine:
         return self.data.test
 
     @property
+    def shares_rows(self) -> bool:
+        """Whether the loss of a minibatch is no mean over its rows, as of a network that normalises over them."""
+        network = self.model.network
+        return network is not None and not network(self.constants).by_row
+
+    @property
     def folder(self) -> Path:
         """Where files of the case are looked for that are not kept in the ensemble."""
         return folder_outside(self.frames.encoding)

@@ -99,6 +99,8 @@ def _why_none(machine: Machine) -> str:
     theta = machine.settings.theta
     if machine.model.scales is None or theta.constraint is None:
         return "a scale-invariant network under a constraint is a gas: set theta.constraint"
+    if machine.settings.run.direction != "forward":
+        return "a run there and back is not stationary"
     if not all(isinstance(value, (int, float)) for value in (theta.learning_rate, theta.weight_decay)):
         return "under a schedule nothing is stationary"
     return ""

@@ -104,7 +104,7 @@ def why_no_bounds(machine: Machine, largest: int = _LARGEST) -> str:
         )
     if machine.evaluator.noisy:
         return f"model {machine.model.name!r} adds noise of its own to every row, which the bounds do not count"
-    if _shares_rows(machine):
+    if machine.shares_rows:
         return f"model {machine.model.name!r} normalises over a minibatch, so that a row has no gradient of its own"
     if is_by_group(theta.temperature):
         return "bounds of the information take one temperature: give theta.temperature as a number"
@@ -121,11 +121,6 @@ def why_no_bounds(machine: Machine, largest: int = _LARGEST) -> str:
             'data.rows or data.sets, or theta.batch = "all"'
         )
     return ""
-
-
-def _shares_rows(machine: Machine) -> bool:
-    network = machine.model.network
-    return network is not None and not network(machine.constants).by_row
 
 
 def _sets(machine: Machine) -> int:

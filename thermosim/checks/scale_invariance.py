@@ -77,13 +77,25 @@ def advice(ds: xr.Dataset) -> list[str]:
     if ds.sizes["replica"] < _FEWEST:
         return [f"Laws of a stationary state are compared of {_FEWEST} replicas and more."]
     there = gases(ds)
+    told = _too_coarse(there)
     drifting = sum(not gas.is_stationary for gas in there)
     if not drifting:
-        return []
+        return told
     which = "The run drifts" if len(there) == 1 else f"{drifting} of {len(there)} points drift"
     why = "loss or radius of the two halves of the record differ, so stationary laws are not compared there"
     remedy = "a radius relaxes in 1/(eta_eff^2 g_t^2) steps: start nearer to it (theta.radius), or run longer"
-    return [f"{which}: {why}; {remedy}."]
+    return [f"{which}: {why}; {remedy}.", *told]
+
+
+def _too_coarse(there: Sequence[Gas]) -> list[str]:
+    """A sentence for stationary points at which the law of the radius leaves too much open to be compared."""
+    laws = [law for gas in there if gas.is_stationary and (law := _law(gas)) is not None]
+    count = sum(law[1] >= _DRIFT for law in laws)
+    if not count:
+        return []
+    where = "At this point" if len(there) == 1 else f"At {count} of {len(there)} points"
+    why = f"finite steps, or a radius that still moves, leave open more than {_DRIFT:.0%} of it"
+    return [f"{where} the law of the radius is not compared: {why}; take smaller learning rates, or longer runs."]
 
 
 def _spacing(machine: Machine) -> float:
@@ -201,6 +213,9 @@ def _law(gas: Gas) -> tuple[np.ndarray, float] | None:
         return None
     relaxed = np.log(gas.radius_square[-1] / gas.radius_square[0]) / steps  # drift of ln |w|^2 in a step
     if gas.constraint == "fixed-elr":
+        assert gas.machine.model.scales is not None
+        if gas.machine.settings.theta.radii == "by-group" and len(gas.machine.model.scales(gas.machine.constants)) > 1:
+            return None  # of every scale by itself: squares of sums are no sums of squares
         x, y = 2.0 * rate * decay * square, rate**2 * gradient
         open_end = float(y.mean() * (y.mean() + varies))
         return _about_one(y, x - x**2 / 4.0), open_end + float(abs(relaxed.mean()) / x.mean())

@@ -2,8 +2,8 @@
 
     rho = (1/d) sum_i <g_i>^2/<g_i^2>,   from K minibatches, <g_i>^2 as the mean of g_i g_i' over pairs of them
 
-of d parameters, 0 where a gradient is always 0. Of pure noise whose law is even the mean of the estimate is exactly 0;
-it is exactly 1 where all minibatches are alike; in between its bias is of order 1/K.
+of d parameters that learn, 0 where a gradient is always 0. Of pure noise whose law is even the mean of the estimate is
+exactly 0; it is exactly 1 where all minibatches are alike; in between its bias is of order 1/K.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ def _signal_share(probe: Any, theta: Mapping[str, Any]) -> Any:
         pairs = (first[name] * first[name] - second[name]) / squares
         return jnp.sum(jnp.where(second[name] > 0.0, pairs, 0.0).astype(jnp.float64)) / (count - 1)
 
-    return sum(shares(name) for name in theta) / sum(values.size for values in theta.values())
+    return sum(map(shares, probe.learned)) / sum(theta[name].size for name in probe.learned)
+
+
+def _all_rows(model: Any, settings: Any) -> str:
+    return "theta learns from all rows, so minibatches have nothing apart" if settings.theta.batch == "all" else ""
 
 
 SIGNAL_SHARE = Measure(
@@ -47,4 +51,5 @@ SIGNAL_SHARE = Measure(
     "mean square of the gradient that all minibatches have in common, over that of one, mean over parameters",
     "(1/d) sum_i <g_i>^2/<g_i^2>",
     _signal_share,
+    absent=_all_rows,
 )
