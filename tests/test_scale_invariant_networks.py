@@ -412,13 +412,7 @@ def test_a_run_there_and_back_is_no_gas_and_not_called_wrong():
     """On the way back r has the other sign, so that |w| follows another recursion."""
     case = {
         "model": {"name": "normalised-perceptron", "widths": [64, 6, 10]},
-        "theta": {
-            "dynamics": "sgd",
-            "constraint": "fixed-lr",
-            "learning_rate": 0.05,
-            "weight_decay": 0.05,
-            "batch": 16,
-        },
+        "theta": {"dynamics": "sgd", "learning_rate": 0.05, "weight_decay": 0.05, "batch": 16},
         "data": {"source": "digits", "rows": 200},
         "ensemble": {"replicas": 8},
         "run": {"steps": 40, "direction": "there-and-back"},
