@@ -268,7 +268,7 @@ def elsewhere():
     return {"Python": "another"}
 
 
-def edited(case, blocks):
+def edited(case, blocks, device):
     return {"move of x": "0" * 24}
 
 

@@ -126,7 +126,8 @@ def run(text, folder, axis=None, values=(), **how):
 
 
 def test_every_model_is_here():
-    assert MODELS.keys() == thermosim.MODELS.keys()
+    """But for networks without kernels: `test_networks_engine` and `test_network_measures` have some that diverge."""
+    assert MODELS.keys() == {name for name, model in thermosim.MODELS.items() if model.has_kernels}
 
 
 @pytest.mark.parametrize("name", MODELS)

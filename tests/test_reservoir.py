@@ -255,7 +255,7 @@ def test_weight_decay_stiffens_the_reservoir() -> None:
 def test_jackknife_of_an_autocorrelation() -> None:
     """Each of six replicas left out in turn, of every parameter and of all together."""
     noise = np.random.default_rng(5).standard_normal((30, 6, 2)).cumsum(axis=0)
-    (own, own_error), (mean, mean_error) = noise_module._autocorrelation(noise, np.array([1, 4]))
+    (own, own_error), (mean, mean_error) = noise_module.autocorrelation(noise, np.array([1, 4]))
 
     def ratio(some: np.ndarray, lag: int) -> list[np.ndarray]:
         top, below = (some[:-lag] * some[lag:]).mean(axis=0).sum(axis=0), (some**2).mean(axis=0).sum(axis=0)

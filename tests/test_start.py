@@ -22,4 +22,5 @@ def load(*paths):
 def test_cases_are_read_without_the_compiler():
     """But for those of a model in a file, which is compiled to be looked at."""
     paths = sorted((ROOT / "cases").rglob("*.toml"))
+    paths = [path for path in paths if 'source = "mnist"' not in path.read_text("utf-8")]  # which is fetched
     load(*[path for path in paths if "file" not in tomllib.loads(path.read_text("utf-8"))["model"]])

@@ -31,6 +31,7 @@ class Network:
     outputs: Callable[..., Any] | None = None
     features: Callable[..., dict[str, Any]] | None = None
     log_probability: Callable[..., Any] | None = None
+    expected: Callable[..., Any] | None = None  # the mean of the loss over its normals, where that is known
     normals: int = 0  # standard normal numbers of every row of a minibatch
     by_row: bool = True  # the loss is a mean of what each row has alone: rows may be taken in parts
 

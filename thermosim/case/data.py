@@ -127,6 +127,8 @@ def _level_faults(model: Model, settings: Settings, data: DataSection, folder: P
     levels = f"the components of model {model.name!r} are {low:g} or {high:g}"
     if data.source in ("gaussian", "mixture", "ring"):
         return [f"{key}: its rows are real numbers, but {levels}; use 'teacher', 'digits', or a file of your own."]
+    if data.encoding == encoding:  # makes nothing else: the rows need not be drawn to know
+        return []
     values = data_of(model, settings.model.constants, data, folder).values
     other = values[(values != low) & (values != high)]
     if not other.size:

@@ -80,11 +80,16 @@ class Probe:
         return minibatch_of_step(self.block, self.lane, self.data, drawn)
 
     def loss(self, theta: Mapping[str, Any], x: Any, y: Any) -> Any:
-        """Of these rows."""
+        """Of these rows, by which gradients are taken, too. Raises NotMeasured where it takes random numbers."""
         if self.network.normals:
             name = self.block.model_name
             raise NotMeasured(f"measure: the loss of {name!r} takes random numbers, so it has none of this kind.")
         return self.network.loss(theta, x, y)
+
+    def mean_loss(self, theta: Mapping[str, Any], x: Any, y: Any) -> Any:
+        """Of these rows, random numbers averaged over. Raises NotMeasured where the network does not know how."""
+        expected = self.network.expected
+        return self.loss(theta, x, y) if expected is None else expected(theta, x, y)
 
     @property
     def names(self) -> list[str]:

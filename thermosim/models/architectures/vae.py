@@ -56,6 +56,7 @@ def vae(constants: Values) -> Network:
         loss=loss,
         features=lambda parameters, x: {"latent": _through("encoder", parameters, constants, x)[:, :latent]},
         log_probability=log_probability,
+        expected=loss,
         normals=latent,
     )
 

@@ -51,11 +51,11 @@ def _no_components(model: Any, settings: Any) -> str:
 
 
 def _full_loss(probe: Any, theta: Mapping[str, Any]) -> Any:
-    return probe.over_rows(lambda x, y: probe.loss(theta, x, y))
+    return probe.over_rows(lambda x, y: probe.mean_loss(theta, x, y))
 
 
 def _test_loss(probe: Any, theta: Mapping[str, Any]) -> Any:
-    return probe.over_rows(lambda x, y: probe.loss(theta, x, y), test=True)
+    return probe.over_rows(lambda x, y: probe.mean_loss(theta, x, y), test=True)
 
 
 def _right(probe: Any, theta: Mapping[str, Any], test: bool) -> Any:
