@@ -1,5 +1,6 @@
 """What `info` says a run will take, against what it takes."""
 
+import gc
 import resource
 import time
 from pathlib import Path
@@ -69,6 +70,15 @@ def test_times_of_blocks_add_up_and_machines_share_them(trap, monkeypatch):
     spread = needs.on(4)
     assert spread.seconds == pytest.approx(needs.seconds / 4)
     assert spread.files == 2 * spread.tasks
+
+
+@pytest.fixture
+def no_other_litter():
+    """What other tests left in this process is not searched for garbage meanwhile: a user's process has none of it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def packaged_images():
@@ -199,6 +209,7 @@ def small_machine():
         (LEARNING, {"theta.batch": 10**12}, "at most 1,000,000"),
     ],
 )
+@pytest.mark.usefixtures("no_other_litter")
 def test_the_largest_sizes_are_refused_at_once_with_what_fits(text, changes, told, trap, tmp_path, small_machine):
     """Nothing of the size that is asked for is made or compiled: a gigabyte would take longer."""
 
