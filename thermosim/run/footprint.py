@@ -81,7 +81,7 @@ class Footprint:
         threads, engine = threads or os.cpu_count() or 1, engine_of(self.device, self.outline.engine)
         taken = engine.lanes_taken(self.outline.lane, lanes, threads)
         kept = min(self.frames, max(1.0, most_bytes // max(lanes * self.stored, 1e-300)))
-        chunk = min(kept, self.chunk, max(1.0, CHUNK_BYTES // (lanes * self.gathered)))
+        chunk = min(kept, self.chunk, max(1.0, CHUNK_BYTES // (taken * self.gathered)))
         opened = taken * engine.bytes_per_lane(self.outline.lane)
         always = opened + taken * self.sums + lanes * _STATUS
         always += _BLOCKS_KEPT * lanes * self.block + self.data

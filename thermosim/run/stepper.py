@@ -59,7 +59,8 @@ class Stepper:
         limits = limits_of_theta(outline.model.parameters, outline.settings.model.constants)
         self._guard = Guard(lanes, self.block.theta_rows, limits)
         watch = watch_of(outline, self.block, self._guard.limit)
-        self._lanes = engine_of(device, outline.engine).open(self.block, threads, tile_width, watch)
+        engine = engine_of(device, outline.engine)
+        self._lanes = engine.open(self.block, threads, tile_width, watch)
         self._recorder = Recorder(outline, self.block, self._lanes.pieces, self._lanes.watches)
         self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
         self.step = max(step, 0)  # that the state is at
@@ -74,6 +75,8 @@ class Stepper:
             self._recorder.restore(snapshot)
             self._lanes.restore_sums(snapshot, self._guard.status != 0)
         self._longest = longest_chunk(self.block)
+        taken = engine.lanes_taken(self.block, lanes, threads) / lanes  # frames of whole tiles may be gathered
+        self._frames_of_chunk = max(1, int(CHUNK_BYTES / max(1.0, self._recorder.bytes_per_frame * taken)))
         self._chunk = min(self._longest, max(1, int(_FIRST_CHUNK / (lanes * outline.moved))))
         self._seconds = min(_LONGEST_CHUNK, max(_CHUNK_SECONDS, self._lanes.shortest))
         fitting = min(most_bytes / max(self._recorder.stored_bytes_per_frame, 1e-300), 1e18)
@@ -94,8 +97,7 @@ class Stepper:
             self._go_on_warming(self.warm_up)
             return 0
         start, begin = self.step, time.perf_counter()
-        room = max(1, CHUNK_BYTES // max(1, self._recorder.bytes_per_frame))
-        room = min(room, self._most_frames - self._frames_gathered, self._lanes.most_frames)
+        room = min(self._frames_of_chunk, self._most_frames - self._frames_gathered, self._lanes.most_frames)
         stop = self._recorder.last_step_within(self.recorded, min(start + self._chunk, stop), room)
         self._advance_to(stop)
         elapsed = time.perf_counter() - begin
