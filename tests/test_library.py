@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -77,16 +78,22 @@ def test_whoever_is_told_to_install_this_gets_this():
     assert [path for path, text in texts.items() if wrong.search(text)] == []
     assert sum(b"thermosim-engine[" in text for text in texts.values()) > 5
     assert package_versions()["thermosim-engine"] == thermosim.__version__
+    assert f"\nversion: {thermosim.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder with what a wheel of this checkout installs, and the command."""
+    """A folder with what a wheel of an sdist of this checkout installs, and the command."""
     if not all(importlib.util.find_spec(tool) for tool in ("hatchling", "pip")):
         pytest.skip("needs hatchling and pip")
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
-    subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=True)
+    build = [sys.executable, "-m", "hatchling", "build", "-d", folder, "-t"]
+    subprocess.run([*build, "sdist"], cwd=ROOT, capture_output=True, text=True, check=True)
+    (source,) = folder.glob("thermosim_engine-*.tar.gz")
+    with tarfile.open(source) as archive:
+        archive.extractall(folder / "source", filter="data")
+    (unpacked,) = (folder / "source").iterdir()
+    subprocess.run([*build, "wheel"], cwd=unpacked, capture_output=True, text=True, check=True)
     (wheel,) = folder.glob("thermosim_engine-*.whl")
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-compile", "--target"]
     subprocess.run([*install, folder / "installed", wheel], capture_output=True, text=True, check=True)

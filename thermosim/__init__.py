@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from thermosim.model import Constant, Derived, Model, Observable, Parameter, Symmetry
     from thermosim.models import MODELS
     from thermosim.run.extend import extend
+    from thermosim.run.fork import fork
+    from thermosim.run.replay import replay
     from thermosim.run.resume import resume
     from thermosim.run.simulate import simulate
     from thermosim.storage.open import open_ensemble
@@ -34,8 +36,10 @@ __all__ = [
     "analysis",
     "check",
     "extend",
+    "fork",
     "load_case",
     "open_ensemble",
+    "replay",
     "resume",
     "simulate",
 ]
@@ -51,6 +55,8 @@ _HOME = {
     "check": "thermosim.checks.report",
     "open_ensemble": "thermosim.storage.open",
     "extend": "thermosim.run.extend",
+    "fork": "thermosim.run.fork",
+    "replay": "thermosim.run.replay",
     "resume": "thermosim.run.resume",
     "simulate": "thermosim.run.simulate",
     "Functional": "thermosim.ledger",

@@ -18,6 +18,7 @@ from thermosim.moves import THETA_MOVES, X_MOVES
 from thermosim.storage.summaries import RESULTS
 
 if TYPE_CHECKING:
+    from thermosim.case.run import RunSection
     from thermosim.case.settings import Settings
 
 __all__ = [
@@ -174,10 +175,11 @@ def recorded_names(record: RecordSection, recordable: Sequence[str], model: Mode
     return list(dict.fromkeys([*frame_names(record, recordable, model), *record.tables]))
 
 
-def filled_record(record: RecordSection, steps: int) -> tuple[RecordSection, list[str]]:
+def filled_record(record: RecordSection, run: RunSection) -> tuple[RecordSection, list[str]]:
     """The section with the defaults that depend on other keys, and faults of options that nothing uses."""
-    every = record.every if record.every is not None else max(1, steps // 100)
-    defaults = {"first": record.first, "every": every, "storage": record.storage, "bins": 100, "lags": 20}
+    every = record.every if record.every is not None else max(1, (run.steps - run.first_step) // 100)
+    first = record.first or run.first_step
+    defaults = {"first": first, "every": every, "storage": record.storage, "bins": 100, "lags": 20}
     tables, faults = {}, []
     for name, table in record.tables.items():
         for key, kind in _OPTIONS.items():
@@ -187,7 +189,7 @@ def filled_record(record: RecordSection, steps: int) -> tuple[RecordSection, lis
                 faults.append(f"record.{name}.{key} = {value!r}: belongs to {kind!r}, which is not kept; {remedy}.")
         missing = {key: value for key, value in defaults.items() if getattr(table, key) is None}
         tables[name] = table.model_copy(update=missing)
-    return record.model_copy(update={"every": every, "tables": tables}), faults
+    return record.model_copy(update={"first": first, "every": every, "tables": tables}), faults
 
 
 def record_faults(model: Model, settings: Settings) -> list[str]:

@@ -13,6 +13,7 @@ from thermosim.case import data, engine, irreversibility, theta, x
 from thermosim.case.faults import unknown, worded
 from thermosim.case.model import resolved_model
 from thermosim.case.record import RecordTable, filled_record, record_faults, size_faults
+from thermosim.case.run import first_step_faults
 from thermosim.case.settings import SECTIONS, Settings
 from thermosim.case.theta import ThetaSection
 from thermosim.model import Model
@@ -56,7 +57,7 @@ def settings_of(raw: Mapping[str, Any], model: Model, known: Known | None = None
     if faults:
         return None, faults
     sections["engine"] = engine.with_name(model, sections.get("engine"))
-    sections["record"], unused = filled_record(sections["record"], sections["run"].steps)
+    sections["record"], unused = filled_record(sections["record"], sections["run"])
     return Settings(model_settings, **sections), unused
 
 
@@ -82,7 +83,8 @@ def combination_faults(model: Model, settings: Settings, folder: Path) -> list[s
         return [f"ensemble.added = {ensemble.added}: these are all of {ensemble.replicas} replicas; some came before."]
     if wrong_engine := engine.faults(model, settings):
         return wrong_engine
-    faults = theta.faults(model, settings, folder) + x.faults(model, settings, folder)
+    faults = first_step_faults(model, settings)
+    faults += theta.faults(model, settings, folder) + x.faults(model, settings, folder)
     faults += data.faults(model, settings, folder) + record_faults(model, settings)
     if settings.irreversibility is not None:
         faults += irreversibility.faults(model, settings, settings.irreversibility)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import sys
@@ -15,44 +16,21 @@ import typer
 from typer.exceptions import TyperException
 
 from thermosim.cli.exits import Exit, explained
-from thermosim.cli.streams import close_what_is_broken, flush_streams, open_streams
-
-app = typer.Typer(
-    name="thermosim",
-    help="Learning as a thermodynamic process: run a case, check it against exact results, plot it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+from thermosim.cli.options import (
+    Check,
+    Device,
+    Force,
+    Plot,
+    Scheduler,
+    Seal,
+    Sets,
+    Threads,
+    Virtual,
+    Workers,
+    app,
+    overrides,
 )
-
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", min=1, help="Threads (of each worker, if any); default all."),
-]
-Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, max=4096, help="Run in so many worker processes on this machine.")
-]
-Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Run on a dask cluster, as in tcp://10.0.0.1:8786.")
-]
-Virtual = Annotated[
-    bool, typer.Option("--virtual", help="Leave frames in their segments; the file holds views of them, not a copy.")
-]
-Device = Annotated[
-    str,
-    typer.Option("--device", metavar="NAME", help="cpu, cuda (every card), cuda:1, or auto. The numbers are the same."),
-]
-Seal = Annotated[
-    float | None, typer.Option("--seal-every", min=0.01, help="Seal at least every so many seconds; default 60.")
-]
-Check = Annotated[bool, typer.Option("--check/--no-check", help="Compare with exact results at the end.")]
-Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the model's picture at the end.")]
-Force = Annotated[bool, typer.Option("--force", help="Run also what memory or disk cannot hold.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the case, as in --set run.steps=1000."),
-]
+from thermosim.cli.streams import close_what_is_broken, flush_streams, open_streams
 
 
 def _show_version(wanted: bool) -> None:
@@ -122,6 +100,7 @@ def _command(arguments: list[str]) -> int:
 
 @functools.cache
 def _parser() -> Any:
+    importlib.import_module("thermosim.cli.again")  # registers commands that come after those here
     return typer.main.get_command(app)
 
 
@@ -162,7 +141,7 @@ def run(
     from thermosim.case.load import load_case
     from thermosim.cli import terminal
 
-    loaded = load_case(case, _overrides(sets))
+    loaded = load_case(case, overrides(sets))
     target = output or Path(case.stem + ".h5")
     model = loaded.folder / (loaded.settings.model.file or ".")
     if os.path.realpath(target) in map(os.path.realpath, (case, model)):
@@ -272,7 +251,7 @@ def info(
     """What it is, how big, how long; of an ensemble also whether its checksums agree."""
     from thermosim.cli import listings
 
-    raise typer.Exit(listings.info(target, _overrides(sets), workers, trial, device))
+    raise typer.Exit(listings.info(target, overrides(sets), workers, trial, device))
 
 
 @app.command()
@@ -291,7 +270,7 @@ def torture(
     from thermosim.case.load import load_case
     from thermosim.cli import terminal
 
-    load_case(case, _overrides(sets))
+    load_case(case, overrides(sets))
     changes = [part for item in sets or [] for part in ("--set", item)]
     raise typer.Exit(terminal.torture([str(case), *changes], folder, kills, 60.0 * minutes, seed))
 
@@ -307,7 +286,7 @@ def models(
     """
     from thermosim.cli import listings
 
-    raise typer.Exit(listings.models(name, _overrides(sets)))
+    raise typer.Exit(listings.models(name, overrides(sets)))
 
 
 @app.command()
@@ -355,19 +334,3 @@ def schema(
     else:
         from thermosim.case.schema import json_schema as described
     print(json.dumps(described(), indent=2))
-
-
-def _overrides(sets: list[str] | None) -> dict[str, Any]:
-    """KEY=VALUE pairs; a value is TOML, or else a string."""
-    import tomllib
-
-    pairs: dict[str, Any] = {}
-    for item in sets or []:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"{item!r}: expected KEY=VALUE, as in --set run.steps=1000.", param_hint="--set")
-        try:
-            pairs[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            pairs[key.strip()] = value.strip()
-    return pairs

@@ -70,6 +70,43 @@ def extend(file: Path, steps: int, replicas: int, after: After, how: Mapping[str
     return _with_progress(f"extending {file} by {' and '.join(by)}", file, work, after, True)
 
 
+def replay(file: Path, replica: int, output: Path, overwrite: bool, what: Mapping[str, Any]) -> Exit:
+    """Make one replica again with a progress line, and say how it compares with the file."""
+    from rich.markup import escape
+
+    from thermosim.run.execution import Interrupted
+    from thermosim.run.replay import replay as again
+    from thermosim.storage.claim import refuse_what_is_there
+
+    refuse_what_is_there(output, overwrite, [file])
+    console = make_console()
+    try:
+        ds = _live(lambda report: again(file, replica, report=report, **what))
+    except Interrupted as stop:
+        console.print(f"{stop}.")
+        return Exit.INTERRUPTED
+    ds.to_netcdf(output, engine="h5netcdf")
+    steps = ds["step"].values
+    told = f"replica {replica}: {len(steps):,} frames, steps {steps[0]:,} to {steps[-1]:,}; {ds.attrs['replayed']}"
+    console.print(escape(told))
+    console.print(f"[bold]{escape(str(output))}[/bold] opens with xarray.open_dataset")
+    return Exit.FINE
+
+
+def fork(
+    file: Path, step: int, sets: Mapping[str, Any], output: Path, overwrite: bool, after: After, how: Mapping[str, Any]
+) -> Exit:
+    """Go on from a frame with changed keys and the same noise."""
+    from thermosim.run.fork import fork as twin
+
+    keys = ", ".join(f"{key} = {value!r}" for key, value in sets.items()) or "nothing changed"
+
+    def work(report: Any) -> Any:
+        return twin(file, step, output, sets, report=report, overwrite=overwrite, **how)
+
+    return _with_progress(f"{file.name} from step {step:,}, {keys}", output, work, after, overwrite)
+
+
 def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed: int) -> Exit:
     """Kill runs, and print what came of it."""
     from collections import Counter
@@ -242,10 +279,10 @@ def _done_line(ds: Any, output: Path, seconds: float) -> str:
 
     settings = settings_of(ds)
     replicas = int(np.prod(ds.status.shape))
-    work = replicas * settings.run.steps
+    steps = settings.run.steps - settings.run.first_step
+    work = replicas * steps
     return (
-        f"{replicas:,} replicas x {settings.run.steps:,} steps in {seconds:.1f} s; "
-        f"{output} ({size_text(output.stat().st_size)})"
+        f"{replicas:,} replicas x {steps:,} steps in {seconds:.1f} s; {output} ({size_text(output.stat().st_size)})"
         if work
         else ""
     )

@@ -31,6 +31,7 @@ class Block:
     replicas: int  # of every point of the sweep
     first_replica: int  # of these lanes, counted over the whole case: the address of their noise
     seed: int
+    first_step: int  # that it begins at
     steps: int
     model_name: str
     model_source: str  # text of a user's model

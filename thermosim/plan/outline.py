@@ -68,6 +68,15 @@ class Outline:
         return self.settings.run.steps
 
     @property
+    def first_step(self) -> int:
+        """The step that it begins at."""
+        return self.settings.run.first_step
+
+    def made_by(self, step: int) -> int:
+        """Steps that are made once this one is reached; -1 is before the start."""
+        return max(step - self.first_step, 0)
+
+    @property
     def warm_up(self) -> int:
         """Moves of x before step 0."""
         return self.settings.x.start.warm_up if self.settings.x else 0
@@ -75,7 +84,7 @@ class Outline:
     @property
     def steps_to_make(self) -> float:
         """Steps, and a warm-up as so many steps of tau moves."""
-        return self.steps + (self.warm_up / self.settings.of_x.tau if self.warm_up else 0.0)
+        return self.made_by(self.steps) + (self.warm_up / self.settings.of_x.tau if self.warm_up else 0.0)
 
     @property
     def lanes(self) -> int:
@@ -165,6 +174,7 @@ class Outline:
             replicas=self.replicas,
             first_replica=self.first_replica + first_lane,
             seed=settings.ensemble.seed,
+            first_step=self.first_step,
             steps=self.steps,
             model_name=self.model.name,
             model_source=self.model_source,

@@ -58,7 +58,7 @@ def _initial_theta(outline: Outline, block: Block) -> np.ndarray:
     if model.initial_theta and block.theta.learns and not isinstance(theta.initial, Mapping):
         return _named_start(outline, block)
     if block.theta.prescribed or not model.learns:
-        return np.repeat(block.timetable.theta_values(0, 0).T, block.lanes, axis=1)
+        return np.repeat(block.timetable.theta_values(block.first_step, block.first_step).T, block.lanes, axis=1)
     center = theta_of(model, block.model_constants, theta.initial or {})[:, None]
     spread = _spread(outline)[:, None]
     if not np.any(spread):

@@ -83,7 +83,7 @@ def needs_of_case(case: Case, seconds: float = 1.5, trial: bool = True, device: 
     at_once, here = min(weight.lanes, lanes_at_once(hungriest, devices=devices)), machine.memory()
     fits = max(takes.running(math.ceil(takes.cohort)) for takes in weight.takes) + BYTES_OF_KERNELS <= here.free
     return Needs(
-        replica_steps=float(sum(block.lanes * block.steps for block in blocks)),
+        replica_steps=float(sum(block.lanes * block.made_by(block.steps) for block in blocks)),
         seconds=_seconds(blocks, seconds, devices) if trial and fits else math.nan,
         threads=os.cpu_count() or 1,
         cards=0 if devices[0] == "cpu" else len(devices),
@@ -133,8 +133,9 @@ def seconds_per_replica_step(block: Outline, seconds: float, devices: tuple[str,
     lanes = cohorts.lanes_of(few.replicas, 0, min(wanted, few.lanes // few.replicas * of_point))[1]
     stepper = Stepper(few, 0, lanes, threads=threads, warm_up=False, device=devices[0])
     try:
-        while stepper.recorded < 0 or (stepper.step < block.steps and stepper.step <= 1):  # first touch of memory
-            stepper.advance_chunk(min(2, block.steps))
+        touched = min(few.first_step + 2, block.steps)  # memory, for the first time
+        while stepper.step < touched:
+            stepper.advance_chunk(touched)
         steps, begin = 0, time.perf_counter()
         while stepper.step < block.steps and (time.perf_counter() - begin < seconds or not steps):
             steps += stepper.advance_chunk(block.steps)

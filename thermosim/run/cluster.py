@@ -53,7 +53,7 @@ def run(case: Case, blocks: list[Outline], parts: Parts, execution: Execution, s
     """
     if execution.workers is not None and (few := workers_for(blocks, execution.workers)) < execution.workers:
         sentence = f"{few} workers instead of {execution.workers}: there is no work, or no processor, for more."
-        Clock(execution.report, sum(block.lanes * block.steps for block in blocks)).note(sentence)
+        Clock(execution.report, sum(block.lanes * block.made_by(block.steps) for block in blocks)).note(sentence)
         execution = replace(execution, workers=few)
     with connected(execution, stop) as (client, mend):
         _Coordinator(client, mend, case, blocks, parts, execution, stop).run()
@@ -75,7 +75,7 @@ class _Coordinator:
         self._client, self._mend, self._stop = client, mend, stop
         self._case, self._blocks, self._parts = case, blocks, parts
         self._execution = execution
-        self._clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
+        self._clock = Clock(execution.report, sum(block.lanes * block.made_by(block.steps) for block in blocks))
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._running: dict[Any, Task] = {}
         self._waiting: deque[Task] = deque()
@@ -176,7 +176,7 @@ class _Coordinator:
         pieces = []
         for block in self._blocks:
             for first, lanes, step in frontier(self._parts.manifest, block.number, block.lanes):
-                self._clock.skip(lanes * max(step, 0))
+                self._clock.skip(lanes * block.made_by(step))
                 if step < block.steps:
                     pieces.append((block.number, first, lanes, step))
         self._lanes = sum(lanes for _, _, lanes, _ in pieces)

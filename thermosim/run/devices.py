@@ -35,7 +35,7 @@ def chosen(device: str, blocks: Sequence[Outline], whole: bool = False) -> str:
 
 def why_processor(blocks: Sequence[Outline], whole: bool = False) -> str:
     """Why "auto" leaves a run to the processor: part of a sentence; nothing where it takes the cards."""
-    if sum(block.lanes * block.steps * _cost(block) for block in blocks) < _WORTH_A_KERNEL:
+    if sum(block.lanes * block.made_by(block.steps) * _cost(block) for block in blocks) < _WORTH_A_KERNEL:
         return "a processor takes no longer than a kernel for a card is compiled"
     if faults := faults_of_cards("cuda", blocks[0].engine):
         return faults[0].partition(": ")[2].partition("; or use --device cpu")[0].partition("; use --device cpu")[0]

@@ -197,12 +197,12 @@ def _run_here(case: Case, blocks: list[Outline], parts: Parts, execution: Execut
 
     devices = devices_of(execution.device, blocks[0].engine)
     threads = max(1, (execution.threads or os.cpu_count() or 1) // len(devices))
-    clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
+    clock = Clock(execution.report, sum(block.lanes * block.made_by(block.steps) for block in blocks))
     missing = []
     for block in blocks:
         most = execution.lanes_at_once or lanes_at_once(block, threads, devices=devices)
         for first, lanes, step in frontier(parts.manifest, block.number, block.lanes):
-            clock.skip(lanes * max(step, 0))
+            clock.skip(lanes * block.made_by(step))
             if step < block.steps:
                 of_device = min(most, lanes_of_card(lanes, len(devices)))
                 missing += [(block, *run, step) for run in runs_of_lanes(block, first, lanes, of_device)]
@@ -290,7 +290,7 @@ def _run_part(
 def _in_memory(case: Case, blocks: list[Outline], manifest: Manifest, execution: Execution) -> xr.Dataset:
     """The same without a file: what would have been sealed is put together at the end."""
     threads = execution.threads or os.cpu_count() or 1
-    clock = Clock(execution.report, sum(block.lanes * block.steps for block in blocks))
+    clock = Clock(execution.report, sum(block.lanes * block.made_by(block.steps) for block in blocks))
     memory, whole = RamSegments(manifest), replace(execution, segment_seconds=math.inf)
     device = devices_of(execution.device, blocks[0].engine)[0]
 

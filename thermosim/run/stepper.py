@@ -62,8 +62,10 @@ class Stepper:
         engine = engine_of(device, outline.engine)
         self._lanes = engine.open(self.block, threads, tile_width, watch)
         self._recorder = Recorder(outline, self.block, self._lanes.pieces, self._lanes.watches)
-        self.recorded = step  # the last step whose frame, if it is due, has been taken: -1 before that of step 0
-        self.step = max(step, 0)  # that the state is at
+        self.recorded = (
+            step  # the last step whose frame, if it is due, has been taken: -1 before that of the first step
+        )
+        self.step = max(step, outline.first_step)  # that the state is at
         state = snapshot or initial_state(outline, first_lane, lanes)
         self.warm_up: WarmUp | None = None  # as long as it goes on
         if snapshot is None and warm_up and outline.warm_up:
@@ -108,7 +110,7 @@ class Stepper:
     def _go_on_warming(self, warm_up: WarmUp) -> None:
         warm_up.advance_chunk(self._seconds)
         if warm_up.done:
-            self._lanes.restore(warm_up.state(), 0)
+            self._lanes.restore(warm_up.state(), self.step)
             warm_up.close()
             self.warm_up = None
 
