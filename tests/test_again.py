@@ -204,6 +204,7 @@ def test_the_commands(machine, folder, monkeypatch, capsys):
     code, said = call("replay", "machine.h5", "--replica", "2", "--steps", "ten")
     assert code == 2
     assert "expected A:B" in said.err
-    code, said = call("fork", "machine.h5", "--at", "20", "--set", "theta.learning_rate=0.04", "-o", "fork.h5", "--no-plot")
+    changed = ["--set", "theta.learning_rate=0.04", "-o", "fork.h5", "--no-plot"]
+    code, said = call("fork", "machine.h5", "--at", "20", *changed)
     assert code == 0
     assert "40 replicas x 40 steps" in said.out
