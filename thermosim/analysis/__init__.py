@@ -20,6 +20,7 @@ from thermosim.analysis.feedback import feedback_efficacy
 from thermosim.analysis.free_energy import free_energy
 from thermosim.analysis.fresh_work import work_of_fresh_samples
 from thermosim.analysis.gradient_noise import noise_statistics
+from thermosim.analysis.handover import reduced_potentials, table, to_arviz, work_values
 from thermosim.analysis.ideal_gas import (
     drift,
     free_energy_maps,
@@ -113,17 +114,21 @@ __all__ = [
     "probe_inputs",
     "radius_fluctuations",
     "radius_transient",
+    "reduced_potentials",
     "relaxation",
     "retrace",
     "rotation",
     "routes",
     "sphere_entropy",
+    "table",
     "thermodynamics",
     "theta_fluctuation_theorem",
+    "to_arviz",
     "training",
     "unbiased_cka",
     "unbiased_hsic",
     "update_energy",
     "work_and_heat",
     "work_of_fresh_samples",
+    "work_values",
 ]
