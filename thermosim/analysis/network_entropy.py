@@ -9,12 +9,14 @@
     clausius      integral of dU/T along the learning rate, + (D-1) ln r, from the first of each row on: differences
 
 In many dimensions the nearest weights of one run are those of the frame before or after (`adjacent`, the share for
-which this is so), so the first is the second up to a constant, and knows how far steps go, not how wide the law is. Its
-differences are an entropy's only where Clausius' integral has the same ones: sigma may be such that they are by chance.
-All contain (D-1) ln r, from which alone the Maxwell relations between S and the weight decay follow. So `slope` is
-d(S - (D-1) ln r)/d ln(learning rate) over D - 1, by least squares and in the mean over other axes, its error by the
-jackknife over replicas; of an ideal gas of constant sigma it is 1/2, of the displacement 1. `verdict`, an attribute,
-says in a sentence what was found.
+which this is so), so the first is the second up to a constant, and knows how far steps go, not how wide the law is. The
+constant is that of the chart, whose late angles are stretched by 1/|x_(k..D)|: for each weight half the logarithm of
+the mean of D/(D-k) over its geometric mean, (1/2) [ln(ln D + gamma) - 1], where steps are isotropic and w anywhere,
+less where they are not. Differences of it are an entropy's only where Clausius' integral has the same ones: sigma may
+be such that they are by chance. All contain (D-1) ln r, from which alone the Maxwell relations between S and the weight
+decay follow. So `slope` is d(S - (D-1) ln r)/d ln(learning rate) over D - 1, by least squares and in the mean over
+other axes, its error by the jackknife over replicas; of an ideal gas of constant sigma it is 1/2.
+`verdict`, an attribute, says in a sentence what was found.
 
 Source: I. Sadrtdinov et al., arXiv:2511.07308, Eq. 101, and its code.
 """
