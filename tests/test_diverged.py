@@ -97,6 +97,7 @@ MODELS = {
     "network-energy": (learning("network-energy", "dimension = 2\nhidden = 3"), *ABSURD),
     "linear-regression": (loss("linear-regression"), *RATE),
     "logistic-regression": (loss("logistic-regression", "", CLASSES), *ABSURD),
+    "squared-cosine": (loss("squared-cosine", "inputs = 2"), *ABSURD),
     "softmax-regression": (loss("softmax-regression", "", CLASSES), *ABSURD),
     "multilayer-perceptron": (loss("multilayer-perceptron", "widths = [1, 3, 1]\nactivation = 'tanh'"), *RATE),
     "deep-linear": (loss("deep-linear", "widths = [2, 3, 1]\nembedding = [[1.0], [0.5]]"), *RATE),

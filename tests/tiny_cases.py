@@ -451,6 +451,12 @@ _LOSSES = {
     "logistic regression": _case(
         {"name": "logistic-regression", "inputs": 2, "bias": "yes"}, _sgd(), None, {"file": "sides.csv"}
     ),
+    "squared cosine": _case(
+        {"name": "squared-cosine", "inputs": 2},
+        _sgd(constraint="fixed-sphere", radius=2.0, initial={"w": [1.0, 0.5]}),
+        None,
+        _PLANE,
+    ),
     "softmax regression": _case(
         {"name": "softmax-regression", "inputs": 2, "classes": 3, "bias": "yes"}, _sgd(), None, {"file": "classes.csv"}
     ),

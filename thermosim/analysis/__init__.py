@@ -13,6 +13,7 @@ from thermosim.analysis.alignment import (
 from thermosim.analysis.alignment_growth import alignment_growth
 from thermosim.analysis.canonical_law import canonical_law
 from thermosim.analysis.comparison import Comparison, judge
+from thermosim.analysis.direction_law import direction_law
 from thermosim.analysis.entropic_loss import entropic_loss_order
 from thermosim.analysis.entropic_parts import entropic_parts
 from thermosim.analysis.entropy import angle_entropy, cap_entropy
@@ -39,6 +40,7 @@ from thermosim.analysis.machine import machines
 from thermosim.analysis.matrix_balance import matrix_balance
 from thermosim.analysis.memorised_information import data_processing, dataset_information, memory
 from thermosim.analysis.network_alignment import alignment_in_time, network_alignment, probe_inputs
+from thermosim.analysis.network_entropy import network_entropy
 from thermosim.analysis.network_gas import network_gas
 from thermosim.analysis.network_noise import network_noise
 from thermosim.analysis.orbit import orbit, orbit_of_loss
@@ -74,6 +76,7 @@ __all__ = [
     "data_processing",
     "dataset_information",
     "detailed",
+    "direction_law",
     "drift",
     "entropic_loss_order",
     "entropic_parts",
@@ -102,6 +105,7 @@ __all__ = [
     "mutual_nearest_neighbours",
     "naive_reservoir",
     "network_alignment",
+    "network_entropy",
     "network_gas",
     "network_noise",
     "noise_statistics",

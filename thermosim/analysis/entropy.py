@@ -41,6 +41,7 @@ from scipy.spatial import cKDTree
 from thermosim.exact import von_mises_fisher
 
 __all__ = [
+    "EULER_GAMMA",
     "NO_NOISE",
     "Noise",
     "angle_entropy",
@@ -56,6 +57,7 @@ __all__ = [
     "log_determinant_variance",
     "normal_entropy",
     "singleton_fraction",
+    "spherical_angles",
 ]
 
 _FEWEST = 60  # replicas for a symmetric interval
@@ -100,7 +102,7 @@ def cap_entropy(samples: np.ndarray) -> float:
 def angle_entropy(samples: np.ndarray) -> float:
     """The same by the source's spherical angles, with its scale step. Samples (N, d), nats."""
     number, dimension = samples.shape
-    angles = _spherical_angles(samples)
+    angles = spherical_angles(samples)
     scale = angles.std(0)
     degrees = dimension - 1
     constant = np.log(number - 1) - special.gammaln(degrees / 2 + 1) + degrees / 2 * np.log(np.pi) + EULER_GAMMA
@@ -255,7 +257,7 @@ def log_cap_fraction(dimension: int, half_sine_square: np.ndarray) -> np.ndarray
     return np.where(half_sine_square < 0.5, near, np.log1p(-fraction / 2))
 
 
-def _spherical_angles(samples: np.ndarray) -> np.ndarray:
+def spherical_angles(samples: np.ndarray) -> np.ndarray:
     """a_k = atan2(|x_(k+1..d)|, x_k); the last is atan2(x_d, x_(d-1)) in (-pi, pi]. (N, d) -> (N, d-1)."""
     tails = np.sqrt(np.cumsum(np.square(samples[:, ::-1]), axis=1))[:, ::-1]
     angles = np.arctan2(tails[:, 1:], samples[:, :-1])

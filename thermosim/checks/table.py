@@ -11,7 +11,7 @@ import xarray as xr
 from thermosim.analysis.comparison import Comparison
 from thermosim.case.engine import of_networks
 from thermosim.case.settings import Settings
-from thermosim.checks import driven, ideal_gas, learning, networks
+from thermosim.checks import direction_law, driven, ideal_gas, learning, networks
 from thermosim.model import Model
 from thermosim.models import MODELS
 
@@ -32,6 +32,7 @@ class Check:
 
 CHECKS: dict[str, Check] = {
     "isotropic-sphere": Check(ideal_gas.check, ideal_gas.advice),
+    "squared-cosine": Check(direction_law.check, direction_law.advice),
     "harmonic-trap": Check(driven.check, driven.advice),
     "rotational-trap": Check(driven.check, driven.advice),
     "two-beads": Check(driven.check, driven.advice),

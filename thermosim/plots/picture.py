@@ -25,7 +25,7 @@ from thermosim.checks.admission import (
 )
 from thermosim.checks.table import LEARNS, NETWORKS, row_of
 from thermosim.model import Model
-from thermosim.plots import driven, ideal_gas, learning, networks, recorded, style
+from thermosim.plots import direction_law, driven, ideal_gas, learning, networks, recorded, style
 from thermosim.storage import StorageError
 
 __all__ = ["PICTURES", "is_picture", "picture", "save"]
@@ -34,6 +34,7 @@ _MARK = "drawn by thermosim"  # in the metadata of every picture
 
 PICTURES: dict[str, Callable[[xr.Dataset], Figure]] = {
     "isotropic-sphere": ideal_gas.figure,
+    "squared-cosine": direction_law.figure,
     "harmonic-trap": driven.figure,
     "rotational-trap": driven.figure,
     "two-beads": driven.figure,
