@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.models.architectures.measures import MEASURES
+from thermosim.models.architectures.measures import MEASURES, no_test
 from thermosim.models.latent_rules import layer_shapes
 from thermosim.models.made import support
 from thermosim.models.network_books import booked_by_group
@@ -83,8 +83,12 @@ def _network(constants: Values) -> Network:
     return vae(constants)
 
 
-def _surprisal(probe: Any, theta: Mapping[str, Any]) -> Any:
-    return probe.over_rows(lambda x, y: -probe.network.log_probability(theta, x).mean())
+def _surprisal(probe: Any, theta: Mapping[str, Any], test: bool = False) -> Any:
+    return probe.over_rows(lambda x, y: -probe.network.log_probability(theta, x).mean(), test)
+
+
+def _test_surprisal(probe: Any, theta: Mapping[str, Any]) -> Any:
+    return _surprisal(probe, theta, test=True)
 
 
 def _validate(constants: Values, settings: Any) -> list[str]:
@@ -135,6 +139,14 @@ MODEL = booked_by_group(
         measures=(
             *MEASURES,
             Measure("data_surprisal", "nat", "mean of -ln p(x) over all data", "<-ln p_theta(x)>_B", _surprisal),
+            Measure(
+                "test_surprisal",
+                "nat",
+                "mean of -ln p(x) over the rows kept from learning",
+                "<-ln p_theta(x)>_test",
+                _test_surprisal,
+                absent=no_test,
+            ),
         ),
     )
 )

@@ -55,12 +55,16 @@ def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
     noisy = machine.evaluator.noisy  # then the loss is a bound of -ln p
     names = [name for name in ("data_surprisal", "full_loss", "minibatch_loss") if name in ds]
     names = names[: 2 if noisy else 1]
+    held_out = {"data_surprisal": "test_surprisal", "full_loss": "test_loss"}.get(names[0] if names else "")
+    names += [held_out] if held_out in ds else []
     if not names or ds.sizes["step"] < 2:
         return None
     words = {
         "data_surprisal": r"$-\ln p$ of all data",
         "full_loss": "loss of all data",
         "minibatch_loss": "loss of a minibatch",
+        "test_surprisal": r"$-\ln p$ of rows held out",
+        "test_loss": r"rows held out",
     }
 
     def draw(panel: Axes) -> None:
