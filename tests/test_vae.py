@@ -149,8 +149,8 @@ def test_steps_take_noise_at_its_addresses(tmp_path):
     np.testing.assert_allclose(ds.test_loss[2], one.evaluator.data_gradient(test, one.theta(2))[0], rtol=1e-9)
 
 
-def test_larger_latents_are_refused(tmp_path):
+def test_larger_latents_have_no_surprisal_to_record(tmp_path):
     path = tmp_path / "case.toml"
     path.write_text(CASE)
-    with pytest.raises(thermosim.CaseError, match="1 or 2 dimensions"):
+    with pytest.raises(thermosim.CaseError, match="3 dimensions is known between bounds only"):
         thermosim.load_case(path, {"model.latent": 3})

@@ -64,16 +64,18 @@ def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
         "full_loss": "loss of all data",
         "minibatch_loss": "loss of a minibatch",
         "test_surprisal": r"$-\ln p$ of rows held out",
-        "test_loss": r"rows held out",
+        "test_loss": "loss of rows held out",
     }
 
+    several = len(names) > 1
+
     def draw(panel: Axes) -> None:
-        for name, look in zip(names, (style.WORK, style.HEAT)):
+        for name, look in zip(names, (style.WORK, style.HEAT, style.ENERGY)):
             some = ds[name].isel(step=slice(int(name == "minibatch_loss"), None))  # the first has none yet
             style.band(
-                panel, some["step"], some.transpose("step", "replica").values, look, words[name] if noisy else ""
+                panel, some["step"], some.transpose("step", "replica").values, look, words[name] if several else ""
             )
-        what = "of a minibatch" if names[0] == "minibatch_loss" else "of all data"
+        what = "" if several else "of a minibatch" if names[0] == "minibatch_loss" else "of all data"
         panel.set(xlabel="step", ylabel=label("loss" if noisy else rf"$\langle-\ln p_\theta\rangle$ {what}", "nat"))
         legend(panel)
 
