@@ -3,7 +3,8 @@
     p(x) = int dz N(z; 0, 1) exp(l(z)),   l(z) = ln p(x|z);   p_b(z) ~ N(z; 0, 1) exp(b l(z)),   0 = b_0 < ... < b_n = 1
 
 The protocol b drives z in the energy -ln N(z) - b l(z) at temperature 1: jumps of b do the work
-W = -sum (b_k - b_(k-1)) l(z_(k-1)), each followed by a move that leaves p_(b_k) invariant. The equality of Jarzynski, with dF = -ln p(x), reads
+W = -sum (b_k - b_(k-1)) l(z_(k-1)), each followed by a move that leaves p_(b_k) invariant. The equality
+of Jarzynski, with dF = -ln p(x), reads
 
     <exp(-W)> = p(x),            z_0 from the prior             E ln mean exp(-W)  <=  ln p(x)       (mean of chains)
     <exp(-W_reverse)> = 1/p(x),  z_n from p(z|x), b backwards   E -ln mean exp(-W_reverse)  >=  ln p(x)

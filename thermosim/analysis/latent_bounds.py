@@ -1,8 +1,8 @@
 """ln p(x) and L-info of variational autoencoders with a latent of any dimension, between bounds (`annealed_sampling`).
 
 Every replica simulates x with their latents z, exact samples of p(z|x), so that ln p_r(x_r) under its own theta has
-both bounds; under other replicas' theta z is unknown, and only the lower one is to be had. With P_s(x) = mean exp(-W) of
-forward chains under theta_s, an unbiased estimate of p_s(x), and averages over replicas r and their x,
+both bounds; under other replicas' theta z is unknown, and only the lower one is to be had. With P_s(x) = mean exp(-W)
+of forward chains under theta_s, an unbiased estimate of p_s(x), and averages over replicas r and their x,
 
     < ln P_r(x_r) - ln (1/R) sum_s P_s(x_r) >  <=  L-info
     L-info  <=  < -ln mean exp(-W_reverse) - ln mean_{s != r} P_s(x_r) >

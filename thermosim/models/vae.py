@@ -11,8 +11,8 @@ negatives, the same for all rows.
 ln p(x) is the sum over `nodes` equally spaced z in each dimension, from -6 to 6, with weights in proportion to
 exp(-z^2/2) that add up to 1: the trapezoidal rule, whose error falls exponentially once the spacing is below the width
 of p(z|x); Gauss-Hermite nodes resolve that worse, the more x tells of z. The law by the rule is normalised whatever the
-spacing. What the rule lacks is seen by twice as many nodes (`analysis.latent_rule`). Of a larger latent ln p(x) is known
-between bounds, by annealed importance sampling (`analysis.latent_bounds`).
+spacing. What the rule lacks is seen by twice as many nodes (`analysis.latent_rule`). Of a larger latent ln p(x) is
+known between bounds, by annealed importance sampling (`analysis.latent_bounds`).
 
 Encoder and decoder have the hidden layers of `hidden`, the decoder in reverse order; group encoder_l or decoder_l of
 theta has shape (out, in + 1), biases last. Named starts are those of `multilayer_perceptron`.
