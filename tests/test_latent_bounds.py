@@ -109,7 +109,7 @@ def test_slope_of_a_decoder_is_its_finite_difference(ensemble):
 
 
 def test_bounds_hold_what_the_rule_for_the_integral_gives(ensemble):
-    """Entropy of x and L-info, of a latent of two dimensions, by sums over all x. Of L-info only the order is tested."""
+    """Entropy of x and L-info, of a latent of two dimensions, by sums over all x. Of L-info the order only."""
     last = ensemble.isel(step=[-1])
     (machine,) = machines(last)
     found = latent_bounds(ensemble, replicas=24, samples=32, chains=4, jumps=30)
