@@ -238,7 +238,7 @@ def test_an_older_case_has_no_test_rows(folder):
         ({"data": {"source": "mixture", "centers": [[0.0] * 4] * 3, "test": 0.5}}, "give their number, such as 1000"),
         (
             {"model": {"name": "gaussian"}, "data": {"source": "gaussian", "test": 9}, "x.dynamics": "exact"},
-            "is for losses of inputs and targets",
+            "is for losses of inputs and targets, and for networks",
         ),
     ],
 )

@@ -106,6 +106,7 @@ batch = 3
 [data]
 source = "teacher"
 rows = 32
+test = 20
 [data.teacher]
 decoder_2 = 0.7
 decoder_1 = 1.0
@@ -118,7 +119,7 @@ precision = "float64"
 steps = 2
 [record]
 every = 1
-variables = ["theta", "minibatch_loss", "full_loss", "data_surprisal"]
+variables = ["theta", "minibatch_loss", "full_loss", "data_surprisal", "test_loss", "test_surprisal"]
 """
 
 
@@ -140,10 +141,16 @@ def test_steps_take_noise_at_its_addresses(tmp_path):
     np.testing.assert_allclose(
         ds.data_surprisal[2], one.evaluator.surprisals(rows, one.theta(2)).mean(axis=1), rtol=1e-9
     )
+    test = one.test_rows
+    assert test.shape == (20, 4)
+    assert np.abs(test[None] - rows[:20]).max() == 1.0  # other draws of the same law
+    expected = one.evaluator.surprisals(test, one.theta(2)).mean(axis=1)
+    np.testing.assert_allclose(ds.test_surprisal[2], expected, rtol=1e-9)
+    np.testing.assert_allclose(ds.test_loss[2], one.evaluator.data_gradient(test, one.theta(2))[0], rtol=1e-9)
 
 
-def test_larger_latents_are_refused(tmp_path):
+def test_larger_latents_have_no_surprisal_to_record(tmp_path):
     path = tmp_path / "case.toml"
     path.write_text(CASE)
-    with pytest.raises(thermosim.CaseError, match="1 or 2 dimensions"):
+    with pytest.raises(thermosim.CaseError, match="3 dimensions is known between bounds only"):
         thermosim.load_case(path, {"model.latent": 3})

@@ -34,6 +34,7 @@ from thermosim.analysis.ideal_learning import ideal_learning, joint_entropy
 from thermosim.analysis.information import learned_information, low_variance
 from thermosim.analysis.information_balance import information_balance, routes
 from thermosim.analysis.kernel_alignment import kernel_alignment
+from thermosim.analysis.latent_bounds import latent_bounds
 from thermosim.analysis.learning import detailed, fluctuation_theorems, learning_ledger, relaxation, retrace
 from thermosim.analysis.learning_curves import learning_curves
 from thermosim.analysis.machine import machines
@@ -94,6 +95,7 @@ __all__ = [
     "joint_entropy",
     "judge",
     "kernel_alignment",
+    "latent_bounds",
     "learned_information",
     "learning_curves",
     "learning_ledger",

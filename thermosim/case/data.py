@@ -38,6 +38,9 @@ def faults(model: Model, settings: Settings, folder: Path) -> list[str]:
     components, targets = rows_of(model, constants)
     if found := _without_tokens(model, data):
         return found
+    if data.test is not None and targets is None and model.has_kernels:
+        told = "is for losses of inputs and targets, and for networks; this model is neither"
+        return [f"data.test = {data.test!r}: {told}; remove it."]
     found = faults_of_data(data, components, folder, targets)
     if data.fresh and THETA_MOVES[theta.dynamics].whole_data:
         found.append(

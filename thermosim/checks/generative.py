@@ -26,6 +26,7 @@ from thermosim.analysis.path_information import path_information, why_no_bounds
 from thermosim.analysis.settings import axes
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.means import is_nearly_normal, mean_comparison
+from thermosim.models.latent_rules import has_rule
 
 __all__ = ["generative_comparisons", "has_law"]
 
@@ -41,7 +42,10 @@ _COLUMNS = 1 << 15  # rows of all Gram matrices along the path
 def has_law(machine: Machine) -> bool:
     """Whether it is a network with ln p(x) and exact samples, and theta was recorded."""
     model = machine.model
-    return not model.has_kernels and model.normalised and model.fresh is not None and "theta" in machine.frames
+    known = "latent" not in machine.constants or has_rule(machine.constants)
+    return (
+        not model.has_kernels and model.normalised and known and model.fresh is not None and "theta" in machine.frames
+    )
 
 
 def generative_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:

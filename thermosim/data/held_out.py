@@ -53,10 +53,9 @@ def _count(section: DataSection, total: int) -> int:
 def test_faults(section: DataSection, targets: Targets | None) -> list[str]:
     """What is wrong with a data.test, as far as it can be told without rows."""
     given, key = section.test, f"data.test = {section.test!r}"
-    if targets is None and not holds_tokens(section):
-        return [f"{key}: is for losses of inputs and targets, which this model is not; remove it."]
     if targets is None and isinstance(given, str):
-        return [f"{key}: its tokens would be others; hold out a share of the rows, as in data.test = 0.2."]
+        why = "its tokens would be others" if holds_tokens(section) else "is for rows with targets where it is a file"
+        return [f"{key}: {why}; hold out a share of the rows, as in data.test = 0.2."]
     generated = section.source in GENERATED
     if isinstance(given, bool) or not isinstance(given, (int, float, str)):
         return [f"{key}: {_EXPECTED}."]

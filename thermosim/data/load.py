@@ -23,7 +23,6 @@ from thermosim.data.section import GENERATED, GENERATED_ROWS, DataSection
 from thermosim.data.stand_in import STAND_IN
 from thermosim.data.tables import table
 from thermosim.data.targets import Targets, as_targets, supervised
-from thermosim.data.tokens import holds_tokens
 
 __all__ = ["Data", "load", "load_test"]
 
@@ -95,7 +94,7 @@ def load(
             labels[place] = classes
     if not np.isfinite(values).all():
         raise DataError("data: rows take values that are not finite; make the numbers of this source smaller.")
-    test = load_test(section, components, folder, targets)
+    test = load_test(section, components, folder, targets, sample)
     digest = hashlib.sha256(values.data.cast("B"))
     if test is not None:
         digest.update(test.data.cast("B"))
@@ -110,15 +109,20 @@ def load(
     )
 
 
-def load_test(section: DataSection, components: int, folder: Path, targets: Targets | None) -> np.ndarray | None:
+def load_test(
+    section: DataSection, components: int, folder: Path, targets: Targets | None, sample: Sampler | None = None
+) -> np.ndarray | None:
     """The rows that data.test keeps from learning, (K', n) as those of `Data`; None where there are none.
 
-    The section has no faults. Raises DataError.
+    `sample` as for `load`, of source "teacher". The section has no faults. Raises DataError.
     """
-    if section.test is None or (targets is None and not holds_tokens(section)):
+    if section.test is None:
         return None
     source, aims = _source(section, components, folder, targets)
-    if source is None:
+    if section.source == "teacher":
+        assert sample is not None
+        rows = _sampled(sample, int(section.test), components, TEST)
+    elif source is None:
         rows = _generated(section, components, int(section.test), TEST, targets)[0]
     else:
         if isinstance(section.test, str):

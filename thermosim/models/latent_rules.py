@@ -8,10 +8,12 @@ import numpy as np
 
 from thermosim.model import Values
 
-__all__ = ["layer_shapes", "rule", "rule_of_noise"]
+__all__ = ["has_rule", "layer_shapes", "rule", "rule_of_noise"]
 
 _FARTHEST = 6.0  # of z
 _OF_NOISE = 16  # nodes in each dimension of epsilon
+_SUMMED = 2  # dimensions, at most, that a rule is for
+_DRAWN = 128  # pairs of epsilon and -epsilon of a larger latent
 
 
 def layer_shapes(constants: Values, part: str) -> list[tuple[int, int]]:
@@ -20,6 +22,11 @@ def layer_shapes(constants: Values, part: str) -> list[tuple[int, int]]:
     n = int(constants["dimension"])
     widths = [n, *hidden, 2 * latent] if part == "encoder" else [latent, *hidden[::-1], n]
     return [(b, a + 1) for a, b in itertools.pairwise(widths)]
+
+
+def has_rule(constants: Values) -> bool:
+    """Whether the integral over the latent is done by a rule: in one or two dimensions."""
+    return int(constants["latent"]) <= _SUMMED
 
 
 def rule(constants: Values) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +39,10 @@ def rule(constants: Values) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rule_of_noise(latent: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Hermite nodes epsilon (K, latent) of a normal law, and their weights (K,)."""
+    """Gauss-Hermite nodes epsilon (K, latent) of a normal law, and their weights (K,); of a larger latent, draws."""
+    if latent > _SUMMED:
+        half = np.random.default_rng(0).standard_normal((_DRAWN, latent))
+        return np.concatenate([half, -half]), np.full(2 * _DRAWN, 0.5 / _DRAWN)
     line, weight = np.polynomial.hermite_e.hermegauss(_OF_NOISE)
     nodes, weights = (np.meshgrid(*[part] * latent, indexing="ij") for part in (line, weight / weight.sum()))
     return np.stack(nodes, axis=-1).reshape(-1, latent), np.prod(weights, axis=0).ravel()

@@ -1,17 +1,18 @@
-"""A variational autoencoder of bits with a latent of one or two dimensions, so that the integral for ln p(x) is done.
+"""A variational autoencoder of bits; with a latent of one or two dimensions the integral for ln p(x) is done.
 
     p(x) = int dz N(z; 0, 1) prod_d p(x_d|z),   p(x_d = 1|z) = 1/(1 + exp(-a_d(z))),   x_d in {0, 1}
     a = decoder(z),   (mu, s) = encoder(x),   q(z|x) = N(mu, exp(s)),   z = mu + exp(s/2) epsilon
     loss of a row   -ln p(x|z) + (1/2) sum (mu^2 + exp(s) - 1 - s)  >=  -ln p(x) on average over epsilon, in nat
 
 Every row of a minibatch has its own epsilon at every step. Where a loss is measured without noise, as that of all data
-is, it is the average over epsilon by 16 Gauss-Hermite nodes in each dimension.
+is, it is the average over epsilon by 16 Gauss-Hermite nodes in each dimension; of larger latents by 128 draws and their
+negatives, the same for all rows.
 
 ln p(x) is the sum over `nodes` equally spaced z in each dimension, from -6 to 6, with weights in proportion to
 exp(-z^2/2) that add up to 1: the trapezoidal rule, whose error falls exponentially once the spacing is below the width
 of p(z|x); Gauss-Hermite nodes resolve that worse, the more x tells of z. The law by the rule is normalised whatever the
-spacing. What the rule lacks is seen by twice as many nodes (`analysis.latent_rule`). Larger latents would need annealed
-importance sampling, and are refused.
+spacing. What the rule lacks is seen by twice as many nodes (`analysis.latent_rule`). Of a larger latent ln p(x) is
+known between bounds, by annealed importance sampling (`analysis.latent_bounds`).
 
 Encoder and decoder have the hidden layers of `hidden`, the decoder in reverse order; group encoder_l or decoder_l of
 theta has shape (out, in + 1), biases last. Named starts are those of `multilayer_perceptron`.
@@ -30,8 +31,8 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.models.architectures.measures import MEASURES
-from thermosim.models.latent_rules import layer_shapes
+from thermosim.models.architectures.measures import MEASURES, no_test
+from thermosim.models.latent_rules import has_rule, layer_shapes
 from thermosim.models.made import support
 from thermosim.models.network_books import booked_by_group
 from thermosim.network import Measure, Network
@@ -83,18 +84,27 @@ def _network(constants: Values) -> Network:
     return vae(constants)
 
 
-def _surprisal(probe: Any, theta: Mapping[str, Any]) -> Any:
-    return probe.over_rows(lambda x, y: -probe.network.log_probability(theta, x).mean())
+def _surprisal(probe: Any, theta: Mapping[str, Any], test: bool = False) -> Any:
+    return probe.over_rows(lambda x, y: -probe.network.log_probability(theta, x).mean(), test)
+
+
+def _test_surprisal(probe: Any, theta: Mapping[str, Any]) -> Any:
+    return _surprisal(probe, theta, test=True)
+
+
+def _no_rule(model: Any, settings: Any) -> str:
+    latent = settings.model.constants["latent"]
+    return (
+        ""
+        if has_rule(settings.model.constants)
+        else f"ln p(x) of a latent of {latent} dimensions is known between bounds only"
+    )
 
 
 def _validate(constants: Values, settings: Any) -> list[str]:
     found = []
     if not 1 <= len(constants["hidden"]) <= _DEEPEST:
         found.append(f"model.hidden = {constants['hidden']!r}: expected units of 1 to {_DEEPEST} hidden layers.")
-    if constants["latent"] > 2:
-        found.append(
-            f"model.latent = {constants['latent']}: ln p(x) is an integral over the latent, done for 1 or 2 dimensions."
-        )
     return found
 
 
@@ -105,11 +115,11 @@ def _components(constants: Values) -> int:
 MODEL = booked_by_group(
     Model(
         name="vae",
-        summary="variational autoencoder of bits, with a latent of one or two dimensions, over which ln p is summed",
+        summary="variational autoencoder of bits; ln p is summed over a latent of one or two dimensions, or bounded",
         source="D. P. Kingma, M. Welling, ICLR 2014, arXiv:1312.6114",
         constants=(
             Constant("dimension", 8, "number of bits n", minimum=2, integer=True),
-            Constant("latent", 1, "dimension of z, 1 or 2", minimum=1, integer=True),
+            Constant("latent", 1, "dimension of z; beyond 2 ln p(x) is known between bounds", minimum=1, integer=True),
             Constant("nodes", 128, "nodes of the rule for ln p, in each dimension of z", minimum=8, integer=True),
             Constant("activation", "tanh", "activation of hidden units", choices=("relu", "tanh")),
             Constant(
@@ -134,7 +144,22 @@ MODEL = booked_by_group(
         network=_network,
         measures=(
             *MEASURES,
-            Measure("data_surprisal", "nat", "mean of -ln p(x) over all data", "<-ln p_theta(x)>_B", _surprisal),
+            Measure(
+                "data_surprisal",
+                "nat",
+                "mean of -ln p(x) over all data",
+                "<-ln p_theta(x)>_B",
+                _surprisal,
+                absent=_no_rule,
+            ),
+            Measure(
+                "test_surprisal",
+                "nat",
+                "mean of -ln p(x) over the rows kept from learning",
+                "<-ln p_theta(x)>_test",
+                _test_surprisal,
+                absent=lambda model, settings: no_test(model, settings) or _no_rule(model, settings),
+            ),
         ),
     )
 )

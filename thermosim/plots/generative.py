@@ -55,21 +55,27 @@ def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
     noisy = machine.evaluator.noisy  # then the loss is a bound of -ln p
     names = [name for name in ("data_surprisal", "full_loss", "minibatch_loss") if name in ds]
     names = names[: 2 if noisy else 1]
+    held_out = {"data_surprisal": "test_surprisal", "full_loss": "test_loss"}.get(names[0] if names else "", "")
+    names += [held_out] if held_out in ds else []
     if not names or ds.sizes["step"] < 2:
         return None
     words = {
         "data_surprisal": r"$-\ln p$ of all data",
         "full_loss": "loss of all data",
         "minibatch_loss": "loss of a minibatch",
+        "test_surprisal": r"$-\ln p$ of rows held out",
+        "test_loss": "loss of rows held out",
     }
 
+    several = len(names) > 1
+
     def draw(panel: Axes) -> None:
-        for name, look in zip(names, (style.WORK, style.HEAT)):
+        for name, look in zip(names, (style.WORK, style.HEAT, style.ENERGY)):
             some = ds[name].isel(step=slice(int(name == "minibatch_loss"), None))  # the first has none yet
             style.band(
-                panel, some["step"], some.transpose("step", "replica").values, look, words[name] if noisy else ""
+                panel, some["step"], some.transpose("step", "replica").values, look, words[name] if several else ""
             )
-        what = "of a minibatch" if names[0] == "minibatch_loss" else "of all data"
+        what = "" if several else "of a minibatch" if names[0] == "minibatch_loss" else "of all data"
         panel.set(xlabel="step", ylabel=label("loss" if noisy else rf"$\langle-\ln p_\theta\rangle$ {what}", "nat"))
         legend(panel)
 

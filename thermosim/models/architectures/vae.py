@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from thermosim.model import Values
-from thermosim.models.latent_rules import layer_shapes, rule, rule_of_noise
+from thermosim.models.latent_rules import has_rule, layer_shapes, rule, rule_of_noise
 from thermosim.network import Network
 
 __all__ = ["sampled", "vae"]
@@ -30,7 +30,7 @@ def _through(part: str, parameters: Parameters, constants: Values, h: Any) -> An
 def vae(constants: Values) -> Network:
     """See `models.vae`."""
     latent = int(constants["latent"])
-    nodes, log_weights = rule(constants)
+    nodes, log_weights = rule(constants) if has_rule(constants) else (None, None)
 
     def log_likelihood(parameters: Parameters, x: Any, z: Any) -> Any:
         a = _through("decoder", parameters, constants, z)
@@ -48,6 +48,10 @@ def vae(constants: Values) -> Network:
         return jnp.mean(divergence - each @ weights)
 
     def log_probability(parameters: Parameters, x: Any) -> Any:
+        if nodes is None:
+            raise ValueError(
+                f"ln p(x) of a latent of {latent} dimensions is known between bounds only: analysis.latent_bounds"
+            )
         a = _through("decoder", parameters, constants, jnp.asarray(nodes, x.dtype))
         each = x @ a.T - jnp.sum(jax.nn.softplus(a), axis=-1) + jnp.asarray(log_weights, x.dtype)
         return jax.nn.logsumexp(each, axis=-1)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from thermosim.models.architectures.measures.table import MEASURES
+from thermosim.models.architectures.measures.table import MEASURES, no_test
 
-__all__ = ["MEASURES"]
+__all__ = ["MEASURES", "no_test"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from thermosim.network import Measure
 
-__all__ = ["MEASURES"]
+__all__ = ["MEASURES", "no_test"]
 
 _FEWEST_FOR_SQUARE = 4  # minibatches
 _LAYER = "layer"  # the dimension that the books of layers have
@@ -28,7 +28,8 @@ def _classes(model: Any, settings: Any) -> int:
     return 0 if model.classes is None else int(model.classes(settings.model.constants))
 
 
-def _no_test(model: Any, settings: Any) -> str:
+def no_test(model: Any, settings: Any) -> str:
+    """Why no rows are kept from learning; empty where some are."""
     return "" if settings.data is not None and settings.data.test is not None else "no data.test is kept from learning"
 
 
@@ -114,7 +115,7 @@ def _pairs(settings: Mapping[str, Any]) -> int:
 
 _LOSSES = (
     Measure("full_loss", "energy", "loss of all data", "L(theta)", _full_loss),
-    Measure("test_loss", "energy", "loss of the rows kept from learning", "L_test(theta)", _test_loss, absent=_no_test),
+    Measure("test_loss", "energy", "loss of the rows kept from learning", "L_test(theta)", _test_loss, absent=no_test),
     Measure("accuracy", "1", "share of all rows whose class is predicted", "P(f = y)", _accuracy, absent=_no_classes),
     Measure(
         "test_accuracy",
@@ -122,7 +123,7 @@ _LOSSES = (
         "share of the rows kept from learning whose class is predicted",
         "P_test(f = y)",
         _test_accuracy,
-        absent=lambda model, settings: _no_classes(model, settings) or _no_test(model, settings),
+        absent=lambda model, settings: _no_classes(model, settings) or no_test(model, settings),
     ),
 )
 _NOISE = (
