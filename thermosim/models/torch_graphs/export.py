@@ -66,10 +66,11 @@ class Exported:
         self.file = file
         self.program = _exported(function, module, rows, file)
         signature = self.program.graph_signature
-        if changed := sorted({name.removeprefix("module.") for name in signature.buffers_to_mutate.values()}):
+        if changed := [name.removeprefix("module.") for name in signature.buffers_to_mutate.values()]:
             raise Refused(
-                f"the module changes its buffer {changed[0]} while it runs: state that is not learned has no place in an "
-                "ensemble of parameters. BatchNorm takes track_running_stats=False, LayerNorm and GroupNorm need nothing."
+                f"the module changes its buffer {changed[0]} while it runs: state that is not learned has no place "
+                "in an ensemble of parameters. BatchNorm takes track_running_stats=False; LayerNorm and GroupNorm have "
+                "no such state."
             )
         first = {id(value): name for name, value in module.named_parameters()}
         every = {name: first[id(value)] for name, value in module.named_parameters(remove_duplicate=False)}
@@ -92,6 +93,7 @@ class Exported:
 
     def __call__(self, parameters: Mapping[str, Any], *rows: Any) -> Any:
         import jax.numpy as jnp
+        from torch.utils import _pytree as pytree
 
         values: dict[Any, Any] = {}
         given = dict(zip(self.rows, rows))
@@ -106,7 +108,8 @@ class Exported:
             elif node.op == "call_function":
                 values[node] = _called(node, values, self.file)
             elif node.op == "output":
-                return [values.get(one, one) for one in node.args[0]][-1]
+                made = [_argument(one, values) for one in node.args[0]]
+                return pytree.tree_unflatten(made, self.program.call_spec.out_spec)
         raise AssertionError("a graph has an output")
 
 
@@ -136,8 +139,8 @@ def _exported(function: Callable[..., Any], module: Any, rows: tuple[Any, ...], 
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if kinds & {"GuardOnDataDependentSymNode", "DataDependentOutputException", "UserError"}:
             raise Refused(
-                f"{_line_of_error(error, file)}decides by the value of a tensor, as `if`, `while`, float() or .item() do; "
-                "write torch.where."
+                f"{_line_of_error(error, file)}decides by the value of a tensor, as `if`, `while`, float() or .item() "
+                "do; write torch.where."
             ) from error
         raise
     finally:
@@ -168,16 +171,16 @@ def _operation(node: Any, file: str) -> Callable[..., Any] | None:
     packet = name.partition(".")[0]
     if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
         raise Refused(
-            f"{_line_of(node, file)}the module draws random numbers ({packet}), which would have no address and be others "
-            "in every run: leave dropout out (p=0, or .eval() of the part) and other noise too."
+            f"{_line_of(node, file)}the module draws random numbers ({packet}), which would have no address and be "
+            "others in every run: leave dropout out (p=0, or .eval() of the part) and other noise too."
         )
     if packet in _NOTHING:
         return None
     found = _OPERATIONS.get(name) or _OPERATIONS.get(packet)
     if found is None or not str(target).startswith("aten."):
         raise Refused(
-            f"{_line_of(node, file)}the operation {target} of torch has no counterpart in JAX here; write it with others, "
-            "or the network as init(key) and loss(params, batch) in JAX (docs/networks.md)."
+            f"{_line_of(node, file)}the operation {target} of torch has no counterpart in JAX here; write it with "
+            "others, or the network as init(key) and loss(params, batch) in JAX (docs/networks.md)."
         )
     return found
 

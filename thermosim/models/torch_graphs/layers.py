@@ -44,9 +44,7 @@ def _by_channel(x: Any, vector: Any) -> Any:
     return None if vector is None else vector.reshape(1, -1, *(1,) * (x.ndim - 2))
 
 
-def _group_norm(
-    x: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float
-) -> Any:
+def _group_norm(x: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
     out, mean, inverse = _standard(x.reshape(N, group, -1), (2,), eps)
     scaled = _scaled(out.reshape(x.shape), _by_channel(x, weight), _by_channel(x, bias))
     return scaled, mean.reshape(N, group), inverse.reshape(N, group)
@@ -159,8 +157,8 @@ def _average_pool(count: int) -> Callable[..., Any]:
 def _adaptive_average_pool(x: Any, output_size: Sequence[int]) -> Any:
     if any(n % m for n, m in zip(x.shape[-2:], output_size)):
         raise NotImplementedError(
-            f"an adaptive pool of {tuple(x.shape[-2:])} to {tuple(output_size)} has windows of several sizes, which is not "
-            "translated; let the sizes divide."
+            f"an adaptive pool of {tuple(x.shape[-2:])} to {tuple(output_size)} has windows of several sizes, which is "
+            "not translated; let the sizes divide."
         )
     (h, w), (i, j) = x.shape[-2:], output_size
     return x.reshape(*x.shape[:-2], i, h // i, j, w // j).mean(axis=(-3, -1))

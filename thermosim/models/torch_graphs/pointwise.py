@@ -106,6 +106,15 @@ def _cumsum(x: Any, dim: int, dtype: Any = None) -> Any:
     return jnp.cumsum(x, axis=dim)
 
 
+def _norm(x: Any, ord: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """(sum |x|^p)^(1/p), whose gradient at 0 is 0."""
+    size, axis = jnp.abs(x), _axes(dim)
+    if ord in (float("inf"), -float("inf")):
+        return (jnp.max if ord > 0 else jnp.min)(size, axis=axis, keepdims=keepdim)
+    total = jnp.sum(size if ord == 1 else jnp.power(size, int(ord) if ord == int(ord) else ord), axis, keepdims=keepdim)
+    return jnp.where(total == 0, 0.0, jnp.where(total == 0, 1.0, total) ** (1.0 / ord))
+
+
 def _softmax(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, dim, half_to_float=False: function(x, axis=dim)
 
@@ -169,6 +178,7 @@ POINTWISE: dict[str, Callable[..., Any]] = {
     "argmin": _arg(jnp.argmin),
     "var.correction": _var,
     "cumsum": _cumsum,
+    "linalg_vector_norm": _norm,
     "_softmax": _softmax(jax.nn.softmax),
     "_log_softmax": _softmax(jax.nn.log_softmax),
 }

@@ -1,4 +1,4 @@
-"""A network in JAX of a user's file looked at before it is used: its start, its loss, and that a gradient is its slope.
+"""A network of a user's file looked at before it is used: its start, its loss, and that a gradient is its slope.
 
 Everything is traced before it is run, and nothing runs on a card. Traces are made anew each time, inner functions that
 the file has compiled itself too: what differs between two of them comes from outside the arguments.
@@ -144,7 +144,7 @@ def _started(model: Model, values: Values, start: Start | None) -> np.ndarray:
     if not np.array_equal(made[0], made[1]):
         raise _Fault(
             f"{name} gives other parameters for the same key: it draws from Python, numpy or a state of its own; draw "
-            "with jax.random and the key."
+            "with jax.random and the key, in a file in torch with torch's own generator."
         )
     if not np.isfinite(made[0]).all():
         raise _Fault(f"{name} gives parameters that are not finite: mend its scale.")
@@ -169,7 +169,7 @@ def _is_one_number(looked: _Looked, dtype: Any) -> None:
     shape = getattr(made, "shape", None)
     if shape != ():
         what = f"an array of shape {shape}" if shape is not None else f"a {type(made).__name__}"
-        raise _Fault(f"loss gives {what}; expected one number, as jnp.mean(...) over rows gives.")
+        raise _Fault(f"loss gives {what}; expected one number, the mean over rows.")
     if not np.issubdtype(made.dtype, np.floating):
         raise _Fault(f"loss gives a number of {made.dtype}; it has no gradient: expected a real number.")
 
@@ -315,8 +315,8 @@ def _is_as_theirs(looked: _Looked) -> None:
     told, slopes = looked.network.reference(theta, x, y)
     if not abs(value - told) <= _ALIKE * max(abs(told), 1.0):
         raise _Fault(
-            f"the loss is {told:.12g} in torch and {float(value):.12g} as translated to JAX: an operation was translated "
-            "wrongly, or the loss keeps a state."
+            f"the loss is {told:.12g} in torch and {float(value):.12g} as translated to JAX: an operation was "
+            "translated wrongly, or the loss keeps a state."
         )
     size = sum(float(np.vdot(g, g)) for g in slopes.values()) ** 0.5
     wrong = [name for name, g in slopes.items() if not np.abs(g - gradient[name]).max(initial=0.0) <= _ALIKE * size]

@@ -198,7 +198,9 @@ def _unless_rows(measure: Measure) -> Measure:
         if why := measure.absent(model, settings):
             return why
         found = model.network(settings.model.constants).outputs is not None
-        return "" if found else f"the module of {model.name!r} gives no number for each class; define outputs(module, x)"
+        return (
+            "" if found else f"the module of {model.name!r} gives no number for each class; define outputs(module, x)"
+        )
 
     return replace(measure, absent=absent)
 

@@ -115,7 +115,9 @@ class _Own:
     def features(self, params: Mapping[str, Any], x: Any) -> Any:
         return self._called("features", params, x)
 
-    def reference(self, params: Mapping[str, np.ndarray], batch: tuple[Any, Any]) -> tuple[float, dict[str, np.ndarray]]:
+    def reference(
+        self, params: Mapping[str, np.ndarray], batch: tuple[Any, Any]
+    ) -> tuple[float, dict[str, np.ndarray]]:
         """Loss and gradient in float64 by torch itself."""
         import torch
 
