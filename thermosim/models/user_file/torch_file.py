@@ -8,7 +8,7 @@ targets, name, outputs(module, x), which is module(x) where that gives a row of 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
