@@ -80,10 +80,12 @@ def test_its_steps_are_those_of_the_perceptron_here(folder):
     starts = ds.theta.values[0]
     assert np.unique(starts[:, 0]).size == 5  # every replica has a start of its own
     perceptron = {"name": "multilayer-perceptron", "widths": [4, 6, 10], "activation": "tanh", "bias": "yes"}
+    # of the first replica, whose rows are the same
+    first = {"layer_1": starts[0, :30].reshape(6, 5).tolist(), "layer_2": starts[0, 30:].reshape(10, 7).tolist()}
     built_in = {
         **CASE,
         "model": {**perceptron, "loss": "cross-entropy"},
-        "theta": {**CASE["theta"], "initial": starts[0].tolist()},  # of the first replica, whose rows are the same
+        "theta": {**CASE["theta"], "initial": first},
     }
     other = thermosim.simulate(thermosim.load_case(built_in), folder / "built_in.h5", threads=1)
     for name in ("theta", "loss_sum"):

@@ -79,7 +79,7 @@ def _over(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
-    return jnp.var(x, axis=_axes(dim), ddof=1 if correction is None else correction, keepdims=keepdim)
+    return jnp.var(x, axis=_axes(dim), ddof=1 if correction is None else int(correction), keepdims=keepdim)
 
 
 def _arg(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -59,7 +59,7 @@ class _OwnNetwork:
         self.outputs, self.features = getattr(module, "outputs", None), getattr(module, "features", None)
         # of a file in torch: outputs that it does not name may be none, and its own gradient
         self.implied: bool = getattr(module, "implied", False)
-        self.reference: Callable[..., tuple[float, Any]] = getattr(module, "reference", None)
+        self.reference: Callable[..., tuple[float, Any]] | None = getattr(module, "reference", None)
         self.tree, self.leaves = _leaves_of(self.init)
         self.shape: tuple[int, ...] | None = None if (shape := getattr(module, "shape", None)) is None else tuple(shape)
         classes, targets = _given(module, "classes"), _given(module, "targets")
@@ -335,6 +335,7 @@ def _made(own: _OwnNetwork, inputs: int, classes: int, targets: int) -> Network:
         outputs = None
 
     def reference(groups: Any, x: Any, y: Any) -> tuple[float, dict[str, Any]]:
+        assert own.reference is not None
         value, gradient = own.reference(own.params(groups, x), (rows(x), y))
         return value, dict(zip((leaf.name for leaf in own.leaves), jax.tree_util.tree_leaves(gradient)))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -154,8 +154,8 @@ class _Own:
 
         from thermosim.models.torch_graphs.export import Exported, apart, default_type
 
-        dtype = np.dtype(rows[0].dtype)
-        key = (name, *((tuple(r.shape), np.dtype(r.dtype)) for r in rows), jax.config.jax_default_matmul_precision)
+        dtype, config = np.dtype(rows[0].dtype), cast(Any, jax.config)
+        key = (name, *((tuple(r.shape), np.dtype(r.dtype)) for r in rows), config.jax_default_matmul_precision)
         with apart(), default_type(dtype):
             if key not in self._programs:
                 made = self._made(0)
