@@ -101,6 +101,26 @@ def test_readme(tmp_path, monkeypatch, capsys):
     assert right > 0.95
 
 
+def test_network_in_torch(tmp_path, monkeypatch, capsys):
+    """The README's network in torch, run as its network in JAX is; and the one of the page of networks is looked at."""
+    pytest.importorskip("jax")
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+    (text,) = (text for _, name, text in blocks if name == "torch_net.py")
+    Path("torch_net.py").write_text(text)
+    (using,) = (text for kind, name, text in blocks if kind == "python" and not name and '"net.py"' in text)
+    exec(compile("import thermosim\n" + using.replace("net.py", "torch_net.py"), "README.md", "exec"), {})
+    accuracy, spread = map(float, capsys.readouterr().out.split())
+    assert accuracy > 0.9
+    assert 0.0 < spread < 0.1
+    page = {name: text for _, name, text in BLOCK.findall((ROOT / "docs/networks.md").read_text("utf-8"))}
+    Path("torch_convnet.py").write_text(page["torch_convnet.py"])
+    code, said, faults = run(capsys, "models", "torch_convnet.py")
+    assert code == 0, said + faults
+    assert "layer_0_weight" in said
+
+
 @pytest.mark.parametrize("framework", ["torch", "jax"])
 def test_gradients_of_other_frameworks(framework, capsys):
     """The README's blocks of PyTorch and JAX, where these are installed: one loss, the same potentials."""

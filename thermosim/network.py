@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["INSTALL", "MOVES", "Measure", "Network", "NotMeasured", "Perceptron"]
+__all__ = ["INSTALL", "INSTALL_TORCH", "MOVES", "Measure", "Network", "NotMeasured", "Perceptron"]
 
 INSTALL = 'pip install "thermosim-engine[networks]"'  # what installs JAX
+INSTALL_TORCH = 'pip install "thermosim-engine[torch]"'  # and torch
 MOVES = ("sgd", "nesterov", "adam", "adamw", "sgld", "langevin", "frozen")  # of theta, that the engine of networks has
 
 
@@ -34,6 +35,8 @@ class Network:
     expected: Callable[..., Any] | None = None  # the mean of the loss over its normals, where that is known
     normals: int = 0  # standard normal numbers of every row of a minibatch
     by_row: bool = True  # the loss is a mean of what each row has alone: rows may be taken in parts
+    # reference(parameters, x, y) -> loss and gradient by what the network was translated from, in float64
+    reference: Callable[..., tuple[float, dict[str, Any]]] | None = None
 
 
 @dataclass(frozen=True)

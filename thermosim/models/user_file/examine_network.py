@@ -1,4 +1,4 @@
-"""A network in JAX of a user's file looked at before it is used: its start, its loss, and that a gradient is its slope.
+"""A network of a user's file looked at before it is used: its start, its loss, and that a gradient is its slope.
 
 Everything is traced before it is run, and nothing runs on a card. Traces are made anew each time, inner functions that
 the file has compiled itself too: what differs between two of them comes from outside the arguments.
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from thermosim.model import Model, Values
+from thermosim.models.torch_graphs.refused import Refused
 from thermosim.models.user_file.blame import MODULE, blamed
 from thermosim.models.user_file.examination import Examination, Start
 from thermosim.models.user_file.load import PATIENCE, allow, contained
@@ -24,6 +25,7 @@ from thermosim.network import Network
 __all__ = ["examine_network"]
 
 _SHARE = 1e-3  # of the gradient, that a finite difference may differ from it by
+_ALIKE = 1e-9  # of loss and gradient, that two ways to the same number in float64 may differ by
 _STEPS = (1e-6, 1e-5, 1e-4, 1e-3)  # of finite differences, in units of the parameters
 _ADDRESS = re.compile("0x[0-9a-f]+")
 _CALLBACKS = ("debug_callback", "pure_callback", "io_callback", "debug_print")
@@ -66,7 +68,7 @@ def examine_network(
             jax.default_device(jax.devices("cpu")[0]),
         ):
             _examine(model, values, start, rows, np.dtype(precision), found)
-    except _Fault as fault:
+    except (_Fault, Refused) as fault:
         found.faults.append(str(fault))
     except Exception as error:
         if not (said := blamed(error)):
@@ -98,6 +100,10 @@ def _examine(
     allow(PATIENCE)
     _has_gradient(looked, dtype, of)
     allow(PATIENCE)
+    if looked.network.reference is not None:
+        _is_as_theirs(looked)
+        found.checked.append("loss and gradient against those of torch, in float64")
+        allow(PATIENCE)
     _gradient_is_slope(looked)
     found.checked.append("the gradient against the slope of the loss, by finite differences")
     _predictions(model, values, looked, dtype)
@@ -138,7 +144,7 @@ def _started(model: Model, values: Values, start: Start | None) -> np.ndarray:
     if not np.array_equal(made[0], made[1]):
         raise _Fault(
             f"{name} gives other parameters for the same key: it draws from Python, numpy or a state of its own; draw "
-            "with jax.random and the key."
+            "with jax.random and the key, in a file in torch with torch's own generator."
         )
     if not np.isfinite(made[0]).all():
         raise _Fault(f"{name} gives parameters that are not finite: mend its scale.")
@@ -163,7 +169,7 @@ def _is_one_number(looked: _Looked, dtype: Any) -> None:
     shape = getattr(made, "shape", None)
     if shape != ():
         what = f"an array of shape {shape}" if shape is not None else f"a {type(made).__name__}"
-        raise _Fault(f"loss gives {what}; expected one number, as jnp.mean(...) over rows gives.")
+        raise _Fault(f"loss gives {what}; expected one number, the mean over rows.")
     if not np.issubdtype(made.dtype, np.floating):
         raise _Fault(f"loss gives a number of {made.dtype}; it has no gradient: expected a real number.")
 
@@ -297,6 +303,27 @@ def _gradient_is_slope(looked: _Looked) -> None:
             f"the gradient gives {told:.6g} along a random direction, where the slope of the loss is {best:.6g} "
             "(finite differences in float64): stop_gradient or a rule of your own makes the two differ; the ledger "
             "needs a loss whose slope the gradient is."
+        )
+
+
+def _is_as_theirs(looked: _Looked) -> None:
+    """Loss and gradient are those of what the network was translated from, in float64 near the start."""
+    assert looked.network.reference is not None
+    theta, x, y = looked.as_type(np.float64)
+    theta = _near(theta, 0.01)
+    value, gradient = _gradient_of(looked)(theta, x, y)
+    told, slopes = looked.network.reference(theta, x, y)
+    if not abs(value - told) <= _ALIKE * max(abs(told), 1.0):
+        raise _Fault(
+            f"the loss is {told:.12g} in torch and {float(value):.12g} as translated to JAX: an operation was "
+            "translated wrongly, or the loss keeps a state."
+        )
+    size = sum(float(np.vdot(g, g)) for g in slopes.values()) ** 0.5
+    wrong = [name for name, g in slopes.items() if not np.abs(g - gradient[name]).max(initial=0.0) <= _ALIKE * size]
+    if wrong:
+        raise _Fault(
+            f"torch's gradient for {_listed(wrong)} is not the slope of the loss: detach(), torch.no_grad() or an "
+            "autograd.Function of your own makes the two differ; the ledger needs a loss whose slope the gradient is."
         )
 
 

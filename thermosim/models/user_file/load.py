@@ -1,4 +1,4 @@
-"""A user's own model: one Python file that defines MODEL, or a network's init and loss, named by the case.
+"""A user's own model: one Python file that defines MODEL, or a network's functions, named by the case.
 
 A file is run to be read, and may do anything: what it prints goes to the standard error, what it raises (SystemExit
 too) or waits for becomes a sentence, and it stands alone, because only its own text is kept with an ensemble.
@@ -26,11 +26,18 @@ from thermosim.model import Model
 from thermosim.models.user_file.blame import MODULE, blamed
 from thermosim.models.user_file.fields import field_faults
 from thermosim.models.user_file.network_file import is_network, network_model
-from thermosim.network import INSTALL
+from thermosim.models.user_file.torch_file import as_jax, is_torch
+from thermosim.network import INSTALL, INSTALL_TORCH
 
 __all__ = ["allow", "contained", "load_user_model", "model_of_text"]
 
 PATIENCE = 60.0  # seconds until what a user's code does counts as waiting forever
+
+# what is said where a file imports what an extra has
+_INSTALLED = {
+    **dict.fromkeys(("jax", "jaxlib"), f"; {INSTALL} installs JAX"),
+    "torch": f"; {INSTALL_TORCH} installs it",
+}
 
 _loaded: dict[str, Model] = {}  # by the text of the file: what was loaded last, for a file may import what has changed
 
@@ -83,8 +90,8 @@ def _module(text: str, file: str) -> ModuleType:
         raise ValueError(f"cannot be imported: {place}{type(error).__name__}: {error.msg}.") from None
     except Exception as error:
         said = blamed(error) or f"{type(error).__name__}: {error}"
-        missing = isinstance(error, ModuleNotFoundError) and error.name in ("jax", "jaxlib")
-        raise ValueError(f"cannot be imported: {said}{f'; {INSTALL} installs JAX' if missing else ''}.") from None
+        missing = _INSTALLED.get(str(error.name), "") if isinstance(error, ModuleNotFoundError) else ""
+        raise ValueError(f"cannot be imported: {said}{missing}.") from None
     return module
 
 
@@ -92,14 +99,15 @@ def _model(module: ModuleType, text: str) -> Model:
     model = getattr(module, "MODEL", None)
     if isinstance(model, Model):
         return model
-    if not is_network(module):
+    if not is_network(module) and not is_torch(module):
         raise ValueError(
-            "defines no MODEL = thermosim.Model(...), and no network: init(key) and loss(params, batch) in JAX."
+            "defines no MODEL = thermosim.Model(...), and no network: init(key) and loss(params, batch) in JAX, or "
+            "module() and loss(module, x, y) in torch."
         )
     try:
         with contained():
             allow(PATIENCE)
-            return network_model(module, text)
+            return network_model(as_jax(module) if is_torch(module) else module, text)
     except ValueError:
         raise
     except Exception as error:

@@ -32,13 +32,14 @@ import numpy as np
 from thermosim.model import Constant, Model, Parameter, Values
 from thermosim.models.network_books import booked_by_group
 from thermosim.models.user_file.blame import blamed, place_of
-from thermosim.network import INSTALL, Network
+from thermosim.network import INSTALL, Measure, Network
 
 __all__ = ["QUICKLY", "is_network", "network_model"]
 
 _ARGUMENTS = {"init": "key", "loss": "params, batch", "outputs": "params, x", "features": "params, x"}
 # rows by which it is found out whether a loss is a mean over them
 _ROWS, _HALVES, _ROUNDING = 8, (slice(4), slice(4, None)), 3e-5
+_OF_OUTPUTS = ("accuracy", "test_accuracy")
 _FROM_DATA = "taken from the data where the file does not say"
 QUICKLY = {"xla_backend_optimization_level": 0}  # of what is run a few times only: compiled in a fifth of the time
 
@@ -56,6 +57,9 @@ class _OwnNetwork:
     def __init__(self, module: ModuleType) -> None:
         self.init, self.loss = module.init, module.loss
         self.outputs, self.features = getattr(module, "outputs", None), getattr(module, "features", None)
+        # of a file in torch: outputs that it does not name may be none, and its own gradient
+        self.implied: bool = getattr(module, "implied", False)
+        self.reference: Callable[..., tuple[float, Any]] | None = getattr(module, "reference", None)
         self.tree, self.leaves = _leaves_of(self.init)
         self.shape: tuple[int, ...] | None = None if (shape := getattr(module, "shape", None)) is None else tuple(shape)
         classes, targets = _given(module, "classes"), _given(module, "targets")
@@ -181,8 +185,24 @@ def _measures(module: ModuleType) -> tuple[Any, ...]:
     def without(model: Any, settings: Any) -> str:
         return f"{model.name!r} has no outputs(params, x) in its file"
 
-    of_outputs = () if hasattr(module, "outputs") else ("accuracy", "test_accuracy")
+    if getattr(module, "implied", False):
+        return tuple(_unless_rows(one) if one.name in _OF_OUTPUTS else one for one in MEASURES)
+    of_outputs = () if hasattr(module, "outputs") else _OF_OUTPUTS
     return tuple(replace(one, absent=without) if one.name in of_outputs else one for one in MEASURES)
+
+
+def _unless_rows(measure: Measure) -> Measure:
+    """A measure of predictions, where a module may give something else."""
+
+    def absent(model: Any, settings: Any) -> str:
+        if why := measure.absent(model, settings):
+            return why
+        found = model.network(settings.model.constants).outputs is not None
+        return (
+            "" if found else f"the module of {model.name!r} gives no number for each class; define outputs(module, x)"
+        )
+
+    return replace(measure, absent=absent)
 
 
 def _known(text: str) -> str:
@@ -297,6 +317,8 @@ def _network(own: _OwnNetwork, known: str, constants: Values) -> Network:
 
 @functools.lru_cache(maxsize=16)
 def _made(own: _OwnNetwork, inputs: int, classes: int, targets: int) -> Network:
+    import jax
+
     def rows(x: Any) -> Any:
         return x if own.shape is None else x.reshape(x.shape[0], *own.shape)
 
@@ -308,13 +330,33 @@ def _made(own: _OwnNetwork, inputs: int, classes: int, targets: int) -> Network:
 
         return called
 
-    loss = as_theirs(own.loss)
+    loss, outputs = as_theirs(own.loss), None if own.outputs is None else as_theirs(own.outputs)
+    if own.implied and not _gives_rows(own, outputs, inputs, classes or targets):
+        outputs = None
+
+    def reference(groups: Any, x: Any, y: Any) -> tuple[float, dict[str, Any]]:
+        assert own.reference is not None
+        value, gradient = own.reference(own.params(groups, x), (rows(x), y))
+        return value, dict(zip((leaf.name for leaf in own.leaves), jax.tree_util.tree_leaves(gradient)))
+
     return Network(
         loss=loss,
-        outputs=None if own.outputs is None else as_theirs(own.outputs),
+        outputs=outputs,
         features=None if own.features is None else as_theirs(own.features),
         by_row=_is_mean(own, loss, inputs, classes, targets),
+        reference=None if own.reference is None else reference,
     )
+
+
+def _gives_rows(own: _OwnNetwork, outputs: Any, inputs: int, wanted: int) -> bool:
+    """Whether predictions have the shape that accuracies are made of."""
+    import jax
+
+    groups = {leaf.name: np.zeros(leaf.shape, np.float32) for leaf in own.leaves}
+    try:
+        return jax.eval_shape(outputs, groups, np.zeros((_ROWS, inputs), np.float32)).shape == (_ROWS, wanted)
+    except Exception:  # what is wrong is told where the loss is looked at
+        return False
 
 
 def _is_mean(own: _OwnNetwork, loss: Callable[..., Any], inputs: int, classes: int, targets: int) -> bool:
