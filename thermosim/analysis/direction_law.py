@@ -63,8 +63,8 @@ def _batch(machine: Machine) -> int | None:
     return None if batch == "all" else int(batch)
 
 
-def chains(machine: Machine, noise: direction_chain.Noise = "rows") -> tuple[Chain, Chain]:
-    """The exact chain of a point of the sweep, and one of fewer polynomials. Raises ValueError where there is none."""
+def chains(machine: Machine, noise: direction_chain.Noise = "rows") -> tuple[Chain, ...]:
+    """The exact chain of a point, and others of fewer polynomials. Raises ValueError where there is none."""
     rate = float(machine.settings.theta.learning_rate)
     return direction_chain.chain(machine.data.of_set(0), _batch(machine), rate, noise)
 
@@ -104,7 +104,7 @@ def direction_law(ds: xr.Dataset) -> xr.Dataset:
         for name, values in (("U", rows.loss(flat).reshape(u.shape[:2]).mean(axis=0)), ("spread_1", spreads[:, 0]),
                              ("spread_2", spreads[:, 1])):  # fmt: skip
             found[name].append(values)
-        each = [_resolved(*pair, of_gas) for pair in pairs.values()]
+        each = [_resolved(pair, of_gas) for pair in pairs.values()]
         for place, name in enumerate(_ABOUT):
             exact[name].append([float(one[place]) for one in each])
         exact["relative_entropy"].append([law.relative_entropy(temperature) for law in laws.values()])
@@ -114,10 +114,11 @@ def direction_law(ds: xr.Dataset) -> xr.Dataset:
     return _result(ds, found, exact, single)
 
 
-def _resolved(full: Chain, less: Chain, of_gas: np.ndarray) -> np.ndarray:
+def _resolved(laws: Sequence[Chain], of_gas: np.ndarray) -> np.ndarray:
     """U and both spreads (3,); nan where fewer polynomials tell another number."""
-    values, others = (np.append(law.average(law.loss), law.average(law.spreads) / of_gas) for law in (full, less))
-    return np.where(np.abs(values - others) < _ENOUGH * np.abs(values), values, np.nan)
+    values = [np.append(law.average(law.loss), law.average(law.spreads) / of_gas) for law in laws]
+    good = direction_chain.truncation(values) < _ENOUGH * np.abs(values[0])
+    return np.where(good, values[0], np.nan)
 
 
 def _result(

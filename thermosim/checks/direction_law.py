@@ -19,7 +19,7 @@ from thermosim.analysis.direction_law import NAME, chains, late, why_no_law
 from thermosim.analysis.machine import Machine, machines
 from thermosim.checks import learning, scale_invariance
 from thermosim.checks.means import skewness_of_mean
-from thermosim.exact.direction_chain import Chain
+from thermosim.exact.direction_chain import Chain, truncation
 
 __all__ = ["advice", "check", "direction_comparisons"]
 
@@ -90,15 +90,15 @@ def direction_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[C
     for name, several in table.items():
         measured = np.concatenate([one.measured for one in several], axis=1)
         exact = np.concatenate([one.exact for one in several])
-        truncation = np.concatenate([one.truncation for one in several])
+        truncated = np.concatenate([one.truncation for one in several])
         skewness = skewness_of_mean(measured)
-        good = (np.abs(skewness) < SKEWEST) & (truncation < _ENOUGH * np.abs(exact))
+        good = (np.abs(skewness) < SKEWEST) & (truncated < _ENOUGH * np.abs(exact))
         if good.any():
             size = len(measured)
             error = measured.std(axis=0, ddof=1) / np.sqrt(size)
             parts = (measured.mean(axis=0), error, exact)
             mean, error, exact = (part[good] for part in parts)
-            more = {"tolerance": truncation[good], "skewness": skewness[good]}
+            more = {"tolerance": truncated[good], "skewness": skewness[good]}
             rows.append(Comparison(name, mean, error, exact, size - 1.0, _REFERENCE, **more))
     return rows
 
@@ -112,25 +112,25 @@ def _start(machine: Machine) -> np.ndarray | None:
 
 
 def _point(machine: Machine) -> dict[str, _Values]:
-    both, start = chains(machine), _start(machine)
+    laws, start = chains(machine), _start(machine)
     steps = machine.steps
-    frames = np.arange(len(steps)) if start is not None else late(machine, both[0])
+    frames = np.arange(len(steps)) if start is not None else late(machine, laws[0])
     frames = frames[np.unique(np.linspace(0, len(frames) - 1, _MOST).round().astype(int))]
-    moments = [_moments(law, start, steps[frames]) for law in both]
+    moments = [_moments(law, start, steps[frames]) for law in laws]
     found = {}
     if "theta" in machine.frames:
         u = np.stack([machine.theta(int(frame)) for frame in frames], axis=1)  # (R, F, 3)
         u /= np.linalg.norm(u, axis=-1, keepdims=True)
         moved = steps[frames] > 0
         for name, function in _AT_FRAMES.items():
-            values = function(both[0])(u.reshape(-1, 3)).reshape(u.shape[:2])
-            found[name] = _of(values, both, function, [at for at, _ in moments], moved)
+            values = function(laws[0])(u.reshape(-1, 3)).reshape(u.shape[:2])
+            found[name] = _of(values, laws, function, [at for at, _ in moments], moved)
     for name, (title, function) in _SUMS.items():
         if name in machine.frames and len(frames) > 1:
             sums = machine.frames[name].isel(step=frames).transpose("replica", "step").values
             gap = np.diff(steps[frames])
             between = [np.diff(since, axis=0) / gap[:, None] for _, since in moments]
-            found[f"{title} of a step"] = _of(np.diff(sums, axis=1) / gap, both, function, between, gap > 0)
+            found[f"{title} of a step"] = _of(np.diff(sums, axis=1) / gap, laws, function, between, gap > 0)
     return found
 
 
@@ -142,10 +142,10 @@ def _moments(law: Chain, start: np.ndarray | None, steps: np.ndarray) -> tuple[n
 
 def _of(
     measured: np.ndarray,
-    both: Sequence[Chain],
+    laws: Sequence[Chain],
     function: Function,
     moments: Sequence[np.ndarray],
     good: np.ndarray,
 ) -> _Values:
-    full, less = (law.average(function(law), at) for law, at in zip(both, moments, strict=True))
-    return _Values(measured[:, good], full[good], np.abs(full - less)[good])
+    exact = [law.average(function(law), at) for law, at in zip(laws, moments, strict=True)]
+    return _Values(measured[:, good], exact[0][good], truncation(exact)[good])

@@ -31,18 +31,18 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-__all__ = ["MOST_MINIBATCHES", "NOISES", "Chain", "Noise", "chain", "minibatches"]
+__all__ = ["MOST_MINIBATCHES", "NOISES", "Chain", "Noise", "chain", "minibatches", "truncation"]
 
 MOST_MINIBATCHES = 64  # different ones
 Noise = Literal["rows", "covariance", "local", "constant"]
 NOISES: tuple[Noise, ...] = ("rows", "covariance", "local", "constant")
-_DEGREE, _LESS = 12, 4  # of polynomials, and how many fewer for the truncation
+_DEGREES = (12, 10, 8)  # of polynomials: the law, and those that tell its truncation
 _FIRST = 6  # degree of a first law, whose mean and covariance are those of the weight
 _NEGATIVE = 1e-4  # of a density, of which the negative part is at most so large
 _WIDE, _GRID = 8.0, 321  # standard deviations and points of a canonical law
@@ -222,8 +222,11 @@ def minibatches(rows: int, batch: int | None) -> list[tuple[float, np.ndarray]]:
     return found
 
 
-def chain(rows: np.ndarray, batch: int | None, rate: float, noise: Noise = "rows") -> tuple[Chain, Chain]:
-    """The chain of rows (K, 3), and one with fewer polynomials, which tells the truncation.
+def chain(rows: np.ndarray, batch: int | None, rate: float, noise: Noise = "rows") -> tuple[Chain, ...]:
+    """The chain of rows (K, 3), and chains with fewer polynomials, which tell the truncation.
+
+    The expansion is asymptotic: at large rates more polynomials bring nothing nearer, two degrees may agree by chance,
+    and the error may be about twice their difference. So the truncation is twice the largest of several.
 
     Raises ValueError where no direction has a loss that is less than that of all others, or the noise dies out there.
     """
@@ -243,8 +246,12 @@ def chain(rows: np.ndarray, batch: int | None, rate: float, noise: Noise = "rows
         moments = first.average(lambda u: _second(u @ frame.T))
         mean, covariance = moments[:2], _positive(moments[2:].reshape(2, 2) - np.outer(moments[:2], moments[:2]))
     root = np.linalg.cholesky(covariance)
-    full, less = (Chain(rows, batch, rate, draws, frame, mean, root, size) for size in (_DEGREE, _DEGREE - _LESS))
-    return full, less
+    return tuple(Chain(rows, batch, rate, draws, frame, mean, root, size) for size in _DEGREES)
+
+
+def truncation(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Of the first of some averages, by the chains of `chain` in order."""
+    return np.asarray(2.0 * np.max([np.abs(values[0] - other) for other in values[1:]], axis=0))
 
 
 def _second(u: np.ndarray) -> np.ndarray:
