@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from thermosim.ledger import Functional
     from thermosim.model import Constant, Derived, Model, Observable, Parameter, Symmetry
     from thermosim.models import MODELS
+    from thermosim.report.page import write_report
     from thermosim.run.extend import extend
     from thermosim.run.resume import resume
     from thermosim.run.simulate import simulate
@@ -38,6 +39,7 @@ __all__ = [
     "open_ensemble",
     "resume",
     "simulate",
+    "write_report",
 ]
 
 __version__ = "0.1.0"  # of the distribution thermosim-engine; pyproject.toml reads it here
@@ -51,6 +53,7 @@ _HOME = {
     "check": "thermosim.checks.report",
     "open_ensemble": "thermosim.storage.open",
     "extend": "thermosim.run.extend",
+    "write_report": "thermosim.report.page",
     "resume": "thermosim.run.resume",
     "simulate": "thermosim.run.simulate",
     "Functional": "thermosim.ledger",
