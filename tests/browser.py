@@ -77,6 +77,11 @@ class Page:
             await asyncio.sleep(0.05)
         raise AssertionError("the page was not loaded")
 
+    async def press(self, key, code):
+        """Press and let go a key."""
+        for kind in ("keyDown", "keyUp"):
+            await self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
     async def picture(self, path):
         """Save the whole page as PNG."""
         shot = await self.ask("Page.captureScreenshot", captureBeyondViewport=False)

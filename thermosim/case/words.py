@@ -60,7 +60,8 @@ def said(settings: Settings, model: Model | None) -> str:
     for key, values in settings.sweep.items():
         sentences.append(f"{key} takes {len(values)} values, from {_short(values[0])} to {_short(values[-1])}.")
     names = ", ".join(record.variables or ())
-    sentences.append(f"Recorded every {record.every:,} steps from step {record.first:,}: {names or 'no frames'}.")
+    every = "at every step" if record.every == 1 else f"every {record.every:,} steps"
+    sentences.append(f"Recorded {every} from step {record.first:,} on: {names or 'no frames'}.")
     sentences.append(f"The random numbers are those of seed {settings.ensemble.seed}.")
     return " ".join(sentences)
 

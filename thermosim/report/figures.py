@@ -113,8 +113,11 @@ def _panel(root: ET.Element, group: str, axes: list[Axes], box: Bbox, height: fl
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _LINK)
     kept = [e for e in root.iter(f"{{{_SVG}}}g") if e.get("id") == group] if group else [*root]
-    shared = [e for e in root if e.tag == f"{{{_SVG}}}defs"] if group else []
-    inside = "".join(ET.tostring(e, encoding="unicode") for e in [*shared, *kept])
+    inside = "".join(ET.tostring(e, encoding="unicode") for e in kept)
+    if group:  # what stands for all panels, as far as this one needs it
+        shared = [e for part in root if part.tag == f"{{{_SVG}}}defs" for e in part]
+        needed = [e for e in shared if "id" not in e.attrib or f"#{e.get('id')})" in inside]
+        inside = "<defs>" + "".join(ET.tostring(e, encoding="unicode") for e in needed) + f"</defs>{inside}"
     inside = re.sub(r"<(\w+:)?metadata.*?</(\w+:)?metadata>", "", inside, flags=re.DOTALL)
     inside = re.sub(r' xmlns(:\w+)?="[^"]*"', "", inside).replace("xlink:href", "href")
     caption, across = _caption(axes), in_words(axes[0].get_xlabel())
