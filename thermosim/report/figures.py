@@ -11,6 +11,7 @@ import itertools
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
@@ -26,6 +27,7 @@ __all__ = ["Drawn", "Panel", "drawn"]
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"  # names of XML, never fetched
 _ASIDE, _ABOVE = 9.0, 3.0  # points around a panel: SVG sets words a little wider than they were measured
 _OVERLAP = 20.0  # points by which panels may reach into each other and still be cut apart
+_LARGEST = 2.0  # pixels of a point
 _TOLD = 300  # rows of numbers below a panel, at most
 _MARK_RADIUS = 3.0
 
@@ -62,7 +64,7 @@ def drawn(figure: Figure, name: str) -> Drawn:
     figure.set_dpi(72.0)  # that of SVG: words take the room that they have there
     text = _svg(figure)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    boxes = [(one.get_tightbbox(renderer) or one.get_window_extent()).padded(_ASIDE, _ABOVE) for one in axes]
+    boxes = [_box(one, renderer) for one in axes]
     height = 72.0 * figure.get_figheight()
     root = ET.fromstring(text)
     _rename(root, name)
@@ -77,6 +79,14 @@ def drawn(figure: Figure, name: str) -> Drawn:
         whole = Bbox([[0.0, 0.0], [72.0 * figure.get_figwidth(), height]])
         panels = [_panel(root, "", axes, whole, height, [mark for some in marks for mark in some])]
     return Drawn(panels, notes)
+
+
+def _box(panel: Axes, renderer: Any) -> Bbox:
+    """Where a panel stands with its words, and a legend that may be beside it."""
+    parts = [panel.get_tightbbox(renderer) or panel.get_window_extent()]
+    if (legend := panel.get_legend()) is not None:
+        parts.append(legend.get_window_extent(renderer))
+    return Bbox.union(parts).padded(_ASIDE, _ABOVE)
 
 
 def _svg(figure: Figure) -> str:
@@ -123,7 +133,9 @@ def _panel(root: ET.Element, group: str, axes: list[Axes], box: Bbox, height: fl
     caption, across = _caption(axes), in_words(axes[0].get_xlabel())
     points = Markup("").join(_point(mark, across, height) for mark in marks)
     view = f"{box.x0:.1f} {height - box.y1:.1f} {box.width:.1f} {box.height:.1f}"
-    head = Markup('<svg xmlns="{}" viewBox="{}" role="img" aria-label="{}">').format(_SVG, view, caption)
+    size = Markup("max-width: {:.0f}px").format(_LARGEST * box.width)  # letters as large in every panel
+    head = Markup('<svg xmlns="{}" viewBox="{}" style="{}" role="img" aria-label="{}">')
+    head = head.format(_SVG, view, size, caption)
     svg = head + Markup(inside) + Markup('<g class="marks">') + points + Markup("</g></svg>")
     return Panel(svg, caption, across, marks[:_TOLD], max(0, len(marks) - _TOLD))
 

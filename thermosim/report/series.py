@@ -47,7 +47,7 @@ def in_words(text: str) -> str:
     text = text.replace("\\$", "\0").replace("$", "").replace("\n", " ").replace("\0", "$")
     text = re.sub(r"\\(?:mathrm|mathbf|bf|rm|mathcal|bar|hat|dot|tilde|overline)\b\s*", "", text)
     text = re.sub(r"\\([A-Za-z]+)", lambda found: _SIGNS.get(found[1], found[1]), text)
-    text = re.sub(r"([⟨Δ∂∇∑√]) ", r"\1", text)
+    text = re.sub(r"([⟨Δ∂∇∑√·]) ", r"\1", text)
     text = re.sub(r"\^\{([-+0-9]+)\}|\^([0-9])", lambda f: (f[1] or f[2]).translate(_ABOVE), text)
     return re.sub(r"\s+", " ", re.sub(r"\\[,;! ]", " ", text).replace("{", "").replace("}", "")).strip()
 
