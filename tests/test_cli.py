@@ -83,6 +83,7 @@ def test_bad_cases_write_nothing(trap_file, tmp_path, capsys):
         (["run", "nothing.toml"], "no such file"),
         (["check", "nothing.h5"], "no such ensemble"),
         (["plot", "nothing.h5"], "no such ensemble"),
+        (["report", "nothing.h5"], "no such ensemble"),
         (["resume", "nothing.h5"], "no interrupted run"),
         (["models", "harmonic"], "There are:"),
         (["rum"], "No such command"),
@@ -297,7 +298,7 @@ def test_a_reader_that_goes_away_is_no_failed_check(trap_file, tmp_path, capsys)
         assert b"Traceback" not in process.stderr.read()
 
 
-COMMANDS = ("run", "resume", "extend", "check", "plot", "info", "torture", "models", "moves")
+COMMANDS = ("run", "resume", "extend", "check", "plot", "report", "info", "torture", "models", "moves")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -13,19 +13,20 @@ PACKAGE = Path(__file__).parent.parent / "thermosim"
 # every room and what it may import of the others; the words at the root are everybody's
 ROOMS = {
     "cli": {"report", "plots", "checks", "run", "analysis", "case", "models", "data", "storage"},
-    "report": {"checks", "analysis"},
+    "report": {"plots", "checks", "analysis", "case", "storage", "pages"},
     "plots": {"checks", "analysis", "case", "models", "data", "storage", "exact"},
-    "checks": {"run", "analysis", "case", "models", "data", "storage", "exact"},
+    "checks": {"run", "analysis", "case", "models", "data", "storage", "exact", "pages"},
     "run": {"engines", "plan", "case", "models", "data", "kernels", "storage"},
     "engines": {"plan", "kernels"},
     "plan": {"case", "models", "data", "kernels"},
     "analysis": {"case", "models", "data", "kernels", "exact"},
-    "case": {"models", "data", "storage"},
+    "case": {"models", "data", "storage", "pages"},
     "models": {"kernels", "exact", "data"},
     "data": {"kernels"},
     "kernels": set(),
     "storage": set(),
     "exact": set(),
+    "pages": set(),
 }
 WORDS = {"addresses", "moves", "model", "network", "ledger", "streams", "schedules", "cohorts"}
 ENTRANCES = {"thermosim", "thermosim.__main__"}  # import on first use, from anywhere

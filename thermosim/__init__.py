@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from thermosim.ledger import Functional
     from thermosim.model import Constant, Derived, Model, Observable, Parameter, Symmetry
     from thermosim.models import MODELS
+    from thermosim.report.page import write_report
     from thermosim.run.extend import extend
     from thermosim.run.fork import fork
     from thermosim.run.replay import replay
@@ -42,6 +43,7 @@ __all__ = [
     "replay",
     "resume",
     "simulate",
+    "write_report",
 ]
 
 __version__ = "0.1.0"  # of the distribution thermosim-engine; pyproject.toml reads it here
@@ -57,6 +59,7 @@ _HOME = {
     "extend": "thermosim.run.extend",
     "fork": "thermosim.run.fork",
     "replay": "thermosim.run.replay",
+    "write_report": "thermosim.report.page",
     "resume": "thermosim.run.resume",
     "simulate": "thermosim.run.simulate",
     "Functional": "thermosim.ledger",

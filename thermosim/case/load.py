@@ -81,6 +81,12 @@ class Case:
         record = self.settings.record
         return np.arange(record.first, self.settings.run.steps + 1, record.every)
 
+    def _repr_html_(self) -> str:
+        """The case in a notebook: in words, every key, and its text."""
+        from thermosim.case.words import case_html
+
+        return case_html(self)
+
 
 def load_case(
     source: str | Path | Mapping[str, Any],

@@ -25,6 +25,7 @@ from thermosim.checks.admission import (
     without_frames,
 )
 from thermosim.checks.first_law import BOOKS, first_law
+from thermosim.checks.rows import report_html
 from thermosim.checks.table import check_of
 from thermosim.model import Model
 
@@ -52,6 +53,10 @@ class Report:
     def accepts(self, comparison: Comparison) -> bool:
         """Whether no point of one of its comparisons is a deviation."""
         return self.verdict is not None and bool(np.all(comparison.p_value >= self.verdict.threshold))
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return report_html(self)
 
 
 def check(ensemble: xr.Dataset | str | Path) -> Report:

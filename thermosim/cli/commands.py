@@ -239,6 +239,25 @@ def plot(
 
 
 @app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="Ensemble file; it may be damaged, or its run not be complete.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Page; default FILE's name with .html.")] = None,
+    points: Annotated[
+        int, typer.Option("--points", min=1, help="Of a sweep: points with a table and pictures of their own.")
+    ] = 6,
+) -> None:
+    """One HTML page of all there is to say: what was asked, pictures, the table, the ledger, how to make it again.
+
+    Exit code 0: it is written; 1: it is, and something is missing in it; 2: there is no such file.
+    """
+    from thermosim.cli import results
+    from thermosim.storage import parts_folder
+
+    parts_folder(file)  # refuses a path that names no file
+    raise typer.Exit(results.report(file, output, points))
+
+
+@app.command()
 def info(
     target: Annotated[Path, typer.Argument(help="Ensemble file, case file or name of a case.")],
     sets: Sets = None,

@@ -39,23 +39,11 @@ def _case_rows(
     target: Path, overrides: dict[str, Any], workers: int, trial: bool, device: str
 ) -> list[tuple[str, str]]:
     from thermosim.case.load import load_case
+    from thermosim.case.words import rows_of
     from thermosim.cli.variables import measured_rows
 
     case = load_case(target, overrides)
-    steps, record = case.settings.run.steps, case.settings.record
-    axes = ", ".join(f"{axis.name} ({len(axis.values)})" for axis in case.axes) or "none"
-    kept = [f"{name} ({', '.join(table.keep)})" for name, table in record.tables.items()]
-    rows = [
-        ("case", case.title),
-        ("model", f"{case.model.name}: {case.model.summary}"),
-        ("moves", _moves(case.settings)),
-        ("sweep", axes),
-        ("replicas", f"{case.replicas_in_all:,} in all, {case.settings.ensemble.replicas:,} at each point"),
-        ("steps", f"{steps:,} ({case.replicas_in_all * steps:.3g} replica-steps)"),
-        ("frames", f"{len(case.frame_steps()):,}, every {record.every:,} steps from {record.first:,}"),
-        ("variables", ", ".join([*(record.variables or ()), *kept])),
-        *measured_rows(case),
-    ]
+    rows = [("case", case.title), *rows_of(case), *measured_rows(case)]
     return rows + _needs_rows(case, workers, trial, device)
 
 
@@ -94,24 +82,14 @@ def _too_much(much: bool) -> str:
     return ": more than is free here" if much else ""
 
 
-def _moves(settings: Any) -> str:
-    theta, x = settings.theta, settings.x
-    details = [str(theta.constraint)] if theta.constraint else []
-    details += [f"batch {theta.batch}"] if theta.batch else []
-    details += [str(theta.gradient)] if theta.gradient else []
-    parts = [f"theta {theta.dynamics}" + (f" ({', '.join(details)})" if details else "")]
-    if x:
-        parts.append(f"x {x.dynamics}, {x.tau} per step")
-    return "; ".join(parts)
-
-
 def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
     """What an ensemble is, and whether every checksum agrees; the exit code is 1 where one does not."""
     import warnings
 
+    from thermosim.report.state import faults_of
     from thermosim.storage.open import open_ensemble
 
-    faults = _faults(target)
+    faults = faults_of(target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the faults are told below
         ds = open_ensemble(target, verify=bool(faults))
@@ -125,6 +103,7 @@ def _ensemble_rows(target: Path) -> tuple[list[tuple[str, str]], Exit]:
 
 def _rows_of(target: Path, ds: Any, faults: list[str]) -> list[tuple[str, str]]:
     from thermosim.case.settings import Settings
+    from thermosim.case.words import moves_words
     from thermosim.storage import parts_folder, read_manifest
     from thermosim.storage.durable import command
 
@@ -145,7 +124,7 @@ def _rows_of(target: Path, ds: Any, faults: list[str]) -> list[tuple[str, str]]:
         ("ensemble", str(ds.attrs["title"])),
         ("state", state),
         ("model", settings.model.name),
-        ("moves", _moves(settings)),
+        ("moves", moves_words(settings)),
         ("steps", f"{last:,} of {settings.run.steps:,} recorded"),
         ("sizes", sizes),
         ("variables", ", ".join(str(v) for v in ds.data_vars)),
@@ -154,19 +133,6 @@ def _rows_of(target: Path, ds: Any, faults: list[str]) -> list[tuple[str, str]]:
         ("made by", f"thermosim {ds.attrs['thermosim_version']}, Python {ds.attrs['python']}"),
         ("checksums", "\n".join([*faults, "What is whole stays readable."]) if faults else "all agree"),
     ]
-
-
-def _faults(target: Path) -> list[str]:
-    """Everything in the file, or in the parts of a run, that is not what was sealed."""
-    from thermosim.storage import integrity, parts_folder, read_manifest, verification
-
-    parts_folder(target)  # refuses what is no name of a file
-    target = target.with_name(target.name.removesuffix(".parts"))
-    faults = verification.verify_file(target) if target.is_file() else []
-    folder = parts_folder(target)
-    if folder.is_dir():
-        faults += [str(fault) for fault in integrity.examine(folder, read_manifest(folder))]
-    return faults
 
 
 def models(name: str | None, overrides: dict[str, Any] | None = None) -> Exit:

@@ -1,4 +1,4 @@
-"""`check` and `plot`: what came of an ensemble, on paper. Each command returns the exit code."""
+"""`check`, `plot` and `report`: what came of an ensemble, on paper. Each command returns the exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thermosim.cli.exits import Exit, explained
 if TYPE_CHECKING:
     from thermosim.checks.report import Report
 
-__all__ = ["check", "code_of", "draw", "plot"]
+__all__ = ["check", "code_of", "draw", "plot", "report"]
 
 
 def check(file: Path, as_json: bool) -> Exit:
@@ -58,6 +58,22 @@ def plot(file: Path, output: Path, variable: str | None = None) -> Exit:
         return Exit.REFUSED
     print(output)
     return Exit.FINE
+
+
+def report(file: Path, output: Path | None, points: int) -> Exit:
+    """Write the page of an ensemble; say what is missing in it."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # a user's model may draw with pyplot
+    from thermosim.report.console import make_console, size_text
+    from thermosim.report.page import write_report
+
+    with make_console(stderr=True).status("checking and drawing"):
+        written = write_report(file, output, points)
+    for sentence in written.missing:
+        print(sentence)
+    print(f"{written.path} ({size_text(written.bytes)})")
+    return Exit.FAILED if written.missing else Exit.FINE
 
 
 def draw(ensemble: Any, output: Path, variable: str | None = None) -> str:

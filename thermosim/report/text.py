@@ -8,14 +8,13 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from thermosim.analysis.comparison import FALSE_ALARM_RATE
 from thermosim.analysis.unscaled import unscaled_rows
+from thermosim.checks.rows import lines_of, references_of, verdict_words
 from thermosim.ledger import EXPLODED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thermosim.analysis.comparison import Comparison, Verdict
     from thermosim.checks.report import Report
 
 __all__ = ["diverged", "print_report"]
@@ -58,14 +57,16 @@ def print_report(report: Report, console: Console) -> None:
     if report.verdict is None:
         console.print(escape(report.why_nothing))
         return
-    references = list(dict.fromkeys(c.reference for c in report.comparisons))
+    references = references_of(report)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("quantity")
     for title in ("points", "measured", "error", "exact", "z", "rms z"):
         table.add_column(title, justify="right")
     table.add_column("")
-    for c in report.comparisons:
-        table.add_row(*_row(c, report.accepts(c)), f"[dim]({references.index(c.reference) + 1})[/dim]")
+    for line in lines_of(report):
+        z = line.z if line.accepted else f"[red]{line.z}[/red]"
+        numbers = (f"{line.points:,}", line.measured, line.error, line.exact, z, line.rms)
+        table.add_row(escape(line.quantity), *numbers, f"[dim]({line.reference})[/dim]")
     console.print(table)
     for number, reference in enumerate(references, 1):
         console.print(f"[dim]({number}) {escape(reference)}[/dim]")
@@ -73,38 +74,6 @@ def print_report(report: Report, console: Console) -> None:
         console.print(
             "[dim]Of several points the one with the largest |z| is shown; rms z is 1 when errors are right.[/dim]"
         )
-    console.print(_verdict(report.verdict))
-
-
-def _verdict(verdict: Verdict) -> str:
-    tests = "1 comparison" if verdict.tests == 1 else f"{verdict.tests:,} comparisons"
-    word = "[green]consistent[/green]" if verdict.consistent else "[red]not consistent[/red]"
-    return (
-        f"{tests}, {word} with theory: smallest p-value {verdict.smallest:.2g}; below {verdict.threshold:.1g} it would "
-        f"be called a deviation, which keeps the false-alarm rate of the whole table below {FALSE_ALARM_RATE:g}."
-    )
-
-
-def _row(c: Comparison, accepted: bool) -> tuple[str, ...]:
-    """One line: the number itself, or the worst point of several."""
-    z = np.ravel(c.z)
-    measured, error, exact, tolerance = (
-        np.ravel(np.broadcast_to(np.asarray(v, float), np.shape(c.z)))
-        for v in (c.measured, c.standard_error, c.exact, c.tolerance)
-    )
-    worst = int(np.nanargmax(np.abs(z))) if np.isfinite(z).any() else 0
-    known_to = error[worst] or tolerance[worst]
-    decimals = max(0, 1 - int(np.floor(np.log10(known_to)))) if 0 < known_to < np.inf else 6
-    number = f"{{:.{decimals}f}}" if decimals < 7 else "{:.3g}"
-    shown = f"{z[worst]:+.1f}"
-    if not accepted:
-        shown = f"[red]{shown}[/red]"
-    return (
-        escape(c.quantity.replace("_", " ") + (f" ({c.units})" if c.units != "1" else "")),
-        f"{z.size:,}",
-        number.format(measured[worst]),
-        f"{error[worst]:.2g}",
-        number.format(exact[worst]) + (f" ± {tolerance[worst]:.1g}" if tolerance[worst] > 0.05 * error[worst] else ""),
-        shown,
-        f"{np.sqrt(np.nanmean(z**2)):.2f}" if z.size > 1 and np.isfinite(z).any() else "",
-    )
+    before, word, after = verdict_words(report.verdict)
+    colour = "green" if report.verdict.consistent else "red"
+    console.print(f"{before}[{colour}]{word}[/{colour}]{after}")
