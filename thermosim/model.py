@@ -219,6 +219,7 @@ class Model:
     perceptron: Callable[[Values], Perceptron] | None = None  # for the engine of dense layers
     symmetries: tuple[Symmetry, ...] = ()  # of the loss
     scales: Callable[[Values], tuple[tuple[str, ...], ...]] | None = None  # of a network, see above
+    formula: str = ""  # the text of the formula that it is made of, where it is
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
 

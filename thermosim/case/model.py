@@ -21,6 +21,7 @@ from thermosim.data.lengths import lengths_of
 from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES, Functional
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
+from thermosim.models.formula.made import formula_model
 from thermosim.models.user_file.load import load_user_model
 
 __all__ = ["find_model", "functional_faults", "resolved_model", "trial_constants", "with_lengths"]
@@ -31,10 +32,15 @@ _MOST_NUMBERS = 2**23  # of an array constant
 
 def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list[str]]:
     section = raw.get("model")
-    if not isinstance(section, dict) or not section.keys() & {"name", "file"}:
+    if not isinstance(section, dict) or not section.keys() & {"name", "file", "formula"}:
         return None, [
-            'model: missing. A case needs [model] with name = "..." (`thermosim models` lists them) or a file.'
+            'model: missing. A case needs [model] with name = "..." (`thermosim models` lists them), a file, or a table '
+            "[model.formula]."
         ]
+    if "formula" in section:
+        if twice := [key for key in ("name", "file") if key in section]:
+            return None, [f"model: has both formula and {twice[0]}; keep one of them."]
+        return formula_model(raw)
     if "file" in section:
         if "name" in section:
             return None, ["model: has both name and file; keep one of them."]
@@ -72,7 +78,7 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
     faults = [
         unknown("model", key, value, known)
         for key, value in given.items()
-        if key not in known and key not in ("name", "file")
+        if key not in known and key not in ("name", "file", "formula")
     ]
     for constant in model.constants:
         value = given.get(constant.name, constant.default)
@@ -93,7 +99,7 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
             faults.append(f"model.{constant.name} = {value!r}: {fault}")
         values[constant.name] = _listed(constant, value) if constant.is_array and not fault else value
     faults += _size_faults(model, values, given["file"]) if "file" in given and not faults else []
-    return ModelSettings(model.name, values, given.get("file")), faults + functionals
+    return ModelSettings(model.name, values, given.get("file"), model.formula), faults + functionals
 
 
 def _size_faults(model: Model, values: Mapping[str, Any], file: str) -> list[str]:

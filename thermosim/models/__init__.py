@@ -31,6 +31,7 @@ from thermosim.models import (
     two_beads,
     vae,
 )
+from thermosim.models.formula.made import is_formula, model_of_formula
 from thermosim.models.user_file.load import model_of_text
 
 __all__ = ["MODELS", "model_of"]
@@ -69,7 +70,7 @@ MODELS: dict[str, Model] = {
 
 
 def model_of(name: str, source: str = "") -> Model:
-    """The model of thermosim with this name, or the one that the text of a user's file defines.
+    """The model of thermosim with this name, or the one that the text of a user's file, or of a formula, defines.
 
     Raises ValueError when there is none.
     """
@@ -78,4 +79,4 @@ def model_of(name: str, source: str = "") -> Model:
             return MODELS[name]
         except KeyError:
             raise ValueError(f"there is no model {name!r}; there are {', '.join(MODELS)}") from None
-    return model_of_text(source)
+    return model_of_formula(source) if is_formula(source) else model_of_text(source)
