@@ -33,10 +33,8 @@ _MOST_NUMBERS = 2**23  # of an array constant
 def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list[str]]:
     section = raw.get("model")
     if not isinstance(section, dict) or not section.keys() & {"name", "file", "formula"}:
-        return None, [
-            'model: missing. A case needs [model] with name = "..." (`thermosim models` lists them), a file, or a table '
-            "[model.formula]."
-        ]
+        needed = 'name = "..." (`thermosim models` lists them), a file, or a table [model.formula]'
+        return None, [f"model: missing. A case needs [model] with {needed}."]
     if "formula" in section:
         if twice := [key for key in ("name", "file") if key in section]:
             return None, [f"model: has both formula and {twice[0]}; keep one of them."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +34,14 @@ class After:
 
 def run(case: Case, output: Path, overwrite: bool, after: After, how: Mapping[str, Any]) -> Exit:
     """Run a case with a progress line, then check, draw and summarise. `how` is the rest `simulate` takes."""
+    from thermosim.models.formula.judged import proofs
     from thermosim.run.simulate import simulate
 
     def work(report: Any) -> Any:
         return simulate(case, output, overwrite=overwrite, report=report, **how)
 
-    return _with_progress(case.title, output, work, after, overwrite)
+    told = proofs(case.model.formula, case.settings.model.constants, case.settings) if case.model.formula else []
+    return _with_progress(case.title, output, work, after, overwrite, told)
 
 
 def resume(file: Path, after: After, how: Mapping[str, Any]) -> Exit:
@@ -97,7 +99,14 @@ def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed
     return Exit.FINE if outcome.good else Exit.FAILED
 
 
-def _with_progress(title: str, output: Path, work: Any, after: After, overwrite: bool) -> Exit:
+def _with_progress(
+    title: str,
+    output: Path,
+    work: Any,
+    after: After,
+    overwrite: bool,
+    told: Sequence[tuple[str, str]] = (),
+) -> Exit:
     from rich.markup import escape
 
     from thermosim.run.execution import Interrupted
@@ -105,6 +114,8 @@ def _with_progress(title: str, output: Path, work: Any, after: After, overwrite:
 
     console, begin = make_console(), time.perf_counter()
     console.print(f"[bold]{escape(title)}[/bold]")
+    for name, what in told:
+        console.print(escape(f"{name}: {what}" if name else f"  {what}"))
     try:
         with _warnings_as_lines():
             ds = _live(work)

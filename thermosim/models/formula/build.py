@@ -2,7 +2,7 @@
 
     energy = straight part + sum over the terms of each loop
 
-A loop is kept for a sum that the formula adds, however deep in further sums; one inside a function of it is written out.
+A loop is kept for a sum that the formula adds, however deep in further sums; one inside a function is written out.
 """
 
 from __future__ import annotations
@@ -154,20 +154,20 @@ class Builder:
             node: Node = getattr(self._graph, _OPERATORS[type(tree.op)])(a, b)
         except OverflowError:
             raise FormulaFault("is larger than any number of 64 bits.", span_of(tree)) from None
-        if node.op == "number" and not math.isfinite(node.value):  # type: ignore[arg-type]
+        if node.op == "number" and not math.isfinite(node.number):
             raise FormulaFault("is no finite number.", span_of(tree))
         return node
 
     def _power(self, a: Node, b: Node, tree: ast.BinOp) -> Node:
         graph = self._graph
         if b.op != "number":
-            if b.op == "leaf" and b.value[0] in self._variables:  # type: ignore[index]
+            if b.op == "leaf" and b.place[0] in self._variables:
                 raise _NotInALoop("is a power of its own in every term.", span_of(tree))
             return graph.node("exp", graph.multiply(b, graph.node("log", a)))
-        exponent = float(b.value)  # type: ignore[arg-type]
+        exponent = b.number
         if abs(exponent) > _LARGEST_POWER:
             raise FormulaFault(
-                f"is the power {exponent:g}; powers up to {_LARGEST_POWER} are written so, larger ones as exp(p*log(..)).",
+                f"is the power {exponent:g}; powers go up to {_LARGEST_POWER}, larger ones are written exp(p*log(..)).",
                 span_of(tree.right),
             )
         root, size = (2.0 * exponent).is_integer(), abs(exponent)
@@ -195,7 +195,8 @@ class Builder:
                 raise FormulaFault("a sum is written sum(x[i]**2 for i in range(n)).", span_of(inner))
             return self._summed(inner.elt, inner.generators, variables)
         if name == "where":
-            return self._where(*tree.args, variables)  # type: ignore[call-arg]
+            test, yes, no = tree.args
+            return self._where(test, yes, no, variables)
         arguments = [self.node(argument, variables) for argument in tree.args]
         graph = self._graph
         graph.span = span_of(tree)
@@ -339,10 +340,12 @@ def _split(tree: ast.expr) -> list[tuple[ast.expr, Factors, list[ast.comprehensi
         sign: Factors = [(None, False)] if isinstance(tree.op, ast.USub) else []
         return [(part, [*factors, *sign], over) for part, factors, over in _split(tree.operand)]
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, (ast.Add, ast.Sub)):
-        right = _split(tree.right)
-        if isinstance(tree.op, ast.Sub):
-            right = [(part, [*factors, (None, False)], over) for part, factors, over in right]
-        return [*_split(tree.left), *right]
+        chain = []  # long sums are chains to the left
+        while isinstance(tree, ast.BinOp) and isinstance(tree.op, (ast.Add, ast.Sub)):
+            minus: Factors = [(None, False)] if isinstance(tree.op, ast.Sub) else []
+            chain.append([(part, [*factors, *minus], over) for part, factors, over in _split(tree.right)])
+            tree = tree.left
+        return [*_split(tree), *(term for terms in reversed(chain) for term in terms)]
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, (ast.Mult, ast.Div)) and _has_sum(tree):
         for inner, outer in ((tree.left, tree.right), (tree.right, tree.left)):
             divided = isinstance(tree.op, ast.Div)

@@ -20,7 +20,7 @@ from thermosim.models.formula.source import drive_source, functions_of, gradient
 
 __all__ = ["Compiled", "NotAFormula", "compiled", "section_of", "wholes_of"]
 
-_ONE_LANE = 4  # components, up to which functions are those of one lane
+_ONE_LANE = 2  # components, up to which functions are those of one lane
 
 
 class NotAFormula(ValueError):
@@ -42,7 +42,7 @@ class Compiled:
         layout = Layout(lengths, {**self._shapes, **arrays}, frozenset(scalars), self.wholes)
         self._builder = Builder(layout)
         drives = section.get("drive", [])
-        short = bool(drives)  # the drive is of one lane, and so then is all of it
+        short = bool(drives) or section.get("lanes", False)  # what is of one lane has all of it so
         self.terms = self.built("loss" if self.is_loss else "energy", loops=not short)
         self.drives = [self._drive(i, text) for i, text in enumerate(drives)]
         self.lengths = {name: size or max(self._builder.longest[name], 1) for name, size in lengths.items()}
@@ -221,7 +221,8 @@ def compiled(text: str, constants: Mapping[str, Any]) -> Compiled:
 def wholes_of(text: str) -> tuple[str, ...]:
     """Constants that are whole numbers and stand where an index or the end of a sum does. Raises NotAFormula."""
     section, found = section_of(text), set[str]()
-    formulas = {key: section[key] for key in ("energy", "loss", "components", "inputs", "targets") if key in section}
+    keys = ("energy", "loss", "components", "inputs", "targets")
+    formulas: dict[str, Any] = {key: section[key] for key in keys if key in section}
     formulas |= {f"drive[{i}]": one for i, one in enumerate(section.get("drive", []))}
     formulas |= {f"observables.{name}": one for name, one in section.get("observables", {}).items()}
     for key, formula in formulas.items():

@@ -69,13 +69,12 @@ def parsed(text: str) -> ast.expr:
             tree = ast.parse(line.lstrip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         column = getattr(error, "offset", None)
-        place = None if not column else (lead + column - 1, lead + column)
+        where = None if not column else (lead + column - 1, lead + column)
         message = str(getattr(error, "msg", "")) or "it is no formula"
-        raise FormulaFault(f"cannot be read: {message}.", place) from None
+        raise FormulaFault(f"cannot be read: {message}.", where) from None
     for node in _walk(tree, 0):
-        if lead and hasattr(node, "col_offset"):
-            node.col_offset += lead
-            node.end_col_offset += lead
+        if lead and isinstance(node, ast.expr):
+            node.col_offset, node.end_col_offset = node.col_offset + lead, (node.end_col_offset or 0) + lead
     for node in _walk(tree, 0):
         _refuse_what_is_none(node)
     return tree

@@ -30,6 +30,18 @@ class Node:
     value: object = None
     span: tuple[int, int] = (0, 0)
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Name and index of a leaf."""
+        assert isinstance(self.value, tuple), self.op
+        return self.value[0], self.value[1]
+
+    @property
+    def number(self) -> float:
+        """The number that it is."""
+        assert isinstance(self.value, float), self.op
+        return self.value
+
     def is_number(self, value: float) -> bool:
         """Whether this is that number."""
         return self.op == "number" and self.value == value
@@ -65,7 +77,7 @@ class Graph:
     def add(self, a: Node, b: Node) -> Node:
         """a + b."""
         if a.op == b.op == "number":
-            return self.number(_value(a) + _value(b))
+            return self.number(a.number + b.number)
         if a.is_number(0.0):
             return b
         if b.is_number(0.0):
@@ -79,7 +91,7 @@ class Graph:
     def subtract(self, a: Node, b: Node) -> Node:
         """a - b."""
         if a.op == b.op == "number":
-            return self.number(_value(a) - _value(b))
+            return self.number(a.number - b.number)
         if b.is_number(0.0):
             return a
         if a.is_number(0.0):
@@ -89,13 +101,13 @@ class Graph:
     def negative(self, a: Node) -> Node:
         """-a."""
         if a.op == "number":
-            return self.number(-_value(a))
+            return self.number(-a.number)
         return a.args[0] if a.op == "neg" else self.node("neg", a)
 
     def multiply(self, a: Node, b: Node) -> Node:
         """a b."""
         if a.op == b.op == "number":
-            return self.number(_value(a) * _value(b))
+            return self.number(a.number * b.number)
         if b.op == "number":
             a, b = b, a
         if a.is_number(0.0) or a.is_number(1.0):
@@ -103,7 +115,7 @@ class Graph:
         if a.is_number(-1.0):
             return self.negative(b)
         if a.op == "number" and b.op == "*" and b.args[0].op == "number":
-            return self.multiply(self.number(_value(a) * _value(b.args[0])), b.args[1])
+            return self.multiply(self.number(a.number * b.args[0].number), b.args[1])
         if a.op == "neg" or b.op == "neg":
             plain = [part.args[0] if part.op == "neg" else part for part in (a, b)]
             product = self.multiply(*plain)
@@ -112,11 +124,11 @@ class Graph:
 
     def divide(self, a: Node, b: Node) -> Node:
         """a/b."""
-        if b.op == "number" and _value(b) != 0.0:
+        if b.op == "number" and b.number != 0.0:
             if a.op == "number":
-                return self.number(_value(a) / _value(b))
-            if math.frexp(_value(b))[0] in (0.5, -0.5):  # a power of two has an exact inverse
-                return self.multiply(self.number(1.0 / _value(b)), a)
+                return self.number(a.number / b.number)
+            if math.frexp(b.number)[0] in (0.5, -0.5):  # a power of two has an exact inverse
+                return self.multiply(self.number(1.0 / b.number), a)
         return self.number(0.0) if a.is_number(0.0) else self.node("/", a, b)
 
     def power(self, a: Node, exponent: int) -> Node:
@@ -126,7 +138,7 @@ class Graph:
         if exponent == 1:
             return a
         if a.op == "number":
-            return self.number(_value(a) ** exponent)
+            return self.number(a.number**exponent)
         if exponent == 2:
             a = a.args[0] if a.op == "neg" else a
             return self.multiply(a, a)
@@ -208,8 +220,3 @@ def in_order(roots: Iterable[Node]) -> list[Node]:
             waiting.append((node, True))
             waiting += [(argument, False) for argument in reversed(node.args)]
     return list(found)
-
-
-def _value(node: Node) -> float:
-    assert isinstance(node.value, float)
-    return node.value

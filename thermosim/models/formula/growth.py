@@ -1,4 +1,4 @@
-"""How an energy grows along an axis: the leading power of the distance, with bounds of its factor, operation by operation.
+"""How an energy grows along an axis: the leading power of the distance, with bounds of its factor.
 
 Far out on an axis every part of a formula is c t^p to leading order, with c between two bounds (those of a sine are
 -1 and 1). Sums keep the highest power, products add powers. What cancels to leading order, and what grows in another
@@ -73,7 +73,7 @@ def _of(root: Node, axis: int, direction: int, given: Mapping[str, np.ndarray], 
     truths: dict[Node, bool] = {}
     for node in in_order([root]):
         if node.op == "number":
-            known[node] = Growth(0.0, float(node.value), float(node.value))  # type: ignore[arg-type]
+            known[node] = Growth(0.0, node.number, node.number)
         elif node.op == "leaf":
             known[node] = _leaf(node, axis, direction, given, loop, term)
         elif node.op in ("<", "<=", ">", ">=", "==", "!="):
@@ -92,7 +92,7 @@ def _of(root: Node, axis: int, direction: int, given: Mapping[str, np.ndarray], 
 def _leaf(
     node: Node, axis: int, direction: int, given: Mapping[str, np.ndarray], loop: Loop | None, term: int
 ) -> Growth:
-    name, index = node.value  # type: ignore[misc]
+    name, index = node.place
     if loop is not None and name in loop.iteration.values:
         number = float(loop.iteration.values[name][term])
         return Growth(0.0, number, number)

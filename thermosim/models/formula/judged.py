@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +125,7 @@ class _At:
         with np.errstate(all="ignore"):
             if not np.isfinite(self.phi(start[:, None])[0]):
                 return None
-            found = optimize.minimize(
+            found: Any = optimize.minimize(  # type: ignore[call-overload]  # its stubs miss options
                 lambda x: float(self.phi(x[:, None])[0]),
                 start,
                 jac=lambda x: self.slope(x[:, None])[:, 0],
@@ -173,14 +172,20 @@ def validate(text: str, constants: Values, settings: Any) -> list[str]:
     seen = [landscape(text, constants, theta, mobility) for theta in thetas]
     for theta, there in zip(thetas, seen):
         if there.falls is not None and not formula.section.get("unbounded", False):
-            axis, sign = divmod(there.falls, 2)
-            proved = "" if there.growth[there.falls][1] else " (seen by numbers)"
-            return [
-                f"model.formula.energy: falls without bound along {'+' if sign else '-'}x{axis}{proved}{_named(formula, theta)}, "
-                "so x has no equilibrium and runs away; add a term that confines it, such as 0.1*x"
-                f"{axis}**4, or allow it by model.formula.unbounded = true."
-            ]
+            return [_fall(formula, theta, there)]
     return _step_faults(x, settings.run.steps, seen)
+
+
+def _fall(formula: Compiled, theta: np.ndarray, there: Landscape) -> str:
+    """An energy without a lower bound."""
+    assert there.falls is not None
+    axis, sign = divmod(there.falls, 2)
+    seen = "" if there.growth[there.falls][1] else " (seen by numbers)"
+    where = f"{'-+'[sign]}x{axis}{seen}{_named(formula, theta)}"
+    return (
+        f"model.formula.energy: falls without bound along {where}, so x has no equilibrium and runs away; add a term "
+        f"that confines it, such as 0.1*x{axis}**4, or allow it by model.formula.unbounded = true."
+    )
 
 
 def _named(formula: Compiled, theta: np.ndarray) -> str:
@@ -210,8 +215,8 @@ def _start_fault(formula: Compiled, constants: Values, theta: np.ndarray, x: Any
     }
     said = why.get(node.op, "has no finite value")
     return (
-        f"x.initial = {x.initial!r}: model.formula.energy {said} there; start elsewhere, as at x.initial = 1.0, or change "
-        f"the formula.\n{formula.text_at(node)}"
+        f"x.initial = {x.initial!r}: model.formula.energy {said} there; start elsewhere, as at x.initial = 1.0, or "
+        f"change the formula.\n{formula.text_at(node)}"
     )
 
 
@@ -224,11 +229,17 @@ def _step_faults(x: Any, steps: int, seen: list[Landscape]) -> list[str]:
     stiffest = max((m for there in seen for m in there.minima), key=lambda m: m[2], default=None)
     if stiffest is None or largest * stiffest[2] < 2.0:
         return []
-    place = ", ".join(f"{number:.4g}" for number in stiffest[0][:4]) + (", ..." if len(stiffest[0]) > 4 else "")
-    return [
-        f"x.time_step = {largest:g}: {x.dynamics} is unstable at the minimum x = ({place}), where the largest curvature "
-        f"is {stiffest[2]:.4g}; it must stay below 2/{stiffest[2]:.4g} = {2.0 / stiffest[2]:.4g}."
-    ]
+    place, limit = _point(stiffest[0]), f"2/{stiffest[2]:.4g} = {2.0 / stiffest[2]:.4g}"
+    said = (
+        f"x.time_step = {largest:g}: {x.dynamics} is unstable at the minimum x = {place}; it must stay below {limit}, "
+        f"where {stiffest[2]:.4g} is the largest curvature there."
+    )
+    return [said]
+
+
+def _point(x: np.ndarray) -> str:
+    place = ", ".join(f"{number:.4g}" for number in np.where(np.abs(x) < 1e-7, 0.0, x)[:4])
+    return f"({place}{', ...' if len(x) > 4 else ''})"
 
 
 def proofs(text: str, constants: Values, settings: Any) -> list[tuple[str, str]]:
@@ -271,8 +282,7 @@ def _minima_said(there: Landscape, components: int) -> str:
         return "none found"
     some = []
     for x, phi, curvature in there.minima[:4]:
-        place = ", ".join(f"{number:.4g}" for number in np.where(np.abs(x) < 1e-7, 0.0, x)[:4])
-        some.append(f"x = ({place}{', ...' if len(x) > 4 else ''}), phi {phi:.4g}, curvature {curvature:.4g}")
+        some.append(f"x = {_point(x)}, phi {0.0 if abs(phi) < 1e-12 else phi:.4g}, curvature {curvature:.4g}")
     more = f"; and {len(there.minima) - 4} more" if len(there.minima) > 4 else ""
     return "; ".join(some) + more
 

@@ -139,7 +139,8 @@ def _observed(text: str, name: str, frames: np.ndarray, constants: Values) -> np
     kind, terms = formula.observables[name]
     moved = np.moveaxis(np.asarray(frames, float), -1, 0)
     none = np.zeros((0, *moved.shape[1:]))
-    given = formula.given(*((moved, none) if kind == "x" else (none, moved)), constants)
+    x, theta = (moved, none) if kind == "x" else (none, moved)
+    given = formula.given(x, theta, constants)
     return np.array(np.broadcast_to(value(terms, given), moved.shape[1:]))
 
 
@@ -148,13 +149,13 @@ def _equilibrium(
 ) -> np.ndarray:
     """Samples of exp(-phi/T), theta (m, R), temperature and normal (n, R): x (n, R)."""
     x = np.empty_like(normal)
-    scalars = {name: np.broadcast_to(v, normal.shape[1:]) for name, v in constants.items() if np.ndim(v) == 1}
     arrays = {name for name, v in section_of(text)["constants"].items() if np.ndim(v)}
-    columns = [row for name, row in scalars.items() if name not in arrays]
+    swept = {name: v for name, v in constants.items() if name not in arrays and np.ndim(v)}
+    columns = [np.broadcast_to(v, normal.shape[1:]) for v in swept.values()]
     keys, places = np.unique(np.vstack([theta, temperature[:1], *columns]), axis=1, return_inverse=True)
     for number in range(keys.shape[1]):
         lanes = np.flatnonzero(places.ravel() == number)
-        here = {k: v if k in arrays or np.ndim(v) != 1 else float(v[lanes[0]]) for k, v in constants.items()}
+        here = {**constants, **{name: float(row[lanes[0]]) for name, row in zip(swept, columns)}}
         found = law_at(text, here, theta[:, lanes[0]], float(temperature[0, lanes[0]]))
         x[:, lanes] = found.samples(normal[:, lanes])
     return x

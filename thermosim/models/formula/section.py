@@ -19,7 +19,17 @@ from thermosim.models.formula.graph import FUNCTIONS
 __all__ = ["HEAD", "formula_text"]
 
 HEAD = '{"formula":'  # how the text of a formula begins, and no file of a user
-_KEYS = ("energy", "loss", "drive", "components", "inputs", "targets", "constants", "parameters", "observables")
+_KEYS: tuple[str, ...] = (
+    "energy",
+    "loss",
+    "drive",
+    "components",
+    "inputs",
+    "targets",
+    "constants",
+    "parameters",
+    "observables",
+)
 _KEYS += ("unbounded",)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 _TAKEN = {*FUNCTIONS, "tan", "sinh", "cosh", "sum", "where", "range", "pairs", "pi", "if", "else", "for", "in", "and"}
@@ -54,6 +64,8 @@ def formula_text(raw: Mapping[str, Any]) -> tuple[str, list[str]]:
     if faults:
         return "", faults
     told = {key: section[key] for key in _KEYS if key in section and key not in ("constants", "parameters")}
+    if isinstance(raw.get("x"), dict) and isinstance(raw["x"].get("temperature"), list):
+        told["lanes"] = True  # only functions of one lane move at several temperatures
     text = {**told, "constants": constants, "parameters": parameters, "name": str(model.get("name", "formula"))}
     return f"{HEAD} {json.dumps(text)}}}", []
 
@@ -80,9 +92,9 @@ def _key_faults(section: Mapping[str, Any]) -> list[str]:
     for key in ("constants", "parameters", "observables"):
         if not isinstance(section.get(key, {}), dict):
             faults.append(f"model.formula.{key} = {section[key]!r}: expected a table of names.")
-    for name, text in (
-        (section.get("observables") or {}).items() if isinstance(section.get("observables"), dict) else ()
-    ):
+    observables = section.get("observables", {})
+    observables = section.get("observables", {})
+    for name, text in observables.items() if isinstance(observables, dict) else ():
         if not isinstance(text, str):
             faults.append(f"model.formula.observables.{name} = {text!r}: expected a formula in quotes.")
         elif not _NAME.fullmatch(name):

@@ -111,7 +111,7 @@ def gradient_source(terms: Terms, groups: Mapping[str, int], row: str, place: Pl
 
 
 def _row(leaf: Node, groups: Mapping[str, int]) -> str:
-    name, index = leaf.value  # type: ignore[misc]
+    name, index = leaf.place
     first = groups.get(name, 0)
     return index if first == 0 else f"{first} + {index}"
 
@@ -135,7 +135,7 @@ def _loop(
             if level == depth:
                 source.append(f"{indent}if {condition}:")
                 indent += "    "
-    leaves = [n for n in in_order([loop.body]) if n.op == "leaf" and n.value[0] in names]  # type: ignore[index]
+    leaves = [n for n in in_order([loop.body]) if n.op == "leaf" and n.place[0] in names]
     slopes = graph.gradient(loop.body, leaves)
     lines = _Lines(place, indent + "    ")
     value, *parts = lines.written([loop.body, *(slopes[leaf] for leaf in leaves)])
@@ -160,14 +160,14 @@ class _Lines:
         fused = {part for node in order if (part := _fused(node, uses)) is not None}
         for node in order:
             if node.op == "number":
-                self._names[node] = f"({node.value!r})" if node.value < 0.0 else repr(node.value)  # type: ignore[operator]
+                self._names[node] = f"({node.number!r})" if node.number < 0.0 else repr(node.number)
             elif node not in fused:
                 self._write(node, fused)
         return [self._names[root] for root in roots]
 
     def _write(self, node: Node, fused: set[Node]) -> None:
         if node.op == "leaf":
-            text = self._place(*node.value)  # type: ignore[misc]
+            text = self._place(*node.place)
         else:
             text = self._expression(node, fused)
         name = f"t{len(self._names)}"

@@ -57,11 +57,11 @@ def gradient_value(terms: Terms, name: str, length: int, given: Given) -> np.nda
         for i, leaf in leaves.items():
             out[i] += known[slopes[leaf]]
         for loop in terms.loops:
-            of_loop = [n for n in in_order([loop.body]) if n.op == "leaf" and n.value[0] == name]  # type: ignore[index]
+            of_loop = [n for n in in_order([loop.body]) if n.op == "leaf" and n.place[0] == name]
             parts = terms.graph.gradient(loop.body, of_loop)
             known = _evaluated(parts.values(), given, loop)
             for leaf in of_loop:
-                places = np.broadcast_to(loop.places[leaf.value[1]], (loop.iteration.count,))  # type: ignore[index]
+                places = np.broadcast_to(loop.places[leaf.place[1]], (loop.iteration.count,))
                 np.add.at(out, places, np.broadcast_to(known[parts[leaf]], (len(places), *shape)))
     return out
 
@@ -83,7 +83,7 @@ def _evaluated(roots: object, given: Given, loop: Loop | None) -> dict[Node, np.
     known: dict[Node, np.ndarray] = {}
     for node in in_order(roots):  # type: ignore[arg-type]
         if node.op == "number":
-            known[node] = np.asarray(node.value, float)
+            known[node] = np.asarray(node.number)
         elif node.op == "leaf":
             known[node] = _leaf(node, given, loop)
         else:
@@ -94,7 +94,7 @@ def _evaluated(roots: object, given: Given, loop: Loop | None) -> dict[Node, np.
 
 
 def _leaf(node: Node, given: Given, loop: Loop | None) -> np.ndarray:
-    name, index = node.value  # type: ignore[misc]
+    name, index = node.place
     if loop is not None and name in loop.iteration.values:
         values = loop.iteration.values[name]
         return values.reshape(-1, *(1,) * _depth(given)).astype(float)
