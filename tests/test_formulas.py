@@ -117,8 +117,8 @@ def test_a_drive_is_that_of_the_rotational_trap():
     [
         "exp(-x0**2)*x1 + log(1 + x0**2)*sqrt(2 + x1) + tanh(x0*x1)/(1 + x1**2) + x0**4 + x1**4",
         "sin(3*x0)*cos(x1) + abs(x0 - 0.2)**3 + max(x0, x1)**2 + min(x0, 0.1)**4 + cosh(x1) + x0**-2 + (1+x0**2)**0.7",
-        "a*x0**4 + (x1**2 if x1 > 0 else 2*x1**4) + where(x0 < x1, (x0 - x1)**2, 0) + sum(x[i]**2 for i in range(2))**2",
-        "sum(w[i]*(x[i] - x[(i + 1) % 2])**2 for i in range(2)) + sum(sum(x[i]*x[j] for j in range(i)) for i in range(2))",
+        "a*x0**4 + (x1**2 if x1 > 0 else x1**4) + where(x0 < x1, (x0 - x1)**2, 0) + sum(x[i]**2 for i in range(2))**3",
+        "sum(w[i]*(x[i] - x[(i+1)%2])**2 for i in range(2)) + sum(sum(x[i]*x[j] for j in range(i)) for i in range(2))",
     ],
 )
 def test_slopes_are_those_of_finite_differences(energy):
@@ -131,7 +131,7 @@ def test_slopes_are_those_of_finite_differences(energy):
 
 
 def test_loops_of_long_sums_are_the_sums_written_out():
-    """A ring with next neighbours, pairs with a condition, sums of sums; in the kernel, in numpy and by plain Python."""
+    """A ring with next neighbours, pairs with a condition, sums of sums: in the kernel and by plain Python."""
     n, random = 40, np.random.default_rng(3)
     ring = "0.5*k*sum((x[(i + 1) % n] - x[i])**2 for i in range(n))"
     pairs = "sum(w[i]*x[i]*x[j]/(1 + i) for i, j in pairs(n) if j - i <= 3)"
@@ -235,15 +235,18 @@ def test_faults_name_their_place_and_the_remedy():
         return fault
 
     unknown = told("3*(x0**2 - 1)**2 - tlit*x0", theta=TILT)
-    assert "position 20" in unknown and "Did you mean tilt?" in unknown and "[model]" in unknown
+    assert "position 20: there is no 'tlit'. Did you mean tilt?" in unknown
+    assert "[model]" in unknown
     line, marks = unknown.splitlines()[1:]
-    assert line[marks.index("^") :].startswith("tlit") and marks.count("^") == 4
+    assert line[marks.index("^") : marks.index("^") + marks.count("^")] == "tlit"
     assert "position 7: is a division by zero" in told("x0**2/0")
     at_zero = told("x0**2 + 1/x0**2")
-    assert "divides by zero there; start elsewhere" in at_zero and "^" in at_zero
+    assert "divides by zero there; start elsewhere" in at_zero
+    assert at_zero.splitlines()[1][at_zero.splitlines()[2].index("^") :] == "1/x0**2"
     assert "logarithm" in told("x0**2 - log(x0)")
     falls = told("x0**3")
-    assert "falls without bound along -x0" in falls and "x0**4" in falls and "unbounded = true" in falls
+    assert "falls without bound along -x0, so x has no equilibrium" in falls
+    assert "add a term that confines it, such as 0.1*x0**4, or allow it by model.formula.unbounded = true" in falls
     assert thermosim.load_case(case({"formula": {"energy": "x0**3", "unbounded": True}}))
     assert "below 2/24 = 0.08333" in told("3*(x0**2 - 1)**2", time_step=0.1)
     assert thermosim.load_case(case({"formula": {"energy": "3*(x0**2 - 1)**2"}}, time_step=0.08))
@@ -365,3 +368,27 @@ def test_what_is_proved_is_told(tilted):
     assert "of ula" in rows["largest step"]
     assert "dF =" in rows["normaliser"]
     assert model_of_formula(model.formula) is model
+
+
+def test_a_loss_of_rows_is_the_regression_that_is_there():
+    """The same path of SGD, and examined as a user's model is."""
+    section = {
+        "loss": "sum((sum(W[k, i]*z[i] for i in range(3)) - y[k])**2 for k in range(2))",
+        "inputs": 3,
+        "targets": 2,
+    }
+    section |= {"parameters": {"W": [[0.0] * 3] * 2}}
+    tables = {
+        "theta": {"dynamics": "sgd", "learning_rate": 0.02, "batch": 4, "spread": 0.1},
+        "data": {"source": "linear", "matrix": [[0.5, -0.25, 0.15], [1.0, 0.3, 0.0]], "noise": 0.2, "rows": 64},
+        "ensemble": {"replicas": 8},
+        "run": {"steps": 30},
+        "record": {"variables": ["theta", "loss_sum"]},
+    }
+    there = {"name": "linear-regression", "inputs": 3, "outputs": 2}
+    ds, other = (
+        thermosim.simulate(thermosim.load_case(tables | {"model": model})) for model in ({"formula": section}, there)
+    )
+    np.testing.assert_allclose(ds.theta.values, other.theta.values, rtol=1e-12, atol=1e-13)
+    model = model_of(section)
+    assert not examine(model, [{}]).faults

@@ -19,18 +19,8 @@ from thermosim.models.formula.graph import FUNCTIONS
 __all__ = ["HEAD", "formula_text"]
 
 HEAD = '{"formula":'  # how the text of a formula begins, and no file of a user
-_KEYS: tuple[str, ...] = (
-    "energy",
-    "loss",
-    "drive",
-    "components",
-    "inputs",
-    "targets",
-    "constants",
-    "parameters",
-    "observables",
-)
-_KEYS += ("unbounded",)
+_KEYS: tuple[str, ...] = ("energy", "loss", "drive", "components", "inputs", "targets", "constants", "parameters")
+_KEYS += ("observables", "unbounded")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 _TAKEN = {*FUNCTIONS, "tan", "sinh", "cosh", "sum", "where", "range", "pairs", "pi", "if", "else", "for", "in", "and"}
 _TAKEN |= {"or", "not", "is", "lambda", "None", "True", "False", "name", "file", "formula", "theta"}
@@ -112,7 +102,7 @@ def _key_faults(section: Mapping[str, Any]) -> list[str]:
 
 def _of_theta(raw: Mapping[str, Any], constants: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters that [theta] gives a value or a schedule: the value at its start."""
-    theta = raw.get("theta")
+    theta: Any = raw.get("theta")
     found: dict[str, Any] = {}
     for key in ("protocol", "initial") if isinstance(theta, dict) else ():
         table = theta.get(key)
