@@ -30,7 +30,7 @@ _FAR = 10.0 ** np.arange(0, 7)
 _STARTS = {1: 0, 2: 24}  # of the search for minima; of one component a line is looked at
 _LARGEST = 60  # components, up to which minima are searched
 _STEPS_TRIED = 3  # of a protocol
-_CLOSE = 1e-4
+_CLOSE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class _At:
         found: list[tuple[np.ndarray, float, float]] = []
         for start in self._starts():
             x = self._descended(start)
-            if x is None or any(np.abs(x - other).max() < _CLOSE * (1.0 + np.abs(x).max()) for other, *_ in found):
+            if x is None or any(self._same(x, other) for other, *_ in found):
                 continue
             hessian = self._hessian(x)
             root = np.sqrt(np.broadcast_to(mobility, self._n))
@@ -109,6 +109,13 @@ class _At:
             if curvatures[0] > -1e-5 * max(1.0, abs(curvatures[-1])):
                 found.append((x, float(self.phi(x[:, None])[0]), float(curvatures[-1])))
         return sorted(found, key=lambda each: each[1])
+
+    def _same(self, x: np.ndarray, other: np.ndarray) -> bool:
+        """Whether two minima are one: near, with nothing higher between. A flat one is found to a few digits only."""
+        if np.abs(x - other).max() > _CLOSE * (1.0 + np.abs(x).max()):
+            return False
+        ends, middle = self.phi(np.stack([x, other], axis=1)), self.phi(0.5 * (x + other)[:, None])[0]
+        return bool(middle <= ends.max() + 1e-9 * (1.0 + abs(middle)))
 
     def _starts(self) -> list[np.ndarray]:
         if self._n == 1:
@@ -249,7 +256,8 @@ def proofs(text: str, constants: Values, settings: Any) -> list[tuple[str, str]]
         return []
     thetas = _thetas(text, constants, settings)
     seen = [landscape(text, constants, theta, settings.of_x.mobility) for theta in thetas]
-    rows = [("far out", "; ".join(dict.fromkeys(_growth_said(there) for there in seen)))]
+    first = " (at the first values of the sweep)" if settings.sweep else ""
+    rows = [("far out", "; ".join(dict.fromkeys(_growth_said(there) for there in seen)) + first)]
     for number, (theta, there) in enumerate(zip(thetas, seen)):
         when = f"{_named(formula, theta)[4:]}: " if len(seen) > 1 and _named(formula, theta) else ""
         rows.append(("minima" if number == 0 else "", when + _minima_said(there, formula.components)))
