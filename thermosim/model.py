@@ -28,6 +28,8 @@ __all__ = ["Constant", "Derived", "Model", "Observable", "Parameter", "Symmetry"
 
 Values = Mapping[str, Any]
 
+OF_FORMULA = '{"formula":'  # how the text of a model by formula begins; a user's file is Python
+
 
 @dataclass(frozen=True)
 class Constant:

@@ -21,7 +21,6 @@ from thermosim.data.lengths import lengths_of
 from thermosim.ledger import BOOK_ARGUMENTS, VARIABLES, Functional
 from thermosim.model import Constant, Model
 from thermosim.models import MODELS
-from thermosim.models.formula.made import formula_model
 from thermosim.models.user_file.load import load_user_model
 
 __all__ = ["find_model", "functional_faults", "resolved_model", "trial_constants", "with_lengths"]
@@ -38,6 +37,8 @@ def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list
     if "formula" in section:
         if twice := [key for key in ("name", "file") if key in section]:
             return None, [f"model: has both formula and {twice[0]}; keep one of them."]
+        from thermosim.models.formula.made import formula_model
+
         return formula_model(raw)
     if "file" in section:
         if "name" in section:

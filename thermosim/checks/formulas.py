@@ -10,6 +10,7 @@ a normal start. Sources: C. Jarzynski, Phys. Rev. Lett. 78, 2690 (1997); U. Seif
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -20,8 +21,9 @@ from thermosim.analysis.settings import axes
 from thermosim.checks.exponential import exponential_average
 from thermosim.checks.first_law import BOOKS, first_law
 from thermosim.checks.means import is_nearly_normal, mean_comparison
-from thermosim.models.formula.laws import law_at
-from thermosim.models.formula.quadrature import Law, NoNormaliser
+
+if TYPE_CHECKING:
+    from thermosim.models.formula.quadrature import Law
 
 __all__ = ["advice", "check"]
 
@@ -73,6 +75,8 @@ def _why_not(ds: xr.Dataset, everyone: list[Machine]) -> str:
             return "theta was not recorded"
     if int(ds["step"][0]) != 0 or ds.sizes["step"] < 2:
         return "step 0, or any other, was not recorded"
+    from thermosim.models.formula.quadrature import NoNormaliser
+
     try:
         for machine in everyone[:1]:
             _law(machine, 0)
@@ -88,6 +92,8 @@ def _law(machine: Machine, frame: int) -> Law:
     else:
         groups = machine.model.groups(machine.constants)
         theta = np.concatenate([*(np.ravel(group.default(machine.constants)) for group in groups), np.zeros(0)])
+    from thermosim.models.formula.laws import law_at
+
     assert machine.temperature is not None
     return law_at(machine.model.formula, machine.constants, theta, machine.temperature)
 

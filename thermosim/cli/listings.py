@@ -39,6 +39,7 @@ def _case_rows(
     target: Path, overrides: dict[str, Any], workers: int, trial: bool, device: str
 ) -> list[tuple[str, str]]:
     from thermosim.case.load import load_case
+    from thermosim.cli.proofs import proofs
     from thermosim.cli.variables import measured_rows
 
     case = load_case(target, overrides)
@@ -55,18 +56,9 @@ def _case_rows(
         ("frames", f"{len(case.frame_steps()):,}, every {record.every:,} steps from {record.first:,}"),
         ("variables", ", ".join([*(record.variables or ()), *kept])),
         *measured_rows(case),
-        *_proofs(case),
+        *proofs(case),
     ]
     return rows + _needs_rows(case, workers, trial, device)
-
-
-def _proofs(case: Any) -> list[tuple[str, str]]:
-    """What is known of a formula before it runs."""
-    if not case.model.formula:
-        return []
-    from thermosim.models.formula.judged import proofs
-
-    return proofs(case.model.formula, case.settings.model.constants, case.settings)
 
 
 def _needs_rows(case: Any, workers: int, trial: bool, device: str) -> list[tuple[str, str]]:

@@ -34,14 +34,13 @@ class After:
 
 def run(case: Case, output: Path, overwrite: bool, after: After, how: Mapping[str, Any]) -> Exit:
     """Run a case with a progress line, then check, draw and summarise. `how` is the rest `simulate` takes."""
-    from thermosim.models.formula.judged import proofs
+    from thermosim.cli.proofs import proofs
     from thermosim.run.simulate import simulate
 
     def work(report: Any) -> Any:
         return simulate(case, output, overwrite=overwrite, report=report, **how)
 
-    told = proofs(case.model.formula, case.settings.model.constants, case.settings) if case.model.formula else []
-    return _with_progress(case.title, output, work, after, overwrite, told)
+    return _with_progress(case.title, output, work, after, overwrite, proofs(case))
 
 
 def resume(file: Path, after: After, how: Mapping[str, Any]) -> Exit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thermosim.model import Model
+from thermosim.model import OF_FORMULA, Model
 from thermosim.models import (
     boltzmann_machine,
     convnet,
@@ -31,7 +31,6 @@ from thermosim.models import (
     two_beads,
     vae,
 )
-from thermosim.models.formula.made import is_formula, model_of_formula
 from thermosim.models.user_file.load import model_of_text
 
 __all__ = ["MODELS", "model_of"]
@@ -79,4 +78,8 @@ def model_of(name: str, source: str = "") -> Model:
             return MODELS[name]
         except KeyError:
             raise ValueError(f"there is no model {name!r}; there are {', '.join(MODELS)}") from None
-    return model_of_formula(source) if is_formula(source) else model_of_text(source)
+    if source.startswith(OF_FORMULA):
+        from thermosim.models.formula.made import model_of_formula  # with its parts only where there is one
+
+        return model_of_formula(source)
+    return model_of_text(source)

@@ -126,7 +126,7 @@ class _At:
         random = np.random.default_rng(0)
         count = _STARTS.get(self._n, 8)
         scales = np.geomspace(0.3, 5.0, count)
-        return [np.full(self._n, 1e-3), *(scale * random.normal(size=self._n) for scale in scales)]
+        return [np.zeros(self._n), np.full(self._n, 0.1), *(scale * random.normal(size=self._n) for scale in scales)]
 
     def _descended(self, start: np.ndarray) -> np.ndarray | None:
         with np.errstate(all="ignore"):

@@ -12,10 +12,10 @@ import numpy as np
 from thermosim.model import Constant, Model, Observable, Parameter, Values
 from thermosim.models.formula.compiled import NotAFormula, compiled, section_of, wholes_of
 from thermosim.models.formula.laws import law_at
-from thermosim.models.formula.section import HEAD, formula_text
+from thermosim.models.formula.section import formula_text
 from thermosim.models.formula.values import value
 
-__all__ = ["formula_model", "is_formula", "model_of_formula"]
+__all__ = ["formula_model", "model_of_formula"]
 
 formula_energy = formula_force = formula_drive = formula_tile = formula_gradient = None  # bound when compiled
 
@@ -55,11 +55,6 @@ _BOUND = {
     "surprisal_and_force": "formula_tile",
     "parameter_gradient": "formula_gradient",
 }
-
-
-def is_formula(text: str) -> bool:
-    """Whether the text of a model is that of a formula."""
-    return text.startswith(HEAD)
 
 
 def formula_model(raw: Mapping[str, Any]) -> tuple[Model | None, list[str]]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from thermosim.model import OF_FORMULA
 from thermosim.models.formula.graph import FUNCTIONS
 
-__all__ = ["HEAD", "formula_text"]
+__all__ = ["formula_text"]
 
-HEAD = '{"formula":'  # how the text of a formula begins, and no file of a user
 _KEYS: tuple[str, ...] = ("energy", "loss", "drive", "components", "inputs", "targets", "constants", "parameters")
 _KEYS += ("observables", "unbounded")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -57,7 +57,7 @@ def formula_text(raw: Mapping[str, Any]) -> tuple[str, list[str]]:
     if isinstance(raw.get("x"), dict) and isinstance(raw["x"].get("temperature"), list):
         told["lanes"] = True  # only functions of one lane move at several temperatures
     text = {**told, "constants": constants, "parameters": parameters, "name": str(model.get("name", "formula"))}
-    return f"{HEAD} {json.dumps(text)}}}", []
+    return f"{OF_FORMULA} {json.dumps(text)}}}", []
 
 
 def _key_faults(section: Mapping[str, Any]) -> list[str]:
