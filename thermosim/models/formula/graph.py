@@ -7,6 +7,7 @@ there are. Source: A. Griewank, A. Walther, Evaluating Derivatives, 2nd ed. (SIA
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -86,7 +87,24 @@ class Graph:
             return self.subtract(a, b.args[0])
         if a.op == "neg":
             return self.subtract(b, a.args[0])
+        last = a.args[1] if a.op == "+" else a
+        if (joined := self._joined(last, b)) is not None:
+            return joined if last is a else self.node("+", a.args[0], joined)
         return self.node("+", a, b)
+
+    def _joined(self, a: Node, b: Node) -> Node | None:
+        """c (p + q) for two products c p + c q: a product less, and as many less again in the gradient."""
+        if a.op != "*" or b.op != "*":
+            return None
+        mine, other = _factors(a), _factors(b)
+        common = next((part for part in mine if part.op != "number" and part in other), None)
+        if common is None or len(mine) < 2 or len(other) < 2:
+            return None
+        rests = []
+        for factors in (mine, other):
+            factors.remove(common)
+            rests.append(functools.reduce(self.multiply, factors))
+        return self.multiply(common, self.add(*rests))
 
     def subtract(self, a: Node, b: Node) -> Node:
         """a - b."""
@@ -204,6 +222,13 @@ class Graph:
         if node.op == "abs":
             return self.where(self.node("<", a, self.number(0.0)), self.number(-1.0), one)
         return one
+
+
+def _factors(node: Node) -> list[Node]:
+    """What a product is made of; a square is one factor twice."""
+    if node.op != "*":
+        return [node]
+    return [*_factors(node.args[0]), *_factors(node.args[1])]
 
 
 def in_order(roots: Iterable[Node]) -> list[Node]:
