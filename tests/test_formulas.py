@@ -248,6 +248,9 @@ def test_faults_name_their_place_and_the_remedy():
     assert "falls without bound along -x0, so x has no equilibrium" in falls
     assert "add a term that confines it, such as 0.1*x0**4, or allow it by model.formula.unbounded = true" in falls
     assert thermosim.load_case(case({"formula": {"energy": "x0**3", "unbounded": True}}))
+    no_law = {"initial": "equilibrium"}
+    assert "does not die out" in told("cos(x0)", **no_law)
+    assert "a pole" in told("x0**2 + 1/x0", **no_law)
     assert "below 2/24 = 0.08333" in told("3*(x0**2 - 1)**2", time_step=0.1)
     assert thermosim.load_case(case({"formula": {"energy": "3*(x0**2 - 1)**2"}}, time_step=0.08))
     assert "there is no function 'sine'" in told("sine(x0)")

@@ -175,6 +175,8 @@ def validate(text: str, constants: Values, settings: Any) -> list[str]:
     formula = compiled(text, constants)
     if wrong := _start_fault(formula, constants, thetas[0], x):
         return [wrong]
+    if wrong := _equilibrium_fault(text, constants, thetas[0], x):
+        return [wrong]
     mobility = x.mobility
     seen = [landscape(text, constants, theta, mobility) for theta in thetas]
     for theta, there in zip(thetas, seen):
@@ -225,6 +227,21 @@ def _start_fault(formula: Compiled, constants: Values, theta: np.ndarray, x: Any
         f"x.initial = {x.initial!r}: model.formula.energy {said} there; start elsewhere, as at x.initial = 1.0, or "
         f"change the formula.\n{formula.text_at(node)}"
     )
+
+
+def _equilibrium_fault(text: str, constants: Values, theta: np.ndarray, x: Any) -> str:
+    """A start from a law that there is not."""
+    formula = compiled(text, constants)
+    if x.start.kind != "equilibrium" or formula.components > 2 or formula.drives:
+        return ""
+    temperature = x.temperature if isinstance(x.temperature, (int, float)) and x.temperature > 0.0 else 1.0
+    try:
+        law_at(text, constants, theta, temperature)
+    except NoNormaliser as error:
+        return (
+            f"x.initial = 'equilibrium': {error}; confine x by the energy, or start elsewhere, as at x.initial = 1.0."
+        )
+    return ""
 
 
 def _step_faults(x: Any, steps: int, seen: list[Landscape]) -> list[str]:
