@@ -123,7 +123,8 @@ def test_a_drive_is_that_of_the_rotational_trap():
 )
 def test_slopes_are_those_of_finite_differences(energy):
     """By what examines a user's file, which compiles too."""
-    model = model_of({"energy": energy, "constants": {"a": 1.5, "w": [0.5, 2.0]}, "components": 2})
+    constants = ({"a": 1.5} if "a*x0" in energy else {}) | ({"w": [0.5, 2.0]} if "w[i]" in energy else {})
+    model = model_of({"energy": energy, "constants": constants, "components": 2})
     values = {constant.name: constant.default for constant in model.constants}
     found = examine(model, [values])
     assert not found.faults
@@ -222,6 +223,24 @@ def test_a_hostile_string_is_refused_in_a_sentence(text):
     assert len(faults[0]) < 900
 
 
+def test_nothing_of_the_section_runs():
+    """Lengths, drives, observables and names are formulas, or names, too."""
+    evil = "__import__('os').abort()"
+    for section in (
+        {"energy": "x0**2", "components": evil},
+        {"energy": "x0**2", "drive": [evil]},
+        {"energy": "x0**2", "observables": {"a": evil}},
+        {"energy": "x0**2", "observables": {evil: "x0"}},
+        {"energy": "x0**2", "constants": {evil: 1.0}},
+        {"energy": "k*x0**2", "constants": {"k": evil}},
+        {"energy": "k*x0**2", "parameters": {"k": evil}},
+        {"loss": "z0 - y0", "inputs": evil},
+    ):
+        model, faults = formula_model({"model": {"formula": section}})
+        assert model is None
+        assert len(faults) == 1
+
+
 def test_a_long_sum_is_read_and_a_longer_one_is_not():
     many = "+".join(["x0**2"] * 1500)
     assert compiled(model_of({"energy": many}).formula, {}).components == 1
@@ -248,6 +267,9 @@ def test_faults_name_their_place_and_the_remedy():
     assert "falls without bound along -x0, so x has no equilibrium" in falls
     assert "add a term that confines it, such as 0.1*x0**4, or allow it by model.formula.unbounded = true" in falls
     assert thermosim.load_case(case({"formula": {"energy": "x0**3", "unbounded": True}}))
+    assert "no formula has the name 'barier', of the constants. Did you mean barrier?" in told(
+        TILTED, theta=TILT, model={"barrier": 1.0, "barier": 3.0}
+    )
     no_law = {"initial": "equilibrium"}
     assert "does not die out" in told("cos(x0)", **no_law)
     assert "a pole" in told("x0**2 + 1/x0", **no_law)

@@ -52,6 +52,7 @@ class Compiled:
                 f"model.formula.drive: has {len(drives)} formulas and x has {self.components} components; give one for "
                 'each, "0" where there is none.'
             )
+        self.used = {*self._builder.used, *wholes}  # names of the case that stand in a formula
         self.observables = {name: self._observable(name) for name in section.get("observables", {})}
         self.one_lane = not self.is_loss and not self.terms.loops and (short or self.components <= _ONE_LANE)
 
@@ -89,6 +90,7 @@ class Compiled:
         builder = Builder(layout)
         with _told(f"model.formula.observables.{name}", text):
             terms = builder.terms(parsed(text))
+            self.used |= builder.used
             of_theta = builder.used & self._shapes.keys()
             of_x = any(builder.longest.values())
             if of_x and self.is_loss:

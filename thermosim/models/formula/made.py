@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Mapping
 from functools import partial
@@ -63,9 +64,24 @@ def formula_model(raw: Mapping[str, Any]) -> tuple[Model | None, list[str]]:
     if faults:
         return None, faults
     try:
-        return model_of_formula(text), []
+        model = model_of_formula(text)
+        if unused := _unused(text):
+            return None, unused
     except NotAFormula as error:
         return None, [str(error)]
+    return model, []
+
+
+def _unused(text: str) -> list[str]:
+    """Constants and parameters that no formula has: a name that was misspelt would else change nothing, silently."""
+    section, used = section_of(text), compiled(text, section_of(text)["constants"]).used
+    faults = []
+    for kind in ("constants", "parameters"):
+        for name in section[kind].keys() - used:
+            near = difflib.get_close_matches(name, used, 1, cutoff=0.6)
+            remedy = f"Did you mean {near[0]}?" if near else "Remove it, or use it."
+            faults.append(f"model.formula: no formula has the name {name!r}, of the {kind}. {remedy}")
+    return sorted(faults)
 
 
 @functools.lru_cache(maxsize=64)
