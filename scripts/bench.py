@@ -1,6 +1,7 @@
 """How fast thermosim is on this machine, against other engines on the same work.
 
-    python scripts/bench.py [--quick] [--only trap|machine|rbm|sphere|networks|architectures|start|storage|scale|gpu]
+    python scripts/bench.py [--quick] [--only SECTION]    trap|formulas|machine|rbm|sphere|networks|architectures|start|
+                                                          storage|scale|gpu
 
 Competitors that are not installed are named and skipped; `pip install "thermosim-engine[bench]"` brings JAX and
 diffrax. Run it with an environment that has thermosim, such as .venv/bin/python, on a machine that does nothing else.
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 SECTIONS = (
     "trap",
+    "formulas",
     "machine",
     "rbm",
     "sphere",

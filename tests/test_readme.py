@@ -57,6 +57,14 @@ def test_irreversibility_page(tmp_path, monkeypatch, capsys):
     assert abs(float(rate.strip("[]")) - 1.0) < 0.01
 
 
+def test_formulas_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands, ((together,),) = run_page("docs/formulas.md", tmp_path, capsys)
+    assert commands == 2
+    first, last = (float(number) for number in re.findall(r"[0-9.]+", together))
+    assert abs(first - 0.5) < 0.1 < last - first
+
+
 def test_networks_page(tmp_path, monkeypatch, capsys):
     pytest.importorskip("jax")
     pytest.importorskip("sklearn")

@@ -28,6 +28,8 @@ __all__ = ["Constant", "Derived", "Model", "Observable", "Parameter", "Symmetry"
 
 Values = Mapping[str, Any]
 
+OF_FORMULA = '{"formula":'  # how the text of a model by formula begins; a user's file is Python
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -219,6 +221,7 @@ class Model:
     perceptron: Callable[[Values], Perceptron] | None = None  # for the engine of dense layers
     symmetries: tuple[Symmetry, ...] = ()  # of the loss
     scales: Callable[[Values], tuple[tuple[str, ...], ...]] | None = None  # of a network, see above
+    formula: str = ""  # the text of the formula that it is made of, where it is
     check: Callable[..., list[Any]] | None = None
     plot: Callable[..., Any] | None = None
 

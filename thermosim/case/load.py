@@ -72,9 +72,9 @@ class Case:
         yield from zip(itertools.product(*map(range, sizes)), self.of_blocks, strict=True)
 
     def model_source(self) -> str:
-        """The text of a user's model file; empty for a model of thermosim."""
+        """The text of a user's model file, or of a formula; empty for a model of thermosim."""
         file = self.settings.model.file
-        return (self.folder / file).read_text("utf-8-sig") if file else ""
+        return (self.folder / file).read_text("utf-8-sig") if file else self.settings.model.formula
 
     def frame_steps(self) -> np.ndarray:
         """The recorded steps."""
@@ -109,7 +109,7 @@ def load_case(
     title = raw.pop("title", Path(name).stem)
     if not isinstance(title, str):
         faults.append(f"title = {title!r}: expected a string.")
-    model, model_faults = find_model(raw, home)
+    model, model_faults = find_model(_changed(raw, {axis.key: axis.values[0] for axis in axes}), home)
     faults += axis_faults + model_faults
     if model is None:
         raise CaseError(faults, name)

@@ -31,10 +31,15 @@ _MOST_NUMBERS = 2**23  # of an array constant
 
 def find_model(raw: Mapping[str, Any], folder: Path) -> tuple[Model | None, list[str]]:
     section = raw.get("model")
-    if not isinstance(section, dict) or not section.keys() & {"name", "file"}:
-        return None, [
-            'model: missing. A case needs [model] with name = "..." (`thermosim models` lists them) or a file.'
-        ]
+    if not isinstance(section, dict) or not section.keys() & {"name", "file", "formula"}:
+        needed = 'name = "..." (`thermosim models` lists them), a file, or a table [model.formula]'
+        return None, [f"model: missing. A case needs [model] with {needed}."]
+    if "formula" in section:
+        if twice := [key for key in ("name", "file") if key in section]:
+            return None, [f"model: has both formula and {twice[0]}; keep one of them."]
+        from thermosim.models.formula.made import formula_model
+
+        return formula_model(raw)
     if "file" in section:
         if "name" in section:
             return None, ["model: has both name and file; keep one of them."]
@@ -72,7 +77,7 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
     faults = [
         unknown("model", key, value, known)
         for key, value in given.items()
-        if key not in known and key not in ("name", "file")
+        if key not in known and key not in ("name", "file", "formula")
     ]
     for constant in model.constants:
         value = given.get(constant.name, constant.default)
@@ -93,7 +98,7 @@ def resolved_model(given: Mapping[str, Any], model: Model) -> tuple[ModelSetting
             faults.append(f"model.{constant.name} = {value!r}: {fault}")
         values[constant.name] = _listed(constant, value) if constant.is_array and not fault else value
     faults += _size_faults(model, values, given["file"]) if "file" in given and not faults else []
-    return ModelSettings(model.name, values, given.get("file")), faults + functionals
+    return ModelSettings(model.name, values, given.get("file"), model.formula), faults + functionals
 
 
 def _size_faults(model: Model, values: Mapping[str, Any], file: str) -> list[str]:

@@ -13,6 +13,18 @@ __all__ = ["json_schema", "key_rows"]
 
 _SCHEDULE = {"$ref": "#/$defs/schedule"}
 _NUMBERS = {"type": ["number", "array"]}
+_FORMULA = {
+    "type": "object",
+    "properties": {
+        **{key: {"type": "string"} for key in ("energy", "loss")},
+        "drive": {"type": "array", "items": {"type": "string"}},
+        **{key: {"type": ["integer", "string"]} for key in ("components", "inputs", "targets")},
+        **{key: {"type": "object", "additionalProperties": _NUMBERS} for key in ("constants", "parameters")},
+        "observables": {"type": "object", "additionalProperties": {"type": "string"}},
+        "unbounded": {"type": "boolean"},
+    },
+    "additionalProperties": False,
+}
 _BY_NAME = {"type": "object", "additionalProperties": {"type": "number"}}  # of components or groups of parameters
 
 
@@ -30,7 +42,10 @@ def json_schema() -> dict[str, Any]:
     }
     properties: dict[str, Any] = {
         "title": {"type": "string"},
-        "model": {"type": "object", "properties": {"name": {"type": "string"}, "file": {"type": "string"}}},
+        "model": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "file": {"type": "string"}, "formula": _FORMULA},
+        },
         "sweep": {"type": "object", "additionalProperties": axis},
     }
     properties |= {name: section.model_json_schema() for name, section in SECTIONS.items()}
@@ -59,6 +74,7 @@ def key_rows() -> list[tuple[str, str, str, str]]:
         ("model.name", "string", "", "a model of `thermosim models`, whose other keys `thermosim models NAME` lists")
     ]
     rows += [("model.file", "string", "", "a model of your own, in place of a name")]
+    rows += [("model.formula", "table", "", "energy or loss as one line of text, in place of a name; docs/formulas.md")]
     schema = json_schema()["properties"]
     for name in SECTIONS:
         rows += _rows(f"{name}.", schema[name])

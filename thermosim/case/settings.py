@@ -35,11 +35,12 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The section [model]: the model's name, the user's file if it has one, and all constants."""
+    """The section [model]: the model's name, the user's file or the formula if it has one, and all constants."""
 
     name: str
     constants: Mapping[str, Any]
     file: str | None = None
+    formula: str = ""  # its text, as `models.formula` has it
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Tables of plain values, as they are stored with an ensemble."""
-        file = {"file": self.model.file} if self.model.file else {}
-        sections: dict[str, Any] = {"model": {"name": self.model.name, **file, **self.model.constants}}
+        made_of = {key: given for key in ("file", "formula") if (given := getattr(self.model, key))}
+        sections: dict[str, Any] = {"model": {"name": self.model.name, **made_of, **self.model.constants}}
         for name in SECTIONS:
             section = getattr(self, name)
             if section is not None:
@@ -85,7 +86,7 @@ class Settings:
     def from_dict(cls, stored: Mapping[str, Any]) -> Settings:
         """The settings that an ensemble holds. Raises pydantic's ValidationError for what is none."""
         model = dict(stored["model"])
-        named = ModelSettings(model.pop("name"), model, model.pop("file", None))
+        named = ModelSettings(model.pop("name"), model, model.pop("file", None), model.pop("formula", ""))
         sections: dict[str, Any] = {
             name: section.model_validate(stored.get(name, {}))
             for name, section in SECTIONS.items()

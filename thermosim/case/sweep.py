@@ -71,10 +71,15 @@ def axes_of(sweep: Any) -> tuple[list[Axis], list[str]]:
         f"sweep: two axes are called {name!r}; sweep them in two cases." for name in names if names.count(name) > 1
     ]
     for axis in axes:
-        if axis.key.split(".")[0] in ("sweep", "title", "record", "ensemble", "irreversibility") or axis.key in (
-            "run.steps",
-            "model.name",
-            "model.file",
+        if (
+            axis.key.split(".")[0] in ("sweep", "title", "record", "ensemble", "irreversibility")
+            or axis.key
+            in (
+                "run.steps",
+                "model.name",
+                "model.file",
+            )
+            or axis.key.startswith("model.formula")
         ):
             faults.append(f'sweep."{axis.key}": cannot be an axis of one ensemble; make it several cases or use --set.')
         elif "." not in axis.key:

@@ -11,13 +11,14 @@ import xarray as xr
 from thermosim.analysis.comparison import Comparison
 from thermosim.case.engine import of_networks
 from thermosim.case.settings import Settings
-from thermosim.checks import direction_law, driven, ideal_gas, learning, networks
+from thermosim.checks import direction_law, driven, formulas, ideal_gas, learning, networks
 from thermosim.model import Model
 from thermosim.models import MODELS
 
 __all__ = ["CHECKS", "LEARNS", "NETWORKS", "Check", "check_of", "row_of"]
 
 LEARNS, NETWORKS = "every model that learns", "every network in JAX"
+FORMULAS = "every energy by formula"
 Row = TypeVar("Row")
 
 
@@ -37,6 +38,7 @@ CHECKS: dict[str, Check] = {
     "rotational-trap": Check(driven.check, driven.advice),
     "two-beads": Check(driven.check, driven.advice),
     LEARNS: Check(learning.check, learning.advice),
+    FORMULAS: Check(formulas.check, formulas.advice),
     NETWORKS: Check(networks.check, networks.advice, at_all_steps=True),
 }
 
@@ -56,5 +58,7 @@ def row_of(table: Mapping[str, Row], model: Model, case: Settings | None = None)
     """
     if not model.has_kernels or (case is not None and of_networks(model, case)):
         return table.get(NETWORKS)
+    if model.formula and not model.learns:
+        return table.get(FORMULAS)
     row = table.get(model.name) if MODELS.get(model.name) is model else None
     return row or (table.get(LEARNS) if model.learns else None)

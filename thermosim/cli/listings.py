@@ -40,10 +40,11 @@ def _case_rows(
 ) -> list[tuple[str, str]]:
     from thermosim.case.load import load_case
     from thermosim.case.words import rows_of
+    from thermosim.cli.proofs import proofs
     from thermosim.cli.variables import measured_rows
 
     case = load_case(target, overrides)
-    rows = [("case", case.title), *rows_of(case), *measured_rows(case)]
+    rows = [("case", case.title), *rows_of(case), *measured_rows(case), *proofs(case)]
     return rows + _needs_rows(case, workers, trial, device)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +34,13 @@ class After:
 
 def run(case: Case, output: Path, overwrite: bool, after: After, how: Mapping[str, Any]) -> Exit:
     """Run a case with a progress line, then check, draw and summarise. `how` is the rest `simulate` takes."""
+    from thermosim.cli.proofs import proofs
     from thermosim.run.simulate import simulate
 
     def work(report: Any) -> Any:
         return simulate(case, output, overwrite=overwrite, report=report, **how)
 
-    return _with_progress(case.title, output, work, after, overwrite)
+    return _with_progress(case.title, output, work, after, overwrite, proofs(case))
 
 
 def resume(file: Path, after: After, how: Mapping[str, Any]) -> Exit:
@@ -134,7 +135,14 @@ def torture(arguments: list[str], folder: Path, kills: int, seconds: float, seed
     return Exit.FINE if outcome.good else Exit.FAILED
 
 
-def _with_progress(title: str, output: Path, work: Any, after: After, overwrite: bool) -> Exit:
+def _with_progress(
+    title: str,
+    output: Path,
+    work: Any,
+    after: After,
+    overwrite: bool,
+    told: Sequence[tuple[str, str]] = (),
+) -> Exit:
     from rich.markup import escape
 
     from thermosim.run.execution import Interrupted
@@ -142,6 +150,8 @@ def _with_progress(title: str, output: Path, work: Any, after: After, overwrite:
 
     console, begin = make_console(), time.perf_counter()
     console.print(f"[bold]{escape(title)}[/bold]")
+    for name, what in told:
+        console.print(escape(f"{name}: {what}" if name else f"  {what}"))
     try:
         with _warnings_as_lines():
             ds = _live(work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thermosim.model import Model
+from thermosim.model import OF_FORMULA, Model
 from thermosim.models import (
     boltzmann_machine,
     convnet,
@@ -71,7 +71,7 @@ MODELS: dict[str, Model] = {
 
 
 def model_of(name: str, source: str = "") -> Model:
-    """The model of thermosim with this name, or the one that the text of a user's file defines.
+    """The model of thermosim with this name, or the one that the text of a user's file, or of a formula, defines.
 
     Raises ValueError when there is none.
     """
@@ -80,4 +80,8 @@ def model_of(name: str, source: str = "") -> Model:
             return MODELS[name]
         except KeyError:
             raise ValueError(f"there is no model {name!r}; there are {', '.join(MODELS)}") from None
+    if source.startswith(OF_FORMULA):
+        from thermosim.models.formula.made import model_of_formula  # with its parts only where there is one
+
+        return model_of_formula(source)
     return model_of_text(source)

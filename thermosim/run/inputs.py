@@ -47,12 +47,17 @@ def keep(case: Case, blocks: Iterable[Outline], parts: Path) -> dict[str, Any]:
             if content is not None:
                 target = place(name, home_of(case.settings))
                 kept[target] = _sealed(parts, target, content)
-    if source := case.model_source():
+    if source := _source_of_file(case):
         target = (home_of(case.settings) / _MODEL).as_posix()
         kept[target] = _sealed(parts, target, source.encode())
     for folder in {parent for name in kept for parent in (parts / name).parents if parent.is_relative_to(parts)}:
         sync(folder)
     return {"inputs": tuple(kept.values()), "external": external}
+
+
+def _source_of_file(case: Case) -> str:
+    """The text of a user's model; a formula stands in the case."""
+    return case.model_source() if case.settings.model.file else ""
 
 
 def sizes_of_kept(case: Case, blocks: Iterable[Outline]) -> list[int]:
@@ -66,7 +71,7 @@ def sizes_of_kept(case: Case, blocks: Iterable[Outline]) -> list[int]:
         if recording and not is_absolute(str(recording["file"])):
             path = case.folder / str(recording["file"])
             found.setdefault(str(path), [path.stat().st_size])
-    return [size for each in found.values() for size in each] + [len(case.model_source().encode())]
+    return [size for each in found.values() for size in each] + [len(_source_of_file(case).encode())]
 
 
 def read_by(case: Case, blocks: Iterable[Outline]) -> list[Path]:
@@ -136,7 +141,7 @@ def case_of(origin: Origin, parts: Path, external: Mapping[str, str], changes: M
     Raises StorageError when the data it learned from, or files it names by absolute paths, are no longer to be had.
     """
     overrides = dict(origin.overrides) | dict(changes or {})
-    if origin.model_source:  # the user's model as it was, whatever became of its file
+    if origin.settings["model"].get("file"):  # the user's model as it was, whatever became of its file
         overrides["model.file"] = _MODEL
     for name, expected in external.items():
         if not Path(name).is_file() or digest(Path(name)) != expected:

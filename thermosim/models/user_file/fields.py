@@ -106,7 +106,7 @@ _BINDS = frozenset(
     }
     | {"book_loss", "book_sample", "evaluate", "gradient_of_loss", "gradient_of_rows", *COMPILED}
 )
-_SECTION = ("name", "file")  # keys of [model] itself
+_SECTION = ("name", "file", "formula")  # keys of [model] itself
 
 
 def field_faults(model: Model) -> list[str]:
@@ -132,6 +132,8 @@ def _expected(name: str, value: Any) -> str:
         return "" if isinstance(value, str) and (value.strip() or name != "name") else "text"
     if name in ("scale_invariant", "normalised", "discrete"):
         return "" if isinstance(value, bool) else "True or False"
+    if name == "formula":
+        return "" if value == "" else "nothing: formulas stand in a case, [model.formula]"
     if name == "levels":
         good = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value))
         return "" if good and value[0] != value[1] else "two different numbers, as in (-1.0, 1.0)"
