@@ -1,0 +1,2 @@
+"""Sphinx stub."""
+def setup(app): return {"version": "1", "parallel_read_safe": True}
