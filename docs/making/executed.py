@@ -24,7 +24,8 @@ __all__ = ["setup"]
 
 ROOT = Path(__file__).parents[2]
 _LONGEST = 60  # lines of output that are shown
-_OUTSIDE = re.compile(r"(?<!!)\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")  # links to files beside the pages: not in the site
+# links to files beside the pages, which are not in the site
+_OUTSIDE = re.compile(r"(?<!!)\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
 
 
 def setup(app: Any) -> dict[str, Any]:

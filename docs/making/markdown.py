@@ -55,5 +55,7 @@ def prose(docstring: str) -> str:
         elif len(head) < len(lines) or any(re.search(r"\S {3,}\S", line) for line in lines):
             said.append(pre(paragraph).rstrip())
         else:
-            said.append("\n".join(escaped(line) if not re.match(r"[-+=]", line) else "\\" + escaped(line) for line in lines))
+            said.append(
+                "\n".join(escaped(line) if not re.match(r"[-+=]", line) else "\\" + escaped(line) for line in lines)
+            )
     return "\n\n".join(said) + "\n\n" if said else ""

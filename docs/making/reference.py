@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docs.making.markdown import cell, code, escaped, pre, prose, table
+from docs.making.markdown import code, escaped, pre, prose, table
 
 __all__ = ["PAGES", "setup"]
 
@@ -166,7 +166,9 @@ def analysis() -> str:
             one = getattr(module, name)
             files.setdefault(one.__module__, []).append((name, one))
         for file in sorted(files):
-            said += f"\n## {title}{file.rpartition('.')[2].replace('_', ' ')}\n\n{prose(sys.modules[file].__doc__ or '')}"
+            said += (
+                f"\n## {title}{file.rpartition('.')[2].replace('_', ' ')}\n\n{prose(sys.modules[file].__doc__ or '')}"
+            )
             said += "".join(_function(name, one) for name, one in files[file])
     return said
 
