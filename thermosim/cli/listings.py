@@ -196,7 +196,7 @@ def _describe(model: Model) -> None:
 
     console, table = make_console(), Table(box=None, pad_edge=False, header_style="bold")
     console.print(f"[bold]{model.name}[/bold]: {model.summary}\n{model.source}\n")
-    for what, has in _abilities(model):
+    for what, has in abilities(model):
         console.print(f"[bold]{what}[/bold] {has}")
     if model.has_samples:
         console.print()
@@ -222,7 +222,7 @@ def _describe(model: Model) -> None:
         console.print(more)
 
 
-def _abilities(model: Model) -> list[tuple[str, str]]:
+def abilities(model: Model) -> list[tuple[str, str]]:
     """What a case may ask of a model with samples x, or of a loss."""
     from thermosim.case.start import listed, possible_starts
     from thermosim.moves import THETA_MOVES, possible_moves

@@ -1,0 +1,1 @@
+"""What makes the site of these pages, and runs their code."""
