@@ -32,7 +32,8 @@ def models() -> str:
     """Every model: what it is, what a case may ask of it, its keys, parameters and variables, its formulas."""
     from thermosim.models import MODELS
 
-    said = "# Models\n\nEvery model that comes with thermosim, from its declaration; `thermosim models NAME` says the same in a\n"
+    said = "# Models\n\nEvery model that comes with thermosim, from its declaration; "
+    said += "`thermosim models NAME` says the same in a\n"
     said += "terminal. [Your own](../models.md) is one file, or [a network in JAX](../networks.md).\n\n"
     rows = [(f"[{name}](#{_anchor(name)})", escaped(one.summary), escaped(one.source)) for name, one in MODELS.items()]
     return said + table(("model", "what it is", "source"), rows) + "".join(map(_model, MODELS.values()))
@@ -78,7 +79,8 @@ def moves() -> str:
     from thermosim.models import MODELS
     from thermosim.moves import THETA_MOVES, X_MOVES
 
-    said = "# Moves\n\nHow theta and x move: `theta.dynamics` and `x.dynamics`. A property that is not claimed here is taken to be\n"
+    said = "# Moves\n\nHow theta and x move: `theta.dynamics` and `x.dynamics`. "
+    said += "A property that is not claimed here is taken to be\n"
     said += "false, and no theorem that needs it is compared. `thermosim moves` lists them in a terminal.\n"
     for section, found in (("theta", THETA_MOVES), ("x", X_MOVES)):
         said += f"\n## Moves of {section}\n\n"
@@ -123,14 +125,18 @@ def variables() -> str:
     from thermosim import ledger
 
     said = "# Variables and the ledger\n\n" + prose(ledger.__doc__ or "")
-    said += "\n## What can be recorded\n\nOf every model; a model may have [more of its own](models.md). Dimensions come after `step`, those of a\n"
+    said += "\n## What can be recorded\n\nOf every model; a model may have [more of its own](models.md). "
+    said += "Dimensions come after `step`, those of a\n"
     said += "sweep, and `replica`.\n\n"
     rows = [
         (code(name), one.units, ", ".join(one.dims), escaped(one.long_name), code(one.equation))
         for name, one in ledger.VARIABLES.items()
     ]
     said += table(("variable", "unit", "dimensions", "meaning", "equation"), rows)
-    said += "\n## Units\n\nIf phi and temperatures grow by a factor c, and times and rates by 1/c, the paths are the same and a\n"
+    said += (
+        "\n## Units\n\nIf phi and temperatures grow by a factor c, and times and rates by 1/c, the paths are the same "
+    )
+    said += "and a\n"
     units = [(code(name), f"c^{power}" if power else "1") for name, power in ledger.UNITS.items()]
     return said + "number of the unit grows by this factor.\n\n" + table(("unit", "factor"), units)
 
@@ -139,7 +145,8 @@ def case_keys() -> str:
     """Every key of a case."""
     from thermosim.case.schema import key_rows
 
-    said = "# Keys of a case\n\n`thermosim schema --text` prints this table, `thermosim schema` the JSON schema for an editor.\n"
+    said = "# Keys of a case\n\n`thermosim schema --text` prints this table, "
+    said += "`thermosim schema` the JSON schema for an editor.\n"
     section = ""
     rows: list[tuple[str, ...]] = []
     for key, kind, default, meaning in [*key_rows(), ("", "", "", "")]:
@@ -157,8 +164,10 @@ def analysis() -> str:
     from thermosim import analysis as whole
     from thermosim.analysis import irreversibility
 
-    said = "# Analysis\n\nEvery function takes a Dataset, as `thermosim.open_ensemble` or xarray opens it, whole or a part, and returns a\n"
-    said += "Dataset with a standard error `NAME_error` for every estimate, and the attribute `condition`, which says when it\n"
+    said = "# Analysis\n\nEvery function takes a Dataset, "
+    said += "as `thermosim.open_ensemble` or xarray opens it, whole or a part, and returns a\n"
+    said += "Dataset with a standard error `NAME_error` for every estimate, "
+    said += "and the attribute `condition`, which says when it\n"
     said += "is exact. Functions are grouped by the files they stand in, which state formulas and sources.\n"
     for title, module in (("", whole), ("irreversibility: ", irreversibility)):
         files: dict[str, list[tuple[str, Any]]] = {}
