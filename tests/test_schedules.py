@@ -125,10 +125,10 @@ def test_the_schema_admits_what_the_table_of_kinds_has():
     assert all(meaning for _, _, _, meaning in key_rows())
 
 
-def test_the_readme_lists_every_kind_and_key():
+def test_the_page_of_schedules_lists_every_kind_and_key():
     from thermosim.case.files import __file__ as inside
 
-    text = (Path(inside).parents[2] / "README.md").read_text("utf-8")
+    text = (Path(inside).parents[2] / "docs/howto/schedules.md").read_text("utf-8")
     for kind, described in KINDS.items():
         keys = ", ".join(f"`{key}`" for key in described.keys if key != "warm_up")
         assert f"| `{kind}` | {described.summary} | {keys} |" in text, kind

@@ -198,6 +198,7 @@ def _compared(made: xr.Dataset, there: xr.Dataset, source: Path) -> xr.Dataset:
         if not np.array_equal(ours.values.astype(theirs.dtype), theirs.values, equal_nan=True):
             raise StorageError(f"{source}: {name} of this replica came out otherwise than the file has it.")
         count += theirs.size
-    said = {"replayed": f"{count:,} numbers of {source.name}, the same to the bit"}
+    told = f"{count:,} numbers of {source.name}, the same to the bit"
+    said = {"replayed": told if count else f"{source.name} holds nothing of these steps to compare with"}
     kept = {key: value for key, value in there.attrs.items() if key not in ("sha256", "virtual", "format")}
     return made.assign_attrs(kept | made.attrs | said)
