@@ -220,9 +220,9 @@ def test_a_symmetry_that_the_loss_does_not_have_is_refused_before_the_run(fault,
         thermosim.load_case(tmp_path / "case.toml")
 
 
-def test_the_page_shows_what_runs(tmp_path, monkeypatch, capsys):
+def test_the_page_shows_what_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, ((least, apart), rates) = run_page("docs/symmetries.md", tmp_path, capsys)
+    _, ((least, apart), rates) = run_page("docs/symmetries.md", tmp_path)
     place, error, measured = (float(word) for word in least.split())
     assert abs(place - measured) < 1e-5 < error < 0.02
     assert float(apart) < 1e-12
