@@ -24,7 +24,7 @@ from thermosim.analysis.machine import Machine
 from thermosim.exact import adam_noise
 from thermosim.schedules import values_at
 
-__all__ = ["is_adam", "learned_numbers", "most_of_updates", "of_one_size", "of_signal", "rates"]
+__all__ = ["has_moments", "is_adam", "learned_numbers", "most_of_updates", "of_one_size", "of_signal", "rates"]
 
 SHARE, SQUARES = "signal_share", "gradient_square"
 
@@ -34,6 +34,11 @@ def is_adam(machine: Machine) -> bool:
     theta, run = machine.settings.theta, machine.settings.run
     plain = not theta.weight_decay and not theta.has_several_rates
     return machine.theta_move.moments and plain and run.direction == "forward"
+
+
+def has_moments(machine: Machine) -> bool:
+    """Whether theta moves forward by a move with moments; update_square has factors of groups and decay in it."""
+    return machine.theta_move.moments and machine.settings.run.direction == "forward"
 
 
 def learned_numbers(machine: Machine) -> int:
@@ -63,9 +68,10 @@ def of_one_size(machine: Machine) -> np.ndarray:
 
 
 def of_signal(machine: Machine) -> np.ndarray | None:
-    """|dtheta|^2 of these steps by measured gradients, mean over replicas: (F - 1); None where none are recorded."""
-    if SHARE not in machine.frames or SQUARES not in machine.frames:
-        return None
+    """|dtheta|^2 of these steps by measured gradients, mean over replicas: (F - 1); None where none are recorded
+    at the frames of the others."""
+    if any(name not in machine.frames or "step" not in machine.frames[name].dims for name in (SHARE, SQUARES)):
+        return None  # not recorded, or at steps of its own
     share = machine.frames[SHARE].transpose("step", "replica").values
     gained = np.diff(machine.frames[SQUARES].transpose("step", "replica").values, axis=0)
     lengths = np.diff(machine.steps)[:, None]

@@ -12,11 +12,15 @@ recorded (gradient_noise_trace). With g_t^2, which has the mean gradient in it b
 hold in a stationary state whatever the noise, so that p V = eta_eff g_t^2/4 at every protocol (`balance`). Means are
 over the steps between the first frame, or the middle of a run that is recorded from step 0, and the last.
 
+Of radii by group every scale s is a gas by itself, with layer_gradient_noise_trace in place of Tr Sigma:
+T_s = r |w_s|^2 Tr Sigma_s/(2 (D_s - 1)), and T is their mean with weights R_s = (D_s - 1)/2, so that p V = R T of all.
+
 Source: I. Sadrtdinov et al., arXiv:2511.07308; finite steps as in `checks.scale_invariance`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +33,7 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.analysis.network_noise import own_frames
 from thermosim.analysis.settings import needs_frames
 
-__all__ = ["NEEDED", "Gas", "alike", "gases", "network_gas"]
+__all__ = ["NEEDED", "Gas", "alike", "gases", "layers_of_radii", "layers_of_scales", "network_gas", "of_layers"]
 
 NEEDED = ("loss_sum", "gradient_square", "layer_weight_square")
 _ERRORS = 3.0  # that halves of a stationary record may differ by
@@ -56,8 +60,9 @@ class Gas:
     rate: float
     decay: float
     steps: np.ndarray  # of the frames of the later part (F,)
+    of_radii: np.ndarray  # |w|^2 of each radius that a constraint takes by itself (F - 1, R, radii)
     loss: np.ndarray  # (F - 1, R), as what follows
-    radius_square: np.ndarray
+    radius_square: np.ndarray  # of all together
     gradient: np.ndarray  # |w|^2 |g|^2
     stretch: np.ndarray | None
     moved: np.ndarray | None  # |w' - w|^2
@@ -65,6 +70,20 @@ class Gas:
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Over all steps: (R,)."""
         return np.asarray(np.average(values, axis=0, weights=np.diff(self.steps)))
+
+    def later(self, values: np.ndarray) -> np.ndarray:
+        """The same with half of the first and of the last interval, which is the time that `drift` is of: (R,)."""
+        return np.asarray(np.average(values, axis=0, weights=self._times))
+
+    def drift(self, values: np.ndarray) -> np.ndarray:
+        """By how much a mean of an interval (F - 1, R, ...) grows in a step, from the first to the last: (R, ...)."""
+        return np.asarray((values[-1] - values[0]) / self._times.sum())
+
+    @property
+    def _times(self) -> np.ndarray:
+        lengths = np.diff(self.steps).astype(float)
+        lengths[[0, -1]] /= 2.0
+        return lengths
 
     @property
     def effective_rate(self) -> np.ndarray:
@@ -84,6 +103,25 @@ class Gas:
             if abs(change.mean()) > _ERRORS * change.std(ddof=1) / np.sqrt(len(change)):
                 return False
         return True
+
+
+def layers_of_scales(machine: Machine) -> list[list[int]]:
+    """Numbers of the layers that share a scale, of each scale."""
+    assert machine.model.scales is not None
+    places = {group.name: place for place, group in enumerate(machine.model.groups(machine.constants))}
+    return [[places[one] for one in names] for names in machine.model.scales(machine.constants)]
+
+
+def layers_of_radii(machine: Machine) -> list[list[int]]:
+    """Numbers of the layers of each radius that a constraint takes by itself: all, or those of a scale."""
+    if machine.settings.theta.radii == "by-group":
+        return layers_of_scales(machine)
+    return [list(range(len(machine.model.groups(machine.constants))))]
+
+
+def of_layers(values: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+    """Sums over the last axis, of layers, in parts: (..., parts)."""
+    return np.stack([values[..., list(part)].sum(-1) for part in parts], axis=-1)
 
 
 def gases(ds: xr.Dataset) -> list[Gas]:
@@ -122,9 +160,11 @@ def _gas(machine: Machine) -> Gas:
     assert loss is not None
     assert square is not None
     assert gradient is not None
+    layers = ds["layer_weight_square"].transpose("step", "replica", "layer").values
+    of_radii = of_layers(np.diff(layers, axis=0) / np.diff(steps)[:, None, None], layers_of_radii(machine))
     numbers = float(theta.learning_rate), float(theta.weight_decay)
     rest = of_interval("stretch"), of_interval("displacement_square")
-    return Gas(machine, str(theta.constraint), *numbers, steps, loss, square, gradient, *rest)
+    return Gas(machine, str(theta.constraint), *numbers, steps, of_radii, loss, square, gradient, *rest)
 
 
 @of_survivors
@@ -148,6 +188,10 @@ def network_gas(ds: xr.Dataset) -> xr.Dataset:
         if all(name in values for values in found):
             values = gathered(ds, [one[name] for one in found], ("replica",))
             put_mean(result, name, values, units, meaning, "stationary")
+    if all("scale_temperature" in values for values in found):
+        values = gathered(ds, [one["scale_temperature"] for one in found], ("replica", "scale"))
+        words = "temperature of each scale, which has a radius of its own"
+        put_mean(result, "scale_temperature", values, "energy", words, "stationary")
     still = gathered(ds, [np.asarray(gas.is_stationary) for gas in everyone], ())
     meaning = "whether loss and radius are the same in both halves of what is averaged"
     result["stationary"] = still.assign_attrs(long_name=meaning)
@@ -172,27 +216,31 @@ def _values(gas: Gas) -> dict[str, np.ndarray]:
         found["balance"] = found["pressure"] * square / 2.0 / (rate * gradient / 4.0)
     if gas.moved is not None:
         found["turn"] = np.sqrt(gas.mean(gas.moved) / square)
-    if (trace := _noise(gas)) is not None:
-        size = _parameters(gas.machine)
-        found["temperature"] = rate * square * trace / (size - 1) / 2.0
+    if (noise := _heat(gas)) is not None:
+        several, sizes = noise  # T of each, and what there are degrees of freedom to
+        found["temperature"] = (several * sizes).sum(-1) / sizes.sum()
         if "pressure" in found:
-            found["pV_over_RT"] = found["pressure"] * square / ((size - 1) * found["temperature"])
+            found["pV_over_RT"] = found["pressure"] * square / (several * sizes).sum(-1)
+        if gas.machine.settings.theta.radii == "by-group":
+            found["scale_temperature"] = several
     return found
 
 
-def _noise(gas: Gas) -> np.ndarray | None:
-    """Tr Sigma, mean over the frames of the later part (R,); None where it is not recorded."""
-    frames = gas.machine.frames
-    if "gradient_noise_trace" not in frames:
+def _heat(gas: Gas) -> tuple[np.ndarray, np.ndarray] | None:
+    """T (R, radii) of every radius held by itself, and D - 1 of each; None where no Tr Sigma is recorded."""
+    frames, parts, rate = gas.machine.frames, layers_of_radii(gas.machine), gas.effective_rate[:, None]
+    by_group = gas.machine.settings.theta.radii == "by-group"
+    name = "layer_gradient_noise_trace" if by_group else "gradient_noise_trace"
+    if name not in frames:
         return None
-    if gas.machine.settings.theta.radii == "by-group":
-        return None  # every scale has a rate and a temperature of its own
-    late = own_frames(frames, "gradient_noise_trace").sel(step=slice(int(gas.steps[0]), None))
-    return np.asarray(late.mean("step").values)
-
-
-def _parameters(machine: Machine) -> int:
-    return int(sum(np.prod(group.shape(machine.constants)) for group in machine.model.groups(machine.constants)))
+    late = own_frames(frames, name).sel(step=slice(int(gas.steps[0]), None)).mean("step")
+    trace = late.transpose("replica", ...).values
+    trace = of_layers(trace, parts) if by_group else trace[:, None]
+    groups = gas.machine.model.groups(gas.machine.constants)
+    sizes = [sum(math.prod(groups[place].shape(gas.machine.constants)) for place in part) for part in parts]
+    freedom = np.array(sizes) - 1.0
+    square = gas.mean(gas.of_radii.reshape(len(gas.loss), -1)).reshape(trace.shape)
+    return rate * square * trace / freedom / 2.0, freedom
 
 
 def alike(everyone: Sequence[Gas]) -> list[list[int]]:

@@ -41,8 +41,9 @@ _MOST_SAMPLED = 2**31  # numbers of all chains of one replica
 # functionals that the engine of networks books, most of them with a `book` for lanes
 BOOKED_OF_NETWORKS = (
     *("displacement_square", "layer_gradient_square", "layer_weight_square", "layer_rotation"),
-    *("layer_weight_gain", "radial_cosine_square"),
+    *("layer_weight_gain", "radial_cosine_square", "radius_growth", "update_square"),
 )
+_OF_MOMENTS = {"update_square"}  # booked by moves with moments alone
 _PER_FRAME = {"frames", "ensemble_mean", "ensemble_variance"}
 _OPTIONS = {"range": "histogram", "bins": "histogram", "lags": "correlation", "storage": "frames"}  # and what uses them
 
@@ -104,6 +105,7 @@ def recordable(model: Model, settings: Settings) -> list[str]:
         if functional.book is not None or functional.of_networks
         if functional.size is None or functional.size(constants)
         if name not in move.books and (not functional.of_networks if not networks else name in BOOKED_OF_NETWORKS)
+        if move.moments or name not in _OF_MOMENTS
     ]
     names += [*move.books, *(own if model.parameters and not move.rests else ())]
     if networks:

@@ -26,7 +26,7 @@ import numpy as np
 from thermosim.kernels.dense import FEWEST
 from thermosim.model import Constant, Model, Parameter, Values
 from thermosim.models.architectures.measures import MEASURES
-from thermosim.models.network_books import BOOKS, Matrix, books, layer_rotation
+from thermosim.models.network_books import BOOKS, Matrix, books, layer_rotation, update_square
 from thermosim.models.network_layers import (
     GELU,
     RELU,
@@ -280,7 +280,7 @@ MODEL = Model(
     outputs=outputs,
     initial_theta={"he": _he, "lecun": _lecun},
     validate=_validate,
-    functionals=(*BOOKS, layer_rotation),
+    functionals=(*BOOKS, layer_rotation, update_square),
     network=_network,
     perceptron=_perceptron,
     measures=MEASURES,

@@ -50,6 +50,7 @@ __all__ = [
     "layer_weight_square",
     "outgoing",
     "outgoing_weights",
+    "update_square",
 ]
 
 LAYER, UNIT = "layer", "hidden_unit"  # dimensions
@@ -253,6 +254,14 @@ layer_rotation = Functional(
     size=_depth,
     of_networks=True,
 )
+update_square = Functional(
+    "update_square",
+    "theta",
+    "1",
+    "sum over steps of the square of what Adam multiplies by its learning rate",
+    "sum_t |m/(sqrt(v) + epsilon)|^2",
+    of_networks=True,
+)
 
 
 def booked_by_group(model: Model) -> Model:
@@ -260,7 +269,7 @@ def booked_by_group(model: Model) -> Model:
     of_layers = (layer_gradient_square, layer_weight_square, layer_rotation)
     size = functools.partial(_groups, model)
     own = tuple(replace(one, size=size, book=None, of_networks=True) for one in of_layers)
-    return replace(model, functionals=(*model.functionals, *own))
+    return replace(model, functionals=(*model.functionals, *own, update_square))
 
 
 def _groups(model: Model, constants: Mapping[str, Any]) -> int:

@@ -10,6 +10,7 @@ The head, a linear layer into the classes, does not learn. Its weights are W/|W|
 1/(3 in), standard normals at the address (head_seed, DATA, HEAD): the same in all replicas.
 
     layer_weight_gain_k      |W_k|^2 since step 0
+    radius_growth            sum over steps of |w'|^2/|w|^2 - 1, of all weights, or added up over radii by group
     radial_cosine_square_s   sum over steps of <w, g>^2/(|w|^2 |g|^2), w all weights that share a scale: 0 to rounding
 
 Named starts have |theta| = theta.radius, or with theta.radii = "by-group" that radius in every scale: `random` a
@@ -181,6 +182,14 @@ _COSINE = Functional(
     book=_by_engine,
     dim=SCALE,
 )
+_GROWTH = Functional(
+    "radius_growth",
+    "theta",
+    "1",
+    "sum over steps of the relative growth of the squared radius, added up over radii that are held by themselves",
+    "sum_t |w'|^2/|w|^2 - 1",
+    book=_by_engine,
+)
 
 
 def _count(of: Callable[[Values], Any], constants: Values) -> int:
@@ -191,7 +200,7 @@ def books(shapes: Shapes, scales: Scales) -> tuple[Functional, ...]:
     """What a network with these parameters books of its layers and scales."""
     layers, several = functools.partial(_count, shapes), functools.partial(_count, scales)
     of_layers = (layer_gradient_square, layer_weight_square, _GAIN)
-    return (*(replace(one, size=layers) for one in of_layers), replace(_COSINE, size=several))
+    return (*(replace(one, size=layers) for one in of_layers), replace(_COSINE, size=several), _GROWTH)
 
 
 def _radius(probe: Any, theta: Mapping[str, Any]) -> Any:

@@ -46,8 +46,8 @@ def _turn(before: Any, after: Any) -> Any:
 
     Sums of products with d keep the digits that 1 - w.w'/(|w||w'|) loses at small angles.
     """
-    w, d = before.reshape(-1), (after - before).reshape(-1)
-    own, along, square = (jnp.dot(a, b).astype(jnp.float64) for a, b in ((w, w), (w, d), (d, d)))
+    w, d = (values.reshape(-1).astype(jnp.float64) for values in (before, after - before))
+    own, along, square = (jnp.dot(a, b) for a, b in ((w, w), (w, d), (d, d)))
     length = jnp.sqrt(own)
     moved = jnp.sqrt(jnp.maximum(own + 2.0 * along + square, 0.0))
     whole = length * moved
@@ -78,5 +78,6 @@ BOOKS: dict[str, Callable[[Told], Any]] = {
     "layer_weight_square": lambda told: _of_layers(told.theta),
     "layer_weight_gain": lambda told: _of_layers(told.moved) - _of_layers(told.theta),
     "radial_cosine_square": _radial_cosine_square,
+    "radius_growth": lambda told: square(told.moved) / square(told.theta) - 1.0,
 }
 LAST = frozenset({"minibatch_loss"})

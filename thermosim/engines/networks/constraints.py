@@ -5,8 +5,8 @@
     fixed-sphere  w' = R v/|v|,   v = w - r R^2 g
 
 w are all parameters together, as in the paper, or those that share a scale by themselves, each with its own |w|. Booked
-are gradient_square |w|^2 |g|^2 and, on the sphere, stretch |v|/|w| - 1, where |w| is R but for its rounding; they are
-summed over scales where these have radii of their own.
+are gradient_square |w|^2 |g|^2, radius_growth |w'|^2/|w|^2 - 1 and, on the sphere, stretch |v|/|w| - 1, where |w| is R
+but for its rounding; they are summed over scales where these have radii of their own.
 
 Source: I. Sadrtdinov et al., arXiv:2511.07308; of lanes, `kernels.theta_moves.scale_invariant`.
 """
@@ -41,7 +41,9 @@ def constrained(
             w, slope = ({name: groups[name] for name in names} for groups in (theta, g))
             there, told = move(w, slope, square(w), of)
             moved |= there
-            told["gradient_square"] = square(w) * square(slope)
+            length = square(w)
+            told["gradient_square"] = length * square(slope)
+            told["radius_growth"] = square(there) / length - 1.0
             said = {name: value + said.get(name, 0.0) for name, value in told.items()}
         return moved, memory, said
 

@@ -34,8 +34,8 @@ def square(groups: Mapping[str, Any]) -> Any:
 
 
 def _square_of(values: Any) -> Any:
-    flat = values.reshape(-1)
-    return jnp.dot(flat, flat).astype(jnp.float64)
+    flat = values.reshape(-1).astype(jnp.float64)
+    return jnp.dot(flat, flat)
 
 
 def sgd(theta: Groups, memory: Groups, g: Groups, of: Step) -> tuple[Groups, Groups, dict[str, Any]]:
@@ -64,7 +64,7 @@ def _adam(decoupled: bool) -> Callable[..., tuple[Groups, Groups, dict[str, Any]
         beta1, beta2 = of.hyper["beta1"], of.hyper["beta2"]
         share1 = beta1 * memory["share1"] + (1.0 - beta1)
         share2 = beta2 * memory["share2"] + (1.0 - beta2)
-        moved, kept = {}, dict[str, Any]()
+        moved, kept, pulls = {}, dict[str, Any](), Groups()
         for name, w in theta.items():
             slope = g[name] if decoupled else g[name] + decay * w
             mean = beta1 * memory[f"mean/{name}"] + (1.0 - beta1) * slope
@@ -72,8 +72,9 @@ def _adam(decoupled: bool) -> Callable[..., tuple[Groups, Groups, dict[str, Any]
             pull = mean / share1 / (jnp.sqrt(squares / share2) + epsilon)
             pull = pull + decay * w if decoupled else pull
             moved[name] = w - of.rates[name] * rate * pull
+            pulls[name] = of.rates[name] * pull
             kept |= {f"mean/{name}": mean, f"square/{name}": squares}
-        return moved, kept | {"share1": share1, "share2": share2}, {}
+        return moved, kept | {"share1": share1, "share2": share2}, {"update_square": square(pulls)}
 
     return adam
 

@@ -16,7 +16,7 @@ unbiased HSIC of the gradients with themselves (L. Song et al., J. Mach. Learn. 
 S. X. Chen, Ann. Stat. 40, 908 (2012), Eq. 2.1). The effective dimension (Tr Sigma)^2/Tr Sigma^2 is their ratio. It is 1
 exactly where all noise has one direction; where it has many, the estimate of Tr Sigma^2 spreads by about 2/K of itself,
 and the ratio is too large: of isotropic noise by 4/K^2, 1.6 % at K = 16, of spectra that fall like 1/k by 16 to 20 %
-there, and by half at K = 8. Take many minibatches, or the ratio of means over replicas.
+there, and by half at K = 8. The ratio of their means over replicas (`network_noise`) is not: record both squares.
 
 The minibatch of the next step makes the noise eta that moves theta,
 
@@ -35,7 +35,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["dimension", "layer_traces", "mean_square", "projections", "spectrum", "square", "trace"]
+__all__ = ["dimension", "layer_traces", "mean_square", "projections", "spectrum", "square", "trace", "trace_square"]
 
 Theta = Mapping[str, Any]
 
@@ -70,6 +70,11 @@ def spectrum(probe: Any, theta: Theta) -> Any:
 def square(probe: Any, theta: Theta) -> Any:
     """Tr Sigma^2."""
     return _of_pairs(probe, theta)[0]
+
+
+def trace_square(probe: Any, theta: Theta) -> Any:
+    """(Tr Sigma)^2."""
+    return _of_pairs(probe, theta)[1]
 
 
 def dimension(probe: Any, theta: Theta) -> Any:
@@ -109,7 +114,8 @@ def _products(probe: Any, theta: Theta) -> Any:
 
     def make() -> Any:
         deviations = _deviations(probe, theta)
-        return sum((deviations[n][1] @ deviations[n][1].T).astype(jnp.float64) for n in probe.learned)
+        each = [deviations[name][1].astype(jnp.float64) for name in probe.learned]
+        return sum(d @ d.T for d in each)
 
     return probe.once("noise: products", make)
 
@@ -130,5 +136,5 @@ def _of_pairs(probe: Any, theta: Theta) -> tuple[Any, Any]:
 
 
 def _square(values: Any) -> Any:
-    flat = values.reshape(-1)
-    return jnp.dot(flat, flat).astype(jnp.float64)
+    flat = values.reshape(-1).astype(jnp.float64)
+    return jnp.dot(flat, flat)

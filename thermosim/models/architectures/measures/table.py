@@ -166,6 +166,15 @@ _NOISE = (
         absent=_no_square,
     ),
     Measure(
+        "gradient_noise_trace_square",
+        "energy^4",
+        "square of the trace of the covariance of the minibatch gradient, without bias",
+        "(Tr Sigma)^2 = mean of |g_a - g_b|^2 |g_c - g_d|^2/4",
+        lambda probe, theta: _in_noise().trace_square(probe, theta),
+        vectors=_samples,
+        absent=_no_square,
+    ),
+    Measure(
         "gradient_noise_dimension",
         "1",
         "effective dimension of the gradient noise: the ratio of two unbiased estimates",
