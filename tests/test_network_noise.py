@@ -79,3 +79,37 @@ def test_what_is_missing_is_said(ensemble):
         analysis.network_noise(ensemble[["test_accuracy", "status", "diverged_step"]])
     with pytest.raises(ValueError, match="kernel"):
         analysis.kernel_alignment(ensemble)
+
+
+def test_momentum_is_a_larger_rate():
+    """A quadratic under heavy-ball steps has the variance r C/(h (1 - beta)(2 - r h/(1 + beta))), T/h for small r h."""
+    rate, beta, curvature, spread = 0.05, 0.8, 1.5, 0.7
+    random = np.random.default_rng(5)
+    w, v = np.zeros(20_000), np.zeros(20_000)
+    for _ in range(600):
+        v = beta * v - rate * (curvature * w + spread * random.standard_normal(len(w)))
+        w = w + v
+    exact = rate * spread**2 / (curvature * (1 - beta) * (2 - rate * curvature / (1 + beta)))
+    assert abs(w.var() / exact - 1.0) < 4.0 * np.sqrt(2.0 / len(w))
+    temperature = rate * spread**2 / (2.0 * (1 - beta))  # as `network_noise` has it
+    assert temperature / curvature == pytest.approx(exact, rel=0.03)
+
+
+def test_the_noise_of_networks_knows_momentum_and_a_dimension():
+    case = {
+        "model": {"name": "multilayer-perceptron", "widths": [64, 8, 10], "loss": "cross-entropy"},
+        "theta": {"dynamics": "sgd", "learning_rate": 0.05, "batch": 16, "momentum": 0.5, "initial": "he"},
+        "engine": {"name": "networks", "tile_width": 4},
+        "data": {"source": "digits"},
+        "ensemble": {"replicas": 4},
+        "run": {"steps": 2},
+        "measure": {"batches": 8},
+        "record": {"every": 2},
+    }
+    names = ("gradient_noise_trace", "gradient_noise_square", "gradient_noise_trace_square")
+    ds = thermosim.simulate(thermosim.load_case(case, {"record.variables": list(names)}))
+    found = thermosim.analysis.network_noise(ds)
+    trace, square, trace_square = (ds[name].mean("replica").values for name in names)
+    parameters = 64 * 8 + 8 * 10
+    np.testing.assert_allclose(found.noise_temperature, 0.05 * trace / (2.0 * parameters * (1.0 - 0.5)), rtol=1e-10)
+    np.testing.assert_allclose(found.effective_dimension, trace_square / square, rtol=0.1)  # less a bias of the ratio
