@@ -1,7 +1,6 @@
 """A check is computed first and rendered after: what a report holds, and its JSON against the printed schema."""
 
 import json
-import re
 from pathlib import Path
 
 import h5py
@@ -246,15 +245,6 @@ def test_the_validator_of_these_tests_refuses():
     for change in ({"consistent": "yes"}, {"more": 1}, {"left_out": [1.5]}, {"comparisons": [{}]}, {"threshold": "x"}):
         assert faults(good | change, report_schema())
     assert faults({key: good[key] for key in good if key != "notes"}, report_schema())
-
-
-def test_the_page_runs(trap_ensemble, monkeypatch):
-    """Its Python, beside an ensemble out.h5."""
-    monkeypatch.chdir(trap_ensemble.parent)
-    blocks = re.findall(r"^```python\n(.*?)^```$", DOCUMENTATION.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
-    for block in blocks:
-        exec(compile(block, "check.md", "exec"), {})
 
 
 def test_an_axis_called_time_step_is_no_cadence():

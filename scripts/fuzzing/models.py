@@ -1,4 +1,4 @@
-"""User's model files: mutations of the README's double well, and what a file may do while it is read."""
+"""User's model files: mutations of the double well of the tutorial, and what a file may do while it is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.fuzzing.trial import Trial
 
 __all__ = ["users"]
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorials" / "own_energy.md"
 _AT_IMPORT = (
     "raise ValueError('no')", "raise SystemExit(3)", "1 / 0", "import nowhere", "exit()", "raise KeyboardInterrupt",
     "import sys; sys.exit('gone')", "print('hello')", "input()", "raise Exception", "raise BaseException('x')",
@@ -41,9 +41,9 @@ _FORMULAS = (
 
 
 @functools.cache
-def _of_readme() -> tuple[str, str]:
+def _of_tutorial() -> tuple[str, str]:
     """The model and its case, made small."""
-    text = README.read_text("utf-8")
+    text = TUTORIAL.read_text("utf-8")
     names = ("python double_well.py", "toml well.toml")
     model, case = (re.findall(rf"```{name}\n(.*?)```", text, re.DOTALL)[0] for name in names)
     return model, case.replace("replicas = 1000", "replicas = 6").replace("steps = 2000", "steps = 12")
@@ -51,7 +51,7 @@ def _of_readme() -> tuple[str, str]:
 
 def users(chance: random.Random, folder: Path) -> Trial:
     """A user's model with one to three mutations, and a command that reads it."""
-    model, case = _of_readme()
+    model, case = _of_tutorial()
     lines, told = model.splitlines(), []
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         mutate = chance.choice((_removed, _renamed, _replaced, _replaced, _value, _value, _added, _cut))

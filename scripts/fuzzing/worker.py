@@ -108,13 +108,13 @@ def _within_reach(command: list[str], result: Result) -> list[str]:
     if command[:1] != ["run"] or len(command) < 4:
         return command
     import thermosim
-    from thermosim.cli.commands import _overrides
+    from thermosim.cli.options import overrides
 
     sets = [command[i + 1] for i, word in enumerate(command[:-1]) if word == "--set"]
     try:
         if not Path(command[1]).is_file():
             return command
-        case = thermosim.load_case(Path(command[1]), _overrides(sets))
+        case = thermosim.load_case(Path(command[1]), overrides(sets))
         settings = case.settings
         moves = settings.x.tau * settings.x.samples if settings.x is not None else 1
         numbers = sum(abs(int(v)) for v in settings.model.constants.values() if isinstance(v, int))
