@@ -109,7 +109,7 @@ def test_slope_of_a_decoder_is_its_finite_difference(ensemble):
 
 
 def test_bounds_hold_what_the_rule_for_the_integral_gives(ensemble):
-    """Entropy of x and L-info, of a latent of two dimensions, by sums over all x. Of L-info the order only."""
+    """Entropy of x and L-info, of a latent of two dimensions, by sums over all x; the next test has a larger L-info."""
     last = ensemble.isel(step=[-1])
     (machine,) = machines(last)
     found = latent_bounds(ensemble, replicas=24, samples=32, chains=4, jumps=30)
@@ -125,3 +125,24 @@ def test_bounds_hold_what_the_rule_for_the_integral_gives(ensemble):
         assert float(found[low][0]) - value < 4.0 * float(found[f"{low}_error"][0])
         assert float(found[name][0]) - high > -4.0 * float(found[f"{name}_error"][0])
     assert float((found.surprisal_upper - found.surprisal_lower)[0]) < 0.1
+
+
+def test_bounds_of_information_know_a_factor(ensemble):
+    """Replicas whose decoders differ much: I of the equal mixture of them, summed over all x, is between the bounds.
+
+    Both are near enough that half of it, or twice, would be outside.
+    """
+    strong = ensemble.isel(step=[-1]).copy()
+    strong["theta"] = 4.0 * strong["theta"]
+    (machine,) = machines(strong)
+    points, _ = machine.model.support(machine.constants)
+    log_p = -machine.evaluator.surprisals(points, machine.theta(0))  # (R, X)
+    mixture = np.logaddexp.reduce(log_p, axis=0) - np.log(len(log_p))
+    exact = float(np.mean(np.sum(np.exp(log_p) * (log_p - mixture), axis=1)))
+    found = latent_bounds(strong, replicas=24, samples=64, chains=4, jumps=40)
+    low, high = (float(found[f"information_{end}"][0]) for end in ("lower", "upper"))
+    errors = [float(found[f"information_{end}_error"][0]) for end in ("lower", "upper")]
+    assert low - exact < 4.0 * errors[0]
+    assert high - exact > -4.0 * errors[1]
+    assert low > 0.5 * exact + 4.0 * errors[0]
+    assert high < 2.0 * exact - 4.0 * errors[1]
