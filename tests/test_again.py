@@ -208,3 +208,28 @@ def test_the_commands(machine, folder, monkeypatch, capsys):
     code, said = call("fork", "machine.h5", "--at", "20", *changed)
     assert code == 0
     assert "40 replicas x 40 steps" in said.out
+
+
+@pytest.mark.parametrize("engine", ["networks", "dense"])
+def test_networks_again_and_from_a_frame(engine, folder):
+    """What is recorded by default is what every engine books; the same bits, in float32, too."""
+    if engine == "networks":
+        pytest.importorskip("jax")
+    case = {
+        "model": {"name": "multilayer-perceptron", "widths": [64, 8, 10], "loss": "cross-entropy"},
+        "theta": {"dynamics": "sgd", "learning_rate": 0.05, "batch": 16, "initial": "he"},
+        "engine": {"name": engine},
+        "data": {"source": "digits"},
+        "ensemble": {"replicas": 6},
+        "run": {"steps": 20},
+        "record": {"every": 5},
+    }
+    file = folder / f"{engine}.h5"
+    with (
+        thermosim.simulate(thermosim.load_case(case), file) as ds,
+        thermosim.fork(file, 10, folder / f"{engine}_twin.h5") as twin,
+    ):
+        assert "layer_gradient_square" in ds
+        np.testing.assert_array_equal(twin.theta, ds.theta.sel(step=twin.step))
+        again = thermosim.replay(file, 4)
+        np.testing.assert_array_equal(again.theta.sel(step=ds.step), ds.theta.sel(replica=[4]))

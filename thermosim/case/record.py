@@ -169,6 +169,8 @@ def frame_names(record: RecordSection, recordable: Sequence[str], model: Model) 
         return list(record.variables)
     on_demand = {name for name, functional in FUNCTIONALS.items() if functional.book is not None}
     on_demand |= {measure.name for measure in model.measures} | (set() if model.has_kernels else {"theta"})
+    if model.perceptron is not None:  # its engines differ in what they book: the default is what all of them do
+        on_demand |= {functional.name for functional in model.functionals if functional.of_networks}
     return [name for name in recordable if name not in record.tables and name not in on_demand]
 
 
