@@ -23,6 +23,8 @@ Source: I. Sadrtdinov et al., arXiv:2511.07308, Eq. 101, and its code.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import xarray as xr
 from scipy import special
@@ -68,7 +70,7 @@ def published_entropy(w: np.ndarray) -> tuple[float, float, float]:
 
 def displacement_entropy(size: int, gap: float, rate: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Of a normal law on D = size + 1 weights of unit length, as wide as `gap` steps; noise is sigma at unit length."""
-    return np.asarray(size * (np.log(np.sqrt(gap) * rate * noise) + 0.5 * np.log(2.0 * np.pi * np.e)))
+    return np.asarray(size * (np.log(np.sqrt(gap) * rate * noise) + 0.5 * np.log(2.0 * math.pi * math.e)))
 
 
 def clausius_integral(energy: np.ndarray, temperature: np.ndarray) -> np.ndarray:
