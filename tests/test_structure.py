@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "thermosim"
 
 # every room and what it may import of the others; the words at the root are everybody's
 ROOMS = {
-    "cli": {"report", "plots", "checks", "run", "analysis", "case", "models", "data", "storage"},
+    "cli": {"papers", "report", "plots", "checks", "run", "analysis", "case", "models", "data", "storage"},
+    "papers": {"run", "analysis", "case", "models", "data", "storage", "exact", "pages"},
     "report": {"plots", "checks", "analysis", "case", "storage", "pages"},
     "plots": {"checks", "analysis", "case", "models", "data", "storage", "exact"},
     "checks": {"run", "analysis", "case", "models", "data", "storage", "exact", "pages"},

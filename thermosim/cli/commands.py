@@ -100,7 +100,8 @@ def _command(arguments: list[str]) -> int:
 
 @functools.cache
 def _parser() -> Any:
-    importlib.import_module("thermosim.cli.again")  # registers commands that come after those here
+    for module in ("again", "papers"):  # which register commands that come after those here
+        importlib.import_module(f"thermosim.cli.{module}")
     return typer.main.get_command(app)
 
 

@@ -1,0 +1,102 @@
+"""Numbers and verdicts of claims as text: what a terminal prints and a notebook shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thermosim.papers.claims import Number, Outcome, z_threshold
+
+if TYPE_CHECKING:
+    from thermosim.papers.reproduction import Result
+
+__all__ = ["Line", "known_to", "lines_of", "verdict_of"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number."""
+
+    quantity: str
+    ours: str  # with its error in the last digits
+    claimed: str
+    z: str
+    published: str
+    outcome: Outcome
+    corrected: bool  # whether it is of what is right instead
+
+
+def lines_of(result: Result, rate: float) -> list[Line]:
+    """The lines of a claim: its numbers, then those of what is right instead."""
+    return [_line(one, rate, False) for one in result.numbers] + [_line(one, rate, True) for one in result.corrected]
+
+
+def _line(number: Number, rate: float, corrected: bool) -> Line:
+    sense = "" if number.sense == "=" else f"{number.sense} "
+    published = "" if number.published is None else known_to(number.published.value, number.published.spread)
+    z = "exact" if number.z == 0.0 and number.error == 0.0 else "" if not np.isfinite(number.z) else f"{number.z:+.1f}"
+    return Line(
+        quantity=number.quantity,
+        ours=known_to(number.measured, number.error),
+        claimed=sense + f"{number.claimed:.6g}",
+        z=z,
+        published=published,
+        outcome=number.outcome(rate),
+        corrected=corrected,
+    )
+
+
+def known_to(value: float, error: float) -> str:
+    """A number with its error in units of its last digit, as in 1.0056(4); plain where there is none."""
+    if not np.isfinite(value):
+        return "not finite"
+    if not 0.0 < error < np.inf:
+        return f"{value:.6g}"
+    decimals = 1 - int(np.floor(np.log10(error)))
+    digits = round(error * 10.0**decimals)
+    if digits >= 100:  # 9.96 rounds up to another digit
+        decimals, digits = decimals - 1, round(digits / 10)
+    large = abs(value) >= 1e5 or decimals > 7
+    if large:
+        power = int(np.floor(np.log10(max(abs(value), error))))
+        return f"{known_to(value / 10.0**power, error / 10.0**power)}e{power:+d}"
+    return f"{value:.{decimals}f}({digits})" if decimals > 0 else f"{value:.0f}({digits * 10**-decimals})"
+
+
+def verdict_of(result: Result, rate: float) -> str:
+    """The verdict in a sentence, after the word itself."""
+    if result.outcome is None:
+        return f"not run: {result.why_not}"
+    numbers = result.numbers
+    if result.outcome is Outcome.FAILS:
+        return result.claim.why
+    if result.outcome is Outcome.OPEN:
+        return "the error is too large to tell, --full makes it smaller"
+    if result.outcome is Outcome.WITHIN:
+        off = [one for one in numbers if one.outcome(rate) is Outcome.WITHIN]
+        reasons = ", ".join(dict.fromkeys(one.because for one in off))
+        return f"{_size(max(off, key=_share), rate)}, by what it leaves open itself: {reasons}"
+    equal = [one for one in numbers if one.sense == "=" and one.error > 0.0]
+    if not equal:
+        return "" if any(one.sense != "=" for one in numbers) else "to rounding"
+    return f"to {_percent(max(_resolution(one, rate) for one in equal))}"
+
+
+def _share(number: Number) -> float:
+    """How far it is from the claim, relative to it, or as it is where 0 is claimed."""
+    return abs(number.measured - number.claimed) / (abs(number.claimed) or 1.0)
+
+
+def _size(number: Number, rate: float) -> str:
+    return _percent(_share(number)) if number.claimed else f"{_share(number):.2g}"
+
+
+def _resolution(number: Number, rate: float) -> float:
+    """Relative deviation that would have been seen."""
+    return z_threshold(rate, number.degrees_of_freedom) * number.error / (abs(number.claimed) or 1.0)
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.2g} %"

@@ -1,0 +1,141 @@
+"""Running a paper's cases, and judging its claims by what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from thermosim.analysis.settings import settings
+from thermosim.case.load import Case, load_case
+from thermosim.pages.render import render
+from thermosim.papers.claims import FALSE_ALARM_RATE, Claim, Number, Outcome, Paper, Run, judged
+from thermosim.papers.library import find_paper
+from thermosim.papers.lines import Line, lines_of, verdict_of
+from thermosim.run.execution import Listener
+from thermosim.run.resume import resume
+from thermosim.run.simulate import simulate
+from thermosim.storage import StorageError, parts_folder
+from thermosim.storage.open import open_ensemble
+
+__all__ = ["Reproduction", "Result", "case_of", "reproduce"]
+
+_EXTRAS = {"networks": "jax", "torch": "torch"}  # and the module that shows that it is there
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim, its numbers, and what they say. `outcome` is None where its ensembles were not run, for `why_not`."""
+
+    claim: Claim
+    numbers: tuple[Number, ...]
+    corrected: tuple[Number, ...]  # what is right instead, where it does not hold
+    outcome: Outcome | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of a paper. `rate` is the false-alarm rate of a single number, so that all keep `FALSE_ALARM_RATE`."""
+
+    paper: Paper
+    full: bool
+    results: tuple[Result, ...]
+    rate: float
+    seconds: float
+
+    @property
+    def lines(self) -> list[tuple[Result, list[Line], str]]:
+        """Every claim with the lines of its numbers and its verdict in words."""
+        return [(one, lines_of(one, self.rate), verdict_of(one, self.rate)) for one in self.results]
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return render("reproduction.html", reproduction=self, rate=FALSE_ALARM_RATE)
+
+
+def reproduce(
+    paper: str,
+    *,
+    full: bool = False,
+    folder: str | Path | None = None,
+    threads: int | None = None,
+    told: Told | None = None,
+    report: Listener | None = None,
+) -> Reproduction:
+    """Run the cases of a paper and judge each of its claims.
+
+    Parameters
+    ----------
+    paper : str
+        Its arXiv number or short name: "2511.07308" or "ideal-gas". `thermosim.papers.PAPERS` has all.
+    full : bool
+        At the paper's own size, instead of one that fits a minute.
+    folder : path, optional
+        Where ensembles are kept. What lies there complete, of the same cases, is used and not run again; what was
+        interrupted goes on.
+    threads : int, optional
+        Default all.
+    told, report : callable, optional
+        Called with a sentence before each run, and with a `Progress` during it.
+
+    Raises
+    ------
+    ValueError
+        There is no such paper.
+    StorageError
+        `folder` holds another ensemble of the same name.
+    """
+    which, begin = find_paper(paper), time.perf_counter()
+    ensembles: dict[str, xr.Dataset] = {}
+    missing: dict[str, str] = {}
+    for name, run in which.runs.items():
+        if run.needs and find_spec(_EXTRAS[run.needs]) is None:
+            missing[name] = f"needs the extra {run.needs}: pip install 'thermosim-engine[{run.needs}]'"
+            continue
+        case = case_of(run, full)
+        if told is not None:
+            told(case.title)
+        ensembles[name] = _ensemble(case, name, folder, {"threads": threads, "report": report})
+    results, rate = _results(which.claims, ensembles, missing)
+    return Reproduction(which, full, results, rate, time.perf_counter() - begin)
+
+
+def case_of(run: Run, full: bool) -> Case:
+    """The case of a run at one of its two sizes."""
+    return load_case(run.case, dict(run.full if full else run.changes))
+
+
+def _ensemble(case: Case, name: str, folder: str | Path | None, how: Mapping[str, Any]) -> xr.Dataset:
+    if folder is None:
+        return simulate(case, **how)
+    file = Path(folder) / f"{name}.h5"
+    if not file.exists() and not parts_folder(file).exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return simulate(case, file, **how).load()
+    ds = resume(file, **how) if parts_folder(file).exists() else open_ensemble(file)
+    if settings(ds) != case.settings:
+        ds.close()
+        raise StorageError(f"{file}: an ensemble of another case, or of the other size; name another folder.")
+    return ds.load()
+
+
+def _results(
+    claims: Sequence[Claim], ensembles: Mapping[str, xr.Dataset], missing: Mapping[str, str]
+) -> tuple[tuple[Result, ...], float]:
+    """Numbers of all claims, and the rate of a single one at which they are judged."""
+    why_not = [" and ".join(dict.fromkeys(missing[run] for run in claim.runs if run in missing)) for claim in claims]
+    tables = [() if why else tuple(claim.measure(ensembles)) for claim, why in zip(claims, why_not, strict=True)]
+    rate, outcomes = judged(tables)
+    results = []
+    for claim, why, numbers, outcome in zip(claims, why_not, tables, outcomes, strict=True):
+        wrong = outcome is Outcome.FAILS and claim.corrected is not None and not why
+        corrected = tuple(claim.corrected(ensembles)) if wrong and claim.corrected else ()
+        results.append(Result(claim, numbers, corrected, None if why else outcome, why))
+    return tuple(results), rate
