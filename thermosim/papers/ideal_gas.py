@@ -152,7 +152,8 @@ IDEAL_GAS = Paper(
     arxiv="2511.07308",
     name="ideal-gas",
     title=(
-        "Can Stationary Distributions of Scale-Invariant Neural Networks Be Described by the Thermodynamics of an Ideal Gas?"
+        "Can Stationary Distributions of Scale-Invariant Neural Networks Be Described "
+        "by the Thermodynamics of an Ideal Gas?"
     ),
     authors="I. Sadrtdinov et al.",
     runs={
