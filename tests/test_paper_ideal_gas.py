@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from thermosim.papers import Outcome, find_paper, reproduce
+from thermosim.papers import Outcome, find_paper
 from thermosim.papers.gas_networks import CLAIMS, NETWORKS
 from thermosim.papers.reproduction import _results, case_of
 

@@ -12,7 +12,7 @@ from thermosim.model import Model
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
-    *("start.md", "check.md", "reports.md", "howto/fields.md"),
+    *("start.md", "check.md", "papers.md", "reports.md", "howto/fields.md"),
     *("tutorials/learning_machine.md", "tutorials/sweep.md", "tutorials/week.md"),
 )
 
