@@ -20,7 +20,7 @@ from typing import Any
 
 from docs.making.blocks import blocks_of
 
-__all__ = ["setup"]
+__all__ = ["outside", "setup"]
 
 ROOT = Path(__file__).parents[2]
 _LONGEST = 60  # lines of output that are shown
