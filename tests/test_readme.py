@@ -41,7 +41,7 @@ def test_every_page_with_code_is_run():
 
 
 def test_links_between_pages_lead_to_files_and_are_kept_on_the_site():
-    """What leaves the folder of pages becomes plain text there; the reference and the gallery are made with the site."""
+    """What leaves the folder of pages becomes plain text there; reference and gallery are made with the site."""
     pages = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name not in {"reference", "gallery"})
     for page in pages:
         text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
