@@ -67,7 +67,8 @@ def _late(machine: Machine) -> slice:
 def _cosines(ds: xr.Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Mean cosines (rates, R) of pairs of layers of network A, of network B, and of one with the other."""
     rates, networks = _networks(ds)
-    inputs, found = _problem(networks[0][0]).inputs, {"of A": [], "of B": [], "of A and B": []}
+    inputs = _problem(networks[0][0]).inputs
+    found: dict[str, list[np.ndarray]] = {"of A": [], "of B": [], "of A and B": []}
     for machine in zip(*networks, strict=True):
         ours, theirs = (_kernels(one, _late(one)) for one in machine)
         count = ours.shape[2]
@@ -136,8 +137,8 @@ def _squares(machine: Machine) -> list[float]:
 def _across(ds: xr.Dataset) -> np.ndarray:
     """The cosine of the hidden layers of networks 0 and 1, mean over the last half: (R,)."""
     ours, theirs = machines(ds)
-    inputs = _problem(ours).inputs
-    return _cosine(*(_kernels(one, _late(one))[:, :, 0] for one in (ours, theirs)), inputs).mean(0)
+    one, other = (_kernels(machine, _late(machine))[:, :, 0] for machine in (ours, theirs))
+    return _cosine(one, other, _problem(ours).inputs).mean(0)
 
 
 def broken(ensembles: Ensembles) -> list[Number]:

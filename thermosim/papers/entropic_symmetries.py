@@ -12,10 +12,11 @@ import xarray as xr
 
 from thermosim import analysis
 from thermosim.analysis.machine import Machine, machines
-from thermosim.analysis.network_alignment import linear_problem
+from thermosim.analysis.network_alignment import LinearProblem, linear_problem
 from thermosim.exact import symmetry_orbits
 from thermosim.exact.entropic_forces import gradient_moments
 from thermosim.models.multilayer_perceptron import layers
+from thermosim.models.softmax_regression import MODEL as SOFTMAX
 from thermosim.papers.claims import Ensembles, Number
 from thermosim.papers.replica_numbers import at_rate_zero, of_ratio, of_replicas
 
@@ -23,6 +24,7 @@ __all__ = [
     "balance_of_decay",
     "balance_of_layers",
     "balance_of_units",
+    "balance_on_digits",
     "charge_on_average",
     "charges",
     "least_along_orbits",
@@ -49,11 +51,19 @@ def _orbit(ensembles: Ensembles, name: str, at: str | np.ndarray) -> xr.Dataset:
 
 def _orbits(ensembles: Ensembles) -> dict[str, xr.Dataset]:
     return {
-        "translation": _orbit(ensembles, "softmax", "classes"),
+        "translation": _of_classes(),
         "scaling": _orbit(ensembles, "scaling", "length"),
         "rescaling": _orbit(ensembles, "neuron", "layers"),
         "double rotation": _orbit(ensembles, "matrices", _double(np.diag([1.0, -1.0]))),
     }
+
+
+def _of_classes() -> xr.Dataset:
+    """Softmax regression of three classes from three inputs and a bias, with one vector added to all classes."""
+    random = np.random.default_rng(0)
+    rows = np.column_stack([random.normal(size=(256, 3)), random.integers(0, 3, 256)])
+    constants = {"inputs": 3, "classes": 3, "bias": "yes"}
+    return analysis.orbit_of_loss(SOFTMAX, constants, random.normal(size=12), rows, "classes", _ALONG)
 
 
 def _double(mixing: np.ndarray) -> np.ndarray:
@@ -155,17 +165,22 @@ def charge_on_average(ensembles: Ensembles) -> list[Number]:
 
 
 def balance_of_layers(ensembles: Ensembles) -> list[Number]:
-    """E|g_2|^2/E|g_1|^2 over the last part of runs of networks of two layers."""
-    numbers = []
+    """E|g_2|^2/E|g_1|^2 over the last half of runs of networks of two layers on fresh rows."""
     neuron = ensembles["neuron"].isel(learning_rate=-1)
-    for words, ds, share in (
-        ("a neuron, fresh rows", neuron, 0.5),
-        ("ReLU network, fresh rows", ensembles["relu"], 0.5),
-        ("ReLU network, digits", ensembles["digits"], 0.25),
-    ):
-        first, second = _late(ds, "layer_gradient_square", share).T
-        numbers.append(of_ratio(f"E|g_2|^2/E|g_1|^2, {words}", second, first, 1.0, enough=_SETTLED))
-    return numbers
+    return [_of_layers("a linear neuron", neuron, 0.5), _of_layers("a ReLU network", ensembles["relu"], 0.5)]
+
+
+def balance_on_digits(ensembles: Ensembles) -> list[Number]:
+    """The same over the last quarter of a run on handwritten digits."""
+    return [_of_layers("a ReLU network on digits", ensembles["digits"], 0.25)]
+
+
+def _of_layers(words: str, ds: xr.Dataset, share: float) -> Number:
+    first, second = _late(ds, "layer_gradient_square", share).T
+    return of_ratio(f"E|g_2|^2/E|g_1|^2, {words}", second, first, 1.0, enough=_SETTLED)
+
+
+_SIDES = ("incoming", "outgoing")
 
 
 def balance_of_units(ensembles: Ensembles) -> list[Number]:
@@ -182,9 +197,6 @@ def balance_of_units(ensembles: Ensembles) -> list[Number]:
     apart = ((other - one) * (fourth - third)).sum(-1)
     together = ((other + one) * (fourth + third)).sum(-1)
     return [of_ratio("imbalance of hidden units, squared", apart, together, 0.0, enough=0.01)]
-
-
-_SIDES = ("incoming", "outgoing")
 
 
 def place_of_neuron(ensembles: Ensembles, claimed: float | None) -> list[Number]:
@@ -271,7 +283,7 @@ def _moments(machine: Machine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (back @ left @ second).mean(0), (first @ right @ turned).mean(0), (second @ left @ back).mean(0)
 
 
-def _problem(machine: Machine):  # type: ignore[no-untyped-def]
+def _problem(machine: Machine) -> LinearProblem:
     """V, Sx and Se of a linear network on fresh rows."""
     problem = linear_problem(machine)
     assert problem is not None
