@@ -232,7 +232,7 @@ ENTROPIC_FORCES = Paper(
     title="Neural Thermodynamics: Entropic Forces in Deep and Universal Representation Learning",
     authors="L. Ziyin, Y. Xu, I. Chuang",
     runs={
-        "descent": Run("training/entropic_parts", {"ensemble.replicas": 96}),
+        "descent": Run("training/entropic_parts"),
         "scaling": Run("training/symmetries/scaling", {"run.steps": 2000, "ensemble.replicas": 64}),
         "neuron": Run(
             "training/symmetries/rescaling",
@@ -268,7 +268,7 @@ ENTROPIC_FORCES = Paper(
                 "sweep": _TWO_VIEWS | _rates(0.007, 0.0135, 0.02),
                 "run.steps": 100_000,
                 "record.every": 1000,
-                "ensemble.replicas": 40,
+                "ensemble.replicas": 48,
             },
             {"sweep": _TWO_VIEWS | _rates(0.005, 0.01, 0.015)},
         ),

@@ -31,6 +31,7 @@ __all__ = ["both_ways", "by_smaller_steps", "coefficients", "orders", "reversed_
 _WHOLE, _MINIBATCHES = "all", 4  # of the sweep over theta.batch
 _TAILS = 1.5  # errors of the coefficients along paths are a third too small: starts have long tails
 _SQUARES = 16.0  # of a change of a coefficient from r/2 to 0, in units of the coefficient: what the line leaves
+_ENOUGH = 0.12  # error of a coefficient, of itself, that does not hide a half of it
 _ORDERS = 2.0  # of the change of an order from r and r/2 to r/2 and r/4: what is left of it
 _LAST: dict[bytes, tuple[xr.Dataset, xr.Dataset]] = {}
 _SMALLER = (2.0, 4.0, np.inf)
@@ -56,6 +57,7 @@ def coefficients(ensembles: Ensembles, claimed: float) -> list[Number]:
                 float(np.hypot(_TAILS * here["coefficient_error"], left)),
                 claimed,
                 degrees_of_freedom=ensembles["descent"].sizes["replica"] - 1,
+                enough=_ENOUGH,
             )
         )
     return numbers
