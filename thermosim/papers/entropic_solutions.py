@@ -18,7 +18,7 @@ from thermosim.exact import entropic_forces as theory
 from thermosim.exact.universal_kernel import universal_kernel
 from thermosim.models import deep_linear, multilayer_perceptron
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.replica_numbers import at_rate_zero, of_ratio, of_replicas
+from thermosim.papers.replica_numbers import at_rate_zero, of_ratio, of_replicas, surviving
 
 __all__ = ["aligned", "broken", "flattened", "not_universal", "sharpened", "sizes", "universal"]
 
@@ -51,7 +51,7 @@ def _cosine(one: np.ndarray, other: np.ndarray, inputs: np.ndarray) -> np.ndarra
 
 def _networks(ds: xr.Dataset) -> tuple[np.ndarray, list[list[Machine]]]:
     """Learning rates (T,), and the machines of every network at them."""
-    everyone = machines(ds)
+    everyone = machines(surviving(ds))
     rates = sorted({float(one.settings.theta.learning_rate) for one in everyone})
     count = len({one.index.get("embedding", 0) for one in everyone})
     networks: list[list[Machine]] = [[] for _ in range(count)]
@@ -155,7 +155,7 @@ def not_universal(ensembles: Ensembles) -> list[Number]:
 
 def _curvatures(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float, LinearProblem]:
     """Tr H and the largest eigenvalue at rate 0 (R,), Tr H at the start, and the problem."""
-    everyone = sorted(machines(ds), key=lambda machine: float(machine.settings.theta.learning_rate))
+    everyone = sorted(machines(surviving(ds)), key=lambda machine: float(machine.settings.theta.learning_rate))
     problem, traces, largest = _problem(everyone[0]), [], []
     start = 0.0
     for machine in everyone:

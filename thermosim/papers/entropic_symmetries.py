@@ -18,7 +18,7 @@ from thermosim.exact.entropic_forces import gradient_moments
 from thermosim.models.multilayer_perceptron import layers
 from thermosim.models.softmax_regression import MODEL as SOFTMAX
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.replica_numbers import at_rate_zero, of_ratio, of_replicas
+from thermosim.papers.replica_numbers import at_rate_zero, of_ratio, of_replicas, surviving
 
 __all__ = [
     "balance_of_decay",
@@ -150,7 +150,7 @@ def _furthest(ratios: np.ndarray) -> float:
 def charge_on_average(ensembles: Ensembles) -> list[Number]:
     """-ln(E C_t/C_0)/(4 eta^2 s_e^2 s_x^2 t) of a chain at rate 0, from times at which it is about 1."""
     logs, rates = [], []
-    for machine in machines(ensembles["slow chain"]):
+    for machine in machines(surviving(ensembles["slow chain"])):
         problem, rate = machine.settings.data, float(machine.settings.theta.learning_rate)
         assert problem is not None
         slope = 4.0 * rate**2 * float(np.sum(problem.noise)) * float(np.sum(problem.covariance))
@@ -189,7 +189,7 @@ def balance_of_units(ensembles: Ensembles) -> list[Number]:
     From products of two parts of the late run, an eighth of it each with another in between, so that what fluctuates
     does not count.
     """
-    ds = ensembles["relu"]
+    ds = surviving(ensembles["relu"])
     into, out = (ds[f"{name}_gradient_square"].transpose("step", "replica", ...).values for name in _SIDES)
     edges = np.linspace(0, len(into) - 1, 9).astype(int)
     parts = [(into[b] - into[a], out[b] - out[a]) for a, b in ((edges[4], edges[5]), (edges[7], edges[8]))]
@@ -201,7 +201,7 @@ def balance_of_units(ensembles: Ensembles) -> list[Number]:
 
 def place_of_neuron(ensembles: Ensembles, claimed: float | None) -> list[Number]:
     """|w|^2/u^2 of a neuron with several inputs at rate 0; by theory tr Sx |V|^2/(V Sx V') where none is claimed."""
-    everyone = machines(ensembles["neuron"])
+    everyone = machines(surviving(ensembles["neuron"]))
     ratios = []
     for machine in everyone:
         path = machine.frames["theta"].transpose("step", "replica", "theta_dim").values
@@ -219,7 +219,7 @@ def place_of_neuron(ensembles: Ensembles, claimed: float | None) -> list[Number]
 def balance_of_decay(ensembles: Ensembles) -> list[Number]:
     """E g'A g over (4 gamma/eta) E theta'A theta of two layers, for every weight decay 2 gamma."""
     numbers = []
-    for machine in machines(ensembles["decay"]):
+    for machine in machines(surviving(ensembles["decay"])):
         rate, decay = (float(getattr(machine.settings.theta, name)) for name in ("learning_rate", "weight_decay"))
         gradients, weights = (
             np.diff(_late(machine.frames, f"layer_{name}_square", 0.5), axis=-1)[:, 0]
@@ -241,19 +241,19 @@ def balance_of_decay(ensembles: Ensembles) -> list[Number]:
 
 def _late(ds: xr.Dataset, name: str, share: float) -> np.ndarray:
     """What was booked over the last share of a run: (R, ...)."""
-    booked = ds[name].transpose("step", "replica", ...).values
+    booked = surviving(ds)[name].transpose("step", "replica", ...).values
     return np.asarray(booked[-1] - booked[round((1.0 - share) * (len(booked) - 1))])
 
 
 def matrices(ensembles: Ensembles) -> list[Number]:
     """Entries of W E[G'G] W' - U'E[GG'] U, of f = U W x."""
-    before, after, _ = _moments(machines(ensembles["matrices"])[0])
+    before, after, _ = _moments(machines(surviving(ensembles["matrices"]))[0])
     return _entries("W E[G'G] W' - U'E[GG'] U", after - before, after + before)
 
 
 def matrices_as_printed(ensembles: Ensembles) -> list[Number]:
     """Entries of W E[G'G] W' - U E[GG'] U'."""
-    _, after, printed = _moments(machines(ensembles["matrices"])[0])
+    _, after, printed = _moments(machines(surviving(ensembles["matrices"]))[0])
     return _entries("W E[G'G] W' - U E[GG'] U'", after - printed, after + printed)
 
 

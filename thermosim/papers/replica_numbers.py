@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from thermosim.papers.claims import Number
 
-__all__ = ["at_rate_zero", "of_ratio", "of_replicas"]
+__all__ = ["at_rate_zero", "of_ratio", "of_replicas", "surviving"]
 
 _ORDER = 2  # of the polynomial in the learning rate
 
@@ -29,8 +30,17 @@ def of_ratio(quantity: str, top: np.ndarray, below: np.ndarray, claimed: float, 
 def at_rate_zero(rates: np.ndarray, values: np.ndarray) -> np.ndarray:
     """What replicas (rates, R) say of learning rate 0: (R,), by a parabola through their means, weighted by the errors.
 
-    It is linear in the values, so that the spread of what comes out is right also where rates share their noise.
+    It is linear in the values, so that the spread of what comes out is right also where rates share their noise. NaN
+    where a value is.
     """
+    if not np.isfinite(values).all():
+        return np.full(values.shape[1], np.nan)
     powers = np.vander(rates / rates.max(), _ORDER + 1, increasing=True) / values.std(1, ddof=1)[:, None]
     to_zero = np.linalg.pinv(powers)[0] / values.std(1, ddof=1)
     return np.asarray(to_zero @ values)
+
+
+def surviving(ds: xr.Dataset) -> xr.Dataset:
+    """Without replicas that diverged at any point of the sweep."""
+    alive = (ds["status"] == 0).all([dim for dim in ds["status"].dims if dim != "replica"])
+    return ds.isel(replica=np.flatnonzero(alive.values))
