@@ -6,11 +6,12 @@ import difflib
 import re
 
 from thermosim.papers.claims import Paper
+from thermosim.papers.entropic_forces import ENTROPIC_FORCES
 from thermosim.papers.ideal_gas import IDEAL_GAS
 
 __all__ = ["PAPERS", "find_paper"]
 
-PAPERS: tuple[Paper, ...] = (IDEAL_GAS,)
+PAPERS: tuple[Paper, ...] = (IDEAL_GAS, ENTROPIC_FORCES)
 
 
 def find_paper(word: str) -> Paper:

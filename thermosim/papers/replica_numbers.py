@@ -1,0 +1,46 @@
+"""Numbers of a claim from values of independent replicas: means, ratios of means, and limits of learning rate 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from thermosim.papers.claims import Number
+
+__all__ = ["at_rate_zero", "of_ratio", "of_replicas", "surviving"]
+
+_ORDER = 2  # of the polynomial in the learning rate
+
+
+def of_replicas(quantity: str, values: np.ndarray, claimed: float, **more: Any) -> Number:
+    """The mean of values (R,)."""
+    values = np.asarray(values, float)
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    return Number(quantity, float(values.mean()), error, claimed, degrees_of_freedom=len(values) - 1, **more)
+
+
+def of_ratio(quantity: str, top: np.ndarray, below: np.ndarray, claimed: float, **more: Any) -> Number:
+    """The ratio of two means over replicas, its error to leading order in those of the means: (R,) both."""
+    ratio = float(top.mean() / below.mean())
+    return of_replicas(quantity, ratio + (top - ratio * below) / below.mean(), claimed, **more)
+
+
+def at_rate_zero(rates: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What replicas (rates, R) say of learning rate 0: (R,), by a parabola through their means, weighted by the errors.
+
+    It is linear in the values, so that the spread of what comes out is right also where rates share their noise. NaN
+    where a value is.
+    """
+    if not np.isfinite(values).all():
+        return np.full(values.shape[1], np.nan)
+    powers = np.vander(rates / rates.max(), _ORDER + 1, increasing=True) / values.std(1, ddof=1)[:, None]
+    to_zero = np.linalg.pinv(powers)[0] / values.std(1, ddof=1)
+    return np.asarray(to_zero @ values)
+
+
+def surviving(ds: xr.Dataset) -> xr.Dataset:
+    """Without replicas that diverged at any point of the sweep."""
+    alive = (ds["status"] == 0).all([dim for dim in ds["status"].dims if dim != "replica"])
+    return ds.isel(replica=np.flatnonzero(alive.values))
