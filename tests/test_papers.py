@@ -84,6 +84,10 @@ def test_right_claims_are_called_wrong_at_the_stated_rate(freedom):
         (1.5, 0.0, "1.5"),
         (np.nan, 0.1, "not finite"),
         (3.2e-9, 1.1e-10, "3.20(11)e-9"),
+        (1.0 + 2e-9, 5e-10, "1.00000000200(50)"),
+        (1.0, 1e-15, "1"),
+        (0.0, 3.3e-6, "0.0(33)e-6"),
+        (2.5e7, 3e5, "2.500(30)e+7"),
     ],
 )
 def test_a_number_is_told_to_what_is_known(value, error, text):

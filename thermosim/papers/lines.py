@@ -54,16 +54,23 @@ def _line(number: Number, rate: float, corrected: bool) -> Line:
     sense = "" if number.sense == "=" else f"{number.sense} "
     there = number.published
     published = "" if there is None else there.words or known_to(there.value, there.spread)
-    z = "exact" if number.z == 0.0 and number.error == 0.0 else "" if not np.isfinite(number.z) else f"{number.z:+.1f}"
     return Line(
         quantity=number.quantity,
         ours=known_to(number.measured, number.error),
         claimed=sense + f"{number.claimed:.6g}",
-        z=z,
+        z=_z(number),
         published=published,
         outcome=number.outcome(rate),
         corrected=corrected,
     )
+
+
+def _z(number: Number) -> str:
+    if number.z == 0.0 and number.error == 0.0:
+        return "exact"
+    if not np.isfinite(number.z):
+        return ""
+    return f"{number.z:+.1f}" if abs(number.z) < 1000.0 else f"{number.z:+.0e}"
 
 
 def known_to(value: float, error: float) -> str:
@@ -72,14 +79,16 @@ def known_to(value: float, error: float) -> str:
         return "not finite"
     if not 0.0 < error < np.inf:
         return f"{value:.6g}"
+    size = max(abs(value), error)
+    if not 1e-5 <= size < 1e5:
+        power = int(np.floor(np.log10(size)))
+        return f"{known_to(value / 10.0**power, error / 10.0**power)}e{power:+d}"
     decimals = 1 - int(np.floor(np.log10(error)))
     digits = round(error * 10.0**decimals)
     if digits >= 100:  # 9.96 rounds up to another digit
         decimals, digits = decimals - 1, round(digits / 10)
-    large = abs(value) >= 1e5 or decimals > 7
-    if large:
-        power = int(np.floor(np.log10(max(abs(value), error))))
-        return f"{known_to(value / 10.0**power, error / 10.0**power)}e{power:+d}"
+    if decimals > 12:
+        return f"{value:.12g}"
     return f"{value:.{decimals}f}({digits})" if decimals > 0 else f"{value:.0f}({digits * 10**-decimals})"
 
 

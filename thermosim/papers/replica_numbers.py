@@ -9,9 +9,7 @@ import xarray as xr
 
 from thermosim.papers.claims import Number
 
-__all__ = ["at_rate_zero", "of_ratio", "of_replicas", "surviving"]
-
-_ORDER = 2  # of the polynomial in the learning rate
+__all__ = ["at_rate_zero", "extrapolated", "of_ratio", "of_replicas", "surviving"]
 
 
 def of_replicas(quantity: str, values: np.ndarray, claimed: float, **more: Any) -> Number:
@@ -27,7 +25,14 @@ def of_ratio(quantity: str, top: np.ndarray, below: np.ndarray, claimed: float, 
     return of_replicas(quantity, ratio + (top - ratio * below) / below.mean(), claimed, **more)
 
 
-def at_rate_zero(rates: np.ndarray, values: np.ndarray) -> np.ndarray:
+def extrapolated(quantity: str, rates: np.ndarray, values: np.ndarray, claimed: float, **more: Any) -> Number:
+    """The mean of values (rates, R) at learning rate 0; how far off a straight line leads is what is left open."""
+    parabola, line = at_rate_zero(rates, values), at_rate_zero(rates, values, order=1)
+    left = float(abs(parabola.mean() - line.mean()))
+    return of_replicas(quantity, parabola, claimed, allowed=left, because="the next order of the learning rate", **more)
+
+
+def at_rate_zero(rates: np.ndarray, values: np.ndarray, order: int = 2) -> np.ndarray:
     """What replicas (rates, R) say of learning rate 0: (R,), by a parabola through their means, weighted by the errors.
 
     It is linear in the values, so that the spread of what comes out is right also where rates share their noise. NaN
@@ -35,7 +40,7 @@ def at_rate_zero(rates: np.ndarray, values: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(values).all():
         return np.full(values.shape[1], np.nan)
-    powers = np.vander(rates / rates.max(), _ORDER + 1, increasing=True) / values.std(1, ddof=1)[:, None]
+    powers = np.vander(rates / rates.max(), order + 1, increasing=True) / values.std(1, ddof=1)[:, None]
     to_zero = np.linalg.pinv(powers)[0] / values.std(1, ddof=1)
     return np.asarray(to_zero @ values)
 
