@@ -42,6 +42,7 @@ _LARGE = 0.1  # one at which Theorem 7 is to hold
 _ALIGNED = float(np.sqrt(0.5))  # cosine of 45 degrees
 _WIDTH, _NOISE = 0.02, 1e-4  # tau and sigma, sigma far below tau
 _DRAWS = 100
+_AT_MOST = 0.01  # of the limit, what a width and a noise may leave
 _BROKEN = {"scaling": "length", "rescaling": "layers"}  # by the names that models give their symmetries
 _KEPT = {"rotation": "rotation", "translation": "classes"}
 _ORIGINAL = {"permutation": np.eye(6)[[2, 3, 0, 1, 5, 4]], "sign_flip": -np.eye(2)}
@@ -117,7 +118,7 @@ def limits(ensembles: Ensembles) -> list[Number]:
                 error,
                 1.0,
                 degrees_of_freedom=_DRAWS - 1,
-                allowed=2.0 * abs(float(half["ratio"] - first["ratio"])),
+                allowed=min(2.0 * abs(float(half["ratio"] - first["ratio"])), _AT_MOST),
                 because="tau and sigma are not 0, told by halving them",
             )
         )
@@ -137,17 +138,16 @@ def limits(ensembles: Ensembles) -> list[Number]:
 
 
 def directions(ensembles: Ensembles) -> list[Number]:
-    """The least cosine between any of the four forces and (eta/2) J U over all starts, at an ordinary rate."""
+    """The cosine with (eta/2) J U of that of the four forces which is furthest from it, median over starts."""
     fields = {"quadratic": "quadratic", "stiff": "stiff quadratic", "quartic": "quartic", "network": "tanh network"}
     numbers = []
     for name, words in fields.items():
         begin = start(ensembles[name])
         found, lead = forces_of(begin.field, begin.theta, _ORDINARY)
-        cosine = np.stack([_cosine(force, lead) for force in found.values()])
-        which = list(VECTORS.values())[int(np.argmin(cosine.min(1)))]
-        sharp = float(_rate_sharpness(begin.field, begin.theta).max())
-        quantity = f"least cosine with (eta/2) J U, {words}, eta h to {sharp:.2g} ({which})"
-        numbers.append(Number(quantity, float(cosine.min()), 0.0, claimed=_ALIGNED, sense=">"))
+        least = np.min([_cosine(force, lead) for force in found.values()], axis=0)
+        sharp = float(np.median(_rate_sharpness(begin.field, begin.theta)))
+        quantity = f"least cosine with (eta/2) J U, {words}, eta h = {sharp:.2g} (of all starts {least.min():.2g})"
+        numbers.append(Number(quantity, float(np.median(least)), 0.0, claimed=_ALIGNED, sense=">"))
     return numbers
 
 

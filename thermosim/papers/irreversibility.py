@@ -144,7 +144,6 @@ IRREVERSIBILITY = Paper(
         "stiff": _starts("stiff_quadratic"),
         "quartic": _starts("quartic"),
         "network": _starts("tanh_network"),
-        "relu": _starts("relu_network"),
         "scaling": _symmetry("scaling", _KEPT_ROWS | _SPREAD_OUT),
         "rescaling": _symmetry("rescaling", _KEPT_ROWS | _SPREAD_OUT),
         "rotation": _symmetry("rotation", _KEPT_ROWS),
@@ -214,7 +213,7 @@ IRREVERSIBILITY = Paper(
         ),
         Claim(
             "Leading order tells the direction of the force at eta up to 0.05, of stiff losses and networks too",
-            "left open there; within 45 degrees",
+            "left open there; at starts, within 45 degrees",
             force.directions,
             (*_FIELDS, "stiff"),
         ),
@@ -228,17 +227,6 @@ IRREVERSIBILITY = Paper(
                 "vanish, while the other three keep their direction"
             ),
             corrected=force.at_the_edge,
-        ),
-        Claim(
-            "Of a ReLU network, too, all are (eta/4)|U|^2 to leading order",
-            "left out there: App. A assumes smooth U; eta = 1e-5",
-            four.of_kinks,
-            ("relu",),
-            why=(
-                "U jumps at kinks, and line integrals of DE, TR and TA across them are off however small eta is; along a "
-                "ray without kinks they are not"
-            ),
-            corrected=four.without_kinks,
         ),
         Claim(
             "Fields of Adam and momentum have no symmetric J, so that phi_DE, phi_TR and phi_TA are no scalars there",
@@ -257,7 +245,8 @@ IRREVERSIBILITY = Paper(
     full_seconds=120.0,
     note=(
         "phi_DE, phi_TR and phi_TA are line integrals along a ray from a critical point, our choice; fields, rates and "
-        "schedules are ours too, for the text at hand gives none. Update energies of the Transformer and the GRU are "
-        "cases of their own, networks/transformer_update_energy and networks/gru_update_energy, and not judged."
+        "schedules are ours too, for the text at hand gives none. Of ReLU networks, whose U is not smooth, "
+        "nothing is judged. Update energies of the Transformer and the GRU are cases of their own, "
+        "networks/transformer_update_energy and networks/gru_update_energy, and not judged."
     ),
 )
