@@ -8,10 +8,11 @@ import re
 from thermosim.papers.claims import Paper
 from thermosim.papers.entropic_forces import ENTROPIC_FORCES
 from thermosim.papers.ideal_gas import IDEAL_GAS
+from thermosim.papers.irreversibility import IRREVERSIBILITY
 
 __all__ = ["PAPERS", "find_paper"]
 
-PAPERS: tuple[Paper, ...] = (IDEAL_GAS, ENTROPIC_FORCES)
+PAPERS: tuple[Paper, ...] = (IDEAL_GAS, ENTROPIC_FORCES, IRREVERSIBILITY)
 
 
 def find_paper(word: str) -> Paper:

@@ -38,17 +38,18 @@ CRITICAL = 1e-2  # of the field, what a critical point may leave: potentials, wh
 _ITERATIONS, _FOUND, _LARGEST = 60, 1e-8, 512  # towards a critical point, where it is reached, parameters at most
 
 
-def field_of_loss(model: Model, constants: Mapping[str, Any], rows: np.ndarray) -> Field:
+def field_of_loss(model: Model, constants: Mapping[str, Any], rows: np.ndarray, threads: int | None = None) -> Field:
     """The gradient of the mean loss over rows: (K, n) for all replicas, or (R, K, n) each its own.
 
-    Raises ValueError for a model without a gradient, and rows of another length.
+    threads: default all; for a few replicas one is faster. Raises ValueError for a model without a gradient, and rows
+    of another length.
     """
     if model.parameter_gradient is None:
         raise ValueError(f"model {model.name!r} has no gradient with respect to theta")
     rows, length = np.asarray(rows, float), model.row_length(constants)
     if rows.ndim not in (2, 3) or rows.shape[-1] != length or not rows.size or not np.isfinite(rows).all():
         raise ValueError(f"rows of shape {rows.shape}: expected finite numbers (K, {length}) or (R, K, {length})")
-    evaluator = Evaluator(model, constants)
+    evaluator = Evaluator(model, constants, threads)
     return lambda theta: evaluator.data_gradient(rows, theta)[1]
 
 
