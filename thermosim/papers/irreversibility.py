@@ -150,7 +150,9 @@ IRREVERSIBILITY = Paper(
         "translation": _symmetry("translation", _SYMMETRIC | _SPREAD_OUT),
         "permutation": _symmetry("permutation", _KEPT_ROWS | _SPREAD_OUT),
         "sign_flip": _symmetry("sign_flip", _KEPT_ROWS | _SPREAD_OUT),
-        "edge": Run("irreversibility/edge_of_stability", _EDGE | {"ensemble.replicas": 16}, _EDGE),
+        "edge": Run(
+            "irreversibility/edge_of_stability", _EDGE | {"ensemble.replicas": 16}, _EDGE | {"ensemble.replicas": 64}
+        ),
         "dissipation": Run("irreversibility/minimal_dissipation", {}, {"ensemble.replicas": 2000}),
         "adam": _ADAM,
     },
