@@ -113,6 +113,26 @@ def test_numbers_to_point_at_are_those_that_are_drawn(ensemble):
     assert in_words(r"at $\lambda$ = 1, $\langle e^{-w/T}\rangle$, $10^{-3}$") == "at λ = 1, ⟨e^-w/T⟩, 10⁻³"
 
 
+@pytest.mark.parametrize("origin", ["upper", "lower"])
+def test_numbers_of_a_matrix_are_told_by_row_and_column(origin):
+    """Each where it is drawn, in the order that the image has, with the words of its ticks and of its colour bar."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3))
+    panel, values = figure.add_subplot(), np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])
+    image = panel.imshow(values, origin=origin, aspect="auto")
+    panel.set_yticks([0, 1], ["layer 1", "layer 2"])
+    figure.colorbar(image, ax=panel).ax.set_ylabel("cosine")
+    marks = {mark.at: mark for mark in marks_of(panel)}
+    assert {at: mark.value for at, mark in marks.items()} == {
+        "0, layer 1": "1", "1, layer 1": "2", "2, layer 1": "3",
+        "0, layer 2": "4", "1, layer 2": "5", "2, layer 2": "no value",
+    }  # fmt: skip
+    assert {mark.of for mark in marks.values()} == {"cosine"}
+    for (at, mark), (row, column) in zip(marks.items(), np.ndindex(2, 3), strict=True):
+        assert (mark.x, mark.y) == pytest.approx(tuple(panel.transData.transform((column, row)))), at
+
+
 def test_a_damaged_file_is_reported_without_what_is_lost(ensemble, tmp_path, capsys):
     damaged = tmp_path / "trap.h5"
     damaged.write_bytes(ensemble.read_bytes())

@@ -145,8 +145,8 @@ def exact_lines(panel: Axes) -> list[Line2D]:
 
 
 def bar_of(panel: Axes) -> Colorbar | None:
-    """The colour bar of a map."""
-    return next((part.colorbar for part in panel.collections if part.colorbar is not None), None)
+    """The colour bar of a map, or of a matrix drawn as an image."""
+    return next((part.colorbar for part in (*panel.collections, *panel.images) if part.colorbar is not None), None)
 
 
 def band(panel: Axes, step: Any, values: np.ndarray, look: Look, label: str = "") -> None:

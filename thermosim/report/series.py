@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection, PathCollection, QuadMesh
 from matplotlib.container import ErrorbarContainer
+from matplotlib.image import AxesImage
 from matplotlib.patches import StepPatch
 
 from thermosim.plots import style
@@ -67,6 +68,8 @@ def marks_of(panel: Axes) -> list[Mark]:
             found += _points(panel, np.asarray(part.get_offsets(), float), _label(part) or name, _CLOUD)
         elif isinstance(part, FillBetweenPolyCollection):
             found += _band(panel, part)
+    for image in panel.images:
+        found += _pixels(panel, image)
     for line in panel.lines:
         if id(line) not in own and line.get_transform() == panel.transData:
             words = "exact" if line.get_label() == style.EXACT else _label(line) or name
@@ -142,6 +145,30 @@ def _band(panel: Axes, band: FillBetweenPolyCollection) -> Iterator[Mark]:
             yield from _put(panel, low[k, 0], middle, words, f"{ends[0]:.4g} to {ends[1]:.4g}")
 
 
+def _pixels(panel: Axes, image: AxesImage) -> Iterator[Mark]:
+    """The values of a matrix drawn as an image, each at the middle of its cell; none of a photograph's or many."""
+    values = np.ma.masked_invalid(np.ma.asarray(image.get_array()))
+    if values.ndim != 2 or values.size > _CELLS:
+        return
+    left, right, bottom, top = image.get_extent()
+    rows, columns = values.shape
+    x = left + (right - left) * (np.arange(columns) + 0.5) / columns
+    y = bottom + (top - bottom) * (np.arange(rows) + 0.5) / rows
+    y = y if image.origin == "lower" else y[::-1]
+    words, names = _of_bar(panel), [in_words(text.get_text()) for text in panel.get_yticklabels()]
+    named = dict(zip(panel.get_yticks(), names))
+    for i, j in np.ndindex(values.shape):
+        value = "no value" if np.ma.getmaskarray(values)[i, j] else f"{values[i, j]:.5g}"
+        row = named.get(y[i]) or f"{in_words(panel.get_ylabel())} {y[i]:.4g}".strip()
+        yield from _put(panel, x[j], y[i], words, value, at=f"{_at(panel, x[j])}, {row}")
+
+
+def _of_bar(panel: Axes) -> str:
+    """What the colours of a panel stand for."""
+    bar = style.bar_of(panel)
+    return (in_words(bar.ax.get_xlabel() or bar.ax.get_ylabel()) if bar is not None else "") or "value"
+
+
 def _cells(panel: Axes, mesh: QuadMesh) -> Iterator[Mark]:
     """The values of a map, each at the middle of its cell."""
     values: Any = np.ma.masked_invalid(np.ma.asarray(mesh.get_array()))
@@ -149,8 +176,7 @@ def _cells(panel: Axes, mesh: QuadMesh) -> Iterator[Mark]:
     values = values.reshape(corners.shape[0] - 1, corners.shape[1] - 1)
     if values.size > _CELLS:
         return
-    bar = style.bar_of(panel)
-    words = in_words(bar.ax.get_xlabel() or bar.ax.get_ylabel()) if bar is not None else "value"
+    words = _of_bar(panel)
     down = in_words(panel.get_ylabel())
     pixels = panel.transData.transform(corners.reshape(-1, 2)).reshape(corners.shape)
     for i, j in np.ndindex(values.shape):
