@@ -2,7 +2,8 @@
 
     python tests/killing.py random N | every-operation [N] [virtual] | extension [N] [virtual] [+ ...]
 
-Several ways after each other stand with a + between them. N: so many kills at random instants; of the operations on files the first and every N-th after it, by default all.
+Several ways after each other stand with a + between them. N: so many kills at random instants; of the operations on
+files the first and every N-th after it, by default all.
 
 Prints one JSON line for each: how many kills, what they caught, and everything that was found to be wrong.
 """

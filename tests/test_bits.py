@@ -24,12 +24,12 @@ from thermosim.moves import CONSTRAINED, THETA_MOVES, X_MOVES
 from thermosim.plan.outline import plan
 
 ROOT = Path(__file__).parent.parent
-# whose machine code is held to the table each time: every move and constraint once, of as many models as that takes; the
-# bits of all cases are made by plain Python each time, and `--all` compiles all
+# whose machine code is held to the table each time: every move and constraint once, of as many models as that takes;
+# plain Python makes the bits of all cases each time, and `--all` compiles all
 COMPILED = (
-    *COMPILED_ONLY, "trap metropolis", "trap equilibrium", "trap exact-ou", "two beads", "gaussian exact, noise in theta",
-    "rbm", "squared cosine", "nesterov", "perceptron gelu", "adamw", "langevin", "gradient flow", "theta metropolis",
-    "sphere fixed-lr", "sphere fixed-elr",
+    *COMPILED_ONLY, "trap metropolis", "trap equilibrium", "trap exact-ou", "two beads", "rbm", "squared cosine",
+    "gaussian exact, noise in theta", "nesterov", "perceptron gelu", "adamw", "langevin", "gradient flow",
+    "theta metropolis", "sphere fixed-lr", "sphere fixed-elr",
 )  # fmt: skip
 
 

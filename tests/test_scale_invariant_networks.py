@@ -88,7 +88,7 @@ def plain_outputs(name, constants, theta, x):
 
 @pytest.fixture(scope="module", params=SMALL)
 def network(request):
-    """Name, and (loss, outputs), gradient compiled in float64: one program, hardly optimised, which takes half the time."""
+    """Name, and (loss, outputs), gradient in float64: one program, not optimised, for it takes less time."""
     name = request.param
     with platform.traced():
         there = MODELS[name].network(SMALL[name])
