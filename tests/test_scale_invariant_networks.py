@@ -216,7 +216,13 @@ def step_of(constraint, w, g, rate, decay, radius):
     return w - rate * (w @ w if constraint == "fixed-elr" else 1.0) * (g + decay * w)
 
 
-@pytest.mark.parametrize("name", CONSTRAINTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive if name in ("fixed-elr", "fixed-sphere") else ())
+        for name in CONSTRAINTS
+    ],
+)
 def test_constraints_step_by_step(name):
     """Against the updates in plain numpy, with the gradient of all rows; and what is booked of them."""
     from thermosim.analysis.machine import machines
@@ -379,6 +385,7 @@ def test_a_sphere_holds_its_radius_and_its_pressure():
     assert rows["balance of the radius at fixed-sphere"].measured == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.exhaustive
 def test_layers_are_booked_in_the_order_of_the_model():
     """Which is not that of the alphabet in a ResNet: streams and recursions are of the layers that they name."""
     model = {"name": "resnet18", "width": 1, "side": 8, "channels": 1}
