@@ -14,11 +14,15 @@ LEARNING = (
     "test_cases.py", "test_continuous_", "test_discrete_", "test_information.py", "test_learning_", "test_memory.py",
     "test_partial_", "test_reservoir.py", "test_user_learning_",
 )  # fmt: skip
+# Whether tests marked exhaustive run: `scripts/test --all`, or tests named one by one.
+ALL = bool(os.environ.get("THERMOSIM_ALL"))
 _ENDS = time.monotonic() + float(os.environ.get("THERMOSIM_TEST_SECONDS", "inf"))
 
 
-def pytest_collection_modifyitems(items):
-    """Long tests first, so that none is left to the end; tests of learning last, so that with two processes, which
+def pytest_collection_modifyitems(config, items):
+    """Tests marked exhaustive are left out unless all are asked for, or one is named (file::test), as a mutant does.
+
+    Long tests first, so that none is left to the end; tests of learning last, so that with two processes, which
     begin at the first test and in the middle, each kernel is compiled by one of them and found on disk by the other.
     """
 
@@ -30,6 +34,14 @@ def pytest_collection_modifyitems(items):
         return 0 if slow or name.startswith(LONG) else 2 if name.startswith(LEARNING) else 1
 
     items.sort(key=place)
+    if not (ALL or any("::" in argument for argument in config.args)):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("exhaustive")])
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not ALL:
+        terminalreporter.write_line("without tests marked exhaustive: scripts/test --all runs those, too")
 
 
 def pytest_runtest_setup():

@@ -1,10 +1,11 @@
 """Kill a run in a forked process, where kernels are compiled already, and see what is left. Run by test_kills.py.
 
-    python tests/killing.py random N | every-operation [N] [virtual] | extension [N] [virtual]
+    python tests/killing.py random N | every-operation [N] [virtual] | extension [N] [virtual] [+ ...]
 
-N: so many kills at random instants; of the operations on files the first and every N-th after it, by default all.
+Several ways after each other stand with a + between them. N: so many kills at random instants; of the operations on
+files the first and every N-th after it, by default all.
 
-Prints one JSON line: how many kills, what they caught, and everything that was found to be wrong.
+Prints one JSON line for each: how many kills, what they caught, and everything that was found to be wrong.
 """
 
 import collections
@@ -218,8 +219,8 @@ def check(path, whole, when, old=None):
     return [f"{when}: {wrong}"] if wrong else []
 
 
-def main():
-    mode, *rest = sys.argv[1:]
+def killed(mode, *rest):
+    """Kills of one mode: how many, what they caught, and the faults."""
     case = thermosim.load_case(CASE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -237,7 +238,12 @@ def main():
             caught, faults = every_operation(case, whole, digest(unharmed), folder, {}, stride, begun)
         else:
             caught, faults = every_operation(case, whole, reference, folder, how, stride)
-    print(json.dumps({"kills": sum(caught.values()), "caught": caught, "faults": faults}))
+    return {"kills": sum(caught.values()), "caught": caught, "faults": faults}
+
+
+def main():
+    for words in " ".join(sys.argv[1:]).split("+"):
+        print(json.dumps(killed(*words.split())))
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def test_the_commands(machine, folder, monkeypatch, capsys):
     assert "40 replicas x 40 steps" in said.out
 
 
-@pytest.mark.parametrize("engine", ["networks", "dense"])
+@pytest.mark.parametrize("engine", ["networks", pytest.param("dense", marks=pytest.mark.exhaustive)])
 def test_networks_again_and_from_a_frame(engine, folder):
     """What is recorded by default is what every engine books; the same bits, in float32, too."""
     if engine == "networks":

@@ -168,10 +168,11 @@ def test_outputs_that_would_destroy_something(trap_file, capsys):
     assert trap_file.read_text() == before
 
 
-def test_torture_finds_nothing_wrong(trap_file, tmp_path, capsys):
-    """A few kills of real processes; the table says what they met."""
+@pytest.mark.parametrize("kills", ["1", pytest.param("3", marks=pytest.mark.exhaustive)])
+def test_torture_finds_nothing_wrong(kills, trap_file, tmp_path, capsys):
+    """Kills of real processes; the table says what they met."""
     change = ("--set", "run.steps=20_000", "--set", "record.every=500")
-    code, out, err = run(capsys, "torture", trap_file, *change, "--kills", "3", "--minutes", "10", "--in", tmp_path)
+    code, out, err = run(capsys, "torture", trap_file, *change, "--kills", kills, "--minutes", "10", "--in", tmp_path)
     assert code == 0, out + err
     assert "nothing was lost" in out
     assert "identical to the byte" in out

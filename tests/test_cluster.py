@@ -122,7 +122,7 @@ class Blind(distributed.WorkerPlugin):
             patch(_sees=blind)
 
 
-@pytest.mark.parametrize(("workers", "threads"), [(1, 3), (4, 2)])
+@pytest.mark.parametrize(("workers", "threads"), [(1, 3), pytest.param(4, 2, marks=pytest.mark.exhaustive)])
 def test_same_bytes_for_any_number_of_workers_and_threads(workers, threads, tmp_path):
     case = thermosim.load_case(BASE)
     expected = by_threads(case, tmp_path, threads=threads)
@@ -177,7 +177,7 @@ def test_interrupted_by_threads_resumed_by_workers_and_back(long_case, tmp_path,
     assert digest(path) == expected
 
 
-@pytest.mark.parametrize("all_at_once", [False, True])
+@pytest.mark.parametrize("all_at_once", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_killed_workers(all_at_once, long_case, tmp_path):
     """Three times; also while those that replace them begin, which dask itself does not recover from."""
     case, expected = long_case
@@ -244,6 +244,7 @@ def test_no_worker_sees_the_folder(long_case, tmp_path, client, cluster):
     assert digest(tmp_path / "w.h5") == expected
 
 
+@pytest.mark.exhaustive
 def test_late_worker_that_does_not_see_the_folder(long_case, tmp_path):
     case, expected = long_case
     with (
@@ -372,7 +373,7 @@ def test_killed_client(long_case, long_file, tmp_path):
     assert command.finish()[0] == -signal.SIGKILL
     assert workers
     assert not psutil.wait_procs(workers, timeout=10)[1]
-    thermosim.resume(path, workers=1, threads=2).close()
+    thermosim.resume(path, threads=2).close()
     assert digest(path) == long_case[1]
 
 
@@ -449,6 +450,7 @@ thermosim.simulate(case, sys.argv[3], scheduler="tcp://10.217.0.1:8786", segment
 """
 
 
+@pytest.mark.exhaustive
 @privileged
 def test_machines_without_a_common_folder(long_case, tmp_path):
     """Scheduler and workers in network namespaces of their own, the workers without the output folder."""

@@ -21,14 +21,14 @@ from thermosim.analysis.partial_averages import averaged_work_and_heat
 from thermosim.analysis.sphere_entropy import sphere_entropy
 
 SCENARIOS = [
-    (cases.of_law("gaussian", "correlated normal", 2, 200), 150),
+    pytest.param(cases.of_law("gaussian", "correlated normal", 2, 200), 150, marks=pytest.mark.exhaustive),
     (cases.of_law("nearest-neighbour", "uniform", 2, 200), 150),
     (cases.on_sphere(4, 20.0, 160), 300),
     (cases.of_states(8, 0.0, 400), 300),
     (cases.of_sets(6, 10), 150),
-    (cases.of_which_set("classifier", 40), 100),
-    (cases.of_learning(2, 1.0, 40), 80),
-    (cases.of_balance("nearest-neighbour", 1, 200), 60),
+    pytest.param(cases.of_which_set("classifier", 40), 100, marks=pytest.mark.exhaustive),
+    pytest.param(cases.of_learning(2, 1.0, 40), 80, marks=pytest.mark.exhaustive),
+    pytest.param(cases.of_balance("nearest-neighbour", 1, 200), 60, marks=pytest.mark.exhaustive),
 ]
 
 

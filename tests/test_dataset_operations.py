@@ -167,6 +167,14 @@ REFUSED = {
     "another case": lambda ds, axis: xr.concat([ds, _another_case(ds)], "replica"),
 }
 EVERY = [(kind, name) for kind in FUNCTIONS for name in FUNCTIONS[kind]]
+# Each time every function meets a third of the operations, and every operation a third of the functions; with `--all`
+# each meets all.
+SHARES = pytest.mark.parametrize("share", [3, pytest.param(1, marks=pytest.mark.exhaustive)], ids=["a third", "all"])
+
+
+def chosen(items, share, first):
+    """Every `share`-th of them from `first` on."""
+    return list(items)[first % share :: share]
 
 
 @functools.cache
@@ -214,8 +222,9 @@ def assert_same(found, expected, rtol=1e-9):
         np.testing.assert_allclose(there, wanted, rtol=rtol, atol=rtol * scale + 1e-13, err_msg=str(name))
 
 
+@SHARES
 @pytest.mark.parametrize(("kind", "name"), EVERY, ids=map("-".join, EVERY))
-def test_points_of_a_sweep(kind, name):
+def test_points_of_a_sweep(kind, name, share):
     """Selected, in any order, put together again; on the axis of numbers, and on that of lists or words."""
     ds, of = ensemble(kind), FUNCTIONS[kind][name]
     axis, other = first_axis(kind), axes(ds)[-1]
@@ -223,19 +232,19 @@ def test_points_of_a_sweep(kind, name):
         part = {axis: [2, 0], other: 1}
         assert_same(of(ds.isel(part)), result(kind, name).isel(part))
         return
-    for operation in AXIS.values():
+    for operation in chosen(AXIS.values(), share, EVERY.index((kind, name))):
         assert_same(of(operation(ds, axis)), operation(result(kind, name), axis))
     for index in ([1, 0], 1) if other != axis else ():
         assert_same(of(ds.isel({other: index})), result(kind, name).isel({other: index}))
 
 
+@SHARES
 @pytest.mark.parametrize(("kind", "name"), EVERY, ids=map("-".join, EVERY))
-def test_replicas_in_another_order_or_with_other_labels(kind, name):
+def test_replicas_in_another_order_or_with_other_labels(kind, name, share):
     """Noise is drawn again for whom it was, and data sets are those that were learned."""
     ds, of = ensemble(kind), FUNCTIONS[kind][name]
-    for what, operation in REPLICAS.items():
-        if what not in SOME and _is_slow(kind):
-            continue
+    for what in SOME if _is_slow(kind) else chosen(REPLICAS, share, EVERY.index((kind, name))):
+        operation = REPLICAS[what]
         moved = operation(ds)
         shuffled = what in ("in another order, relabelled", "put together")
         if shuffled and name in NEEDS_SETS:
@@ -254,17 +263,18 @@ def test_replicas_in_another_order_or_with_other_labels(kind, name):
         assert_same(found, expected)
 
 
+@SHARES
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_would_be_wrong_is_refused(what):
+def test_what_would_be_wrong_is_refused(what, share):
     """By every function, in a sentence."""
-    operation = REFUSED[what]
-    for kind, name in EVERY:
+    operation, number = REFUSED[what], list(REFUSED).index(what)
+    for kind, name in chosen(EVERY, share, number):
         ds = ensemble(kind)
         if what == "axes stacked" and len(axes(ds)) < 2:
             continue
         with pytest.raises(ValueError, match=r"^\D.{20}"):
             FUNCTIONS[kind][name](operation(ds, first_axis(kind)))
-    for kind in CASES:
+    for kind in chosen(CASES, share, number):
         ds = ensemble(kind)
         part = operation(ds, first_axis(kind))
         for of in (thermosim.check, picture):

@@ -131,8 +131,16 @@ COMPOSED = [
 ]  # fmt: skip
 MODELS = [(model_of("rbm"), {"dimension": 13, "hidden": 10})]
 MODELS += [(model_of("multilayer-perceptron"), net) for net in NETS]
-CASES = [(*one, rows) for one in MODELS for rows in ROWS[1:]]
-CASES += [(network("mine", inputs=7, layers=layers, loss=squared_error), {}, 4) for layers in COMPOSED]
+# of every network one number of rows each time
+CASES = [
+    pytest.param(*one, rows, marks=() if (k + j) % 2 == 0 else pytest.mark.exhaustive)
+    for k, one in enumerate(MODELS)
+    for j, rows in enumerate(ROWS[1:])
+]
+CASES += [
+    pytest.param(network("mine", inputs=7, layers=layers, loss=squared_error), {}, 4, marks=marks)
+    for layers, marks in zip(COMPOSED, (pytest.mark.exhaustive, ()))  # the first takes as long as all others
+]
 
 
 @pytest.mark.parametrize(("model", "values", "rows"), CASES)

@@ -94,7 +94,7 @@ def unit_matrix(theta, n, scale=1.0):
     return visible, joint.sum(1) / joint.sum(), up @ down
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n", [1, 5, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (2, 3, 8))])
 @pytest.mark.parametrize("size", [0.7, 60.0])
 def test_spins_have_the_surprisal_of_the_definition_normaliser_included(n, size):
     """Catches a pair counted twice, a misplaced coupling, and overflow where the couplings are large."""
@@ -111,7 +111,10 @@ def test_spins_have_the_surprisal_of_the_definition_normaliser_included(n, size)
     assert len(np.unique(points, axis=0)) == 2**n
 
 
-@pytest.mark.parametrize(("n", "hidden"), [(1, 1), (2, 5), (5, 3), (6, 4), (9, 2)])
+@pytest.mark.parametrize(
+    ("n", "hidden"),
+    [(1, 1), (5, 3), *(pytest.param(*sizes, marks=pytest.mark.exhaustive) for sizes in ((2, 5), (6, 4), (9, 2)))],
+)
 def test_hidden_units_are_summed_over(n, hidden):
     """Catches weights read in the wrong order, a hidden unit left out, and rows beyond the last block of four."""
     rng = np.random.default_rng(10 * n + hidden)
@@ -145,10 +148,10 @@ def test_many_hidden_units_and_strong_inputs_do_not_overflow():
 @pytest.mark.parametrize(
     ("model", "values"),
     [
-        (SPINS, {"dimension": 1}),
+        pytest.param(SPINS, {"dimension": 1}, marks=pytest.mark.exhaustive),
         (SPINS, {"dimension": 6}),
         (UNITS, {"dimension": 5, "hidden": 3}),
-        (UNITS, {"dimension": 4, "hidden": 7}),
+        pytest.param(UNITS, {"dimension": 4, "hidden": 7}, marks=pytest.mark.exhaustive),
     ],
 )
 def test_the_gradient_is_that_of_the_surprisal(model, values):
@@ -270,7 +273,7 @@ def test_cross_entropy_of_spins_is_the_sum_over_states():
     assert_within(estimate, error, exact[0], catches="a and b exchanged", mistake=exchanged)
 
 
-@pytest.mark.parametrize(("n", "hidden"), [(14, 13), (13, 15), (3, 40)])
+@pytest.mark.parametrize(("n", "hidden"), [(14, 13), (13, 15), pytest.param(3, 40, marks=pytest.mark.exhaustive)])
 def test_partition_function_by_enumeration_of_either_layer(n, hidden):
     """Catches blocks of states that miss each other: the sum over all visible states of the kernel's exp(-F)."""
     theta = np.random.default_rng(n).normal(size=(2, n + hidden + n * hidden))
@@ -282,7 +285,7 @@ def test_partition_function_by_enumeration_of_either_layer(n, hidden):
 
 
 @pytest.mark.parametrize("size", [1.0, 2.0])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in (1, 2))])
 def test_annealing_agrees_with_enumeration(seed, size):
     """Catches a factor 2 in Z, a step of the path left out, weights of the state after the sweep."""
     rng = np.random.default_rng(seed)

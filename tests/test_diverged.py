@@ -111,6 +111,13 @@ MODELS = {
 }
 
 
+# one of each kind of model each time
+FEW = (
+    "gaussian", "boltzmann-machine", "linear-regression", "softmax-regression", "multilayer-perceptron",
+    "harmonic-trap", "isotropic-sphere",
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
@@ -131,7 +138,9 @@ def test_every_model_is_here():
     assert MODELS.keys() == {name for name, model in thermosim.MODELS.items() if model.has_kernels}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.exhaustive) for name in MODELS]
+)
 def test_a_point_that_diverges_leaves_the_others_alone(name, folder):
     """Bits, check, picture and analysis of the rest are those of a run without it, and nothing warns."""
     text, key, good, bad = MODELS[name]

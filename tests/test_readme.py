@@ -1,4 +1,8 @@
-"""What the README and the pages show, runs: files are written, commands and Python executed, in order."""
+"""What the README and the pages show, runs: files are written, commands and Python executed, in order.
+
+Each time those that a reader meets first, and those that take seconds; all by `--all`, and when `scripts/docs` makes
+the site, which stops at a block that fails.
+"""
 
 import re
 from dataclasses import fields
@@ -11,10 +15,8 @@ from tests.test_cli import run
 from thermosim.model import Model
 
 ROOT = Path(__file__).parent.parent
-PAGES = (
-    *("start.md", "check.md", "papers.md", "reports.md", "howto/fields.md"),
-    *("tutorials/learning_machine.md", "tutorials/sweep.md", "tutorials/week.md"),
-)
+PAGES = ("start.md", "papers.md", "howto/fields.md", "tutorials/sweep.md")
+LONG_PAGES = ("check.md", "reports.md", "tutorials/learning_machine.md", "tutorials/week.md")
 
 
 def run_page(page, folder):
@@ -55,7 +57,7 @@ def test_links_between_pages_lead_to_files_and_are_kept_on_the_site():
         assert re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", gone) == inside, page.name
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *(pytest.param(page, marks=pytest.mark.exhaustive) for page in LONG_PAGES)])
 def test_page(page, tmp_path, monkeypatch):
     """Its commands end well; what is printed by Python is looked at where that is a number that is known."""
     monkeypatch.chdir(tmp_path)
@@ -76,6 +78,7 @@ def test_first_ensemble(tmp_path, monkeypatch):
     assert max(abs(value - 1) for value in jarzynski) < 0.2
 
 
+@pytest.mark.exhaustive
 def test_summaries(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, printed = run_page("docs/howto/summaries.md", tmp_path)
@@ -83,6 +86,7 @@ def test_summaries(tmp_path, monkeypatch):
     assert abs(variance - 1.0 / (1.0 - 0.1 / 2)) < 0.01  # of the discrete move at time step 0.1
 
 
+@pytest.mark.exhaustive
 def test_own_energy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, printed = run_page("docs/tutorials/own_energy.md", tmp_path)
@@ -91,6 +95,7 @@ def test_own_energy(tmp_path, monkeypatch):
     assert right > 0.95
 
 
+@pytest.mark.exhaustive
 def test_own_loss(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, printed = run_page("docs/tutorials/own_loss.md", tmp_path)
@@ -98,6 +103,7 @@ def test_own_loss(tmp_path, monkeypatch):
     assert 0.0 < error < loss < 1.0 < curvature < 100.0
 
 
+@pytest.mark.exhaustive
 def test_own_network(tmp_path, monkeypatch):
     pytest.importorskip("jax")
     monkeypatch.chdir(tmp_path)
@@ -107,6 +113,7 @@ def test_own_network(tmp_path, monkeypatch):
     assert 0.0 < spread < 0.1
 
 
+@pytest.mark.exhaustive
 def test_models_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     commands, (ring, logistic, network) = run_page("docs/models.md", tmp_path)
@@ -123,6 +130,7 @@ def test_models_page(tmp_path, monkeypatch):
     assert network[1] == "(3, 2)"
 
 
+@pytest.mark.exhaustive
 def test_irreversibility_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     commands, ((de, st), (rate,)) = run_page("docs/irreversibility.md", tmp_path)
@@ -141,6 +149,7 @@ def test_formulas_page(tmp_path, monkeypatch):
     assert abs(first - 0.5) < 0.1 < last - first
 
 
+@pytest.mark.exhaustive
 def test_networks_page(tmp_path, monkeypatch):
     pytest.importorskip("jax")
     pytest.importorskip("sklearn")
@@ -168,6 +177,7 @@ def test_readme(tmp_path, monkeypatch):
     assert right > 0.95
 
 
+@pytest.mark.exhaustive
 def test_network_in_torch(tmp_path, monkeypatch, capsys):
     """The network in torch of the tutorial, run as that in JAX is; and the one of the page of networks is looked at."""
     pytest.importorskip("jax")
