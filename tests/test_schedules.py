@@ -11,6 +11,7 @@ from thermosim.schedules import KINDS, schedule_values, telling_steps, with_its_
 STEPS = 100
 KNOWN = {
     "constant": ({"value": 0.3}, {0: 0.3, 57: 0.3, 100: 0.3}),
+    "least-dissipation": ({"contraction": 0.5}, {0: 0.0, 1: 1.0 / 51.0, 2: 0.5 / 50.5, 99: 0.5 / 2.0, 100: 1.0 / 1.5}),
     "linear": ({"initial": 1.0, "final": 3.0}, {0: 1.0, 25: 1.5, 100: 3.0}),
     "cosine": ({"initial": 1.0, "final": 3.0}, {0: 1.0, 50: 2.0, 100: 3.0, 25: 2.0 - np.sqrt(0.5)}),
     "exponential": ({"initial": 1.0, "final": 100.0}, {0: 1.0, 50: 10.0, 100: 100.0}),

@@ -8,6 +8,9 @@
     step          value times factor at every step in `at`
     piecewise     values[i] from step at[i] on, each a number, an array or a schedule in steps of its own
     table         values at steps, linear between them, held outside
+    least-dissipation  of a learning rate: the persistent chains of learning by contrast lag behind by as much at every
+                  step from begin + 1 to end, N steps in all, with a jump at both ends (`exact.least_dissipation`):
+                  1/(k D), (1 - c)/(k (D - (i - 1)(1 - c))) at the i-th step, 1/(k (1 + c)); D = (N - 1)(1 - c) + 1 + c
 
 s = (t - begin)/(end - begin) clipped to [0, 1]; `begin` is 0 and `end` the run's last step unless given. A sinusoid is
 held before `begin` and after `end`, if there are these. `warm_up = k` multiplies the first k steps by t/k. The value at
@@ -224,6 +227,19 @@ def _table(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.ndarra
     return np.stack(columns, axis=-1).reshape(len(times), *values.shape[1:])
 
 
+def _least_dissipation(table: Mapping[str, Any], times: np.ndarray, steps: int) -> np.ndarray:
+    left, curvature = (np.asarray(table.get(name, 1.0), float) for name in ("contraction", "curvature"))
+    begin = table.get("begin", 0)
+    count, lost = table.get("end", steps) - begin, 1.0 - left
+    shape = np.broadcast_shapes(left.shape, curvature.shape)
+    place = np.reshape(times - begin, (-1, *(1,) * len(shape))).astype(float)
+    whole = (count - 1.0) * lost + 1.0 + left
+    values = lost / (whole - (np.clip(place, 1.0, count) - 1.0) * lost)
+    values = np.where(place == 1.0, 1.0 / whole, values)
+    values = np.where(place == count, 1.0 / (1.0 + left) if count > 1 else 1.0, values)
+    return np.where((place >= 1.0) & (place <= count), values / curvature, 0.0)
+
+
 KINDS: dict[str, Kind] = {
     "constant": Kind(_constant, "the same value at all steps", {"value": "a number or an array"}, exact=True),
     "linear": Kind(_linear, "from initial to final at constant speed", _ENDS, _RAMP, True, exact=True),
@@ -256,5 +272,17 @@ KINDS: dict[str, Kind] = {
         _table,
         "values at some steps, linear between them",
         {"steps": "in order", "values": "at these steps; held before the first and after the last"},
+    ),
+    "least-dissipation": Kind(
+        _least_dissipation,
+        "the rate at which learning by contrast does the least work on its chains in this time; 0 outside of it",
+        {"contraction": "share of their lag that the moves of a step leave: (1 - time_step curvature)^tau of ula"},
+        {
+            "curvature": "of the loss and of the energy; default 1",
+            "begin": "step after which it begins; default 0",
+            "end": "step with which learning ends; default the last of the run",
+        },
+        True,
+        exact=True,
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import sys
@@ -136,10 +137,25 @@ def _knot_faults(key: str, value: Mapping[str, Any], steps: int) -> list[str]:
     period = value.get("period", 1)
     if isinstance(period, bool) or not isinstance(period, (int, float)) or not 0.0 < period < math.inf:
         faults.append(f"{key}.period = {period!r}: expected a number of steps, more than 0.")
+    if value.get("kind") == "least-dissipation":
+        faults += _lag_faults(key, value)
     if not faults and value.get("begin", 0) >= value.get("end", steps):
         faults.append(
             f"{key}: begins at step {value.get('begin', 0)} and ends at {value.get('end', steps)}; end it later."
         )
+    return faults
+
+
+def _lag_faults(key: str, value: Mapping[str, Any]) -> list[str]:
+    """Faults of what the moves of a step leave of a lag, and of a curvature; whether they are numbers is seen later."""
+    faults = []
+    with contextlib.suppress(TypeError, ValueError):
+        left = np.asarray(value["contraction"], float)
+        if not np.all((left >= 0.0) & (left < 1.0)):
+            faults.append(f"{key}.contraction = {value['contraction']!r}: expected a share from 0 to below 1.")
+    with contextlib.suppress(TypeError, ValueError):
+        if not np.all(np.asarray(value.get("curvature", 1.0), float) > 0.0):
+            faults.append(f"{key}.curvature = {value['curvature']!r}: expected more than 0.")
     return faults
 
 

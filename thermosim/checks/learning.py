@@ -3,7 +3,8 @@
     any machine          d phi = work + heat, replica by replica
     known surprisal      <exp(-sigma)> = 1 with the exact transition ratios; <exp(-w)> = 1 where moves leave p_theta
                          invariant; both for samples that start in p_theta_0, at any tau
-    contrast             <exp(-w)> is the efficacy of the feedback (`feedback`)
+    contrast             <exp(-w)> is the efficacy of the feedback (`feedback`); mean work of a Gaussian
+                         (`contrast_work`)
     fresh samples        work and heat of a replica are those of Eqs. 51 and 52 on average, given its path of theta
     L-info               by densities and by the fluctuation theorem (Eq. 44), as far as the chains have relaxed
     Gaussian, means      everything at the run's learning rate, time step, tau and batch (`exact.learning_machine`)
@@ -43,6 +44,7 @@ from thermosim.analysis.settings import axes, settings
 from thermosim.case.settings import Settings
 from thermosim.case.start import OtherRun
 from thermosim.checks.charges import charge_comparisons, why_no_charges
+from thermosim.checks.contrast_work import contrast_comparisons
 from thermosim.checks.edge_of_stability import edge_advice, edge_comparisons
 from thermosim.checks.entropic_loss import entropic_loss_comparisons
 from thermosim.checks.entropic_parts import entropic_parts_comparisons
@@ -77,7 +79,7 @@ def check(ds: xr.Dataset) -> list[Comparison]:
     comparisons = [first_law(ds)] if set(ds) >= BOOKS else []
     if _starts_in_equilibrium(ds):
         comparisons += _theorems(ds)
-    comparisons += feedback_comparisons(ds, everyone)
+    comparisons += feedback_comparisons(ds, everyone) + contrast_comparisons(ds, everyone)
     comparisons += gaussian_comparisons(ds, everyone) + free_energy_comparisons(ds, everyone)
     comparisons += _partial_averages(ds, everyone)
     if not _untold(everyone):

@@ -147,7 +147,7 @@ def _band(panel: Axes, band: FillBetweenPolyCollection) -> Iterator[Mark]:
 
 def _pixels(panel: Axes, image: AxesImage) -> Iterator[Mark]:
     """The values of a matrix drawn as an image, each at the middle of its cell; none of a photograph's or many."""
-    values = np.ma.masked_invalid(np.ma.asarray(image.get_array()))
+    values: Any = np.ma.masked_invalid(np.ma.asarray(image.get_array()))
     if values.ndim != 2 or values.size > _CELLS:
         return
     left, right, bottom, top = image.get_extent()
