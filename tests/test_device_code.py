@@ -31,7 +31,7 @@ from thermosim.kernels.device_arithmetic import refused
 from thermosim.plan.outline import plan
 
 ROOT = Path(__file__).parent.parent
-# one or two for each kind of kernel; THERMOSIM_ALL=1 reads all, a quarter of a minute each
+# one or two for each kind of kernel; `scripts/test --all` reads all, a quarter of a minute each
 SOME = ("trap ula", "gaussian mala", "sphere fixed-elr", "ring")
 IN_REGISTERS = (
     "trap ula",
@@ -100,7 +100,9 @@ def test_what_is_looked_for():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES if os.environ.get("THERMOSIM_ALL") else SOME)
+@pytest.mark.parametrize(
+    "name", [name if name in SOME else pytest.param(name, marks=pytest.mark.exhaustive) for name in CASES]
+)
 def test_every_operation_of_a_case_is_rounded_to_nearest(name, compiler):
     text = ptx_of_case(name)
     assert operations(text)["fma.rn.f64"] > 0

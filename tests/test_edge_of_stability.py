@@ -71,7 +71,9 @@ def test_right_runs_pass(name):
     assert judge(found).consistent, [(c.quantity, np.ravel(c.p_value).min()) for c in found]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [seed if seed in (0, 4, 7) else pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(8)]
+)
 def test_right_runs_pass_at_any_rate(seed):
     """From small steps to those that fly about, where one rule for the average over a step is not enough."""
     changes = {"ensemble.seed": seed, "theta.learning_rate": 0.05 * 1.5**seed, "run.steps": 12}

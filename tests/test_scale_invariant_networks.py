@@ -88,13 +88,12 @@ def plain_outputs(name, constants, theta, x):
 
 @pytest.fixture(scope="module", params=SMALL)
 def network(request):
-    """Name, and (loss, outputs), gradient in float64: one program, not optimised, for it takes less time."""
+    """Name, and (loss, outputs), gradient compiled in float64, as one program."""
     name = request.param
     with platform.traced():
         there = MODELS[name].network(SMALL[name])
         both = lambda theta, x, y: (there.loss(theta, x, y), there.outputs(theta, x))  # noqa: E731
-        options = {"xla_backend_optimization_level": 0}
-        yield name, jax.jit(jax.value_and_grad(both, has_aux=True), compiler_options=options)
+        yield name, jax.jit(jax.value_and_grad(both, has_aux=True))
 
 
 def test_numbers_of_parameters_of_the_paper():
