@@ -47,6 +47,7 @@ class Constant:
     maximum: float | None = None
     integer: bool = False
     shape: Callable[[Values], tuple[int | None, ...]] | None = None  # of an array, from the constants before; None: any
+    empty: bool = False  # an array may have no numbers
     choices: tuple[str, ...] = ()  # the words that a case may give
 
     @property

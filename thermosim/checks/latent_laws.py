@@ -68,7 +68,7 @@ def _samples(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
         seen = np.stack([x.sum(axis=2), (x**2).sum(axis=2)])
         left.append((seen - np.stack(moments_by_rule(machine, theta))[:, :, None]).reshape(2, -1))
     reference = "0: by the rule for the integral over the latent"
-    names = ("sum of x_d over components, of exact samples", "|x|^2 of exact samples")
+    names = ("sum of all components of exact samples", "|x|^2 of exact samples")
     rows = [
         _mean(ds, f"{name}, less that by the rule", [each[k] for each in left], 0.0, reference)
         for k, name in enumerate(names)

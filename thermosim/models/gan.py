@@ -111,7 +111,7 @@ def _numbers_of_sample(constants: Values) -> int:
 
 def _units(part: str) -> Constant:
     meaning = f"units of each hidden layer of the {part}; at most {_DEEPEST} layers, none for a linear one"
-    return Constant(part, [32], meaning, minimum=1, integer=True, shape=lambda constants: (None,))
+    return Constant(part, [32], meaning, minimum=1, integer=True, shape=lambda constants: (None,), empty=True)
 
 
 MODEL = booked_by_group(
