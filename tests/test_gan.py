@@ -1,4 +1,4 @@
-"""The generative adversarial network: the field of its players and its law against plain numpy, and a known solution."""
+"""The adversarial network: the field of its players and its law against plain numpy, and a known solution."""
 
 import numpy as np
 import pytest
@@ -237,8 +237,8 @@ def test_a_linear_generator_finds_mean_and_variance(tmp_path):
 
 def test_bounds_of_a_larger_latent_hold_what_is_exact(ensemble, tmp_path):
     """A linear generator of a latent of three: x is normal, its entropy and ln p of rows held out are known."""
-    names = {"model.latent": 3, "model.generator": [], "run.steps": 1, "record.variables": ["theta"]}
-    ds = simulated(tmp_path, CASE, **names)
+    linear = {"model.latent": 3, "model.generator": [], "run.steps": 1, "record.variables": ["theta"]}
+    ds = simulated(tmp_path, CASE, **linear)
     found = latent_bounds(ds, replicas=3, samples=64, chains=4, jumps=60)
     (machine,) = machines(ds.isel(step=[-1]))
     entropy, held_out = [], []
@@ -248,10 +248,9 @@ def test_bounds_of_a_larger_latent_hold_what_is_exact(ensemble, tmp_path):
         law = stats.multivariate_normal(w[:, -1], w[:, :-1] @ w[:, :-1].T + NOISE**2 * np.eye(N))
         entropy.append(law.entropy())
         held_out.append(-law.logpdf(picked).mean())
-    low, high, above = (
-        float(found[name][0]) for name in ("surprisal_lower", "surprisal_upper", "test_surprisal_upper")
-    )
-    errors = [float(found[f"{name}_error"][0]) for name in ("surprisal_lower", "surprisal_upper")]
+    names = ("surprisal_lower", "surprisal_upper", "test_surprisal_upper")
+    low, high, above = (float(found[name][0]) for name in names)
+    errors = [float(found[f"{name}_error"][0]) for name in names[:2]]
     scale = np.sqrt(N / 2.0 / (3 * 64))  # of a mean of -ln p over samples
     assert low - np.mean(entropy) < 4.0 * scale
     assert high - np.mean(entropy) > -4.0 * scale

@@ -11,9 +11,11 @@ on average over ensembles: in the first the classifier q(r|x) = P_r/sum P_s, whi
 tells no more of r than x does (I >= ln R + <ln q>), and no more than the ensemble that the R replicas are drawn from;
 in the second the first term is above ln p_r, and by Jensen's inequality ln of the mean over others is below ln of the
 mixture. Of rows held out (data.test) no z is known either, so that -ln p of them has an upper bound alone. With a
-density of real x surprisals may be negative. Sources: those of `annealed_sampling`; Y. Wu et al., ICLR 2017,
-arXiv:1611.04273, for rows held out of a generator with pixel noise; D. Barber, F. Agakov, NIPS 2003, for the classifier; S. S. Parsi,
-Entropy 26, 112 (2024), Eq. 25, for L-info.
+density of real x surprisals may be negative.
+
+Sources: those of `annealed_sampling`; Y. Wu et al., ICLR 2017, arXiv:1611.04273, for rows held out of a generator with
+pixel noise; D. Barber, F. Agakov, NIPS 2003, for the classifier; S. S. Parsi, Entropy 26, 112 (2024), Eq. 25, for
+L-info.
 """
 
 from __future__ import annotations

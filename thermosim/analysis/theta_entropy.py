@@ -117,9 +117,9 @@ def pathwise_clausius(ds: xr.Dataset) -> xr.Dataset:
 
     residual: its mean over replicas; residual_spread: its standard deviation over them, 0 where the relation holds
     path by path. All since the first frame at which theta varies in all directions. s is of the normal with theta's
-    covariance. Relations with q_theta need log_ratio_theta, those with q_x the heat, which is averaged over samples, and
-    one temperature T_x of x; with dU/T one constant temperature of theta, and a potential. Raises ValueError where none
-    is left, or theta has no spread.
+    covariance. Relations with q_theta need log_ratio_theta, those with q_x the heat, which
+    is averaged over samples, and one temperature T_x of x; with dU/T one constant temperature of theta, and a
+    potential. Raises ValueError where none is left, or theta has no spread.
     """
     require(ds, "theta")
     columns = [_residuals(machine) for machine in machines(ds)]
