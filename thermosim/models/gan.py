@@ -94,7 +94,7 @@ def _network(constants: Values) -> Network:
 def _of_player(player: int, probe: Any, theta: Mapping[str, Any]) -> Any:
     from thermosim.models.architectures.gan import players
 
-    return probe.over_rows(lambda x, y: players(theta, probe.block.model_constants, x)[player])
+    return probe.over_rows(lambda x, y: players(dict(theta), probe.block.model_constants, x)[player])
 
 
 def _validate(constants: Values, settings: Any) -> list[str]:
