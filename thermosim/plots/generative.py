@@ -56,7 +56,7 @@ def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
     noisy = machine.evaluator.noisy  # then the loss is a bound of -ln p
     names = [name for name in ("data_surprisal", "full_loss", "minibatch_loss") if name in ds]
     if not machine.model.potential:  # the loss is that of a game, and no bound
-        names = [name for name in names if name == "data_surprisal"]
+        names = [name for name in ("data_surprisal", "test_surprisal") if name in ds][:1]
         noisy = False
     names = names[: 2 if noisy else 1]
     held_out = {"data_surprisal": "test_surprisal", "full_loss": "test_loss"}.get(names[0] if names else "", "")
@@ -79,7 +79,8 @@ def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
             style.band(
                 panel, some["step"], some.transpose("step", "replica").values, look, words[name] if several else ""
             )
-        what = "" if several else "of a minibatch" if names[0] == "minibatch_loss" else "of all data"
+        of = {"minibatch_loss": "of a minibatch", "test_surprisal": "of rows held out"}
+        what = "" if several else of.get(names[0], "of all data")
         panel.set(xlabel="step", ylabel=label("loss" if noisy else rf"$\langle-\ln p_\theta\rangle$ {what}", "nat"))
         legend(panel)
 
