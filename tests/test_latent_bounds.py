@@ -7,7 +7,7 @@ from scipy import stats
 import thermosim
 from thermosim.analysis import latent_bounds, learned_information, machines
 from thermosim.analysis.annealed_sampling import forward_bound, reverse_bound
-from thermosim.analysis.latent_bounds import bit_likelihood
+from thermosim.analysis.latent_likelihoods import likelihood_of
 
 RANDOM = np.random.default_rng(11)
 D, N, ROWS, NOISE = 5, 7, 400, 0.5
@@ -100,7 +100,7 @@ def ensemble(tmp_path_factory):
 def test_slope_of_a_decoder_is_its_finite_difference(ensemble):
     (machine,) = machines(ensemble.isel(step=[-1]))
     theta, z = machine.theta(0)[:3], np.random.default_rng(3).normal(size=(3, 4, 2))
-    likelihood = bit_likelihood(machine, theta, 1.0 * (np.random.default_rng(4).random((3, 4, 5)) < 0.5))
+    likelihood = likelihood_of(machine, theta, 1.0 * (np.random.default_rng(4).random((3, 4, 5)) < 0.5))
     slope = likelihood(z)[1]
     for d in range(2):
         shift = 1e-5 * np.eye(2)[d]

@@ -47,6 +47,7 @@ class Constant:
     maximum: float | None = None
     integer: bool = False
     shape: Callable[[Values], tuple[int | None, ...]] | None = None  # of an array, from the constants before; None: any
+    empty: bool = False  # an array may have no numbers
     choices: tuple[str, ...] = ()  # the words that a case may give
 
     @property
@@ -198,6 +199,7 @@ class Model:
     parameter_gradient: Callable[..., None] | None = None
     gradient_of_rows: Callable[[int], Callable[..., None]] | None = None  # for several rows at a time
     rows_share: Callable[[Values], bool] = lambda constants: True  # whether several rows at a time are faster
+    potential: bool = True  # steps descend one loss; False: a game, see `no_potential`
     fresh: Callable[..., None] | None = None
     fresh_normals: Callable[[Values], int] = lambda constants: 0  # rows of noise that `fresh` takes
     fresh_uniforms: Callable[[Values], int] = lambda constants: 0
@@ -265,6 +267,16 @@ class Model:
     def is_loss(self) -> bool:
         """Whether this is a loss of theta and a data row, without an x."""
         return self.learns and not self.has_samples
+
+    @property
+    def no_potential(self) -> str:
+        """Why nothing is told of it that presumes a potential which theta descends; empty where there is one."""
+        if self.potential:
+            return ""
+        return (
+            f"model {self.name!r} is a game of players that descend a loss each: the Jacobian of its steps is not "
+            "symmetric, so they have no potential"
+        )
 
     @property
     def has_samples(self) -> bool:

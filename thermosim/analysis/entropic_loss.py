@@ -68,6 +68,8 @@ def why_no_entropic_loss(machine: Machine) -> str:
 def why_not_plain(machine: Machine) -> str:
     """Why an ensemble is not of plain descent on all rows or minibatches, with theta recorded; empty where it is."""
     theta, move, data = machine.settings.theta, machine.theta_move, machine.settings.data
+    if machine.model.no_potential:
+        return machine.model.no_potential
     plain = move.descent and not move.density and not theta.momentum and not theta.weight_decay
     plain = plain and theta.learn is None and theta.gradient != "contrast" and data is not None
     if not plain or machine.settings.run.direction != "forward" or not isinstance(theta.learning_rate, (int, float)):

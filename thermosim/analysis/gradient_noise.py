@@ -78,6 +78,11 @@ def gradient_noise(machine: Machine) -> GradientNoise:
             'minibatches make the noise: it needs steps along the gradient, theta.dynamics = "sgd" or "sgld", and a '
             "number theta.batch"
         )
+    if machine.evaluator.noisy:
+        raise ValueError(
+            f"model {machine.model.name!r} adds noise of its own to every row, which minibatches that are drawn once "
+            "more do not have: of their gradients nothing is told"
+        )
     if machine.shares_rows:
         raise ValueError(
             f"model {machine.model.name!r} normalises over a minibatch, so the gradient of all rows is not the mean of "

@@ -1,4 +1,4 @@
-"""ln p(x) and L-info of variational autoencoders with a latent of any dimension, between bounds (`annealed_sampling`).
+"""ln p(x) and L-info of `vae` and `gan` with a latent of any dimension, between bounds (`annealed_sampling`).
 
 Every replica simulates x with their latents z, exact samples of p(z|x), so that ln p_r(x_r) under its own theta has
 both bounds; under other replicas' theta z is unknown, and only the lower one is to be had. With P_s(x) = mean exp(-W)
@@ -10,23 +10,26 @@ of forward chains under theta_s, an unbiased estimate of p_s(x), and averages ov
 on average over ensembles: in the first the classifier q(r|x) = P_r/sum P_s, which draws its chains without knowing r,
 tells no more of r than x does (I >= ln R + <ln q>), and no more than the ensemble that the R replicas are drawn from;
 in the second the first term is above ln p_r, and by Jensen's inequality ln of the mean over others is below ln of the
-mixture. Sources: those of `annealed_sampling`; D. Barber, F. Agakov, NIPS 2003, for the classifier; S. S. Parsi,
-Entropy 26, 112 (2024), Eq. 25, for L-info.
+mixture. Of rows held out (data.test) no z is known either, so that -ln p of them has an upper bound alone. With a
+density of real x surprisals may be negative.
+
+Sources: those of `annealed_sampling`; Y. Wu et al., ICLR 2017, arXiv:1611.04273, for rows held out of a generator with
+pixel noise; D. Barber, F. Agakov, NIPS 2003, for the classifier; S. S. Parsi, Entropy 26, 112 (2024), Eq. 25, for
+L-info.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from scipy.special import expit
 
-from thermosim.analysis.annealed_sampling import Likelihood, forward_bound, reverse_bound
+from thermosim.analysis.annealed_sampling import forward_bound, reverse_bound
 from thermosim.analysis.diverged import of_survivors
 from thermosim.analysis.information import assembled, mean_and_error, parameters_of
+from thermosim.analysis.latent_likelihoods import likelihood_of, require_latent, simulated
 from thermosim.analysis.machine import Machine, machines
-from thermosim.models.latent_rules import layer_shapes
 
-__all__ = ["bit_likelihood", "latent_bounds"]
+__all__ = ["latent_bounds"]
 
 
 @of_survivors
@@ -36,9 +39,10 @@ def latent_bounds(
     """Bounds at one frame, of the first `replicas`, each with `samples` simulated x: the sweep axes, and a step.
 
     surprisal_upper, surprisal_lower: above and below <-ln p_r(x_r)>, the entropy of x given theta; information_lower,
-    information_upper: of L-info. Every bound holds on average, and has its error over replicas. More `jumps`, or
-    chains, bring bounds together. Raises ValueError for another model than `vae`, fewer than two replicas, or where
-    theta was not recorded.
+    information_upper: of L-info; test_surprisal_upper, where the case has data.test: above the mean of -ln p_r over
+    `samples` of its rows, evenly spaced, or all. Every bound holds on average, and has its error over replicas. More
+    `jumps`, or chains, bring bounds together. Raises ValueError for another model than `vae` and `gan`, fewer than two
+    replicas, or where theta was not recorded, DataError where the rows are not to be had.
     """
     if min(samples, chains, jumps) < 1 or replicas < 2:
         raise ValueError("samples, chains and jumps are at least 1 each, replicas at least 2")
@@ -50,60 +54,25 @@ def latent_bounds(
         "information_lower": ("nat", "lower bound of L-info, by a classifier of replicas"),
         "information_upper": ("nat", "upper bound of L-info, mixture without the replica itself"),
     }
+    if "test_surprisal_upper" in rows[0]:
+        meanings["test_surprisal_upper"] = ("nat", "upper bound of <-ln p(x)> on rows held out, protocol forward")
     condition = "on average over chains and ensembles, at any number of jumps"
     return assembled(last, rows, meanings, "annealed importance sampling", condition)
 
 
-def bit_likelihood(machine: Machine, theta: np.ndarray, x: np.ndarray) -> Likelihood:
-    """l(z) = ln p(x|z) and its gradient, for x (R, K, n), those of a replica under its own theta (R, m)."""
-    weights, rectified = _decoder(machine, theta)
-
-    def likelihood(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, slopes = _through(weights, rectified, z)
-        value = np.sum(x * logits - np.logaddexp(0.0, logits), axis=-1)
-        back = x - expit(logits)
-        for w, slope in zip(weights[:0:-1], slopes[::-1]):
-            back = (back @ w[:, :, :-1]) * slope
-        return value, back @ weights[0][:, :, :-1]
-
-    return likelihood
-
-
-def _decoder(machine: Machine, theta: np.ndarray) -> tuple[list[np.ndarray], bool]:
-    """Weights (R, out, in + 1) of every layer of the decoder, and whether its units are rectified."""
-    shapes = layer_shapes(machine.constants, "decoder")
-    sizes = [b * a for b, a in shapes]
-    flat = np.split(theta[:, theta.shape[1] - sum(sizes) :], np.cumsum(sizes)[:-1], axis=1)
-    weights = [part.reshape(len(theta), *shape) for part, shape in zip(flat, shapes)]
-    return weights, machine.constants["activation"] == "relu"
-
-
-def _through(weights: list[np.ndarray], rectified: bool, z: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Logits (..., R, K, n) at z (..., R, K, latent), and the slopes of the units of each hidden layer."""
-    h, slopes = z, []
-    for number, w in enumerate(weights, start=1):
-        h = h @ np.swapaxes(w[:, :, :-1], 1, 2) + w[:, None, :, -1]
-        if number < len(weights):
-            h = np.maximum(h, 0.0) if rectified else np.tanh(h)
-            slopes.append(1.0 * (h > 0.0) if rectified else 1.0 - h**2)
-    return h, slopes
-
-
 def _of_point(machine: Machine, replicas: int, samples: int, chains: int, jumps: int) -> dict[str, np.ndarray]:
-    if machine.model.name != "vae":
-        raise ValueError(f"model {machine.model.name!r} has no latent to anneal: these bounds are of 'vae'")
+    require_latent(machine)
     theta = parameters_of(machine, 0)[:replicas]
     count, latent = len(theta), int(machine.constants["latent"])
     address = (int(machine.settings.ensemble.seed), machine.place, int(machine.steps[0]))
     random = np.random.default_rng(address)
     z = random.standard_normal((count, samples, latent))
-    chance = expit(_through(*_decoder(machine, theta), z)[0])
-    x = 1.0 * (random.random(chance.shape) < chance)
-    above = reverse_bound(bit_likelihood(machine, theta, x), z, chains, jumps, random)
+    x = simulated(machine, theta, z, random)
+    above = reverse_bound(likelihood_of(machine, theta, x), z, chains, jumps, random)
     below = np.empty((count, count, samples))  # of the theta of s, at the x of r
     for s in range(count):
         own = np.broadcast_to(theta[s], theta.shape)
-        below[s] = forward_bound(bit_likelihood(machine, own, x), z.shape, chains, jumps, random)
+        below[s] = forward_bound(likelihood_of(machine, own, x), z.shape, chains, jumps, random)
     of_own = below[np.arange(count), np.arange(count)]
     mixture = np.logaddexp.reduce(below, axis=0) - np.log(count)
     others = np.where(np.eye(count, dtype=bool)[:, :, None], -np.inf, below)
@@ -114,6 +83,12 @@ def _of_point(machine: Machine, replicas: int, samples: int, chains: int, jumps:
         "information_lower": of_own - mixture,
         "information_upper": above - without,
     }
+    if (rows := machine.test_rows) is not None:
+        some = rows[np.linspace(0, len(rows) - 1, min(samples, len(rows))).round().astype(int)]
+        x = np.broadcast_to(some, (count, *some.shape))
+        found["test_surprisal_upper"] = -forward_bound(
+            likelihood_of(machine, theta, x), (*x.shape[:2], latent), chains, jumps, random
+        )
     result: dict[str, np.ndarray] = {}
     for name, values in found.items():
         mean, error = mean_and_error(values.mean(axis=1))

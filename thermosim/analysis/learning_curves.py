@@ -54,6 +54,8 @@ def learning_curves(ds: xr.Dataset) -> xr.Dataset:
     DataError where the rows are not to be had.
     """
     points = machines(ds)
+    if points[0].model.no_potential:
+        raise ValueError(points[0].model.no_potential)
     if not points[0].model.is_loss:
         raise ValueError(f"model {points[0].model.name!r} is no loss of inputs and targets, which have learning curves")
     if any(point.settings.data is None for point in points):

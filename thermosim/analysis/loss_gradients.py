@@ -37,6 +37,8 @@ Gradient = Callable[[np.ndarray], np.ndarray]  # of theta (R, m)
 def require_loss(machine: Machine) -> None:
     """Raise ValueError where theta does not descend a loss of data."""
     model, theta = machine.model, machine.settings.theta
+    if model.no_potential:
+        raise ValueError(model.no_potential)
     if not machine.theta_move.learns or not (model.is_loss or theta.gradient == "likelihood"):
         raise ValueError(
             f"theta.dynamics = {theta.dynamics!r} of model {model.name!r} does not descend a loss of data: these are "

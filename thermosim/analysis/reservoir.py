@@ -207,6 +207,8 @@ def _is_regular(theta: np.ndarray) -> bool:
 def _check(machine: Machine, parameters: int) -> None:
     theta, data = machine.settings.theta, machine.settings.data
     require_one_rate(machine)
+    if machine.model.no_potential:
+        raise ValueError(machine.model.no_potential)
     if not machine.theta_move.descent:
         raise ValueError(f"a reservoir is theta that descends a gradient; theta.dynamics is {theta.dynamics!r}")
     if machine.settings.run.direction != "forward":

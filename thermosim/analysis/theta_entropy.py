@@ -118,8 +118,8 @@ def pathwise_clausius(ds: xr.Dataset) -> xr.Dataset:
     residual: its mean over replicas; residual_spread: its standard deviation over them, 0 where the relation holds
     path by path. All since the first frame at which theta varies in all directions. s is of the normal with theta's
     covariance. Relations with q_theta need log_ratio_theta, those with q_x the heat, which
-    is averaged over samples, and one temperature T_x of x; with dU/T one constant temperature of theta. Raises
-    ValueError where none is left, or theta has no spread.
+    is averaged over samples, and one temperature T_x of x; with dU/T one constant temperature of theta, and a
+    potential. Raises ValueError where none is left, or theta has no spread.
     """
     require(ds, "theta")
     columns = [_residuals(machine) for machine in machines(ds)]
@@ -143,7 +143,12 @@ def pathwise_clausius(ds: xr.Dataset) -> xr.Dataset:
 
 
 def potential(machine: Machine, frame: int) -> np.ndarray:
-    """U = U_B + lambda |theta|^2/2 of every replica's theta and data set, (R,); lambda acts on what is learned."""
+    """U = U_B + lambda |theta|^2/2 of every replica's theta and data set, (R,); lambda acts on what is learned.
+
+    Raises ValueError where there is no such potential.
+    """
+    if machine.model.no_potential:
+        raise ValueError(machine.model.no_potential)
     theta, sets = machine.theta(frame), machine.data_set()
     loss = np.empty(len(theta))
     for number in np.unique(sets):
@@ -268,7 +273,8 @@ def _residuals(machine: Machine) -> tuple[Mapping[str, np.ndarray], int]:
     if "log_ratio_theta" in frames:
         heat = -frames["log_ratio_theta"].transpose("step", "replica").values
         found["reservoir"] = content - heat
-        if (temperature := temperature_of_theta(machine)) is not None:
+        temperature = temperature_of_theta(machine)
+        if temperature is not None and not machine.model.no_potential:
             energy = np.stack([potential(machine, frame) for frame in range(len(machine.steps))])
             found["detailed-balance"] = heat - energy / temperature
     if "heat" in frames and machine.temperature:

@@ -90,6 +90,8 @@ def energies_of_updates(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
     if _SQUARE not in machine.frames:
         raise ValueError(needs_frames(machine.frames, [_SQUARE]))
     theta = machine.settings.theta
+    if machine.model.no_potential:
+        raise ValueError(machine.model.no_potential)
     if not machine.theta_move.learns or theta.has_several_rates or machine.model.scale_invariant:
         raise ValueError("update energies need theta to learn at one learning rate for all parameters")
     if machine.settings.run.direction != "forward":

@@ -34,6 +34,8 @@ class IrreversibilitySection(Section):
 def faults(model: Model, settings: Settings, section: IrreversibilitySection) -> list[str]:
     """What is wrong with [irreversibility] in this case."""
     theta, move = settings.theta, move_of(model, settings.theta)
+    if model.no_potential:
+        return [f"irreversibility: {model.no_potential}; remove the section."]
     found = []
     if not move.learns or not (model.is_loss or theta.gradient == "likelihood"):
         found.append(

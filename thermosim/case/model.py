@@ -196,7 +196,7 @@ def _constant_fault(constant: Constant, value: Any, values: Mapping[str, Any]) -
         if len(shape) != len(wanted) or any(b not in (a, None) for a, b in zip(shape, wanted, strict=True)):
             expected = str(wanted).replace("None", "any length")
             return f"has shape {shape}, expected {expected}; {constant.meaning}."
-        if not all(shape):
+        if not all(shape) and not constant.empty:
             return f"has no numbers; {constant.meaning}."
         if constant.integer and not all(float(number).is_integer() for number in np.ravel(value)):
             return f"expected whole numbers; {constant.meaning}."

@@ -3,7 +3,7 @@
     normalisation        the probabilities of all states add up to 1
     L-info               by exact samples it is, on average, that of the sum over all states, replica by replica
     work                 on fresh samples it is sum D(p_{i-1} || p_i) on average, path by path of theta; <exp(-w)> = 1
-    rule of an integral  ln p of a `vae` is that by twice as many nodes
+    latent               the rule for ln p, in `latent_laws`
     thermal noise        the lower bound of what theta knows of its data set lies below the upper one
 
 Sums over states take as many replicas and first jumps as some seconds allow. The second and third rows hold the sampler
@@ -20,11 +20,11 @@ import xarray as xr
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.fresh_work import work_of_fresh_samples
 from thermosim.analysis.information import learned_information
-from thermosim.analysis.latent_rule import rule_gap
 from thermosim.analysis.machine import Machine
 from thermosim.analysis.path_information import path_information, why_no_bounds
 from thermosim.analysis.settings import axes
 from thermosim.checks.exponential import exponential_average
+from thermosim.checks.latent_laws import latent_comparisons
 from thermosim.checks.means import is_nearly_normal, mean_comparison
 from thermosim.models.latent_rules import has_rule
 
@@ -34,8 +34,6 @@ _REPLICAS = 128  # at most, of sums over states
 _SUMMED = 1 << 24  # surprisals that a sum over states takes at most
 _DRAWN = 1 << 32  # products of a weight and a component of a sample
 _BOUNDED = 16  # replicas of the bounds along the path
-_ROWS = 512  # of data, at which a rule is looked at
-_TRUNCATED = 1e-3  # of a surprisal by a rule
 _COLUMNS = 1 << 15  # rows of all Gram matrices along the path
 
 
@@ -58,19 +56,7 @@ def generative_comparisons(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[
     rows = _normalisation(ds, everyone, states) + _information(few, states)
     if np.array_equal(ds["step"].values, np.arange(ds.sizes["step"])) and ds.sizes["step"] > 1:
         rows += _excess(few, states) + _theorem(ds, everyone)
-    return rows + _bounds(ds, everyone) + _rule(ds, everyone)
-
-
-def _rule(ds: xr.Dataset, everyone: Sequence[Machine]) -> list[Comparison]:
-    """ln p by a rule for an integral, whose nodes are a constant of the model, against twice as many."""
-    gaps = [rule_gap(machine, len(machine.steps) - 1, _BOUNDED, _ROWS) for machine in everyone]
-    if any(gap is None for gap in gaps):
-        return []
-    measured = np.array(gaps, float).reshape(*(ds.sizes[name] for name in axes(ds)), -1)
-    nothing = np.zeros(measured.shape)
-    quantity = "mean of -ln p over data, less that by twice as many nodes"
-    reference = f"0 within {_TRUNCATED:g}: model.nodes resolve what x tells of z"
-    return [Comparison(quantity, measured, nothing, nothing, np.inf, reference, _TRUNCATED, units="nat")]
+    return rows + _bounds(ds, everyone) + latent_comparisons(ds, everyone)
 
 
 def _normalisation(ds: xr.Dataset, everyone: Sequence[Machine], states: int) -> list[Comparison]:

@@ -1,4 +1,4 @@
-"""What the autoencoder of `vae` is made of, as numbers: shapes of its layers, and rules for its integrals."""
+"""What the models with a latent, `vae` and `gan`, are made of, as numbers: shapes of layers, rules for integrals."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ _DRAWN = 128  # pairs of epsilon and -epsilon of a larger latent
 
 
 def layer_shapes(constants: Values, part: str) -> list[tuple[int, int]]:
-    """(out, in + 1) of every layer of the encoder or the decoder."""
-    latent, hidden = int(constants["latent"]), [int(units) for units in constants["hidden"]]
-    n = int(constants["dimension"])
-    widths = [n, *hidden, 2 * latent] if part == "encoder" else [latent, *hidden[::-1], n]
-    return [(b, a + 1) for a, b in itertools.pairwise(widths)]
+    """(out, in + 1) of every layer of the encoder or the decoder, the generator or the discriminator."""
+    latent, n = int(constants["latent"]), int(constants["dimension"])
+    units = constants[part if part in constants else "hidden"]
+    hidden = [int(number) for number in (units[::-1] if part == "decoder" else units)]
+    ends = {"encoder": (n, 2 * latent), "decoder": (latent, n), "generator": (latent, n), "discriminator": (n, 1)}
+    first, last = ends[part]
+    return [(b, a + 1) for a, b in itertools.pairwise([first, *hidden, last])]
 
 
 def has_rule(constants: Values) -> bool:

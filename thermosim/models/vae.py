@@ -25,17 +25,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from thermosim.model import Constant, Model, Parameter, Values
-from thermosim.models.architectures.measures import MEASURES, no_test
-from thermosim.models.latent_rules import has_rule, layer_shapes
+from thermosim.models.architectures.measures import MEASURES
+from thermosim.models.latent_measures import SURPRISALS
+from thermosim.models.latent_rules import layer_shapes
 from thermosim.models.made import support
 from thermosim.models.network_books import booked_by_group
-from thermosim.network import Measure, Network
+from thermosim.network import Network
 
 __all__ = ["MODEL"]
 
@@ -84,23 +84,6 @@ def _network(constants: Values) -> Network:
     return vae(constants)
 
 
-def _surprisal(probe: Any, theta: Mapping[str, Any], test: bool = False) -> Any:
-    return probe.over_rows(lambda x, y: -probe.network.log_probability(theta, x).mean(), test)
-
-
-def _test_surprisal(probe: Any, theta: Mapping[str, Any]) -> Any:
-    return _surprisal(probe, theta, test=True)
-
-
-def _no_rule(model: Any, settings: Any) -> str:
-    latent = settings.model.constants["latent"]
-    return (
-        ""
-        if has_rule(settings.model.constants)
-        else f"ln p(x) of a latent of {latent} dimensions is known between bounds only"
-    )
-
-
 def _validate(constants: Values, settings: Any) -> list[str]:
     found = []
     if not 1 <= len(constants["hidden"]) <= _DEEPEST:
@@ -142,24 +125,6 @@ MODEL = booked_by_group(
         initial_theta={"lecun": _lecun, "he": _he},
         validate=_validate,
         network=_network,
-        measures=(
-            *MEASURES,
-            Measure(
-                "data_surprisal",
-                "nat",
-                "mean of -ln p(x) over all data",
-                "<-ln p_theta(x)>_B",
-                _surprisal,
-                absent=_no_rule,
-            ),
-            Measure(
-                "test_surprisal",
-                "nat",
-                "mean of -ln p(x) over the rows kept from learning",
-                "<-ln p_theta(x)>_test",
-                _test_surprisal,
-                absent=lambda model, settings: no_test(model, settings) or _no_rule(model, settings),
-            ),
-        ),
+        measures=(*MEASURES, *SURPRISALS),
     )
 )

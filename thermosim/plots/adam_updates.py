@@ -36,7 +36,7 @@ def adam_updates(ds: xr.Dataset) -> Figure | None:
     if _SQUARE not in ds or ds.sizes.get("step", 1) < 3:
         return None
     everything = points(ds)
-    if not all(is_adam(point.machine) for point in everything):
+    if not all(is_adam(point.machine) and point.machine.model.potential for point in everything):
         return None
     chosen = [everything[k] for k in style.pick(len(everything), _CURVES)]
     several = chosen[0].ds.sizes["replica"]

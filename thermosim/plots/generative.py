@@ -1,4 +1,4 @@
-"""Networks that learn a law of x: loss, L-info, work of the jumps of theta, what theta knows of its data, samples.
+"""Networks that learn a law of x: losses, L-info, work of the jumps of theta, what theta knows of its data, samples.
 
 Samples are exact ones that the analysis draws; points of work and information are means over replicas. Source: S. S.
 Parsi, Entropy 26, 112 (2024).
@@ -23,9 +23,10 @@ from thermosim.checks.generative import has_law
 from thermosim.data.tables import DataError
 from thermosim.plots import style
 from thermosim.plots.labels import label
+from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
 from thermosim.plots.page import Draw, page
-from thermosim.plots.samples import image_rows
+from thermosim.plots.samples import image_rows, law
 
 __all__ = ["generative"]
 
@@ -42,7 +43,7 @@ def generative(ds: xr.Dataset) -> Figure | None:
     if axes(ds) or not all(has_law(machine) for machine in machines(ds)):
         return None
     (machine,) = machines(ds)
-    kinds = (_loss, _information, _work, _theorem, _bounds, _images)
+    kinds = (_loss, _players, _information, _work, _theorem, _bounds, _images, _law)
     draws = [draw for kind in kinds if (draw := kind(ds, machine)) is not None]
     if not draws:
         return None
@@ -54,6 +55,9 @@ def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
     """-ln p of data, and the loss where that is another number."""
     noisy = machine.evaluator.noisy  # then the loss is a bound of -ln p
     names = [name for name in ("data_surprisal", "full_loss", "minibatch_loss") if name in ds]
+    if not machine.model.potential:  # the loss is that of a game, and no bound
+        names = [name for name in ("data_surprisal", "test_surprisal") if name in ds][:1]
+        noisy = False
     names = names[: 2 if noisy else 1]
     held_out = {"data_surprisal": "test_surprisal", "full_loss": "test_loss"}.get(names[0] if names else "", "")
     names += [held_out] if held_out in ds else []
@@ -75,8 +79,27 @@ def _loss(ds: xr.Dataset, machine: Machine) -> Draw | None:
             style.band(
                 panel, some["step"], some.transpose("step", "replica").values, look, words[name] if several else ""
             )
-        what = "" if several else "of a minibatch" if names[0] == "minibatch_loss" else "of all data"
+        of = {"minibatch_loss": "of a minibatch", "test_surprisal": "of rows held out"}
+        what = "" if several else of.get(names[0], "of all data")
         panel.set(xlabel="step", ylabel=label("loss" if noisy else rf"$\langle-\ln p_\theta\rangle$ {what}", "nat"))
+        legend(panel)
+
+    return draw
+
+
+def _players(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    """Losses of both players of a game, less what they are where the discriminator cannot tell data from samples."""
+    names = ("discriminator_loss", "generator_loss")
+    if ds.sizes["step"] < 2 or not set(names) <= set(ds):
+        return None
+
+    def draw(panel: Axes) -> None:
+        for name, look, times in zip(names, (style.WORK, style.HEAT), (2, 1)):
+            values = ds[name].transpose("step", "replica").values - times * np.log(2.0)
+            words = f"{name.removesuffix('_loss')}, less {'2 ' if times == 2 else ''}ln 2"
+            style.band(panel, ds["step"], values, look, words)
+        panel.axhline(0.0, color="0.4", ls=":", lw=1.0)
+        panel.set(xlabel="step", ylabel=label("loss of a player", "nat"))
         legend(panel)
 
     return draw
@@ -159,6 +182,13 @@ def _bounds(ds: xr.Dataset, machine: Machine) -> Draw | None:
         legend(panel)
 
     return draw
+
+
+def _law(ds: xr.Dataset, machine: Machine) -> Draw | None:
+    if machine.model.discrete or machine.evaluator.components > 2:
+        return None
+    x = exact_samples(machine, len(machine.steps) - 1, MEAN_ENERGY, max(1, _SAMPLES // ds.sizes["replica"]))
+    return law(Point({}, "", ds), x.reshape(-1, x.shape[2]))
 
 
 def _images(ds: xr.Dataset, machine: Machine) -> Draw | None:

@@ -19,7 +19,7 @@ from thermosim.plots.learning_points import Point
 from thermosim.plots.legends import legend
 from thermosim.plots.page import Draw
 
-__all__ = ["image_rows", "panel"]
+__all__ = ["image_rows", "law", "panel"]
 
 _BLUE, _RED = style.SAMPLES.color, style.MODEL.color
 _ROWS, _COLUMNS = 5, 10  # of images
@@ -47,6 +47,14 @@ def panel(point: Point) -> Draw | None:
     if "x" not in point.ds and _data(point) is None:
         raise ValueError("neither x nor data are to be had")
     return partial(_plane, point=point)
+
+
+def law(point: Point, x: np.ndarray) -> Draw | None:
+    """The law of real x of one or two components, beside samples (S, n) of it; None of more."""
+    n = point.machine.evaluator.components
+    if point.machine.model.discrete or n > 2:
+        return None
+    return partial(_line if n == 1 else _plane, point=point, samples=x)
 
 
 def _images(panel: Axes, point: Point, side: int) -> None:
@@ -80,9 +88,9 @@ def image_rows(panel: Axes, rows: Sequence[np.ndarray], names: Sequence[str], ti
     panel.set_title(title, loc="right")
 
 
-def _line(panel: Axes, point: Point) -> None:
+def _line(panel: Axes, point: Point, samples: np.ndarray | None = None) -> None:
     """Densities of data, samples and models of one component."""
-    data, x = _data(point), _samples(point)
+    data, x = _data(point), _samples(point) if samples is None else samples
     both = np.concatenate([part.ravel() for part in (data, x) if part is not None] or [np.array([-3.0, 3.0])])
     low, high = np.quantile(both, [0.0, 1.0])
     margin = 0.1 * (high - low) + 1e-9
@@ -100,9 +108,9 @@ def _line(panel: Axes, point: Point) -> None:
     _finish(panel, point)
 
 
-def _plane(panel: Axes, point: Point) -> None:
+def _plane(panel: Axes, point: Point, samples: np.ndarray | None = None) -> None:
     """Two components, or the first two principal components of the data, with contours where x has only two."""
-    data, x = _data(point), _samples(point)
+    data, x = _data(point), _samples(point) if samples is None else samples
     n = point.machine.evaluator.components
     reference = data if data is not None else x
     assert reference is not None

@@ -59,6 +59,8 @@ def why_no_sweep(ds: xr.Dataset, everyone: Sequence[Machine]) -> str:
     if axes(ds) != ["learning_rate"] or ds.sizes["learning_rate"] < 3:
         return "a sweep at fixed theta is one over theta.learning_rate alone, of three values or more"
     machine = everyone[0]
+    if machine.model.no_potential:
+        return machine.model.no_potential
     theta, data = machine.settings.theta, machine.settings.data
     plain = machine.theta_move.descent and not theta.momentum and not machine.theta_move.density
     if not plain or theta.weight_decay or theta.learn is not None or theta.has_several_rates or data is None:

@@ -139,6 +139,8 @@ def _sigma(machine: Machine, given: float | None) -> float:
 def require_steps(machine: Machine) -> None:
     """Raise ValueError where steps have no entropy of their own, DataError where their rows are not to be had."""
     theta, move = machine.settings.theta, machine.theta_move
+    if machine.model.no_potential:
+        raise ValueError(machine.model.no_potential)
     likelihood = machine.model.is_loss or theta.gradient == "likelihood"
     if not (move.descent and likelihood) or theta.momentum or theta.has_several_rates or theta.constraint:
         raise ValueError(

@@ -8,23 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from thermosim.model import Values
-from thermosim.models.latent_rules import has_rule, layer_shapes, rule, rule_of_noise
+from thermosim.models.architectures.parts import through
+from thermosim.models.latent_rules import has_rule, rule, rule_of_noise
 from thermosim.network import Network
 
 __all__ = ["sampled", "vae"]
 
 Parameters = dict[str, Any]
-_ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
-
-
-def _through(part: str, parameters: Parameters, constants: Values, h: Any) -> Any:
-    """The last layer (..., units) of the encoder or the decoder."""
-    depth = len(layer_shapes(constants, part))
-    for number in range(1, depth + 1):
-        w = parameters[f"{part}_{number}"]
-        h = h @ w[:, :-1].T + w[:, -1]
-        h = _ACTIVATIONS[constants["activation"]](h) if number < depth else h
-    return h
 
 
 def vae(constants: Values) -> Network:
@@ -33,11 +23,11 @@ def vae(constants: Values) -> Network:
     nodes, log_weights = rule(constants) if has_rule(constants) else (None, None)
 
     def log_likelihood(parameters: Parameters, x: Any, z: Any) -> Any:
-        a = _through("decoder", parameters, constants, z)
+        a = through("decoder", parameters, constants, z)
         return jnp.sum(x * a - jax.nn.softplus(a), axis=-1)
 
     def loss(parameters: Parameters, x: Any, y: Any, noise: Any = None) -> Any:
-        both = _through("encoder", parameters, constants, x)
+        both = through("encoder", parameters, constants, x)
         mean, logarithm = both[:, :latent], both[:, latent:]
         width = jnp.exp(0.5 * logarithm)
         divergence = 0.5 * jnp.sum(mean**2 + width**2 - 1.0 - logarithm, axis=-1)
@@ -52,13 +42,13 @@ def vae(constants: Values) -> Network:
             raise ValueError(
                 f"ln p(x) of a latent of {latent} dimensions is known between bounds only: analysis.latent_bounds"
             )
-        a = _through("decoder", parameters, constants, jnp.asarray(nodes, x.dtype))
+        a = through("decoder", parameters, constants, jnp.asarray(nodes, x.dtype))
         each = x @ a.T - jnp.sum(jax.nn.softplus(a), axis=-1) + jnp.asarray(log_weights, x.dtype)
         return jax.nn.logsumexp(each, axis=-1)
 
     return Network(
         loss=loss,
-        features=lambda parameters, x: {"latent": _through("encoder", parameters, constants, x)[:, :latent]},
+        features=lambda parameters, x: {"latent": through("encoder", parameters, constants, x)[:, :latent]},
         log_probability=log_probability,
         expected=loss,
         normals=latent,
@@ -67,5 +57,5 @@ def vae(constants: Values) -> Network:
 
 def sampled(parameters: Parameters, constants: Values, normal: Any, uniform: Any) -> Any:
     """x (K, n): x_d = 1 where uniform_d <= p(x_d = 1|z), z = normal."""
-    a = _through("decoder", parameters, constants, normal)
+    a = through("decoder", parameters, constants, normal)
     return (uniform <= jax.nn.sigmoid(a)).astype(uniform.dtype)
