@@ -17,10 +17,11 @@ from thermosim.checks.learning import advice, check
 
 CASES = Path(__file__).parent.parent / "cases" / "learning"
 LEAST = {"gaussian_machine": 12, "price_of_time": 9, "double_well": 3, "mixture": 4, "boltzmann_machine": 3}
-LEAST |= {"rbm_digits": 1, "network_ring": 1, "reservoir": 2, "thermal_machine": 6}
+LEAST |= {"least_dissipation": 3, "rbm_digits": 1, "network_ring": 1, "reservoir": 2, "thermal_machine": 6}
 SMALL: dict[str, dict[str, Any]] = {
     "gaussian_machine": {"ensemble.replicas": 1024},
     "price_of_time": {"ensemble.replicas": 512},
+    "least_dissipation": {},
     "double_well": {"ensemble.replicas": 1024, "run.steps": 200},
     "mixture": {"ensemble.replicas": 256, "run.steps": 40, "record.every": 1},
     "boltzmann_machine": {"ensemble.replicas": 2048, "run.steps": 60},

@@ -37,6 +37,7 @@ EXPECTED = {
     "gaussian_machine": (LEDGER, INFORMATION, MEMORY, BALANCE, LOSS, "component 1"),
     "mixture": (LEDGER, INFORMATION, BALANCE, LOSS, "$x_1$", "number of", "deviation"),
     "network_ring": (LEDGER, INFORMATION, "minibatch", "network", "weight vector", "$x_1$"),
+    "least_dissipation": (*TOTALS, "learned information"),
     "price_of_time": TOTALS,
     "rbm_digits": (LEDGER, "minibatch", "visible", "weights", IMAGES),
     "thermal_machine": (LEDGER, INFORMATION, MEMORY, BALANCE, LOSS, "$x$"),
