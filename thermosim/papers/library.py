@@ -7,10 +7,11 @@ import re
 
 from thermosim.papers.claims import Paper
 from thermosim.papers.ideal_gas import IDEAL_GAS
+from thermosim.papers.learning import LEARNING
 
 __all__ = ["PAPERS", "find_paper"]
 
-PAPERS: tuple[Paper, ...] = (IDEAL_GAS,)
+PAPERS: tuple[Paper, ...] = (IDEAL_GAS, LEARNING)
 
 
 def find_paper(word: str) -> Paper:
