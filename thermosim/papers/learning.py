@@ -95,8 +95,8 @@ LEARNING = Paper(
             corrected=of_samples.moves_in_theory,
         ),
         Claim(
-            "sigma = w, and <exp(-w)> = 1, at few moves too if these leave p(x|theta) invariant",
-            "Eqs. 39-42",
+            "<exp(-sigma)> = 1 for samples that lag too, if their moves leave p(x|theta) invariant",
+            "Eq. 41, where sigma = w",
             of_samples.jarzynski,
             ("finite",),
         ),
@@ -195,6 +195,14 @@ LEARNING = Paper(
             of_steps.constant,
             ("course",),
             why="It is the spread of gradients, and changes as the loss does.",
+        ),
+        Claim(
+            "The force of all data is large beside that of the noise",
+            "Sec. 5.1.3, Fig. 5.1c",
+            of_steps.forces,
+            ("white",),
+            why="The figure holds the largest |grad U_B| against <eta^2>, of another unit; as mean squares the noise "
+            "is the larger.",
         ),
     ),
     seconds=60.0,

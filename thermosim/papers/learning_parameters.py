@@ -96,23 +96,22 @@ def of_noise(ensembles: Ensembles) -> list[Number]:
 
 def stored(ensembles: Ensembles) -> list[Number]:
     found = last(analysis.memory(ensembles["still"]))
-    return [known("S(Theta) in nats", found["entropy"], found["entropy_error"], claimed=0.0, sense=">")]
+    return [known("S(Theta) in nats", found["entropy"], found["entropy_error"], 0.0, bool(found["valid"]), sense=">")]
 
 
 def told(ensembles: Ensembles) -> list[Number]:
-    ds = ensembles["sets"]
-    found, most = last(analysis.data_processing(ds)), float(np.log(machines(ds)[0].settings.data.sets))
-    pair = found["theta_set"], found["theta_set_error"]
-    return [
-        known("I(Theta; B), which data set: a lower bound", *pair, claimed=0.0, sense=">"),
-        known("and below ln(number of sets)", *pair, claimed=most, sense="<"),
-    ]
+    found = last(analysis.data_processing(ensembles["sets"]))
+    words = "I(Theta; B), B the data set learned from: lower bound"
+    return [known(words, found["theta_set"], found["theta_set_error"], claimed=0.0, sense=">")]
 
 
 def processing(ensembles: Ensembles) -> list[Number]:
     found = last(analysis.data_processing(ensembles["sets"]))
     rows = {"theta_margin": "I(Theta; B) - I(X; B)", "x_margin": "I(X; Theta) - I(X; B)"}
-    return [known(words, found[name], found[f"{name}_error"], 0.0, sense=">") for name, words in rows.items()]
+    return [
+        known(words, found[name], found[f"{name}_error"], 0.0, bool(found["valid"]), sense=">")
+        for name, words in rows.items()
+    ]
 
 
 def _changes(ensembles: Ensembles) -> xr.Dataset:
@@ -123,7 +122,7 @@ def _over(found: xr.Dataset, deficit: str, whole: str, words: str) -> Number:
     """1 + deficit/whole, which is the ratio of two changes, with the error of their difference."""
     size = float(found[whole])
     error = (found[f"{deficit}_error"] / size).assign_attrs(found[f"{deficit}_error"].attrs)
-    return known(words, 1.0 + found[deficit] / size, abs(error).assign_attrs(error.attrs), claimed=1.0)
+    return known(words, 1.0 + found[deficit] / size, abs(error).assign_attrs(error.attrs), 1.0, bool(found["valid"]))
 
 
 def clausius(ensembles: Ensembles) -> list[Number]:
@@ -172,7 +171,8 @@ def low_variance(ensembles: Ensembles) -> list[Number]:
     found = analysis.low_variance(ensembles["ideal"].isel(step=[-1])).isel(step=0)
     words = "spread of L-info over computers/mean"
     freedom = ensembles["ideal"].sizes["replica"] - 1.0
-    return [Number(words, float(found["ratio"]), float(found["ratio_error"]), _LOW, freedom, sense="<")]
+    error = float(found["ratio_error"]) if bool(found["reliable"]) else np.nan
+    return [Number(words, float(found["ratio"]), error, _LOW, freedom, sense="<")]
 
 
 def spread_in_theory(ensembles: Ensembles) -> list[Number]:

@@ -6,10 +6,12 @@ import numpy as np
 import xarray as xr
 
 from thermosim import analysis
+from thermosim.analysis.gradient_noise import gradient_noise
+from thermosim.analysis.machine import Machine, machines
 from thermosim.papers.claims import Ensembles, Number
 from thermosim.papers.numbers import known, mean_of
 
-__all__ = ["BATCHES", "constant", "lazy", "no_return", "of_batch", "white"]
+__all__ = ["BATCHES", "constant", "forces", "lazy", "no_return", "of_batch", "white"]
 
 BATCHES = (1, 10, 100)
 _LAGS = (1, 5)
@@ -41,51 +43,41 @@ def white(ensembles: Ensembles) -> list[Number]:
         for lag in _LAGS:
             one = found.sel(batch=batch, lag=lag)
             pair = one["mean_autocorrelation"], one["mean_autocorrelation_error"]
-            freedom = found["mean_autocorrelation_error"].attrs.get("degrees_of_freedom")
-            pair[1].attrs["degrees_of_freedom"] = freedom or ensembles["white"].sizes["replica"] - 1.0
-            numbers.append(known(f"C({lag})/C(0), {batch} rows", *pair, claimed=0.0))
+            numbers.append(known(f"C({lag})/C(0), B = {batch}", *pair, claimed=0.0))
     return numbers
 
 
-def _ratio(
-    found: xr.Dataset, name: str, above: dict[str, int], below: dict[str, int], words: str, **to: object
-) -> Number:
-    """Of two means of independent noise."""
-    pairs = [(float(found[name].sel(at)), float(found[f"{name}_error"].sel(at))) for at in (above, below)]
-    value = pairs[0][0] / pairs[1][0]
-    error = value * float(np.hypot(*(e / v for v, e in pairs)))
-    return Number(words, value, error, 1.0, found.attrs["replicas"] - 1.0, **to)  # type: ignore[arg-type]
-
-
-def _noise(ensembles: Ensembles) -> xr.Dataset:
-    ds = ensembles["course"]
-    return analysis.noise_statistics(ds).assign_attrs(replicas=ds.sizes["replica"])
+def _row_variance(machine: Machine, theta: np.ndarray) -> np.ndarray:
+    """Variance of one row's gradient over all rows, mean over parameters, (R,) of theta (R, m)."""
+    return np.asarray(machine.evaluator.gradient_moments(machine.data.of_set(0), theta)[2].mean(axis=-1))
 
 
 def of_batch(ensembles: Ensembles) -> list[Number]:
-    found, first = _noise(ensembles), {"step": 0}
-    return [
-        _ratio(
-            found,
-            "variance_times_batch",
-            first | {"batch": batch},
-            first | {"batch": BATCHES[0]},
-            f"B <eta^2> of {batch} rows over that of 1, at the start",
-        )
-        for batch in BATCHES[1:]
-    ]
+    """At equal theta: of every frame and replica, the noise of its minibatch beside the rows' variance there."""
+    numbers = []
+    for batch, machine in zip(BATCHES, machines(ensembles["white"]), strict=True):
+        noise = gradient_noise(machine).noise
+        square = (noise**2).mean(axis=-1)
+        rows = np.array([_row_variance(machine, machine.theta(frame)) for frame in range(len(square))])
+        ratio = (square / rows).mean(axis=0) * batch
+        numbers.append(mean_of(f"B <eta^2> over the variance of a row, B = {batch}", ratio, claimed=1.0))
+    return numbers
 
 
 def constant(ensembles: Ensembles) -> list[Number]:
-    found = _noise(ensembles)
-    end = int(found["step"][-1])
-    return [
-        _ratio(
-            found,
-            "mean_variance",
-            {"step": end, "batch": batch},
-            {"step": 0, "batch": batch},
-            f"<eta^2> at step {end} over step 0, {batch} rows",
-        )
-        for batch in BATCHES
-    ]
+    """By the variance of rows, which is that of the noise for a given theta without the chance of its minibatch."""
+    numbers, steps = [], ensembles["course"]["step"].values
+    for batch, machine in zip(BATCHES, machines(ensembles["course"]), strict=True):
+        first, last = (_row_variance(machine, machine.theta(frame)) for frame in (0, -1))
+        words = f"<eta^2> of step {steps[-1]} over that of step {steps[0]}, B = {batch}"
+        numbers.append(mean_of(words, last / first.mean(), claimed=1.0))
+    return numbers
+
+
+def forces(ensembles: Ensembles) -> list[Number]:
+    numbers = []
+    for batch, machine in zip(BATCHES, machines(ensembles["white"]), strict=True):
+        found = gradient_noise(machine)
+        pull, noise = ((force**2).mean(axis=(0, 2)) for force in (found.pull, found.noise))
+        numbers.append(mean_of(f"<|grad U_B|^2>/<|eta|^2>, B = {batch}", pull / noise.mean(), 1.0, sense=">"))
+    return numbers

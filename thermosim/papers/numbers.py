@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -10,16 +12,18 @@ from thermosim.papers.claims import Number
 __all__ = ["known", "last", "mean_of"]
 
 
-def known(quantity: str, value: xr.DataArray, error: xr.DataArray, claimed: float, **more: object) -> Number:
-    """A number of an analysis, with its error and the degrees of freedom of that."""
+def known(
+    quantity: str, value: xr.DataArray, error: xr.DataArray, claimed: float, valid: object = True, **more: Any
+) -> Number:
+    """A number of an analysis, with its error and the degrees of freedom of that; undecided where it is not valid."""
     freedom = float(error.attrs.get("degrees_of_freedom", np.inf))
-    return Number(quantity, float(value), float(error), claimed, freedom, **more)  # type: ignore[arg-type]
+    return Number(quantity, float(value), float(error) if valid else np.nan, claimed, freedom, **more)
 
 
-def mean_of(quantity: str, values: np.ndarray, claimed: float, **more: object) -> Number:
+def mean_of(quantity: str, values: np.ndarray, claimed: float, **more: Any) -> Number:
     """The mean of a number of every replica (R,)."""
     error = float(values.std(ddof=1)) / np.sqrt(len(values))
-    return Number(quantity, float(values.mean()), error, claimed, len(values) - 1.0, **more)  # type: ignore[arg-type]
+    return Number(quantity, float(values.mean()), error, claimed, len(values) - 1.0, **more)
 
 
 def last(ds: xr.Dataset) -> xr.Dataset:
