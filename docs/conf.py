@@ -21,6 +21,7 @@ extensions = [
     "docs.making.gallery",
     "docs.making.executed",
     "docs.making.contents",
+    "docs.making.mathematics",
 ]
 exclude_patterns = ["making", "_static", "_templates", "Thumbs.db"]
 source_suffix = {".md": "markdown"}
@@ -30,6 +31,7 @@ nitpicky = True
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
+html_math_renderer = "mathml"
 
 highlight_language = "text"
 pygments_style = "default"

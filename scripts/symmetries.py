@@ -354,9 +354,10 @@ TABLE
 
 ![orbits, and where SGD goes](pictures/symmetries.png)
 
-What is exact: S(s) = E|exp(-s A')g|^2 row by row, strictly convex for a symmetric A with A g not 0, so with one minimum
-where A has eigenvalues of both signs, and there E g'A g = 0. The charge theta'A theta/2 grows by r^2 g'A g/2 in every
-step of SGD, which `thermosim check` compares to rounding. Isometries, translations included, leave S as it is.
+What is exact: S(s) = E|exp(-s A')g|^2 row by row, strictly convex for a symmetric A with A g not 0 in some row, so
+with one minimum where gradients have parts along eigenvalues of both signs, and there E g'A g = 0. The charge
+theta'A theta/2 grows by r^2 g'A g/2 in every step of SGD without weight decay, which `thermosim check` compares to
+rounding. Isometries, translations included, leave S as it is.
 
 Where the paper is loose, and what holds (derived in `thermosim/exact/symmetry_orbits.py`):
 
@@ -392,8 +393,9 @@ A small move along the orbit of a symmetry, theta + s Q(theta), changes the four
 step (arXiv 2605.21933) at the rate -(r/4) E g'(J_Q + J_Q')g, to leading order in the learning rate r (Theorem 6): not
 at all for isometries, outwards for scaling, to balance for rescaling and double rotation. Permutations and changes of
 sign leave the potentials as they are at any r (Theorem 7). Measured rates of phi_ST and phi_TA over r beside the
-formula, E over single rows, and relative changes, for the models of the table. What rotation leaves of phi_TA is of
-order r^2:
+formula, E over single rows, and relative changes, for the models of the table. Rotations leave all potentials as
+they are, too; rate_ta is the part along the orbit of the vector of phi_TA, which is a gradient to leading order only,
+so that a rotation has one of order r^2:
 
 ```python
 import numpy as np

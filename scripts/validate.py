@@ -24,6 +24,9 @@ PARTS = ("false_alarms", "coverage_of_work", "coverage_of_information")
 INTRODUCTION = """# Validation
 
 Made by `scripts/validate.py`; `tests/` runs a small part of it each time. Figures are measured, none is typed in.
+
+False alarms of the exact chain of `squared-cosine`, and how sharp the checks of networks are, are told
+[with networks](networks.md#networks-as-gases).
 """
 
 

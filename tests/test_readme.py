@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from docs.making import blocks
+from docs.making import blocks, executed
 from tests.test_cli import run
 from thermosim.model import Model
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
-    *("start.md", "check.md", "reports.md", "howto/fields.md"),
+    *("start.md", "check.md", "papers.md", "reports.md", "howto/fields.md"),
     *("tutorials/learning_machine.md", "tutorials/sweep.md", "tutorials/week.md"),
 )
 
@@ -38,6 +38,21 @@ def test_every_page_with_code_is_run():
         name = page.relative_to(ROOT / "docs").as_posix()
         if any(block.runs for block in blocks.blocks_of(page.read_text("utf-8"))):
             assert f'"{name}"' in text or f'"docs/{name}"' in text, name
+
+
+def test_links_between_pages_lead_to_files_and_are_kept_on_the_site():
+    """What leaves the folder of pages becomes plain text there; reference and gallery are made with the site."""
+    pages = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name not in {"reference", "gallery"})
+    for page in pages:
+        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(r"`[^`]*`", "", text)
+        links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+        for link in links:
+            target = (page.parent / link).resolve()
+            assert target.exists() or target.parent.name in {"reference", "gallery"}, (page.name, link)
+        gone = executed.outside(len(page.relative_to(ROOT / "docs").parts) - 1).sub("", text)
+        inside = [link for link in links if (page.parent / link).resolve().is_relative_to(ROOT / "docs")]
+        assert re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", gone) == inside, page.name
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thermosim import analysis
+    from thermosim import analysis, papers
     from thermosim.case.faults import CaseError
     from thermosim.case.load import Case, load_case
     from thermosim.checks.report import Report, check
@@ -40,6 +40,7 @@ __all__ = [
     "fork",
     "load_case",
     "open_ensemble",
+    "papers",
     "replay",
     "resume",
     "simulate",
@@ -74,8 +75,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that the command line answers at once."""
-    if name == "analysis":
-        return importlib.import_module("thermosim.analysis")
+    if name in ("analysis", "papers"):
+        return importlib.import_module(f"thermosim.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'thermosim' has no attribute {name!r}")

@@ -146,7 +146,11 @@ _BOOKED = (
     Functional("accepted", "x", "1", "proposals of x accepted since step 0", "sum 1"),
     Functional("loss_sum", "theta", "energy", "sum of the loss over steps", "sum_t L(theta_t)"),
     Functional(
-        "gradient_square", "theta", "energy^2", "sum over steps of the squared gradient norm", "sum_t |w|^2 |g|^2"
+        "gradient_square",
+        "theta",
+        "energy^2",
+        "sum over steps of the squared gradient norm",
+        "sum_t |g|^2, of constrained w |w|^2 |g|^2",
     ),
     Functional("stretch", "theta", "1", "sum over steps of the relative step off the sphere", "sum_t |v|/r - 1"),
     Functional(

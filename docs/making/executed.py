@@ -20,12 +20,10 @@ from typing import Any
 
 from docs.making.blocks import blocks_of
 
-__all__ = ["setup"]
+__all__ = ["outside", "setup"]
 
 ROOT = Path(__file__).parents[2]
 _LONGEST = 60  # lines of output that are shown
-# links to files beside the pages, which are not in the site
-_OUTSIDE = re.compile(r"(?<!!)\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -104,7 +102,12 @@ def _insert(app: Any, name: str, content: list[str]) -> None:
     for result in reversed(getattr(app, "thermosim_results", {}).get(name, [])):
         end = blocks[result["block"]].end
         text = text[:end] + _shown(name, result) + text[end:]
-    content[0] = _OUTSIDE.sub(r"\1", text)
+    content[0] = outside(name.count("/")).sub(r"\1", text)
+
+
+def outside(depth: int) -> re.Pattern[str]:
+    """Links to files that are not in the site, of a page so many folders below its root."""
+    return re.compile(rf"(?<!!)\[([^\]]*)\]\((?:\.\./){{{depth + 1},}}(?!docs/)[^)]*\)")
 
 
 def _shown(name: str, result: dict[str, Any]) -> str:

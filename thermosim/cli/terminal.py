@@ -82,7 +82,7 @@ def replay(file: Path, replica: int, output: Path, overwrite: bool, what: Mappin
     refuse_what_is_there(output, overwrite, [file])
     console = make_console()
     try:
-        ds = _live(lambda report: again(file, replica, report=report, **what))
+        ds = live(lambda report: again(file, replica, report=report, **what))
     except Interrupted as stop:
         console.print(f"{stop}.")
         return Exit.INTERRUPTED
@@ -154,7 +154,7 @@ def _with_progress(
         console.print(escape(f"{name}: {what}" if name else f"  {what}"))
     try:
         with _warnings_as_lines():
-            ds = _live(work)
+            ds = live(work)
     except Interrupted as stop:
         going_on = escape(command("resume", output))
         console.print(f"{stop}. Everything up to here is sealed; to go on: [bold]{going_on}[/bold]")
@@ -245,7 +245,7 @@ def _warnings_as_lines() -> Iterator[None]:
         yield
 
 
-def _live(work: Any) -> Any:
+def live(work: Any) -> Any:
     """Do the work with a live line, or where nobody watches a line of the log now and then."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

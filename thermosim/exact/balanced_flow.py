@@ -15,7 +15,7 @@ which keeps M and Q and changes K. These h (h - 1)/2 numbers, of W_1 and W_2 of 
 
 Balanced layers, Q_i = 0 for all i, are fixed at any depth and at every moment, not only at the end:
 
-    h_k(x)'h_k(x') = x'(M'M)^(k/D) x'
+    h_k(x).h_k(z) = x'(M'M)^(k/D) z
 
 With embedding M_I and unembedding M_O it is M_I'(M'M)^(k/D) M_I with M = M_O^-1 V M_I^-1 where the flow has fitted V:
 no universal kernel, for it changes with the view. A balanced flow never changes the rank of M in a finite time, so

@@ -12,7 +12,7 @@ It is stationary under h_i -> B^-1 h_i, A_i -> A_i B of every hidden layer i < D
 
 so every hidden layer has, up to one number, the same inner products, whatever M_I, M_O, depth and widths:
 
-    h_i(x)'h_i(x') = const_i x'K x',   K = Sx^(-1/2) (Sx^(1/2) V'Se V Sx^(1/2))^(1/2) Sx^(-1/2)
+    h_i(x).h_i(z) = const_i x'K z,   K = Sx^(-1/2) (Sx^(1/2) V'Se V Sx^(1/2))^(1/2) Sx^(-1/2)
 
 Invariant under x -> Z x with V -> V Z^-1, under orthogonal transforms of the labels, not under others. The state in
 closed form, with P S Q' = Se^(1/2) V Sx^(1/2), s = Tr S and rho^D = s^2/[E|h_0|^2 Tr(M_O'Se M_O)], is
@@ -54,7 +54,7 @@ def universal_kernel(matrix: np.ndarray, inputs: np.ndarray, noise: np.ndarray) 
 
 
 def gram(kernel: np.ndarray, probes: np.ndarray) -> np.ndarray:
-    """x'K x' (p, p) of all pairs of probe inputs (p, n), for a kernel (n, n)."""
+    """x'K z (p, p) of all pairs of probe inputs (p, n), for a kernel (n, n)."""
     return np.asarray(probes @ kernel @ probes.T)
 
 

@@ -39,6 +39,7 @@ class Published(NamedTuple):
     value: float
     spread: float  # as they give it; 0 where they give none
     where: str  # and what the spread is
+    words: str = ""  # how it is told, where it is another number than ours, as in "largest error 2.5 %"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Number:
     """One number of a claim: `measured` +- `error` (one standard deviation) beside `claimed`.
 
     `error` is 0 of what is computed without chance. With `sense` ">" the claim is that it is larger than `claimed`. It
-    decides where its error is no more than `enough` times the claimed value, or `enough` itself where that is 0.
+    decides where a deviation of `enough` times the claimed value, or of `enough` itself where 0 is claimed, would show.
     """
 
     quantity: str
@@ -58,7 +59,7 @@ class Number:
     because: str = ""  # what allows it, as in "learning_rate/2"
     sense: Sense = "="
     published: Published | None = None
-    enough: float = 0.1
+    enough: float = 0.5
 
     @property
     def z(self) -> float:
@@ -79,7 +80,8 @@ class Number:
             ahead = self.z if self.sense == ">" else -self.z
             return Outcome.HOLDS if ahead > limit else Outcome.FAILS if ahead < -limit else Outcome.OPEN
         if abs(self.z) <= limit:
-            return Outcome.HOLDS if self.error <= self.enough * (abs(self.claimed) or 1.0) else Outcome.OPEN
+            seen = limit * self.error <= self.enough * (abs(self.claimed) or 1.0)
+            return Outcome.HOLDS if seen else Outcome.OPEN
         left = max(abs(self.measured - self.claimed) - self.allowed, 0.0)
         return Outcome.WITHIN if left <= limit * self.error else Outcome.FAILS
 

@@ -7,12 +7,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thermosim.papers.claims import Number, Outcome, z_threshold
+from thermosim.papers.claims import FALSE_ALARM_RATE, Number, Outcome, z_threshold
 
 if TYPE_CHECKING:
-    from thermosim.papers.reproduction import Result
+    from thermosim.papers.reproduction import Reproduction, Result
 
-__all__ = ["Line", "known_to", "lines_of", "verdict_of"]
+__all__ = ["Line", "known_to", "lines_of", "summary_of", "verdict_of"]
+
+_HOW = (
+    "Errors (in brackets, of the last digits) are standard errors over replicas. All numbers of a paper together call "
+    "a right claim wrong with a probability of {rate:g} at most."
+)
+_SINGULAR = {
+    Outcome.HOLDS: "holds",
+    Outcome.WITHIN: "holds within what it leaves open",
+    Outcome.OPEN: "is not decided",
+    Outcome.FAILS: "does not hold",
+}
+_PLURAL = _SINGULAR | {
+    Outcome.HOLDS: "hold",
+    Outcome.WITHIN: "hold within what they leave open",
+    Outcome.OPEN: "are not decided",
+    Outcome.FAILS: "do not hold",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +52,8 @@ def lines_of(result: Result, rate: float) -> list[Line]:
 
 def _line(number: Number, rate: float, corrected: bool) -> Line:
     sense = "" if number.sense == "=" else f"{number.sense} "
-    published = "" if number.published is None else known_to(number.published.value, number.published.spread)
+    there = number.published
+    published = "" if there is None else there.words or known_to(there.value, there.spread)
     z = "exact" if number.z == 0.0 and number.error == 0.0 else "" if not np.isfinite(number.z) else f"{number.z:+.1f}"
     return Line(
         quantity=number.quantity,
@@ -77,11 +95,26 @@ def verdict_of(result: Result, rate: float) -> str:
     if result.outcome is Outcome.WITHIN:
         off = [one for one in numbers if one.outcome(rate) is Outcome.WITHIN]
         reasons = ", ".join(dict.fromkeys(one.because for one in off))
-        return f"{_size(max(off, key=_share), rate)}, by what it leaves open itself: {reasons}"
-    equal = [one for one in numbers if one.sense == "=" and one.error > 0.0]
-    if not equal:
-        return "" if any(one.sense != "=" for one in numbers) else "to rounding"
-    return f"to {_percent(max(_resolution(one, rate) for one in equal))}"
+        furthest = max(off, key=_share)
+        return f"{_size(_share(furthest), furthest)}; the rest is {reasons}"
+    chance = [one for one in numbers if one.sense == "=" and one.error > 0.0]
+    if chance:
+        told = [one for one in chance if one.claimed] or chance
+        return f"a deviation of {_size(max(_resolution(one, rate) for one in told), told[0])} would show"
+    return "to rounding" if all(one.sense == "=" for one in numbers) else ""
+
+
+def summary_of(found: Reproduction) -> list[str]:
+    """Sentences at the end: how many claims there are of each kind, and how they were judged."""
+    counts = [(outcome, sum(one.outcome is outcome for one in found.results)) for outcome in Outcome]
+    told = [f"{count} {_PLURAL[outcome] if count != 1 else _SINGULAR[outcome]}" for outcome, count in counts if count]
+    skipped = sum(one.outcome is None for one in found.results)
+    told += [f"{skipped} not run"] if skipped else []
+    return [
+        f"Of {len(found.results)} claims {', '.join(told)}.",
+        _HOW.format(rate=FALSE_ALARM_RATE),
+        *([found.paper.note] if found.paper.note else []),
+    ]
 
 
 def _share(number: Number) -> float:
@@ -89,14 +122,11 @@ def _share(number: Number) -> float:
     return abs(number.measured - number.claimed) / (abs(number.claimed) or 1.0)
 
 
-def _size(number: Number, rate: float) -> str:
-    return _percent(_share(number)) if number.claimed else f"{_share(number):.2g}"
+def _size(share: float, number: Number) -> str:
+    """A share as per cent of the claimed value, or as it is where 0 is claimed."""
+    return f"{100.0 * share:.2g} %" if number.claimed else f"{share:.2g}"
 
 
 def _resolution(number: Number, rate: float) -> float:
     """Relative deviation that would have been seen."""
     return z_threshold(rate, number.degrees_of_freedom) * number.error / (abs(number.claimed) or 1.0)
-
-
-def _percent(share: float) -> str:
-    return f"{100.0 * share:.2g} %"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +14,10 @@ import xarray as xr
 from thermosim.analysis.settings import settings
 from thermosim.case.load import Case, load_case
 from thermosim.pages.render import render
-from thermosim.papers.claims import FALSE_ALARM_RATE, Claim, Number, Outcome, Paper, Run, judged
+from thermosim.papers.claims import Claim, Number, Outcome, Paper, Run, judged
 from thermosim.papers.library import find_paper
-from thermosim.papers.lines import Line, lines_of, verdict_of
-from thermosim.run.execution import Listener
+from thermosim.papers.lines import Line, lines_of, summary_of, verdict_of
+from thermosim.run.execution import Listener, Progress
 from thermosim.run.resume import resume
 from thermosim.run.simulate import simulate
 from thermosim.storage import StorageError, parts_folder
@@ -26,7 +26,6 @@ from thermosim.storage.open import open_ensemble
 __all__ = ["Reproduction", "Result", "case_of", "reproduce"]
 
 _EXTRAS = {"networks": "jax", "torch": "torch"}  # and the module that shows that it is there
-Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -57,24 +56,24 @@ class Reproduction:
 
     def _repr_html_(self) -> str:
         """The table in a notebook."""
-        return render("reproduction.html", reproduction=self, rate=FALSE_ALARM_RATE)
+        return render("reproduction.html", reproduction=self, summary=summary_of(self))
 
 
 def reproduce(
-    paper: str,
+    paper: str | Paper,
     *,
     full: bool = False,
     folder: str | Path | None = None,
     threads: int | None = None,
-    told: Told | None = None,
     report: Listener | None = None,
 ) -> Reproduction:
-    """Run the cases of a paper and judge each of its claims.
+    """Run the cases of a paper and judge each of its claims. Ensembles are in memory together: 100 MB, or 1 GB if full.
 
     Parameters
     ----------
-    paper : str
-        Its arXiv number or short name: "2511.07308" or "ideal-gas". `thermosim.papers.PAPERS` has all.
+    paper : str or Paper
+        Its arXiv number or short name: "2511.07308" or "ideal-gas". `thermosim.papers.PAPERS` has all. Or one of your
+        own.
     full : bool
         At the paper's own size, instead of one that fits a minute.
     folder : path, optional
@@ -82,17 +81,19 @@ def reproduce(
         interrupted goes on.
     threads : int, optional
         Default all.
-    told, report : callable, optional
-        Called with a sentence before each run, and with a `Progress` during it.
+    report : callable, optional
+        Called with a `Progress` now and then; its note before each run is the title of the case.
 
     Raises
     ------
     ValueError
         There is no such paper.
+    CaseError
+        The memory of this machine is not enough.
     StorageError
         `folder` holds another ensemble of the same name.
     """
-    which, begin = find_paper(paper), time.perf_counter()
+    which, begin = paper if isinstance(paper, Paper) else find_paper(paper), time.perf_counter()
     ensembles: dict[str, xr.Dataset] = {}
     missing: dict[str, str] = {}
     for name, run in which.runs.items():
@@ -100,8 +101,8 @@ def reproduce(
             missing[name] = f"needs the extra {run.needs}: pip install 'thermosim-engine[{run.needs}]'"
             continue
         case = case_of(run, full)
-        if told is not None:
-            told(case.title)
+        if report is not None:
+            report(Progress(0, 0, 1, 0.0, "compiling", note=case.title))
         ensembles[name] = _ensemble(case, name, folder, {"threads": threads, "report": report})
     results, rate = _results(which.claims, ensembles, missing)
     return Reproduction(which, full, results, rate, time.perf_counter() - begin)
