@@ -81,8 +81,8 @@ LEARNING = Paper(
         ),
         Claim("<exp(-sigma)> = 1 for fresh samples", "Eqs. 39-41", of_samples.fresh_theorem, ("fresh",)),
         Claim(
-            "Fresh samples do the work and take the heat of the averages",
-            "Sec. 7",
+            "Work and heat of fresh samples have the means of the learning trajectory",
+            "Eqs. 51, 52",
             of_samples.fresh_averages,
             ("fresh",),
         ),
@@ -91,7 +91,7 @@ LEARNING = Paper(
             "Eq. 37",
             of_samples.many_moves,
             ("tau",),
-            why="Large must be tau times the time step times the curvature of phi: samples that lag cost more work.",
+            why="Not tau has to be large, but tau times time step times curvature: samples that lag cost more work.",
             corrected=of_samples.moves_in_theory,
         ),
         Claim(
@@ -112,7 +112,7 @@ LEARNING = Paper(
         Claim("dI = Sigma_X - Sigma_X|Theta", "Eq. 44", of_samples.information, ("spins",)),
         Claim(
             "Sigma_X|Theta vanishes for tau >> 1",
-            "Secs. 6.2.1, 6.4",
+            "Sec. 6.4",
             of_samples.jumps_gone,
             ("fresh",),
             why="It is the work of the jumps of theta, the sum of the D(p_i-1 || p_i), however well x relaxes between "
