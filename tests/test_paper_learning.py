@@ -20,7 +20,6 @@ SMALL = {
     "spins": {"ensemble.replicas": 8192},
     "still": {"ensemble.replicas": 2048},
     "sets": {"ensemble.replicas": 512},
-    "ideal": {"ensemble.replicas": 512},
     "back": {"ensemble.replicas": 256},
     "course": {"model.widths": [64, 8, 8, 10], "data.test": 0.9},
     "white": {"model.widths": [64, 8, 8, 10], "data.test": 0.9},
@@ -32,7 +31,7 @@ def ensembles():
     import thermosim
 
     runs = PAPER.runs.items()
-    cases = {name: case_of(replace(run, changes={**run.changes, **SMALL[name]}), False) for name, run in runs}
+    cases = {name: case_of(replace(run, changes={**run.changes, **SMALL.get(name, {})}), False) for name, run in runs}
     return {name: thermosim.simulate(case) for name, case in cases.items()}
 
 

@@ -33,7 +33,12 @@ _TAU: _Changes = {"sweep": {"x.tau": {"values": [1, 16, 256]}}}
 _NOISY: _Changes = {"theta.batch": 1, "run.steps": 100, "record.every": 100}
 _STILL: _Changes = {"run.steps": 300, "record.every": 10}
 _SETS: _Changes = _FRESH | {"data.sets": 16, "data.rows": 32, "record.every": 60}
-_IDEAL: _Changes = _FRESH | {"theta.batch": 1, "theta.spread": {"mean": 0.1}, "run.steps": 40}
+_IDEAL: _Changes = _FRESH | {
+    "theta.batch": 1,
+    "theta.learning_rate": 0.05,
+    "theta.spread": {"mean": 0.1},
+    "run.steps": 120,
+}
 _BACK: _Changes = {
     "run.steps": 2,
     "run.direction": "there-and-back",
@@ -172,8 +177,8 @@ LEARNING = Paper(
             "Eqs. 48, 49",
             of_parameters.clausius,
             ("ideal",),
-            why="X and Theta are no closed system: minibatches make the entropy of theta, and the noise of the sampler "
-            "takes the heat of x. It is -Q_X = Sigma_X|Theta - dS_X|Theta.",
+            why="X and Theta are no closed system: heat goes on to the noise of the sampler at every step, -Q_X = "
+            "Sigma_X|Theta - dS_X|Theta, while the entropy that minibatches make ends with theta stationary.",
             corrected=of_parameters.dissipated,
         ),
         Claim(

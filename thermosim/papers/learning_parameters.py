@@ -114,34 +114,45 @@ def processing(ensembles: Ensembles) -> list[Number]:
     ]
 
 
-def _changes(ensembles: Ensembles) -> xr.Dataset:
-    return last(analysis.ideal_learning(ensembles["ideal"], frames=2))
+def _halves(ds: xr.Dataset) -> xr.Dataset:
+    """The first frame, that of half the run, and the last: a balance that is no law is not met twice by chance."""
+    return ds.isel(step=[0, ds.sizes["step"] // 2, -1])
 
 
-def _over(found: xr.Dataset, deficit: str, whole: str, words: str) -> Number:
-    """1 + deficit/whole, which is the ratio of two changes, with the error of their difference."""
-    size = float(found[whole])
-    error = (found[f"{deficit}_error"] / size).assign_attrs(found[f"{deficit}_error"].attrs)
-    return known(words, 1.0 + found[deficit] / size, abs(error).assign_attrs(error.attrs), 1.0, bool(found["valid"]))
+def _over(found: xr.Dataset, deficit: str, whole: str, words: str) -> list[Number]:
+    """1 + deficit/whole, the ratio of two changes, with the error of their difference, after half the run and all."""
+    numbers = []
+    for frame in (1, 2):
+        one = found.isel(step=frame)
+        size, error = float(one[whole]), one[f"{deficit}_error"]
+        relative = (error / abs(size)).assign_attrs(error.attrs)
+        trusted = bool(one["valid"]) if "valid" in one else True
+        at = f"{words}, {int(one['step'])} steps"
+        numbers.append(known(at, 1.0 + one[deficit] / size, relative, 1.0, trusted))
+    return numbers
 
 
 def clausius(ensembles: Ensembles) -> list[Number]:
-    return [_over(_changes(ensembles), "stored_deficit", "released_heat", "dS_Theta/(-Q_X)")]
+    return _over(analysis.clausius(_halves(ensembles["ideal"])), "residual", "released_heat", "dS_Theta/(-Q_X)")
 
 
 def dissipated(ensembles: Ensembles) -> list[Number]:
-    """-Q_X is the sum of divergences, as the entropy of x given theta stays what it was."""
-    found, ds = _changes(ensembles), ensembles["ideal"]
-    whole = float(last(analysis.averaged_work_and_heat(ds))["mean_divergence"]) - float(found["conditional_entropy"])
-    error = (found["released_heat_error"] / whole).assign_attrs(found["released_heat_error"].attrs)
-    return [known("-Q_X/(sum of D(p_i-1 || p_i) - dS_X|Theta)", found["released_heat"] / whole, error, claimed=1.0)]
+    """The precisions, and with them the entropy of x given theta, stay what they were."""
+    ds = ensembles["ideal"]
+    whole = float(last(analysis.averaged_work_and_heat(ds))["mean_divergence"])
+    ratio = -last(ds)["heat"].values / whole
+    return [mean_of("-Q_X/(sum of D(p_i-1 || p_i) - dS_X|Theta)", ratio, claimed=1.0)]
+
+
+def _changes(ensembles: Ensembles) -> xr.Dataset:
+    return analysis.ideal_learning(_halves(ensembles["ideal"]), frames=3)
 
 
 def ideal(ensembles: Ensembles) -> list[Number]:
     found = _changes(ensembles)
     return [
-        _over(found, "dissipated_deficit", "learned_information", "-Q_X/dI, fresh samples"),
-        _over(found, "memory_deficit", "learned_information", "dS_Theta/dI, fresh samples"),
+        *_over(found, "dissipated_deficit", "learned_information", "-Q_X/dI"),
+        *_over(found, "memory_deficit", "learned_information", "dS_Theta/dI"),
     ]
 
 
@@ -160,7 +171,7 @@ def _information_of_normal(matrix: np.ndarray) -> float:
 
 
 def ideal_in_theory(ensembles: Ensembles) -> list[Number]:
-    found, ds = _changes(ensembles), ensembles["ideal"]
+    found, ds = last(_changes(ensembles)), ensembles["ideal"]
     whole = _information_of_normal(_spread_of(ds, -1)) - _information_of_normal(_spread_of(ds, 0))
     error = (found["learned_information_error"] / whole).assign_attrs(found["learned_information_error"].attrs)
     words = "dI over that of the spread of theta"
@@ -168,7 +179,8 @@ def ideal_in_theory(ensembles: Ensembles) -> list[Number]:
 
 
 def low_variance(ensembles: Ensembles) -> list[Number]:
-    found = analysis.low_variance(ensembles["ideal"].isel(step=[-1])).isel(step=0)
+    end = ensembles["ideal"].isel(step=[-1])
+    found = analysis.low_variance(end, analysis.learned_information(end, samples=16)).isel(step=0)
     words = "spread of L-info over computers/mean"
     freedom = ensembles["ideal"].sizes["replica"] - 1.0
     error = float(found["ratio_error"]) if bool(found["reliable"]) else np.nan

@@ -9,7 +9,7 @@ import xarray as xr
 
 from thermosim import analysis
 from thermosim.analysis.machine import machines
-from thermosim.checks.gaussian_machine import exact_moments
+from thermosim.exact.learning_machine import LearningMachine, Start, moments
 from thermosim.papers.claims import Ensembles, Number
 from thermosim.papers.numbers import known, last, mean_of
 
@@ -100,9 +100,21 @@ def many_moves(ensembles: Ensembles) -> list[Number]:
 
 def moves_in_theory(ensembles: Ensembles) -> list[Number]:
     def exact(ds: xr.Dataset, place: int) -> float:
-        moments = exact_moments(machines(ds)[place])
-        assert moments is not None  # the case is the linear machine
-        return float(moments.work[-1])
+        machine = machines(ds)[place]
+        theta, x, n = machine.settings.theta, machine.settings.of_x, int(machine.constants["dimension"])
+        start = machine.theta(0)[0]
+        linear = LearningMachine(
+            precision=np.exp(start[n:]),
+            data_mean=machine.data.mean(),
+            data_covariance=machine.data.covariance(),
+            steps=int(machine.settings.run.steps),
+            learning_rate=np.asarray(theta.learning_rate, float),
+            batch=int(theta.batch),
+            x_dynamics=x.dynamics,
+            time_step=np.asarray(x.time_step, float),
+            tau=int(x.tau),
+        )
+        return float(moments(linear, Start(start[:n])).work[-1])
 
     return _of_tau(ensembles, exact, "the exact recursion's")
 

@@ -22,7 +22,7 @@ def known(
 
 def mean_of(quantity: str, values: np.ndarray, claimed: float, **more: Any) -> Number:
     """The mean of a number of every replica (R,)."""
-    error = float(values.std(ddof=1)) / np.sqrt(len(values))
+    error = float(values.std(ddof=1)) / float(np.sqrt(len(values)))
     return Number(quantity, float(values.mean()), error, claimed, len(values) - 1.0, **more)
 
 
