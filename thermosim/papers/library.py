@@ -9,10 +9,11 @@ from thermosim.papers.claims import Paper
 from thermosim.papers.entropic_forces import ENTROPIC_FORCES
 from thermosim.papers.ideal_gas import IDEAL_GAS
 from thermosim.papers.irreversibility import IRREVERSIBILITY
+from thermosim.papers.learning import LEARNING
 
 __all__ = ["PAPERS", "find_paper"]
 
-PAPERS: tuple[Paper, ...] = (IDEAL_GAS, ENTROPIC_FORCES, IRREVERSIBILITY)
+PAPERS: tuple[Paper, ...] = (LEARNING, IDEAL_GAS, ENTROPIC_FORCES, IRREVERSIBILITY)
 
 
 def find_paper(word: str) -> Paper:
