@@ -31,7 +31,7 @@ from thermosim.analysis.settings import axes, each_point
 from thermosim.analysis.skewed_means import FEWEST_FOR_VARIANCE, mean_interval
 from thermosim.exact.uncertainty_bounds import continuous_bound, discrete_bound
 
-__all__ = ["circulation", "forward_steps", "uncertainty"]
+__all__ = ["circulation", "forward_steps", "precision_values", "uncertainty"]
 
 _TOLD = 4.0  # standard errors beyond which a bound counts as exceeded
 _SINGULAR = 1e-9  # of the largest eigenvalue of the correlations: currents that say the same
@@ -91,13 +91,8 @@ def uncertainty(
     columns: dict[str, list[np.ndarray]] = {}
     for index, _ in each_point(ds):
         parts = [values.isel(index) for values in (*books.values(), entropy, boundary)]
-        *flows, sigma, ends = (_samples(values) for values in parts)
-        found = [
-            _of_frame(np.stack([f[k] for f in flows]), sigma[k], ends[k], log_density is not None)
-            for k in range(1, len(sigma))
-        ]
-        for name in found[0]:
-            columns.setdefault(name, []).append(np.stack([frame[name] for frame in found]))
+        for name, values in _of_point([_samples(part) for part in parts], log_density is not None).items():
+            columns.setdefault(name, []).append(values)
     result = _put(later, columns, books, begin)
     return _flagged(result, drifting(ds, {**books, "entropy": entropy}))
 
@@ -130,6 +125,12 @@ def circulation(ds: xr.Dataset, variable: str = "x", pair: tuple[int, int] = (0,
     return xr.concat([start, swept], "step").assign_attrs(named)
 
 
+def precision_values(flow: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pseudo-values, (R), whose means are the precision of a current and its ratio to Sigma/2; flow, sigma (R, S)."""
+    estimates = _of_frame(flow[None], sigma, np.zeros_like(sigma), False)
+    return _pseudo_values(estimates["precision"][0]), _pseudo_values(estimates["continuous_efficiency"][0])
+
+
 def _since_first(ds: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
     """step, axes, replica[, sample]."""
     return (values - values.isel(step=0, drop=True)).transpose("step", *axes(ds), "replica", ...)
@@ -141,23 +142,38 @@ def _samples(values: xr.DataArray) -> np.ndarray:
     return np.asarray(values.transpose("step", "replica", "sample").values, float)
 
 
+def _of_point(parts: list[np.ndarray], theorem: bool) -> dict[str, np.ndarray]:
+    """Every estimate at the frames but the first: value, error, low and high end, (F - 1, 4, K) or (F - 1, 4).
+
+    parts (F, R, S): the currents, the log ratio, and minus the change of ln p_st.
+    """
+    *flows, sigma, ends = parts
+    found: dict[str, list[np.ndarray]] = {}
+    for k in range(1, len(sigma)):
+        estimates = _of_frame(np.stack([flow[k] for flow in flows]), sigma[k], ends[k], theorem)
+        told = _told(np.concatenate([np.atleast_2d(values) for values in estimates.values()]))
+        for name, values in estimates.items():
+            rows, told = np.split(told, [1 if values.ndim == 1 else len(values)], axis=1)
+            found.setdefault(name, []).append(rows[:, 0] if values.ndim == 1 else rows)
+    return {name: np.stack(values) for name, values in found.items()}
+
+
 def _of_frame(flows: np.ndarray, sigma: np.ndarray, ends: np.ndarray, theorem: bool) -> dict[str, np.ndarray]:
-    """Every estimate at one frame: value, error, low and high end, (4, K) of K currents or (4). flows (K, R, S)."""
+    """Every estimate at one frame, of all and without each replica: (K, 1 + R) of K currents or (1 + R)."""
     mean, square = flows.mean(axis=-1), (flows**2).mean(axis=-1)
     a, entropy = _left_out(mean), _left_out((sigma + ends).mean(axis=-1))
     variance = (_left_out(square) - a**2) * _unbiased(flows)
-    precision = a**2 / variance
     estimates = {"mean": a, "variance": variance, "entropy_production": entropy}
     estimates |= {"continuous_bound": continuous_bound(entropy), "discrete_bound": discrete_bound(entropy)}
+    estimates |= _with_bounds("", a**2 / variance, estimates)
     if len(flows) > 1:
         estimates |= _with_bounds("joint_", _joint(flows), estimates)
-    estimates |= _with_bounds("", precision, estimates)
     if theorem:
         weight = np.tanh(0.5 * (sigma + ends))
         t = _left_out((weight**2).mean(axis=-1))
         estimates["theorem"] = _left_out((flows * weight).mean(axis=-1)) / a
         estimates["attainable_precision"] = t / (1.0 - t)
-    return {name: _told(values) for name, values in estimates.items()}
+    return estimates
 
 
 def _with_bounds(prefix: str, precision: np.ndarray, of: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -195,14 +211,16 @@ def _joint(flows: np.ndarray) -> np.ndarray:
     return np.asarray(np.sum(solved * a.T, axis=-1))
 
 
-def _told(estimate: np.ndarray) -> np.ndarray:
-    """Value, standard error, low and high end from an estimate of all and without each replica: (..., 1 + R)."""
-    size = estimate.shape[-1] - 1
-    pseudo = xr.DataArray(
-        np.atleast_2d(size * estimate[..., :1] - (size - 1) * estimate[..., 1:]), dims=("k", "replica")
-    )
-    rows = [*replica_mean(pseudo), *mean_interval(pseudo)]
-    return np.stack([np.asarray(row).reshape(estimate.shape[:-1]) for row in rows])
+def _told(estimates: np.ndarray) -> np.ndarray:
+    """Value, standard error, low and high end, (4, K), of estimates of all and without each replica, (K, 1 + R)."""
+    pseudo = xr.DataArray(_pseudo_values(estimates), dims=("k", "replica"))
+    return np.stack([np.asarray(row) for row in (*replica_mean(pseudo), *mean_interval(pseudo))])
+
+
+def _pseudo_values(estimates: np.ndarray) -> np.ndarray:
+    """R pseudo-values, (..., R), of an estimate of all and without each replica."""
+    size = estimates.shape[-1] - 1
+    return size * estimates[..., :1] - (size - 1) * estimates[..., 1:]
 
 
 def _put(

@@ -9,9 +9,9 @@ U = <(J - <J>) x x'>, L. Isserlis, Biometrika 12, 134 (1918), gives for one move
     Var(J)  += 2 tr(K U) + 2 tr(B C B C)                                K = P'B P,  P = (1; M)
     U       -> M U M' + 2 Y B Y'                                        Y = (M S, S')
 
-from U = 0 and the covariance of any start; in a stationary state S' = S. `swept_form` is the area that a
-path sweeps, (x_i x'_j - x_j x'_i)/2. One move of the rotational trap has work of precision u/(1 + u) in the plane, u = h eps^2 s/T with s
-the variance of a component, where half the entropy production is u.
+from U = 0 and the covariance of any start; in a stationary state S' = S. `swept_form` is the area that a path sweeps,
+(x_i x'_j - x_j x'_i)/2. One move of the rotational trap in the plane has work of precision u/(1 + u), u = h eps^2 s/T
+with s the variance of a component, where half the entropy production is u.
 
 Minibatches: theta' = theta - r A (theta - z) + sqrt(2 r T) xi, z the mean of a minibatch with covariance C, produces
 
