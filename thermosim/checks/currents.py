@@ -1,16 +1,20 @@
 """Precision of the books of driven linear systems against theory, between two frames of a run in which theta rests.
 
-    precision     <J>^2/Var(J)                  J: work, heat, log ratio, or the heat from each of two baths
-    efficiency    precision over Sigma/2        a wrong Sigma shows here, a wrong current in both
+    precision     p = <J>^2/Var(J)              J: work, heat, log ratio, or the heat from each of two baths
+    efficiency    e = p over Sigma/2            a wrong Sigma shows here, a wrong current in both
 
-Mean and variance are exact at the time step of the run, from the covariance of x at the first of the two frames
-(`thermosim.exact.currents`), so the state need not be stationary. The measured ones are means of jackknife
-pseudo-values, whose skewness is known to the comparison.
+Mean m and variance v are exact at the time step of the run, from the covariance of x at the first of the two frames
+(`thermosim.exact.currents`), so the state need not be stationary. An estimate of p is not normal where m is not far
+from 0. The terms of its expansion about the exact m, v and Sigma have means over replicas that are p and e, unbiased:
+
+    p [2 J/m - (J - m)^2/v],     e [2 J/m - (J - m)^2/v - sigma/Sigma + 1]
+
+The z of these means is judged. What is shown is the estimate itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -23,10 +27,10 @@ from thermosim.checks.means import is_nearly_normal, mean_comparison
 from thermosim.exact.currents import book_forms, current_moments
 from thermosim.exact.linear_langevin import transition
 
-__all__ = ["exact_precision", "precision_rows"]
+__all__ = ["NO_CURRENT", "ExactCurrent", "exact_currents", "is_central", "precision_rows"]
 
+NO_CURRENT = 1e-3  # precision of books whose mean is none, or too small to be told
 _MOVES = 256  # of x, at most, between the two frames
-_NO_CURRENT = 1e-9  # precision of books whose mean is none
 _WORDS = {
     "work": "work",
     "heat": "heat",
@@ -36,69 +40,98 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class ExactCurrent:
+    """Mean and variance of a current between two frames, and the mean log ratio there."""
+
+    mean: float
+    variance: float
+    entropy: float
+
+    @property
+    def precision(self) -> float:
+        """<J>^2/Var(J); 0 of books that are 0."""
+        return self.mean**2 / self.variance if self.variance > 0.0 else 0.0
+
+    @property
+    def efficiency(self) -> float:
+        """Precision over Sigma/2."""
+        return 2.0 * self.precision / self.entropy
+
+
 def precision_rows(ds: xr.Dataset, exact: list[Exact], first: int) -> list[Comparison]:
     """Two comparisons over all currents with a mean, from step `first` to the last frame at most 256 moves later."""
     steps, tau = ds["step"].values, exact[0].protocol.tau
     window = steps[(steps > first) & ((steps - first) * tau <= _MOVES)]
-    if "log_ratio_x" not in ds or not len(window) or not all(_is_central(cell, first) for cell in exact):
+    if "log_ratio_x" not in ds or not len(window) or not all(is_central(cell, first) for cell in exact):
         return []
     last = int(window[-1])
-    known = [exact_precision(cell, first, last) for cell in exact]
+    known = [exact_currents(cell, first, last) for cell in exact]
     rise = ds.sel(step=last, drop=True) - ds.sel(step=first, drop=True)
-    names = [name for name in _WORDS if all(name in point and point[name][0] > _NO_CURRENT for point in known)]
-    names = [name for name in names if name in ds or (name.startswith("heat_") and "heat" in ds)]
+    flows = [_flows(rise.isel(cell.index), cell) for cell in exact]
+    names = [name for name in _WORDS if all(name in flow for flow in flows)]
+    names = [name for name in names if all(name in point and point[name].precision > NO_CURRENT for point in known)]
     if not names:
         return []
-    values = np.stack([_measured(rise.isel(cell.index), cell, names) for cell in exact])  # (points, 2, K, R)
-    dims, shape = [*axes(ds), "kind", "current", "replica"], [ds.sizes[name] for name in axes(ds)]
-    whole = xr.DataArray(values.reshape(*shape, *values.shape[1:]), dims=dims)
-    wanted = np.array([[[point[name][kind] for name in names] for kind in range(2)] for point in known])
-    wanted = wanted.reshape(*shape, 2, len(names))
     between = f"of {', '.join(_WORDS[name] for name in names)}, steps {first} to {last}"
     reference = "moments of quadratic currents of the Gaussian chain, at the run's time step"
-    rows = [
-        mean_comparison(ds, f"{what} {between}", whole.isel(kind=kind), wanted[..., kind, :], reference, "current")
-        for kind, what in enumerate(("precision <J>^2/Var(J)", "precision over half the entropy production"))
-    ]
+    dims, shape = [*axes(ds), "current", "replica"], [ds.sizes[name] for name in axes(ds)]
+    rows = []
+    for kind, what in enumerate(("precision <J>^2/Var(J)", "precision over half the entropy production")):
+        wanted = np.array([[(p[name].precision, p[name].efficiency)[kind] for name in names] for p in known])
+        terms = np.array([[_terms(f[n], f["log_ratio_x"], p[n])[kind] for n in names] for f, p in zip(flows, known)])
+        values = xr.DataArray(terms.reshape(*shape, *terms.shape[1:]), dims=dims)
+        quantity = f"{what} {between}"
+        row = mean_comparison(ds, quantity, values, wanted.reshape(*shape, -1), reference, "current")
+        shown = [[precision_values(f[n], f["log_ratio_x"])[kind].mean() for n in names] for f in flows]
+        rows.append(replace(row, measured=np.reshape(shown, row.exact.shape), score=row.z))
     return [row for row in rows if is_nearly_normal(row)]
 
 
-def exact_precision(cell: Exact, first: int, last: int) -> Mapping[str, tuple[float, float]]:
-    """Of every current the precision, and its ratio to Sigma/2 with the mean log ratio as Sigma, between two steps."""
+def exact_currents(cell: Exact, first: int, last: int) -> dict[str, ExactCurrent]:
+    """Of every current between two steps; x about the center."""
     h, temperature, mobility = cell.protocol.bath(0)
     force, dynamics = cell.protocol.force(0), cell.protocol.dynamics
     forms = book_forms(force, dynamics, h, temperature, mobility)
     del forms["heat_of_component"]
-    if len(set(baths(cell))) == 2:
-        cold, hot = sorted(set(baths(cell)))
-        for name, own, other in (("heat_from_hot", hot, cold), ("heat_from_cold", cold, hot)):
-            forms[name] = (forms["heat"] / other + forms["log_ratio_x"]) / (1.0 / other - 1.0 / own)
+    forms |= _from_baths(cell, forms)
     start = cell.ledger.covariance[cell.rows(first)]
     move, moves = transition(force, dynamics, h, temperature, mobility), (last - first) * cell.protocol.tau
     found = {name: [float(v) for v in current_moments(move, start, form, moves)] for name, form in forms.items()}
-    entropy = found["log_ratio_x"][0]
-    precision = {name: mean**2 / variance for name, (mean, variance) in found.items() if variance > 0.0}
-    return {name: (value, 2.0 * value / entropy if entropy else np.nan) for name, value in precision.items()}
+    return {name: ExactCurrent(*moments, found["log_ratio_x"][0]) for name, moments in found.items()}
 
 
-def _measured(rise: xr.Dataset, cell: Exact, names: list[str]) -> np.ndarray:
-    """Pseudo-values (2, K, R) of one point; rise: what the books grew by."""
-    books = {name: _samples(rise[name]) for name in ("work", "heat", "log_ratio_x") if name in rise}
-    if len(set(baths(cell))) == 2 and "heat" in books:
-        cold, hot = sorted(set(baths(cell)))
-        for name, own, other in (("heat_from_hot", hot, cold), ("heat_from_cold", cold, hot)):
-            books[name] = (books["heat"] / other + books["log_ratio_x"]) / (1.0 / other - 1.0 / own)
-    return np.stack([precision_values(books[name], books["log_ratio_x"]) for name in names], axis=1)
-
-
-def _samples(values: xr.DataArray) -> np.ndarray:
-    """(R, S)."""
-    values = values if "sample" in values.dims else values.expand_dims(sample=1)
-    return np.asarray(values.transpose("replica", "sample").values, float)
-
-
-def _is_central(cell: Exact, first: int) -> bool:
+def is_central(cell: Exact, first: int) -> bool:
     """Whether the law of x is about the center, and nothing is scheduled."""
     here = cell.ledger.mean[cell.rows(first)]
     scheduled = np.ndim(cell.protocol.time_step) or np.ndim(cell.protocol.temperature) > 1
     return not scheduled and bool(np.all(here == cell.protocol.center[0]))
+
+
+def _from_baths(cell: Exact, books: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Heat from the hot and the cold bath, of two: -Q_1/T_1 - Q_2/T_2 is the log ratio but for a function of state."""
+    if len(set(baths(cell))) != 2 or "heat" not in books:
+        return {}
+    cold, hot = sorted(set(baths(cell)))
+    pairs = {"heat_from_hot": (hot, cold), "heat_from_cold": (cold, hot)}
+    return {
+        name: (books["heat"] / other + books["log_ratio_x"]) / (1.0 / other - 1.0 / own)
+        for name, (own, other) in pairs.items()
+    }
+
+
+def _flows(rise: xr.Dataset, cell: Exact) -> dict[str, np.ndarray]:
+    """What the books of one point grew by, (R, S) each."""
+    books = {}
+    for name in ("work", "heat", "log_ratio_x"):
+        if name in rise:
+            values = rise[name] if "sample" in rise[name].dims else rise[name].expand_dims(sample=1)
+            books[name] = np.asarray(values.transpose("replica", "sample").values, float)
+    return books | _from_baths(cell, books)
+
+
+def _terms(flow: np.ndarray, sigma: np.ndarray, exact: ExactCurrent) -> tuple[np.ndarray, np.ndarray]:
+    """Of the expansions of precision and efficiency, (R) each."""
+    of_current = 2.0 * flow / exact.mean - (flow - exact.mean) ** 2 / exact.variance
+    of_both = of_current - sigma / exact.entropy + 1.0
+    return exact.precision * of_current.mean(axis=-1), exact.efficiency * of_both.mean(axis=-1)
