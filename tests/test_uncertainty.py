@@ -221,8 +221,17 @@ def test_heat_between_two_baths() -> None:
     np.testing.assert_allclose(found.joint_precision, both.joint_precision, rtol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [ROTATION, changed(BEADS, x__time_step=0.1)], ids=["rotation", "beads"])
-@pytest.mark.parametrize("mistake", ["none", "Sigma twice", "shifted step"])
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        (ROTATION, "none"),
+        (ROTATION, "Sigma twice"),
+        (ROTATION, "shifted step"),
+        (changed(BEADS, x__time_step=0.1), "none"),
+        (changed(BEADS, x__time_step=0.1), "Sigma twice"),
+    ],
+    ids=["rotation", "Sigma twice", "shifted step", "beads", "beads, Sigma twice"],
+)
 def test_check_compares_precision(settings: dict[str, Any], mistake: str) -> None:
     ds = driven_ensembles.simulate(settings, seed=9)
     if mistake == "Sigma twice":

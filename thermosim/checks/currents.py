@@ -97,8 +97,9 @@ def exact_currents(cell: Exact, first: int, last: int) -> dict[str, ExactCurrent
     forms |= _from_baths(cell, forms)
     start = cell.ledger.covariance[cell.rows(first)]
     move, moves = transition(force, dynamics, h, temperature, mobility), (last - first) * cell.protocol.tau
-    found = {name: [float(v) for v in current_moments(move, start, form, moves)] for name, form in forms.items()}
-    return {name: ExactCurrent(*moments, found["log_ratio_x"][0]) for name, moments in found.items()}
+    found = {name: current_moments(move, start, form, moves) for name, form in forms.items()}
+    entropy = float(found["log_ratio_x"][0])
+    return {name: ExactCurrent(float(mean), float(variance), entropy) for name, (mean, variance) in found.items()}
 
 
 def is_central(cell: Exact, first: int) -> bool:
