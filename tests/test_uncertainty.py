@@ -17,6 +17,7 @@ from tests.driven_ensembles import changed, trap
 from thermosim import analysis
 from thermosim.checks import driven
 from thermosim.exact import currents, linear_langevin
+from thermosim.exact import driven as exact_driven
 from thermosim.exact import uncertainty_bounds as bounds
 from thermosim.exact.linear_langevin import LinearForce
 
@@ -156,6 +157,24 @@ def test_quadratic_currents_of_a_gaussian_chain_keep_the_continuous_bound(h: flo
     for name in ("work", "heat", "log_ratio_x"):
         mean, variance = currents.current_moments(move, state.covariance, forms[name], steps)
         assert mean**2 / variance <= np.sum(squares / (1.0 + squares)) * (1.0 + 1e-9)
+
+
+def test_counting_steps_exceeds_the_continuous_bound() -> None:
+    """The sign of one step's work, in closed form, against many steps; the entropy against the linear chain."""
+    rng, h, k, e, n, size = np.random.default_rng(4), 0.8, 1.1, 0.8, 6, 400_000
+    precision, half = currents.rotational_trap_sign(k, e, n, h)
+    assert half == pytest.approx(0.5 * h * float(exact_driven.rotational_trap_rate(k, e, n, h)))
+    spread = np.sqrt(2.0 * h / (1.0 - (1.0 - h * k) ** 2 - (h * e) ** 2))
+    x, noise = spread * rng.standard_normal((size, n // 2, 2)), rng.standard_normal((size, n // 2, 2))
+    turned = x[..., ::-1] * np.array([-1.0, 1.0])
+    work = e * np.sum(turned * (x + h * (-k * x + e * turned) + np.sqrt(2.0 * h) * noise), axis=(1, 2))
+    chance = np.mean(work > 0.0)
+    measured, error = chance, np.sqrt(chance * (1.0 - chance) / size)
+    exact = 0.5 + 0.5 * np.sqrt(precision / (1.0 + precision))
+    assert_within(measured, error, exact, catches="a wrong tilt of the coin", mistake=0.02)
+    strong = currents.rotational_trap_sign(1.0, 0.7, 6, 1.0)
+    assert strong[0] > 1.4 * strong[1]
+    assert strong[0] < bounds.discrete_bound(2.0 * strong[1])
 
 
 @pytest.fixture(scope="module")

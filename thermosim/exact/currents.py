@@ -13,6 +13,11 @@ from U = 0 and the covariance of any start; in a stationary state S' = S. `swept
 (x_i x'_j - x_j x'_i)/2. One move of the rotational trap in the plane has work of precision u/(1 + u), u = h eps^2 s/T
 with s the variance of a component, where half the entropy production is u.
 
+Counting. In one step of the stationary rotational trap the work of each plane is a multiple of X - Y, exponential
+variables of rates 1 - l and 1 + l, l = h eps/sqrt(1 - (1 - h k)^2). So that of n/2 planes is positive when, of throws
+of a coin with chance (1 + l)/2, n/2 heads come before n/2 tails: a chance P, and the sign has the precision
+m^2/(1 - m^2), m = 2 P - 1, beyond half the entropy production, n l^2/(1 - l^2), where n > 2 and l is large.
+
 Minibatches: theta' = theta - r A (theta - z) + sqrt(2 r T) xi, z the mean of a minibatch with covariance C, produces
 
     <sigma> = tr[(2 - r A) r A^2 C]/(2 T)
@@ -24,10 +29,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from thermosim.exact.linear_langevin import LinearForce, Transition, temperatures
 
-__all__ = ["book_forms", "current_moments", "minibatch_entropy_production", "swept_form"]
+__all__ = ["book_forms", "current_moments", "minibatch_entropy_production", "rotational_trap_sign", "swept_form"]
 
 
 def book_forms(
@@ -86,6 +92,14 @@ def current_moments(
         covariance = new
         means[asked == count], variances[asked == count] = mean, variance
     return means.reshape(np.shape(moves)), variances.reshape(np.shape(moves))
+
+
+def rotational_trap_sign(stiffness: float, rotation: float, dimension: int, time_step: float) -> tuple[float, float]:
+    """Precision of the sign of the work in one step of ula, and half the entropy production, in the stationary state."""
+    tilt = time_step * rotation / np.sqrt(1.0 - (1.0 - time_step * stiffness) ** 2)
+    planes = dimension // 2
+    m = 2.0 * float(stats.nbinom.cdf(planes - 1, planes, 0.5 * (1.0 + tilt))) - 1.0
+    return m**2 / (1.0 - m**2), dimension * tilt**2 / (1.0 - tilt**2)
 
 
 def minibatch_entropy_production(

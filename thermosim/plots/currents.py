@@ -11,9 +11,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from thermosim.analysis.settings import each_point
 from thermosim.analysis.uncertainty import forward_steps, uncertainty
 from thermosim.checks.currents import NO_CURRENT, ExactCurrent, exact_currents, is_central
 from thermosim.checks.driven_theory import Exact
+from thermosim.exact.currents import rotational_trap_sign
+from thermosim.exact.linear_langevin import stationary_state
 from thermosim.exact.uncertainty_bounds import continuous_bound, discrete_bound
 from thermosim.plots import style
 from thermosim.plots.legends import legend
@@ -50,6 +53,8 @@ def precision_along_axis(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> Non
     found = uncertainty(last)
     counted = uncertainty(last, {"count": forward_steps(last, "work" if name == "work" else "log_ratio_x")})
     axis = swept_axes(ds)[0]
+    if exact_of_count := _exact_of_count(ds, exact, begin, end):
+        style.theory(panel, axis.places, exact_of_count, color=OTHER.color)
     words, look = _MAIN[name]
     style.theory(panel, axis.places, [point[name].efficiency for point in known], color=look.color)
     style.theory(
@@ -76,6 +81,23 @@ def precision_along_axis(panel: Axes, ds: xr.Dataset, exact: list[Exact]) -> Non
     panel.set_title(f"steps {begin} to {end}", loc="right")
     axis.along(panel)
     legend(panel)
+
+
+def _exact_of_count(ds: xr.Dataset, exact: list[Exact], begin: int, end: int) -> list[float]:
+    """Of single moves of the stationary rotational trap; nothing of others."""
+    ratios = []
+    for (_, resolved), cell in zip(each_point(ds), exact, strict=True):
+        h, temperature, mobility = cell.protocol.bath(0)
+        one_move = end - begin == 1 and cell.protocol.tau == 1 and bool(np.all(mobility == 1.0))
+        if resolved.model.name != "rotational-trap" or not one_move:
+            return []
+        state = stationary_state(cell.protocol.force(0), cell.protocol.dynamics, h, temperature).covariance
+        if not np.allclose(cell.ledger.covariance[cell.rows(begin)], state, rtol=1e-6, atol=1e-9):
+            return []
+        of_model = resolved.model.constants
+        precision, half = rotational_trap_sign(of_model["stiffness"], of_model["rotation"], of_model["dimension"], h)
+        ratios.append(precision / half)
+    return ratios
 
 
 def _main(known: Sequence[Mapping[str, ExactCurrent]]) -> str:
