@@ -52,6 +52,7 @@ from thermosim.analysis.rotation import rotation
 from thermosim.analysis.sphere_entropy import sphere_entropy
 from thermosim.analysis.theta_entropy import pathwise_clausius, theta_fluctuation_theorem
 from thermosim.analysis.training import curvature, training
+from thermosim.analysis.uncertainty import circulation, forward_steps, uncertainty
 from thermosim.analysis.update_energy import update_energy
 from thermosim.analysis.work import (
     crooks,
@@ -71,6 +72,7 @@ __all__ = [
     "averaged_work_and_heat",
     "canonical_law",
     "cap_entropy",
+    "circulation",
     "clausius",
     "crooks",
     "curvature",
@@ -84,6 +86,7 @@ __all__ = [
     "entropy_production",
     "feedback_efficacy",
     "fluctuation_theorems",
+    "forward_steps",
     "free_energy",
     "free_energy_maps",
     "gram_cosine",
@@ -133,6 +136,7 @@ __all__ = [
     "training",
     "unbiased_cka",
     "unbiased_hsic",
+    "uncertainty",
     "update_energy",
     "work_and_heat",
     "work_of_fresh_samples",

@@ -17,6 +17,7 @@ from thermosim.analysis import work
 from thermosim.analysis.comparison import ROUNDING, Comparison
 from thermosim.analysis.estimates import MINIMUM_SAMPLE_SIZE
 from thermosim.analysis.settings import axes, each_point
+from thermosim.checks.currents import precision_rows
 from thermosim.checks.driven_theory import (
     ENDS,
     Exact,
@@ -314,6 +315,7 @@ def _steady_state(ds: xr.Dataset, exact: list[Exact]) -> list[Comparison]:
     quantity = f"entropy production rate, steps {first} to {last}"
     flow = increments["log_ratio_x"] / time
     comparisons = _nearly_normal(mean_comparison(ds, quantity, flow, rates, reference, units="nat/time"))
+    comparisons += precision_rows(ds, exact, first)
     if "heat" not in ds or exact[0].protocol.center.shape[1] != 2 or any(len(set(baths(c))) < 2 for c in exact):
         return comparisons
     quantity = f"heat from the hot and the cold bath per unit time, steps {first} to {last}"

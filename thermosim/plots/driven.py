@@ -19,6 +19,7 @@ from thermosim.checks import driven
 from thermosim.checks.driven import Exact
 from thermosim.moves import THETA_MOVES
 from thermosim.plots import any_move, style
+from thermosim.plots.currents import has_precision, precision_along_axis
 from thermosim.plots.energies import (
     FREE,
     distribution,
@@ -58,6 +59,8 @@ def figure(ds: xr.Dataset) -> Figure:
         draws.append(partial(_work_in_time, ds=ds, exact=exact))
     elif _is_line(ds) and all(np.ndim(cell.protocol.time_step) == 0 for cell in exact):
         draws.append(partial(_rate_along_axis, ds=ds, exact=exact))
+        if has_precision(ds, exact):  # in the place of the distribution of the log ratio
+            draws[1] = partial(precision_along_axis, ds=ds, exact=exact)
     else:
         draws.append(partial(_entropy_in_time, ds=ds, exact=exact))
     worst = float(work.first_law_residual(ds).max())
