@@ -8,6 +8,9 @@
 The last two are of single samples, which are independent given theta: their mean has a Student law where it is not too
 skewed, and is not told otherwise. Samples are drawn in JAX, moments and chains are plain numpy.
 
+On the ring of eight, 16 replicas and 100 seeds, p fell below 5 % in 2 and 3 of the moments, and 4 of 90 of the chains
+(10 were too skewed), below 1 % in 0, 0 and 2, with root mean squares z of 0.91, 0.98 and 0.96.
+
 Sources: those of `annealed_sampling` and of the models.
 """
 

@@ -207,7 +207,7 @@ LEARNING = Paper(
             of_steps.forces,
             ("white",),
             why="The figure holds the largest |grad U_B| against <eta^2>, of another unit; as mean squares the noise "
-            "is the larger.",
+            "of few rows is the larger.",
         ),
     ),
     seconds=60.0,
