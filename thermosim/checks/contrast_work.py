@@ -13,7 +13,7 @@ from thermosim.analysis.machine import Machine
 from thermosim.checks.means import LEAST_REPLICAS
 from thermosim.checks.moments import exact_table, residual_mean
 from thermosim.data.sources import theta_of
-from thermosim.exact.least_dissipation import mean_work
+from thermosim.exact.least_dissipation import MOVES, mean_work, of_moves
 from thermosim.models import gaussian
 from thermosim.schedules import is_schedule, schedule_values
 
@@ -40,9 +40,10 @@ def _is_linear(machine: Machine) -> bool:
     theta, x, data = machine.settings.theta, machine.settings.x, machine.settings.data
     if machine.model is not gaussian.MODEL or x is None or data is None or theta.gradient != "contrast":
         return False
-    plain = theta.dynamics == "sgd" and theta.learn == ["mean"] and not theta.has_several_rates
-    plain = plain and theta.weight_decay == 0.0 and not theta.spread and not machine.settings.run.first_step
-    moves = x.dynamics in ("ula", "exact-ou", "exact") and x.temperature == 1.0 and not is_schedule(x.time_step)
+    plain = machine.theta_move.descent and theta.learn == ["mean"] and not theta.has_several_rates
+    plain = plain and theta.weight_decay == theta.momentum == 0.0 and not theta.temperature and not theta.spread
+    plain = plain and not machine.settings.run.first_step
+    moves = x.dynamics in MOVES and x.temperature == 1.0 and not is_schedule(x.time_step)
     moves = moves and not x.restart and not isinstance(x.mobility, list) and x.starts_in_equilibrium
     started = theta.initial is None or isinstance(theta.initial, dict)
     return plain and moves and started and data.sets == 1 and machine.settings.run.direction == "forward"
@@ -58,9 +59,7 @@ def _work(machine: Machine) -> np.ndarray:
     rates = np.broadcast_to(schedule_values(theta.learning_rate, steps, 1, steps), (steps,))
     works = []
     for curvature, distance, minibatch in zip(curvatures, distances, spread, strict=True):
-        move = 0.0 if x.time_step is None else float(x.time_step) * float(x.mobility) * curvature
-        one = {"ula": 1.0 - move, "exact-ou": np.exp(-move), "exact": 0.0}[x.dynamics]
-        variance = 1.0 / (curvature * (1.0 - move / 2.0)) if x.dynamics == "ula" else None
-        contraction = float(one ** int(x.tau))
+        time_step = 0.0 if x.time_step is None else float(x.time_step) * float(x.mobility)
+        contraction, variance = of_moves(x.dynamics, time_step, int(x.tau), curvature)
         works.append(mean_work(rates, distance, contraction, curvature, x.samples, variance, minibatch))
     return np.sum(works, axis=0)

@@ -23,7 +23,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["least_work", "mean_work"]
+__all__ = ["MOVES", "least_work", "mean_work", "of_moves"]
+
+MOVES = ("ula", "exact-ou", "exact")  # of x that are linear
+
+
+def of_moves(dynamics: str, time_step: float, tau: int, curvature: float) -> tuple[float, float]:
+    """The contraction c of tau moves of x, and the variance of x at rest under them."""
+    move = time_step * curvature
+    left = {"ula": 1.0 - move, "exact-ou": float(np.exp(-move)), "exact": 0.0}[dynamics]
+    return left**tau, 1.0 / (curvature * (1.0 - move / 2.0 if dynamics == "ula" else 1.0))
 
 
 def least_work(distance: ArrayLike, steps: int, contraction: float, curvature: ArrayLike = 1.0) -> np.ndarray:

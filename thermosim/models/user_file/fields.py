@@ -130,7 +130,7 @@ def _expected(name: str, value: Any) -> str:
     """What a field must be instead of this value; empty where it is all right."""
     if name in ("name", "summary", "source"):
         return "" if isinstance(value, str) and (value.strip() or name != "name") else "text"
-    if name in ("scale_invariant", "normalised", "discrete"):
+    if name in ("scale_invariant", "normalised", "discrete", "potential"):
         return "" if isinstance(value, bool) else "True or False"
     if name == "formula":
         return "" if value == "" else "nothing: formulas stand in a case, [model.formula]"
