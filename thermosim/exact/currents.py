@@ -95,7 +95,7 @@ def current_moments(
 
 
 def rotational_trap_sign(stiffness: float, rotation: float, dimension: int, time_step: float) -> tuple[float, float]:
-    """Precision of the sign of the work in one step of ula, and half the entropy production, in a steady state."""
+    """Of one stationary step of ula: the precision of the sign of the work, and half the entropy production."""
     tilt = time_step * rotation / np.sqrt(1.0 - (1.0 - time_step * stiffness) ** 2)
     planes = dimension // 2
     m = 2.0 * float(stats.nbinom.cdf(planes - 1, planes, 0.5 * (1.0 + tilt))) - 1.0

@@ -1,7 +1,7 @@
 """What entropy production Sigma allows of the precision <J>^2/Var(J) of a current J, and under which conditions.
 
-    continuous   Sigma/2                       overdamped steady states in continuous time, any duration; at any time
-                                               step the quadratic currents of a stationary Gaussian chain (below)
+    continuous   Sigma/2                       overdamped steady states in continuous time, any duration; at
+                                               any time step quadratic currents of Gaussian chains (below)
     discrete     sinh^2(g(Sigma/2))            any stationary Markov chain, any number n of steps, any odd current;
                                                g is the inverse of x tanh x
     exponential  (e^Sigma - 1)/2               the same, weaker
