@@ -75,7 +75,7 @@ def _list() -> None:
     console = make_console()
     for paper in PAPERS:
         console.print(f"[bold]{paper.arxiv}  {paper.name}[/bold]  {escape(paper.title)}")
-        times = f"about {duration(paper.seconds)} on two cores, --full about {duration(paper.full_seconds)}"
+        times = f"about {duration(paper.seconds)} on two cores, --full by estimate {duration(paper.full_seconds)}"
         console.print(f"    [dim]{escape(paper.authors)}; {times}[/dim]")
         for number, claim in enumerate(paper.claims, 1):
             console.print(f"    {number:2}. {escape(claim.says)} [dim]({escape(claim.where)})[/dim]")

@@ -123,7 +123,7 @@ class Paper:
     runs: Mapping[str, Run]
     claims: tuple[Claim, ...]
     seconds: float  # of `thermosim reproduce` on two cores, from the second time on
-    full_seconds: float
+    full_seconds: float  # estimated from the number of steps
     note: str = ""  # what of the paper is not tried, and why
 
 

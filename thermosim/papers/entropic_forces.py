@@ -168,7 +168,7 @@ _SYMMETRIES = (
     ),
 )
 _DIGITS = Claim(
-    "They do on real data, too (the paper: MNIST; here: digits of 4 x 4 pixels)",
+    "Layers come to balance on real data, too (the paper: MNIST; here: digits of 4 x 4 pixels)",
     'slide "Example", a ReLU network',
     symmetries.balance_on_digits,
     ("digits",),

@@ -173,6 +173,6 @@ IDEAL_GAS = Paper(
         Claim("The state minimises Gibbs' (sphere: Helmholtz') energy", "Sec. 3", _minima, ("elr", "lr", "sphere")),
         *CLAIMS,
     ),
-    seconds=20.0,
+    seconds=60.0,
     full_seconds=600.0,
 )
