@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,15 @@ def _work(ensembles):
     return [
         Number("mean work", float(work.mean()), error, 0.0, work.size - 1, sense=">", published=Published(0.5, 0.1, ""))
     ]
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_the_page_has_every_claim(paper):
+    """In its words, and the reason of what does not hold; whether it does is held by the tests of each paper."""
+    page = (Path(__file__).parents[1] / "docs/papers.md").read_text("utf-8").replace("\\", "")
+    for claim in paper.claims:
+        assert f"| {claim.says} | " in page, claim.says
+        assert not claim.why or claim.why in page, claim.why
 
 
 OWN = Paper(

@@ -96,7 +96,7 @@ LEARNING = Paper(
             "Eq. 37",
             of_samples.many_moves,
             ("tau",),
-            why="Not tau has to be large, but tau times time step times curvature: samples that lag cost more work.",
+            why="not tau has to be large, but tau times time step times curvature: samples that lag cost more work",
             corrected=of_samples.moves_in_theory,
         ),
         Claim(
@@ -110,8 +110,8 @@ LEARNING = Paper(
             "Eqs. 26, 39-41",
             of_samples.euler,
             ("euler",),
-            why="A finite time step leaves another law invariant, at its first order: -q is not the log ratio of the "
-            "transition densities, with which the theorem is exact.",
+            why="a finite time step leaves another law invariant, at its first order: -q is not the log ratio of the "
+            "transition densities, with which the theorem is exact",
             corrected=of_samples.path_ratio,
         ),
         Claim("dI = Sigma_X - Sigma_X|Theta", "Eq. 44", of_samples.information, ("spins",)),
@@ -120,8 +120,8 @@ LEARNING = Paper(
             "Sec. 6.4",
             of_samples.jumps_gone,
             ("fresh",),
-            why="It is the work of the jumps of theta, the sum of the D(p_i-1 || p_i), however well x relaxes between "
-            "them; smaller steps of theta make it smaller.",
+            why="it is the work of the jumps of theta, the sum of the D(p_i-1 || p_i), however well x relaxes between "
+            "them; smaller steps of theta make it smaller",
             corrected=of_samples.jumps,
         ),
         Claim(
@@ -129,7 +129,7 @@ LEARNING = Paper(
             "Eq. 7",
             of_parameters.loss,
             ("spins",),
-            why="It exceeds that by the entropy of the data, infinite for points of a continuum.",
+            why="it exceeds that by the entropy of the data, infinite for points of a continuum",
             corrected=of_parameters.loss_less_entropy,
         ),
         Claim(
@@ -137,8 +137,8 @@ LEARNING = Paper(
             "Eq. 20",
             of_parameters.boltzmann,
             ("still",),
-            why="The delta function of Eq. 20 is 1/alpha at steps of length alpha: k_B T = alpha mu <eta^2>/2 = r "
-            "<eta^2>/2, for any unit of time.",
+            why="the delta function of Eq. 20 is 1/alpha at steps of length alpha: k_B T = alpha mu <eta^2>/2 = r "
+            "<eta^2>/2, for any unit of time",
             corrected=of_parameters.of_noise,
         ),
         Claim(
@@ -146,7 +146,7 @@ LEARNING = Paper(
             "Eq. 22",
             of_parameters.canonical,
             ("still",),
-            why="T = 1 is the unit of energy r <eta^2>/2 of Eq. 20, another for every parameter, and not that of U_B.",
+            why="T = 1 is the unit of energy r <eta^2>/2 of Eq. 20, another for every parameter, and not that of U_B",
             corrected=of_parameters.of_noise,
         ),
         Claim(
@@ -154,7 +154,7 @@ LEARNING = Paper(
             "Eq. 14",
             of_parameters.stored,
             ("still", "sets"),
-            why="That of continuous parameters depends on their unit, and is negative here; no information is.",
+            why="that of continuous parameters depends on their unit, and is negative here; no information is",
             corrected=of_parameters.told,
         ),
         Claim(
@@ -169,7 +169,7 @@ LEARNING = Paper(
             of_parameters.low_variance,
             ("ideal",),
             why="L-info is quadratic in how far a computer is from the mean, and spreads as a chi^2 with a degree of "
-            "freedom for every parameter that matters: 4 here.",
+            "freedom for every parameter that matters: 4 here",
             corrected=of_parameters.spread_in_theory,
         ),
         Claim(
@@ -178,7 +178,7 @@ LEARNING = Paper(
             of_parameters.clausius,
             ("ideal",),
             why="X and Theta are no closed system: heat goes on to the noise of the sampler at every step, -Q_X = "
-            "Sigma_X|Theta - dS_X|Theta, while the entropy that minibatches make ends with theta stationary.",
+            "Sigma_X|Theta - dS_X|Theta, while the entropy that minibatches make ends with theta stationary",
             corrected=of_parameters.dissipated,
         ),
         Claim(
@@ -187,7 +187,7 @@ LEARNING = Paper(
             of_parameters.ideal,
             ("ideal",),
             why="-Q_X exceeds dI by Sigma_X|Theta - dS_X, which fresh samples leave as it is; dI is bound by how far "
-            "models of different computers differ.",
+            "models of different computers differ",
             corrected=of_parameters.ideal_in_theory,
         ),
         Claim("SGD back through the same minibatches does not return", "App. A", of_steps.no_return, ("back",)),
@@ -199,15 +199,15 @@ LEARNING = Paper(
             "Fig. 5.1c",
             of_steps.constant,
             ("course",),
-            why="It is the spread of gradients, and changes as the loss does.",
+            why="it is the spread of gradients, and changes as the loss does",
         ),
         Claim(
             "The force of all data is large beside that of the noise",
             "Sec. 5.1.3, Fig. 5.1c",
             of_steps.forces,
             ("white",),
-            why="The figure holds the largest |grad U_B| against <eta^2>, of another unit; as mean squares the noise "
-            "of few rows is the larger.",
+            why="the figure holds the largest |grad U_B| against <eta^2>, of another unit; as mean squares the noise "
+            "of few rows is the larger",
         ),
     ),
     seconds=60.0,
