@@ -20,7 +20,7 @@ def setup(app: Any) -> dict[str, Any]:
 def mathml(formula: str, display: str = "inline") -> str:
     """A formula, with the space of an operator around functions by name."""
     spaced = r'<mo lspace="0.17em" rspace="0.17em">\1</mo>'
-    return re.sub(r"<mi>(coth|det|ln)</mi>", spaced, convert(formula, display=display))
+    return re.sub(r"<mi>(coth|cosh|det|exp|ln|sinh|tanh)</mi>", spaced, convert(formula, display=display))
 
 
 def _inline(writer: Any, node: nodes.math) -> None:
