@@ -12,6 +12,7 @@ from thermosim.cli.commands import _command, _explain
 from thermosim.papers import PAPERS, Claim, Number, Outcome, Paper, Published, Run, find_paper, reproduce
 from thermosim.papers.claims import FALSE_ALARM_RATE, judged
 from thermosim.papers.lines import known_to
+from thermosim.run.execution import Interrupted
 from thermosim.storage import StorageError
 
 CASE = "driven/dragged_trap"
@@ -169,6 +170,25 @@ def test_a_paper_of_ones_own_kept_used_again_and_not_mixed_up(tmp_path):
     other = replace(OWN, runs={"trap": Run(CASE, {**OWN.runs["trap"].changes, "ensemble.seed": 9})})
     with pytest.raises(StorageError, match="another case"):
         reproduce(other, folder=tmp_path / "kept")
+    two = replace(OWN, runs={"first": OWN.runs["trap"], "trap": other.runs["trap"]})
+    with pytest.raises(StorageError, match="another case"):  # before the first is run
+        reproduce(two, folder=tmp_path / "kept")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["trap.h5"]
+
+
+def test_an_interrupted_reproduction_goes_on(tmp_path):
+    """Ctrl-C seals what there is; the same call goes on from there and comes to the same numbers."""
+
+    def stop(state):
+        if state.made:
+            raise KeyboardInterrupt
+
+    long = {**OWN.runs["trap"].changes, "run.steps": 20_000, "record.every": 100}
+    paper = replace(OWN, runs={"trap": Run(CASE, long)})
+    with pytest.raises(Interrupted):
+        reproduce(paper, folder=tmp_path, report=stop)
+    there = reproduce(paper, folder=tmp_path).results[0].numbers
+    assert there == reproduce(paper).results[0].numbers
 
 
 def test_what_an_extra_is_missing_for_is_not_run(monkeypatch):

@@ -94,13 +94,13 @@ def reproduce(
         `folder` holds another ensemble of the same name.
     """
     which, begin = paper if isinstance(paper, Paper) else find_paper(paper), time.perf_counter()
+    missing = {name: why for name, run in which.runs.items() if (why := _why_not(run))}
+    cases = {name: case_of(run, full) for name, run in which.runs.items() if name not in missing}
+    if folder is not None:  # what does not fit is told before anything runs
+        for name, case in cases.items():
+            _refuse_another(case, Path(folder) / f"{name}.h5")
     ensembles: dict[str, xr.Dataset] = {}
-    missing: dict[str, str] = {}
-    for name, run in which.runs.items():
-        if run.needs and find_spec(_EXTRAS[run.needs]) is None:
-            missing[name] = f"needs the extra {run.needs}: pip install 'thermosim-engine[{run.needs}]'"
-            continue
-        case = case_of(run, full)
+    for name, case in cases.items():
         if report is not None:
             report(Progress(0, 0, 1, 0.0, "compiling", note=case.title))
         ensembles[name] = _ensemble(case, name, folder, {"threads": threads, "report": report})
@@ -113,18 +113,31 @@ def case_of(run: Run, full: bool) -> Case:
     return load_case(run.case, dict(run.full if full else run.changes))
 
 
+def _why_not(run: Run) -> str:
+    """Why a run is left out; empty where it is not."""
+    if not run.needs or find_spec(_EXTRAS[run.needs]) is not None:
+        return ""
+    return f"needs the extra {run.needs}: pip install 'thermosim-engine[{run.needs}]'"
+
+
+def _refuse_another(case: Case, file: Path) -> None:
+    if not file.exists() and not parts_folder(file).exists():
+        return
+    with open_ensemble(file) as ds:
+        if settings(ds) != case.settings:
+            raise StorageError(f"{file}: an ensemble of another case, or of the other size; name another folder.")
+
+
 def _ensemble(case: Case, name: str, folder: str | Path | None, how: Mapping[str, Any]) -> xr.Dataset:
     if folder is None:
         return simulate(case, **how)
     file = Path(folder) / f"{name}.h5"
-    if not file.exists() and not parts_folder(file).exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return simulate(case, file, **how).load()
-    ds = resume(file, **how) if parts_folder(file).exists() else open_ensemble(file)
-    if settings(ds) != case.settings:
-        ds.close()
-        raise StorageError(f"{file}: an ensemble of another case, or of the other size; name another folder.")
-    return ds.load()
+    if parts_folder(file).exists():
+        return resume(file, **how).load()
+    if file.exists():
+        return open_ensemble(file).load()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return simulate(case, file, **how).load()
 
 
 def _results(
