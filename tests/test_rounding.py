@@ -203,7 +203,7 @@ def test_one_function_of_the_c_library_is_enough(name):
 
 
 def test_which_schedules_are_exact():
-    assert {name for name, kind in KINDS.items() if kind.exact} == {"constant", "linear"}
+    assert {name for name, kind in KINDS.items() if kind.exact} == {"constant", "least-dissipation", "linear"}
     line = {"kind": "linear", "initial": 0.0, "final": 1.0}
     assert is_exact(2.0)
     assert is_exact({"kind": "piecewise", "at": [0, 5], "values": [1.0, line]})
