@@ -10,7 +10,7 @@ import xarray as xr
 
 from thermosim.analysis.comparison import Comparison
 from thermosim.analysis.machine import Machine
-from thermosim.checks.means import LEAST_REPLICAS
+from thermosim.checks.means import LEAST_REPLICAS, is_nearly_normal
 from thermosim.checks.moments import exact_table, residual_mean
 from thermosim.data.sources import theta_of
 from thermosim.exact.least_dissipation import MOVES, mean_work, of_moves
@@ -33,7 +33,8 @@ def contrast_comparisons(ds: xr.Dataset, everyone: list[Machine]) -> list[Compar
     steps = ds["step"].values[frames]
     exact = exact_table(ds, np.stack([_work(machine)[steps] for machine in everyone]), "step")
     what = f"mean work of a chain to step {', '.join(map(str, steps))}"
-    return [residual_mean(ds, what, ds["work"].isel(step=frames), exact, _AT, "step")]
+    row = residual_mean(ds, what, ds["work"].isel(step=frames), exact, _AT, "step")
+    return [row] if is_nearly_normal(row) else []
 
 
 def _is_linear(machine: Machine) -> bool:
