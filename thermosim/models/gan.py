@@ -30,52 +30,19 @@ arXiv:1611.04273, section 2, for the density; S. S. Parsi, Entropy 26, 112 (2024
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.model import Constant, Model, Values
 from thermosim.models.architectures.measures import MEASURES
 from thermosim.models.latent_measures import SURPRISALS
-from thermosim.models.latent_rules import layer_shapes
+from thermosim.models.latent_parameters import DEEPEST, groups, starts
 from thermosim.models.network_books import booked_by_group
 from thermosim.network import Measure, Network
 
 __all__ = ["MODEL"]
 
-_DEEPEST = 3  # hidden layers of a player
 _PLAYERS = ("discriminator", "generator")
-
-
-def _shape(part: str, number: int, constants: Values) -> tuple[int, ...]:
-    shapes = layer_shapes(constants, part)
-    return shapes[number] if number < len(shapes) else (0,)
-
-
-def _group(part: str, number: int) -> Parameter:
-    shape = functools.partial(_shape, part, number)
-    meaning = f"weights into layer {number + 1} of the {part}, a row for each unit with its bias last"
-    return Parameter(f"{part}_{number + 1}", meaning, shape, lambda constants: np.zeros(shape(constants)))
-
-
-def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
-    """theta (m, R): weights of variance gain/in, biases 0."""
-    theta, first = np.zeros((len(normal) - 1, normal.shape[1])), 0
-    for b, row in (shape for part in _PLAYERS for shape in layer_shapes(constants, part)):
-        part = slice(first, first + b * row)
-        theta[part].reshape(b, row, -1)[:, :-1] = math.sqrt(gain / (row - 1)) * normal[part].reshape(b, row, -1)[:, :-1]
-        first += b * row
-    return theta
-
-
-def _lecun(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    return _start(1.0, constants, normal)
-
-
-def _he(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    return _start(2.0, constants, normal)
 
 
 def fresh(parameters: dict[str, Any], constants: Values, normal: Any, uniform: Any) -> Any:
@@ -99,9 +66,9 @@ def _of_player(player: int, probe: Any, theta: Mapping[str, Any]) -> Any:
 
 def _validate(constants: Values, settings: Any) -> list[str]:
     return [
-        f"model.{part} = {constants[part]!r}: expected units of at most {_DEEPEST} hidden layers."
+        f"model.{part} = {constants[part]!r}: expected units of at most {DEEPEST} hidden layers."
         for part in _PLAYERS
-        if len(constants[part]) > _DEEPEST
+        if len(constants[part]) > DEEPEST
     ]
 
 
@@ -110,7 +77,7 @@ def _numbers_of_sample(constants: Values) -> int:
 
 
 def _units(part: str) -> Constant:
-    meaning = f"units of each hidden layer of the {part}; at most {_DEEPEST} layers, none for a linear one"
+    meaning = f"units of each hidden layer of the {part}; at most {DEEPEST} layers, none for a linear one"
     return Constant(part, [32], meaning, minimum=1, integer=True, shape=lambda constants: (None,), empty=True)
 
 
@@ -129,12 +96,12 @@ MODEL = booked_by_group(
             *map(_units, _PLAYERS),
         ),
         inputs=lambda constants: int(constants["dimension"]),
-        parameters=tuple(_group(part, number) for part in _PLAYERS for number in range(_DEEPEST + 1)),
+        parameters=groups(_PLAYERS),
         normalised=True,
         potential=False,
         fresh=fresh,
         fresh_normals=_numbers_of_sample,
-        initial_theta={"lecun": _lecun, "he": _he},
+        initial_theta=starts(_PLAYERS),
         validate=_validate,
         network=_network,
         measures=(

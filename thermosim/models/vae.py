@@ -23,52 +23,19 @@ Weideman, SIAM Rev. 56, 385 (2014), Thm. 5.1; S. S. Parsi, Entropy 26, 112 (2024
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Any
 
-import numpy as np
-
-from thermosim.model import Constant, Model, Parameter, Values
+from thermosim.model import Constant, Model, Values
 from thermosim.models.architectures.measures import MEASURES
 from thermosim.models.latent_measures import SURPRISALS
-from thermosim.models.latent_rules import layer_shapes
+from thermosim.models.latent_parameters import DEEPEST, groups, starts
 from thermosim.models.made import support
 from thermosim.models.network_books import booked_by_group
 from thermosim.network import Network
 
 __all__ = ["MODEL"]
 
-_DEEPEST = 3  # hidden layers
-
-
-def _shape(part: str, number: int, constants: Values) -> tuple[int, ...]:
-    shapes = layer_shapes(constants, part)
-    return shapes[number] if number < len(shapes) else (0,)
-
-
-def _group(part: str, number: int) -> Parameter:
-    shape = functools.partial(_shape, part, number)
-    meaning = f"weights into layer {number + 1} of the {part}, a row for each unit with its bias last"
-    return Parameter(f"{part}_{number + 1}", meaning, shape, lambda constants: np.zeros(shape(constants)))
-
-
-def _start(gain: float, constants: Values, normal: np.ndarray) -> np.ndarray:
-    """theta (m, R): weights of variance gain/in, biases 0."""
-    theta, first = np.zeros((len(normal) - 1, normal.shape[1])), 0
-    for b, row in (shape for part in ("encoder", "decoder") for shape in layer_shapes(constants, part)):
-        part = slice(first, first + b * row)
-        theta[part].reshape(b, row, -1)[:, :-1] = math.sqrt(gain / (row - 1)) * normal[part].reshape(b, row, -1)[:, :-1]
-        first += b * row
-    return theta
-
-
-def _lecun(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    return _start(1.0, constants, normal)
-
-
-def _he(constants: Values, hyper: Any, normal: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    return _start(2.0, constants, normal)
+_PARTS = ("encoder", "decoder")
 
 
 def fresh(parameters: dict[str, Any], constants: Values, normal: Any, uniform: Any) -> Any:
@@ -86,8 +53,8 @@ def _network(constants: Values) -> Network:
 
 def _validate(constants: Values, settings: Any) -> list[str]:
     found = []
-    if not 1 <= len(constants["hidden"]) <= _DEEPEST:
-        found.append(f"model.hidden = {constants['hidden']!r}: expected units of 1 to {_DEEPEST} hidden layers.")
+    if not 1 <= len(constants["hidden"]) <= DEEPEST:
+        found.append(f"model.hidden = {constants['hidden']!r}: expected units of 1 to {DEEPEST} hidden layers.")
     return found
 
 
@@ -108,21 +75,21 @@ MODEL = booked_by_group(
             Constant(
                 "hidden",
                 [16],
-                f"units of each hidden layer of the encoder; at most {_DEEPEST} layers",
+                f"units of each hidden layer of the encoder; at most {DEEPEST} layers",
                 minimum=1,
                 integer=True,
                 shape=lambda constants: (None,),
             ),
         ),
         inputs=_components,
-        parameters=tuple(_group(part, number) for part in ("encoder", "decoder") for number in range(_DEEPEST + 1)),
+        parameters=groups(_PARTS),
         normalised=True,
         discrete=True,
         fresh=fresh,
         fresh_normals=lambda constants: int(constants["latent"]),
         fresh_uniforms=_components,
         support=support,
-        initial_theta={"lecun": _lecun, "he": _he},
+        initial_theta=starts(_PARTS),
         validate=_validate,
         network=_network,
         measures=(*MEASURES, *SURPRISALS),
