@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import thermosim
 from thermosim.case.faults import CaseError
 from thermosim.cli.commands import _command, _explain
 from thermosim.papers import PAPERS, Claim, Number, Outcome, Paper, Published, Run, find_paper, reproduce
 from thermosim.papers.claims import FALSE_ALARM_RATE, judged
 from thermosim.papers.lines import known_to
+from thermosim.papers.reproduction import case_of
 from thermosim.run.execution import Interrupted
 from thermosim.storage import StorageError
 
@@ -109,8 +111,6 @@ def test_a_paper_that_is_not_there():
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
 def test_every_paper_is_whole(paper):
     """Its cases load at both sizes, claims name runs there are, and what does not hold has its reason."""
-    from thermosim.papers.reproduction import case_of
-
     for run in paper.runs.values():
         small, large = case_of(run, False), case_of(run, True)
         assert small.replicas_in_all * small.settings.run.steps <= large.replicas_in_all * large.settings.run.steps
@@ -226,7 +226,8 @@ def test_the_command_prints_a_table_and_json(monkeypatch, capsys):
     assert code == 0
     assert "does not hold: it is one" in shown
     assert "instead: x" in shown
-    assert "0.50(10)" in shown
+    number = OWN.claims[0].measure({"trap": thermosim.simulate(case_of(OWN.runs["trap"], False))})[0]
+    assert f"0.50(10), z {(number.measured - 0.5) / np.hypot(number.error, 0.1):+.1f}" in shown
     code, printed, _ = of_command(capsys, "own", "--json")
     claims = json.loads(printed)["claims"]
     assert [claim["outcome"] for claim in claims] == ["holds", "does not hold"]

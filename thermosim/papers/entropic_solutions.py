@@ -18,7 +18,7 @@ from thermosim.exact import entropic_forces as theory
 from thermosim.exact.universal_kernel import universal_kernel
 from thermosim.models import deep_linear, multilayer_perceptron
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.replica_numbers import at_rate_zero, extrapolated, of_ratio, of_replicas, surviving
+from thermosim.papers.numbers import at_rate_zero, extrapolated, of_ratio, of_replicas, surviving
 
 __all__ = ["aligned", "broken", "flattened", "not_universal", "sharpened", "sizes", "universal"]
 

@@ -24,7 +24,7 @@ from thermosim.analysis.machine import Machine, machines
 from thermosim.exact import entropic_loss as theory
 from thermosim.exact.entropic_parts import flow_step
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.replica_numbers import of_replicas
+from thermosim.papers.numbers import of_replicas
 
 __all__ = ["both_ways", "by_smaller_steps", "coefficients", "orders", "reversed_step", "there_and_back"]
 

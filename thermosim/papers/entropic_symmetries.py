@@ -18,7 +18,7 @@ from thermosim.exact.entropic_forces import gradient_moments
 from thermosim.models.multilayer_perceptron import layers
 from thermosim.models.softmax_regression import MODEL as SOFTMAX
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.replica_numbers import at_rate_zero, of_ratio, of_replicas, surviving
+from thermosim.papers.numbers import at_rate_zero, of_ratio, of_replicas, surviving
 
 __all__ = [
     "balance_of_decay",

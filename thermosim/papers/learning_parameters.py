@@ -10,7 +10,7 @@ import xarray as xr
 from thermosim import analysis
 from thermosim.analysis.machine import machines
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.numbers import known, last, mean_of
+from thermosim.papers.numbers import known, last, of_replicas
 
 __all__ = [
     "boltzmann",
@@ -54,7 +54,7 @@ def _relative_entropies(ensembles: Ensembles) -> tuple[np.ndarray, np.ndarray, f
 
 def loss(ensembles: Ensembles) -> list[Number]:
     loss, divergence, _ = _relative_entropies(ensembles)
-    return [mean_of("loss over D(data || model)", loss / divergence, claimed=1.0)]
+    return [of_replicas("loss over D(data || model)", loss / divergence, claimed=1.0)]
 
 
 def loss_less_entropy(ensembles: Ensembles) -> list[Number]:
@@ -141,7 +141,7 @@ def dissipated(ensembles: Ensembles) -> list[Number]:
     ds = ensembles["ideal"]
     whole = float(last(analysis.averaged_work_and_heat(ds))["mean_divergence"])
     ratio = -last(ds)["heat"].values / whole
-    return [mean_of("-Q_X/(sum of D(p_i-1 || p_i) - dS_X|Theta)", ratio, claimed=1.0)]
+    return [of_replicas("-Q_X/(sum of D(p_i-1 || p_i) - dS_X|Theta)", ratio, claimed=1.0)]
 
 
 def _changes(ensembles: Ensembles) -> xr.Dataset:

@@ -11,7 +11,7 @@ from thermosim import analysis
 from thermosim.analysis.machine import machines
 from thermosim.exact.learning_machine import LearningMachine, Start, moments
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.numbers import known, last, mean_of
+from thermosim.papers.numbers import known, last, of_replicas
 
 __all__ = [
     "euler",
@@ -62,7 +62,10 @@ def jarzynski(ensembles: Ensembles) -> list[Number]:
     average = _average(ds, "work", "<exp(-sigma)>, 10 Metropolis-adjusted moves")
     whole = float(last(analysis.averaged_work_and_heat(ds))["mean_divergence"])
     lagging = last(ds)["work"].values / whole
-    return [*average, mean_of("<sigma> over that of fresh samples, sum of D(p_i-1 || p_i)", lagging, 1.0, sense=">")]
+    return [
+        *average,
+        of_replicas("<sigma> over that of fresh samples, sum of D(p_i-1 || p_i)", lagging, 1.0, sense=">"),
+    ]
 
 
 def euler(ensembles: Ensembles) -> list[Number]:
@@ -79,7 +82,7 @@ def fresh_averages(ensembles: Ensembles) -> list[Number]:
     for name, equation in (("work", 51), ("heat", 52)):
         whole = float(averaged[f"mean_{name}"])
         ratio = 1.0 + (last(ds)[name] - averaged[name]).values / whole
-        numbers.append(mean_of(f"mean {name} over that of Eq. {equation}", ratio, claimed=1.0))
+        numbers.append(of_replicas(f"mean {name} over that of Eq. {equation}", ratio, claimed=1.0))
     return numbers
 
 
@@ -89,7 +92,7 @@ def _of_tau(ensembles: Ensembles, claimed: Callable[[xr.Dataset, int], float], w
     numbers = []
     for place, tau in enumerate(ds["tau"].values):
         work = last(ds)["work"].isel(tau=place).values / claimed(ds, place)
-        numbers.append(mean_of(f"mean work over {words}, tau = {tau}", work, claimed=1.0))
+        numbers.append(of_replicas(f"mean work over {words}, tau = {tau}", work, claimed=1.0))
     return numbers
 
 

@@ -9,7 +9,7 @@ from thermosim import analysis
 from thermosim.analysis.gradient_noise import gradient_noise, minibatch
 from thermosim.analysis.machine import Machine, machines
 from thermosim.papers.claims import Ensembles, Number
-from thermosim.papers.numbers import known, mean_of
+from thermosim.papers.numbers import known, of_replicas
 
 __all__ = ["BATCHES", "constant", "forces", "lazy", "no_return", "of_batch", "white"]
 
@@ -35,7 +35,7 @@ def no_return(ensembles: Ensembles) -> list[Number]:
         leading = -(rate**2) * (up - down) / (2.0 * _SHIFT)
         ratio = ((machine.theta(2) - begin) * leading).sum(axis=1) / (leading**2).sum(axis=1)
         allowed = 2.0 * float(length.max())
-        numbers.append(mean_of(f"mismatch over -r^2 J U, r = {rate:g}", ratio, 1.0, allowed=allowed, because=_NEXT))
+        numbers.append(of_replicas(f"mismatch over -r^2 J U, r = {rate:g}", ratio, 1.0, allowed=allowed, because=_NEXT))
     return numbers
 
 
@@ -44,7 +44,7 @@ def lazy(ensembles: Ensembles) -> list[Number]:
     slopes = np.log(lengths[0] / lengths[-1]) / np.log(rates[0] / rates[-1])
     allowed = 2.0 * float(lengths.max())
     words = "d ln(mismatch over step)/d ln r"
-    return [mean_of(words, slopes, claimed=1.0, allowed=allowed, because=_NEXT)]
+    return [of_replicas(words, slopes, claimed=1.0, allowed=allowed, because=_NEXT)]
 
 
 def white(ensembles: Ensembles) -> list[Number]:
@@ -70,7 +70,7 @@ def of_batch(ensembles: Ensembles) -> list[Number]:
         square = (noise**2).mean(axis=-1)
         rows = np.array([_row_variance(machine, machine.theta(frame)) for frame in range(len(square))])
         ratio = (square / rows).mean(axis=0) * batch
-        numbers.append(mean_of(f"B <eta^2> over the variance of a row, B = {batch}", ratio, claimed=1.0))
+        numbers.append(of_replicas(f"B <eta^2> over the variance of a row, B = {batch}", ratio, claimed=1.0))
     return numbers
 
 
@@ -80,7 +80,7 @@ def constant(ensembles: Ensembles) -> list[Number]:
     for batch, machine in zip(BATCHES, machines(ensembles["course"]), strict=True):
         first, last = (_row_variance(machine, machine.theta(frame)) for frame in (0, -1))
         words = f"<eta^2> of step {steps[-1]} over that of step {steps[0]}, B = {batch}"
-        numbers.append(mean_of(words, last / first.mean(), claimed=1.0))
+        numbers.append(of_replicas(words, last / first.mean(), claimed=1.0))
     return numbers
 
 
@@ -89,5 +89,5 @@ def forces(ensembles: Ensembles) -> list[Number]:
     for batch, machine in zip(BATCHES, machines(ensembles["white"]), strict=True):
         found = gradient_noise(machine)
         pull, noise = ((force**2).mean(axis=(0, 2)) for force in (found.pull, found.noise))
-        numbers.append(mean_of(f"<|grad U_B|^2>/<|eta|^2>, B = {batch}", pull / noise.mean(), 1.0, sense=">"))
+        numbers.append(of_replicas(f"<|grad U_B|^2>/<|eta|^2>, B = {batch}", pull / noise.mean(), 1.0, sense=">"))
     return numbers

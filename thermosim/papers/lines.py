@@ -54,6 +54,8 @@ def _line(number: Number, rate: float, corrected: bool) -> Line:
     sense = "" if number.sense == "=" else f"{number.sense} "
     there = number.published
     published = "" if there is None else there.words or known_to(there.value, there.spread)
+    if there is not None and there.spread:  # z of ours against theirs, their spread taken for an error
+        published += f", z {(number.measured - there.value) / np.hypot(number.error, there.spread):+.1f}"
     return Line(
         quantity=number.quantity,
         ours=known_to(number.measured, number.error),
